@@ -1,0 +1,250 @@
+"""The checks behind `Hierarchy`: are these parts a tree, and if not, what is wrong and where?
+
+Every function raises `HierarchyError` with the place of the fault, such as parents[1]['zest'].
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from mdan_zoo.errors import HierarchyError, did_you_mean
+
+FIELDS = ("name", "level_names", "levels", "parents", "aliases", "release_ids")
+MAX_DEPTH = 3
+
+Levels: TypeAlias = tuple[tuple[str, ...], ...]
+
+# Control characters, lone surrogates, line and paragraph separators: none of them can be shown on
+# one line, and surrogates cannot be written to a file at all.
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+
+# --- from Python, JSON or TOML values to the tuples of a Hierarchy -----------------------------
+
+
+def as_tuple(value: object, place: str) -> tuple[Any, ...]:
+    """Return a list or tuple as a tuple."""
+    if not isinstance(value, (list, tuple)):
+        raise HierarchyError(f"{place} must be a list, got {value!r}")
+    return tuple(value)
+
+
+def as_tuples(value: object, place: str) -> tuple[tuple[Any, ...], ...]:
+    """Return a list of lists as a tuple of tuples."""
+    return tuple(as_tuple(v, f"{place}[{i}]") for i, v in enumerate(as_tuple(value, place)))
+
+
+def as_mapping(value: object, place: str) -> Mapping[Any, Any]:
+    """Return a mapping as it is."""
+    if not isinstance(value, Mapping):
+        raise HierarchyError(f"{place} must be a mapping, got {value!r}")
+    return value
+
+
+def as_mappings(value: object, place: str) -> list[Mapping[Any, Any]]:
+    """Return a list of mappings as it is."""
+    return [as_mapping(v, f"{place}[{i}]") for i, v in enumerate(as_tuple(value, place))]
+
+
+def check_fields(data: Mapping[Any, Any]) -> None:
+    """Check that a mapping has the fields of a hierarchy and no others."""
+    for field in data:
+        if field not in FIELDS:
+            raise HierarchyError(f"unknown field {field!r}: {did_you_mean(str(field), FIELDS)}")
+    for field in ("name", "levels"):
+        if field not in data:
+            raise HierarchyError(f"the field {field!r} is missing")
+
+
+def in_order(names: tuple[str, ...], mapping: object, place: str) -> tuple[Any, ...]:
+    """Return the mapping's values in the order of `names`, which must be exactly its keys."""
+    mapping = as_mapping(mapping, place)
+    for name in mapping:
+        if name not in names:
+            raise HierarchyError(
+                f"{place}: unknown class {name!r}: {did_you_mean(str(name), names)}"
+            )
+    for name in names:
+        if name not in mapping:
+            raise HierarchyError(f"{place}: there is no entry for class {name!r}")
+    return tuple(mapping[name] for name in names)
+
+
+def parents_in_order(levels: Levels, mappings: object) -> Levels:
+    """Return the parents of one mapping {class: its parent} for every level below the first."""
+    mappings = as_tuple(mappings, "parents")
+    _check_parents_count(levels, mappings)
+    return tuple(
+        in_order(names, mapping, f"parents[{i}]")
+        for i, (names, mapping) in enumerate(zip(levels[1:], mappings, strict=True))
+    )
+
+
+def levels_of_nested(nested: object) -> tuple[Levels, Levels]:
+    """Return the levels and parents of a tree of nested mappings that end in lists of leaves."""
+    levels: list[tuple[str, ...]] = []
+    parents: list[tuple[str, ...]] = []
+    groups: list[tuple[str, Any]] = [("", nested)]  # (a class, its children) of one level
+    while groups:
+        if len(levels) == MAX_DEPTH:
+            raise HierarchyError(f"the tree has more than {MAX_DEPTH} levels, at {groups[0][0]!r}")
+        inner = _check_nested_groups(groups)
+        levels.append(tuple(child for _, children in groups for child in children))
+        parents.append(tuple(parent for parent, children in groups for _ in children))
+        groups = [item for _, children in groups for item in children.items()] if inner else []
+    return tuple(levels), tuple(parents[1:])
+
+
+def _check_nested_groups(groups: list[tuple[str, Any]]) -> bool:
+    """Return whether the groups are all mappings (True) or all lists of leaves (False)."""
+    for name, children in groups:
+        if not isinstance(children, (Mapping, list, tuple)):
+            where = f"the children of {name!r}" if name else "the tree"
+            raise HierarchyError(
+                f"{where} must be a mapping or a list of class names, got {children!r}"
+            )
+    inner = [name for name, children in groups if isinstance(children, Mapping)]
+    leafy = [name for name, children in groups if not isinstance(children, Mapping)]
+    if inner and leafy:
+        raise HierarchyError(
+            f"all leaves must be at the same depth, but {leafy[0]!r} has a list of leaves where "
+            f"{inner[0]!r} has a mapping"
+        )
+    return bool(inner)
+
+
+# --- the tuples of a Hierarchy -----------------------------------------------------------------
+
+
+def check_name(name: str, place: str) -> None:
+    """Check that a name is a string that can be shown on one line."""
+    if not isinstance(name, str):
+        raise HierarchyError(f"{place} must be a string, got {name!r}")
+    if not name.strip():
+        raise HierarchyError(f"{place} must not be empty, got {name!r}")
+    if any(unicodedata.category(character) in _UNPRINTABLE for character in name):
+        raise HierarchyError(f"{place} must have no control characters or line ends, got {name!r}")
+
+
+def check_levels(levels: Levels) -> None:
+    """Check that there are 1 to 3 levels, each with unique names."""
+    _check_tuple(levels, "levels")
+    if not 1 <= len(levels) <= MAX_DEPTH:
+        raise HierarchyError(f"a hierarchy has 1 to {MAX_DEPTH} levels, got {len(levels)}")
+    for i, names in enumerate(levels):
+        _check_unique_names(names, f"levels[{i}]")
+        if not names:
+            raise HierarchyError(f"levels[{i}] must have at least one class, got none")
+
+
+def check_parents(levels: Levels, parents: Levels) -> None:
+    """Check that every class below the first level has one parent, and every other has a child."""
+    _check_tuple(parents, "parents")
+    _check_parents_count(levels, parents)
+    for i, names in enumerate(parents):
+        _check_tuple(names, f"parents[{i}]")
+        _check_parents_exist(levels[i], levels[i + 1], names, f"parents[{i}]")
+        for name in levels[i]:
+            if name not in names:
+                raise HierarchyError(
+                    f"class {name!r} of levels[{i}] must have at least one child in "
+                    f"levels[{i + 1}], got none"
+                )
+
+
+def _check_parents_count(levels: Levels, parents: tuple[Any, ...]) -> None:
+    if len(parents) != len(levels) - 1:
+        raise HierarchyError(
+            f"a tree of {len(levels)} levels needs {len(levels) - 1} entries in parents, one for "
+            f"every level but the first, got {len(parents)}"
+        )
+
+
+def _check_parents_exist(
+    coarser: tuple[str, ...], finer: tuple[str, ...], parents: tuple[str, ...], place: str
+) -> None:
+    if len(parents) != len(finer):
+        raise HierarchyError(
+            f"{place} must name one parent for each of the {len(finer)} classes of the finer "
+            f"level, got {len(parents)}"
+        )
+    for child, parent in zip(finer, parents, strict=True):
+        check_name(parent, f"{place}[{child!r}]")
+        if parent not in coarser:
+            raise HierarchyError(
+                f"{place}[{child!r}]: there is no class {parent!r} in the coarser level: "
+                + did_you_mean(parent, coarser)
+            )
+
+
+def check_level_names(level_names: tuple[str, ...], depth: int) -> None:
+    """Check that there is one unique name for every level."""
+    _check_unique_names(level_names, "level_names")
+    if len(level_names) != depth:
+        raise HierarchyError(
+            f"level_names must hold {depth} names, one for every level, got {level_names!r}"
+        )
+
+
+def check_aliases(aliases: tuple[tuple[str, str], ...], levels: Levels) -> None:
+    """Check that every alias is a new name for a class that exists."""
+    classes = [name for names in levels for name in names]
+    _check_pairs(aliases, "aliases")
+    for alias, name in aliases:
+        place = f"aliases[{alias!r}]"
+        check_name(name, place)
+        if name not in classes:
+            raise HierarchyError(
+                f"{place}: there is no class {name!r}: {did_you_mean(name, classes)}"
+            )
+        if alias in classes:
+            raise HierarchyError(
+                f"{place}: {alias!r} is a class itself; an alias must be a name of its own"
+            )
+
+
+def check_release_ids(
+    release_ids: tuple[tuple[str, tuple[int, ...]], ...], leaves: tuple[str, ...]
+) -> None:
+    """Check that every release has a whole number of its own for each leaf."""
+    _check_pairs(release_ids, "release_ids")
+    for release, ids in release_ids:
+        place = f"release_ids[{release!r}]"
+        _check_tuple(ids, place)
+        if len(ids) != len(leaves):
+            raise HierarchyError(
+                f"{place} must hold one id for each of the {len(leaves)} leaves, got {len(ids)}"
+            )
+        for i, (leaf, number) in enumerate(zip(leaves, ids, strict=True)):
+            # Not isinstance: True and False are ints too.
+            if type(number) is not int:
+                raise HierarchyError(f"{place}[{leaf!r}] must be a whole number, got {number!r}")
+            if number in ids[:i]:
+                raise HierarchyError(
+                    f"{place}[{leaf!r}]: every leaf needs an id of its own, {number} is given twice"
+                )
+
+
+def _check_tuple(value: tuple[Any, ...], place: str) -> None:
+    if not isinstance(value, tuple):
+        raise HierarchyError(
+            f"{place} must be a tuple, got {value!r}; Hierarchy.from_parents, from_nested and "
+            "from_dict take lists and mappings"
+        )
+
+
+def _check_unique_names(names: tuple[str, ...], place: str) -> None:
+    _check_tuple(names, place)
+    for i, name in enumerate(names):
+        check_name(name, f"{place}[{i}]")
+        if name in names[:i]:
+            raise HierarchyError(f"{place}: names must be unique, {name!r} is given twice")
+
+
+def _check_pairs(pairs: tuple[tuple[str, Any], ...], place: str) -> None:
+    _check_tuple(pairs, place)
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise HierarchyError(f"{place} must hold pairs (name, value), got {pair!r}")
+    _check_unique_names(tuple(name for name, _ in pairs), place)

@@ -1,0 +1,85 @@
+"""The file forms of a hierarchy: JSON and TOML text, read strictly and written as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import secrets
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mdan_zoo.errors import HierarchyError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+
+
+def parse(text: str, suffix: str) -> Any:
+    """Return the value that a JSON or TOML text holds.
+
+    Raises:
+        HierarchyError: The suffix is neither .json nor .toml, or a JSON key is given twice.
+        ValueError: The text is broken; the message gives line and column.
+    """
+    if _is_toml(suffix):
+        return tomllib.loads(text)
+    return json.loads(text, object_pairs_hook=_without_duplicates)
+
+
+def render(data: Mapping[str, Any], suffix: str) -> str:
+    """Return the JSON or TOML text of the output of `Hierarchy.to_dict`."""
+    if _is_toml(suffix):
+        return _toml(data)
+    return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader finds the old text or the new one, never a part."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _is_toml(suffix: str) -> bool:
+    if suffix.lower() not in (".json", ".toml"):
+        raise HierarchyError(f"a hierarchy file ends in .json or .toml, got {suffix!r}")
+    return suffix.lower() == ".toml"
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object; the json module alone would keep the last of two equal keys."""
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise HierarchyError(
+                f"the key {key!r} is given twice, with {values[key]!r} and with {value!r}; "
+                "every class has one parent and every field one value"
+            )
+        values[key] = value
+    return values
+
+
+def _toml(data: Mapping[str, Any]) -> str:
+    """Write the tables; their JSON strings, integers and lists of strings are TOML as they are."""
+    value = functools.partial(json.dumps, ensure_ascii=False)
+
+    def rows(table: Mapping[str, Any]) -> list[str]:
+        return [f"{value(key)} = {value(entry)}" for key, entry in table.items()]
+
+    lines = [f"{field} = {value(data[field])}" for field in ("name", "level_names")]
+    lines += ["levels = [", *(f"    {value(names)}," for names in data["levels"]), "]"]
+    for parents in data["parents"]:
+        lines += ["", "[[parents]]", *rows(parents)]
+    lines += ["", "[aliases]", *rows(data["aliases"])]
+    for release, ids in data["release_ids"].items():
+        lines += ["", f"[release_ids.{value(release)}]", *rows(ids)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,91 @@
+"""What defines a model: frozen dataclasses that can be written down and read back. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mdan_zoo.errors import InputError
+from mdan_zoo.models.options import STRIDE, MDANOptions
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a picture becomes the network's input. It belongs to the weights.
+
+    Attributes:
+        resize: The shorter side is resized to this many pixels, the aspect is kept.
+        crop: Side of the centred square that is then cut out, in pixels; a multiple of 32.
+        mean: Subtracted from each channel (red, green, blue), on a scale of 0 to 1.
+        std: Each channel is then divided by this.
+        interpolation: "bilinear" or "bicubic", both antialiased.
+    """
+
+    resize: int = 512
+    crop: int = 448
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.crop < STRIDE or self.crop % STRIDE:
+            raise InputError(f"crop must be a multiple of {STRIDE}, not {self.crop}")
+        if self.resize < self.crop:
+            raise InputError(
+                f"resize must be at least the crop of {self.crop} pixels, not {self.resize}"
+            )
+        if self.interpolation not in ("bilinear", "bicubic"):
+            raise InputError(
+                f"interpolation must be 'bilinear' or 'bicubic', not {self.interpolation!r}"
+            )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One model of the zoo.
+
+    Attributes:
+        name: The model's name.
+        hierarchy: Name of its emotion tree; see `mdan_zoo.get_hierarchy`.
+        dataset: The data set whose labels it learns.
+        backbone: Name of a timm model with maps at strides 4, 8, 16 and 32.
+        architecture: "mdan", or "flat" for the backbone with one linear classifier.
+        options: How the MDAN is built; a flat network only takes the dropout.
+        input: How a picture becomes the network's input.
+    """
+
+    name: str
+    hierarchy: str
+    dataset: str
+    backbone: str = "resnet101"
+    architecture: Literal["mdan", "flat"] = "mdan"
+    options: MDANOptions = MDANOptions()  # noqa: RUF009 - frozen
+    input: InputSpec = InputSpec()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the config as plain dicts, lists, strings and numbers."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            InputError: A field is missing, unknown or has an impossible value.
+        """
+        try:
+            fields = dict(values)
+            fields["options"] = MDANOptions(**_with_tuples(fields["options"]))
+            fields["input"] = InputSpec(**_with_tuples(fields["input"]))
+            return cls(**fields)
+        except (TypeError, KeyError) as error:
+            raise InputError(f"not a model config: {error}") from error
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}

@@ -1,0 +1,69 @@
+"""The errors that mdan_zoo raises on bad input, all derived from `MdanZooError`.
+
+Every message shows what was given and what would be right. Where Python users expect a built-in
+class (`ValueError` for a bad value, `LookupError` for an unknown name), the error derives from it
+too.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MdanZooError(Exception):
+    """Base class of every error that mdan_zoo raises on purpose."""
+
+
+class HierarchyError(MdanZooError, ValueError):
+    """A hierarchy is malformed, or does not fit where it was given."""
+
+
+class UnknownNameError(MdanZooError, LookupError):
+    """A model, hierarchy, level or class of that name does not exist."""
+
+
+class ImageError(MdanZooError, ValueError):
+    """A picture cannot be read or is not acceptable."""
+
+
+class InputError(MdanZooError, ValueError):
+    """A tensor, option or argument has a value that the library cannot work with."""
+
+
+class DeviceError(MdanZooError, RuntimeError):
+    """The device that was asked for does not exist on this machine."""
+
+
+class CheckpointError(MdanZooError, ValueError):
+    """A weight file is damaged or belongs to another model."""
+
+
+class WeightsUnavailableError(MdanZooError, RuntimeError):
+    """A model has no released weights."""
+
+
+class ManifestError(MdanZooError, ValueError):
+    """The weights manifest cannot be read or is malformed."""
+
+
+class DatasetError(MdanZooError, ValueError):
+    """A data set folder or its annotations are not what the reader expects."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error message that helps with a mistyped name.
+
+    Args:
+        name: What was given.
+        known: Every acceptable name.
+
+    Returns:
+        "did you mean 'a' or 'b'?" with the nearest known names, or the list of all known names
+        where none is near.
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if near:
+        return "did you mean " + " or ".join(repr(n) for n in near) + "?"
+    return "known are: " + ", ".join(names)

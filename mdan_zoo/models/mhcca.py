@@ -1,0 +1,137 @@
+"""Multi-head Cross Channel Attention (MHCCA), Eq. 4 of the MDAN paper.
+
+Channels attend to channels: each channel of the coarse map F asks which channels of the finer
+backbone map C it correlates with. As the formula stands it is
+
+    A_h = softmax over C's channels of  Q(U)_h C_h^T / sqrt(d),    U = upsample(F)
+    C'  = O( A_h C_h, the heads put back side by side )
+
+where head h holds the h-th group of d = H*W/heads positions in row-major order. Evaluated as it
+stands, most of its work is spent on a map U that is only an interpolation of F. Three identities
+avoid that; none is an approximation:
+
+* A 1x1 convolution acts on channels and bilinear upsampling on positions, so they commute:
+  Q(U) = upsample(Q(F)), on a quarter of the positions. Or Q goes past the product,
+  Q(U)_h C_h^T = W_q (U_h C_h^T), which has only heads * C^L columns. `MHCCA` takes the cheaper.
+* Likewise O(A_h C_h) = (W_o A_h) C_h, again the cheaper of the two.
+* Bilinear upsampling is separable: along the rows' direction it can be moved to the other side
+  of the product, U_h C_h^T = (R F)_h (C W)_h^T with interpolation matrices R and W, which halves
+  the positions summed over. Heads are bands of whole rows, since the sides of the network's input
+  are multiples of 32, so they stay intact.
+
+Shapes in this file: N pictures, D channels of F (C^H in the paper's Fig. 4), K channels of C
+(C^L there), F is h x w, C is H x W, g heads, d = H*W/g.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def interpolation_matrix(coarse: int, fine: int, like: Tensor) -> Tensor:
+    """Return bilinear interpolation along one axis as a matrix.
+
+    Args:
+        coarse: Number of samples that are interpolated.
+        fine: Number of samples wanted.
+        like: Tensor whose dtype and device the matrix gets.
+
+    Returns:
+        (fine, coarse); its rows sum to one. Equal to `F.interpolate(..., align_corners=False)`.
+    """
+    basis = torch.eye(coarse, dtype=like.dtype, device=like.device)
+    return F.interpolate(basis[None], size=fine, mode="linear", align_corners=False)[0].T
+
+
+def upsample(coarse: Tensor, size: tuple[int, int]) -> Tensor:
+    """Interpolate a map (N, D, h, w) bilinearly to `size` = (H, W)."""
+    return F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+
+
+def upsample_adjoint(fine: Tensor, size: tuple[int, int]) -> Tensor:
+    """Apply the transpose of `upsample` to a single-channel map.
+
+    Args:
+        fine: (N, H, W).
+        size: (h, w) of the coarse map.
+
+    Returns:
+        (N, h, w), such that sum(upsample(F) * fine) == sum(F * upsample_adjoint(fine)) for any F.
+    """
+    rows = interpolation_matrix(size[0], fine.shape[-2], fine)
+    columns = interpolation_matrix(size[1], fine.shape[-1], fine)
+    return rows.T @ fine @ columns
+
+
+def split_heads(feature_map: Tensor, heads: int) -> Tensor:
+    """Cut a map (N, C, H, W) into `heads` bands of rows: (N, heads, C, H*W/heads)."""
+    n, channels, height, width = feature_map.shape
+    bands = feature_map.reshape(n, channels, heads, height * width // heads)
+    return bands.transpose(1, 2)
+
+
+class MHCCA(nn.Module):
+    """Multi-head Cross Channel Attention between two adjacent semantic levels (Eq. 4).
+
+    Args:
+        dim: D, the number of channels of the top-down branch.
+        heads: g, the number of groups of positions; must divide the height of the fine map.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Conv2d(dim, dim, 1, bias=False)
+        self.output = nn.Conv2d(dim, dim, 1, bias=False)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """W_o, the weight of O as a matrix (D, D)."""
+        return self.output.weight[:, :, 0, 0]
+
+    def attention(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """Return A_h, how much each coarse channel attends to each fine channel.
+
+        Args:
+            coarse: F (N, D, h, w), not upsampled.
+            fine: C (N, K, H, W).
+
+        Returns:
+            (N, g, D, K); every row over K sums to one.
+        """
+        channels = fine.shape[1]
+        positions = fine.shape[2] * fine.shape[3] // self.heads
+        if coarse.shape[2] * coarse.shape[3] <= self.heads * channels:
+            scores = self._correlate(self.query(coarse), fine)
+        else:
+            scores = self.query.weight[:, :, 0, 0] @ self._correlate(coarse, fine)
+        return (scores / math.sqrt(positions)).softmax(dim=-1)
+
+    def _correlate(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """Return U_h C_h^T (N, g, D, K) for U = upsample(coarse), without forming U."""
+        height, width = fine.shape[2:]
+        rows_upsampled = upsample(coarse, (height, coarse.shape[3]))
+        columns = interpolation_matrix(coarse.shape[3], width, fine)
+        left = split_heads(rows_upsampled, self.heads)
+        right = split_heads(fine @ columns, self.heads)
+        return left @ right.transpose(-2, -1)
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """Return C' (N, D, H, W), the fine map attended by the coarse one."""
+        attention = self.attention(coarse, fine)
+        channels, height, width = fine.shape[1:]
+        bands = split_heads(fine, self.heads)
+        if height * width <= self.heads * channels:
+            attended: Tensor = self.output(_join_heads(attention @ bands, height, width))
+            return attended
+        return _join_heads((self.output_weight @ attention) @ bands, height, width)
+
+
+def _join_heads(bands: Tensor, height: int, width: int) -> Tensor:
+    """Undo `split_heads`: (N, heads, C, H*W/heads) -> (N, C, H, W)."""
+    n, _, channels, _ = bands.shape
+    return bands.transpose(1, 2).reshape(n, channels, height, width)

@@ -1,0 +1,276 @@
+"""The network against the paper's equations."""
+
+from __future__ import annotations
+
+import math
+
+import naive_mdan
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from mdan_zoo.errors import InputError
+from mdan_zoo.hierarchies import get_hierarchy
+from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.models.backbone import build_backbone
+from mdan_zoo.models.mdan import MDAN
+from mdan_zoo.models.mhcca import upsample, upsample_adjoint
+from mdan_zoo.models.options import LCAM_MODES, MDANOptions
+
+ONE_LEVEL = Hierarchy.from_nested(["calm", "tense", "sad"])
+TREES = {1: ONE_LEVEL, 2: get_hierarchy("mikels8"), 3: get_hierarchy("webemo25")}
+
+
+class TinyPyramid(torch.nn.Module):
+    """A backbone of four strided convolutions, so that float64 tests stay quick."""
+
+    channels = (6, 10, 12, 20)
+
+    def __init__(self):
+        super().__init__()
+        sizes = (3, *self.channels)
+        self.stages = torch.nn.ModuleList(
+            torch.nn.Conv2d(a, b, 3, stride=4 if i == 0 else 2, padding=1)
+            for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+        )
+
+    def forward(self, x):
+        maps = []
+        for stage in self.stages:
+            x = F.relu(stage(x))
+            maps.append(x)
+        return maps
+
+
+def tiny_mdan(depth: int, dim: int = 16, **options) -> MDAN:
+    torch.manual_seed(depth)
+    model = MDAN(TinyPyramid(), TinyPyramid.channels, TREES[depth], MDANOptions(dim=dim, **options))
+    for name, parameter in model.named_parameters():
+        # Large enough that no softmax is nearly uniform, small enough that none is saturated.
+        gain = 0.3 if "classifier" in name else 1.0
+        torch.nn.init.normal_(parameter, std=gain / math.sqrt(parameter[0].numel()))
+    return model.double().eval()
+
+
+# At 448 px the channels are fewer than the positions, at 32 px more: MHCCA takes both its orders.
+@pytest.mark.parametrize("size", [(448, 448), (224, 320), (32, 64)])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_equals_the_formulas_in_outputs_and_gradients(depth, batch, size):
+    model = tiny_mdan(depth)
+    pictures = torch.randn(batch, 3, *size, dtype=torch.float64)
+    fast = model(pictures, return_maps=True)
+    expected = naive_mdan.forward(model, model.backbone(pictures))
+    for mine, theirs in zip((fast.local, fast.global_, fast.overall, fast.maps), expected):
+        assert len(mine) == depth
+        for a, b in zip(mine, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+    targets = [torch.arange(batch) % size for size in model.hierarchy.sizes]
+    parameters = dict(model.named_parameters())
+
+    def gradients(overall):
+        picked = [p[range(batch), t].log().mean() for p, t in zip(overall, targets, strict=True)]
+        return torch.autograd.grad(-sum(picked), list(parameters.values()))
+
+    for name, a, b in zip(parameters, gradients(fast.overall), gradients(expected[2]), strict=True):
+        assert torch.linalg.norm(a - b) <= 1e-9 * torch.linalg.norm(b), name
+        assert torch.linalg.norm(b) > 1e-6, f"{name} has no gradient to compare"
+
+
+def test_global_probabilities_are_summed_up_the_tree():
+    output = tiny_mdan(3)(torch.randn(2, 3, 64, 64, dtype=torch.float64))
+    for level, parents in enumerate(TREES[3].parent_indices):
+        for j in range(TREES[3].sizes[level]):
+            children = [k for k, parent in enumerate(parents) if parent == j]
+            summed = output.global_[level + 1][:, children].sum(dim=1)
+            torch.testing.assert_close(output.global_[level][:, j], summed, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
+def test_every_distribution_sums_to_one_and_alpha_weighs_the_local_branch(alpha):
+    output = tiny_mdan(3, alpha=alpha)(torch.randn(3, 3, 64, 96, dtype=torch.float64))
+    for by_local, by_global, overall in zip(output.local, output.global_, output.overall):
+        for probabilities in (by_local, by_global, overall):
+            torch.testing.assert_close(
+                probabilities.sum(dim=1), torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-12
+            )
+        expected = alpha * by_local + (1 - alpha) * by_global
+        torch.testing.assert_close(overall, expected, rtol=0, atol=1e-12)
+
+
+def test_upsample_adjoint_is_the_transpose():
+    coarse = torch.randn(2, 1, 7, 5, dtype=torch.float64)
+    fine = torch.randn(2, 14, 10, dtype=torch.float64)
+    left = (upsample(coarse, (14, 10))[:, 0] * fine).sum()
+    right = (coarse[:, 0] * upsample_adjoint(fine, (7, 5))).sum()
+    torch.testing.assert_close(left, right, rtol=1e-14, atol=0)
+
+
+def test_lcam_modes_change_the_maps_as_named():
+    pictures = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    models = {mode: tiny_mdan(2, lcam=mode) for mode in LCAM_MODES}
+    maps = {mode: model(pictures, return_maps=True).maps[0] for mode, model in models.items()}
+    torch.testing.assert_close(maps["detached"], maps["plain"])
+    torch.testing.assert_close(maps["bounded"], maps["plain"].tanh())
+    torch.testing.assert_close(maps["off"], torch.zeros_like(maps["off"]))
+    assert maps["normalised"].amin() == 0
+    assert maps["normalised"].amax() == 1
+    assert not torch.equal(maps["normalised"], maps["plain"])
+
+
+def test_detached_lcam_passes_no_gradient_through_the_map():
+    pictures = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    gradients = {}
+    for mode in ("plain", "detached"):
+        model = tiny_mdan(1, lcam=mode)
+        model(pictures).overall[0][:, 0].sum().backward()
+        gradients[mode] = model.levels[0].classifier.weight.grad
+    assert not torch.allclose(gradients["plain"], gradients["detached"])
+
+
+def test_normalised_pyramid_leaves_the_global_branch_alone():
+    plain, normalised = tiny_mdan(2), tiny_mdan(2, normalise_pyramid=True)
+    normalised.load_state_dict(plain.state_dict(), strict=False)
+    normalised.train()  # BatchNorm by the statistics of the batch
+    pictures = torch.randn(4, 3, 64, 64, dtype=torch.float64)
+    torch.testing.assert_close(plain(pictures).global_logits, normalised(pictures).global_logits)
+    assert not torch.allclose(plain(pictures).local_logits[0], normalised(pictures).local_logits[0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 3, 100, 64), "multiples of 32, not 100 x 64; the nearest such size is 96 x 64"),
+        ((1, 3, 16, 448), "nearest such size is 32 x 448"),
+        ((1, 4, 64, 64), r"\(N, 3, height, width\), not of shape \(1, 4, 64, 64\)"),
+        ((3, 64, 64), r"not of shape \(3, 64, 64\)"),
+    ],
+)
+def test_a_wrong_input_shape_says_what_would_be_right(shape, message):
+    with pytest.raises(InputError, match=message):
+        tiny_mdan(2)(torch.zeros(shape, dtype=torch.float64))
+
+
+def test_integer_pictures_are_refused():
+    with pytest.raises(InputError, match=r"torch\.uint8"):
+        tiny_mdan(2)(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    "options", [{"dim": 0}, {"alpha": 1.5}, {"lcam": "bright"}, {"dropout": 1.0}]
+)
+def test_impossible_options_are_refused(options):
+    with pytest.raises(InputError, match=next(iter(options))):
+        MDANOptions(**options)
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_autocast_stays_near_float32(depth):
+    model = tiny_mdan(depth).float()
+    pictures = torch.randn(2, 3, 64, 96)
+    expected = model(pictures)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(pictures)
+    for a, b in zip(output.overall, expected.overall, strict=True):
+        assert a.dtype == torch.float32
+        assert (a - b).abs().max() < 0.1
+
+
+def test_channels_last_gives_the_same():
+    model = tiny_mdan(3)
+    pictures = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    expected = model(pictures).overall
+    model = model.to(memory_format=torch.channels_last)
+    output = model(pictures.to(memory_format=torch.channels_last)).overall
+    for a, b in zip(output, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_compiles_without_graph_breaks(depth):
+    model = tiny_mdan(depth)
+    pictures = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    for a, b in zip(compiled(pictures).overall, model(pictures).overall, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_exports_with_any_batch_size(depth):
+    model = tiny_mdan(depth)
+    pictures = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(model, (pictures,), dynamic_shapes={"pictures": {0: batch}})
+    more = torch.randn(5, 3, 64, 64, dtype=torch.float64)
+    exported = program.module()(more)
+    for a, b in zip(exported.overall, model(more).overall, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_a_few_steps_learn_sixteen_pictures_by_heart():
+    torch.manual_seed(0)
+    backbone, channels = build_backbone("resnet10t")
+    model = MDAN(backbone, channels, TREES[2], MDANOptions(dim=64))
+    pictures = torch.randn(16, 3, 64, 64)
+    leaves = torch.arange(16) % 8
+    targets = (torch.tensor(TREES[2].parent_indices[0])[leaves], leaves)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(60):
+        output = model(pictures)
+        loss = sum(F.nll_loss(p, t) for p, t in zip(output.log_overall, targets, strict=True)) / 2
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] > 1.0
+    assert losses[-1] < 0.01
+    assert output.overall[1].argmax(dim=1).equal(leaves)
+
+
+@pytest.mark.parametrize(
+    ("tree", "naive_expected", "fast_limit"), [("mikels8", None, 5.6), ("webemo25", 46.8, 15.0)]
+)
+def test_operations_of_the_top_down_branch(tree, naive_expected, fast_limit, capsys):
+    """Counts 10^9 multiply-accumulates at 448 px with ResNet-101, on tensors without memory."""
+    with torch.device("meta"):
+        backbone, channels = build_backbone("resnet101")
+        model = MDAN(backbone, channels, get_hierarchy(tree)).eval()
+        pictures = torch.zeros(1, 3, 448, 448)
+
+    def gmacs(run):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            run(pictures)
+        return counter.get_total_flops() / 2e9
+
+    bare = gmacs(backbone)
+    fast = gmacs(model) - bare
+    # Without values there is no predicted parent; any one class a level costs the same products.
+    children = [[[0]]] * model.hierarchy.depth
+    naive = gmacs(lambda x: naive_mdan.forward(model, backbone(x), children)) - bare
+    with capsys.disabled():
+        print(
+            f"\n{tree}: backbone {bare:.1f} GMACs, top-down branch {fast:.1f} "
+            f"(as the formulas stand {naive:.1f})"
+        )
+    assert bare == pytest.approx(31.2, abs=0.05)
+    assert fast <= fast_limit
+    if naive_expected:
+        assert naive == pytest.approx(naive_expected, rel=0.01)
+
+
+def test_parameters_of_mdan_fi8(capsys):
+    with torch.device("meta"):
+        backbone, channels = build_backbone("resnet101")
+        model = MDAN(backbone, channels, get_hierarchy("mikels8"))
+    total = sum(p.numel() for p in model.parameters())
+    classifiers = sum(p.numel() for name, p in model.named_parameters() if "classifier" in name)
+    with capsys.disabled():
+        print(
+            f"\nmdan_fi8: {total / 1e6:.2f}M parameters; without its classifiers "
+            f"{(total - classifiers) / 1e6:.2f}M, the paper's 48.79M"
+        )
+    assert total - classifiers == 48_791_616
+    assert classifiers == (1024 * 2 + 2) + (1024 * 8 + 8) + (2048 * 8 + 8)
