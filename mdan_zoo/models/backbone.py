@@ -72,3 +72,38 @@ def _stage_indices(name: str) -> tuple[int, ...]:
         )
     # Of several maps at one stride the deepest is the last convolution of that stage.
     return tuple(len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES)
+
+
+def last_stage(backbone: nn.Module) -> nn.Module:
+    """Return the part of a backbone that turns C4 into C5, sharing its parameters.
+
+    With everything before it frozen, C2..C4 of a picture are computed once and only this part is
+    run, and trained, again and again.
+
+    Args:
+        backbone: What `build_backbone` gave.
+
+    Raises:
+        InputError: The backbone is not a chain of modules, so that it cannot be cut there.
+    """
+    info: Any = getattr(backbone, "feature_info", None)
+    names = info.module_name()[-2:] if info is not None else []
+    for mark in (".", "_"):  # timm flattens some backbones: stages.2 becomes stages_2
+        before, until = (name.replace(".", mark) for name in names) if names else ("", "")
+        parent, _, before = before.rpartition(".")
+        children = _children(backbone, parent)
+        if before in children and until.removeprefix(f"{parent}.") in children:
+            order = list(children)
+            start, stop = order.index(before) + 1, order.index(until.removeprefix(f"{parent}.")) + 1
+            return nn.Sequential(*list(children.values())[start:stop])
+    raise InputError(f"{type(backbone).__name__} cannot be cut between C4 and C5; train it frozen")
+
+
+def _children(module: nn.Module, name: str) -> dict[str, nn.Module]:
+    """Return the children of a submodule by name; none where there is no such submodule."""
+    for part in filter(None, name.split(".")):
+        found = dict(module.named_children()).get(part)
+        if found is None:
+            return {}
+        module = found
+    return dict(module.named_children())
