@@ -1,7 +1,8 @@
 """MDAN written a second time, as plainly as the paper's formulas stand.
 
 It shares no code with mdan_zoo.models: it takes a network's weights by name and the backbone's
-maps, and forms every tensor that the equations mention. Slow and large on purpose.
+maps, and forms every tensor that the equations mention. Large on purpose, but with no Python loop
+over pictures or heads, so that it can also be timed.
 """
 
 from __future__ import annotations
@@ -21,71 +22,69 @@ def upsample_like(feature_map, other):
 
 
 def mhcca(query, output, upsampled, fine, heads):
-    """Eq. 4, one head after the other."""
+    """Eq. 4; a head is a group of consecutive positions, in row-major order."""
     n, channels, height, width = fine.shape
-    asking = conv1x1(query, upsampled).reshape(n, -1, height * width)
-    keys = fine.reshape(n, channels, height * width)
     d = height * width // heads
-    parts = []
-    for head in range(heads):
-        positions = slice(head * d, (head + 1) * d)
-        scores = asking[:, :, positions] @ keys[:, :, positions].transpose(1, 2) / math.sqrt(d)
-        parts.append(torch.softmax(scores, dim=2) @ keys[:, :, positions])
-    attended = torch.cat(parts, dim=2).reshape(n, -1, height, width)
-    return conv1x1(output, attended)
+    asking = conv1x1(query, upsampled).reshape(n, -1, heads, d).transpose(1, 2)
+    keys = fine.reshape(n, channels, heads, d).transpose(1, 2)
+    scores = asking @ keys.transpose(2, 3) / math.sqrt(d)
+    attended = torch.softmax(scores, dim=3) @ keys
+    return conv1x1(output, attended.transpose(1, 2).reshape(n, -1, height, width))
 
 
-def lcam(classifier_weight, combined, children):
-    """Section 4.2.2, one picture after the other; `children` holds class ids for each picture."""
-    maps = []
-    for features, ids in zip(combined, children, strict=True):
-        cams = torch.stack([(classifier_weight[k][:, None, None] * features).sum(0) for k in ids])
-        maps.append(cams.mean(dim=0) + cams.amax(dim=0))
-    return torch.stack(maps)
+def lcam(classifier_weight, combined, allowed):
+    """Section 4.2.2; `allowed` (N, K) says which classes take part for each picture."""
+    class_maps = conv1x1(classifier_weight[:, :, None, None], combined)
+    allowed = allowed[:, :, None, None]
+    mean = class_maps.where(allowed, 0).sum(dim=1) / allowed.sum(dim=1)
+    return mean + class_maps.where(allowed, -math.inf).amax(dim=1)
 
 
 def children_of(hierarchy, level, winners):
-    """Class ids below the classes that won one level up; at the first level all of them."""
-    if level == 0:
-        return [range(hierarchy.sizes[0])] * len(winners)
-    parents = hierarchy.parent_indices[level - 1]
-    return [[k for k, p in enumerate(parents) if p == winner] for winner in winners]
+    """Which classes (N, K) are below the class that won one level up (N,)."""
+    roots = [0] * hierarchy.sizes[0]
+    parents = (roots, *hierarchy.parent_indices)[level]
+    return torch.tensor(parents, device=winners.device) == winners[:, None]
 
 
 def forward(model, pyramid, children=None):
     """Return (P_L, P_G, P_O, maps), each a list coarse to fine, from the maps C2..C5.
 
-    `children` fixes the classes that L-CAM reads at each level; by default they are found.
+    `children` fixes the classes that L-CAM reads: at each level, for each picture, their ids. By
+    default they are found.
     """
-    weights = dict(model.named_parameters())
+    weight_of = model.get_parameter
     hierarchy, alpha, heads = model.hierarchy, model.options.alpha, model.options.heads
-    feature = conv1x1(weights["reduce.weight"], pyramid[3])
+    feature = conv1x1(weight_of("reduce.weight"), pyramid[3])
     local, maps = [], []
     for number in range(hierarchy.depth):
         fine = pyramid[2 - number]
         name = f"levels.{number}"
         upsampled = upsample_like(feature, fine)
         attended = mhcca(
-            weights[f"{name}.mhcca.query.weight"],
-            weights[f"{name}.mhcca.output.weight"],
+            weight_of(f"{name}.mhcca.query.weight"),
+            weight_of(f"{name}.mhcca.output.weight"),
             upsampled,
             fine,
             heads[number],
         )
         combined = attended + upsampled
         if children is None:
-            winners = local[-1].argmax(dim=1).tolist() if local else [0] * len(fine)
+            root = torch.zeros(len(fine), dtype=torch.long, device=fine.device)
+            winners = local[-1].argmax(dim=1) if local else root
             allowed = children_of(hierarchy, number, winners)
         else:
-            allowed = children[number]
-        weight = weights[f"{name}.classifier.weight"]
+            classes = range(hierarchy.sizes[number])
+            listed = [[k in ids for k in classes] for ids in children[number]]
+            allowed = torch.tensor(listed, device=fine.device)
+        weight = weight_of(f"{name}.classifier.weight")
         maps.append(lcam(weight, combined, allowed))
         feature = (1 + maps[-1][:, None]) * combined
-        logits = feature.mean(dim=(2, 3)) @ weight.T + weights[f"{name}.classifier.bias"]
+        logits = feature.mean(dim=(2, 3)) @ weight.T + weight_of(f"{name}.classifier.bias")
         local.append(torch.softmax(logits, dim=1))
 
     pooled = pyramid[3].mean(dim=(2, 3))
-    leaf = pooled @ weights["global_classifier.weight"].T + weights["global_classifier.bias"]
+    leaf = pooled @ weight_of("global_classifier.weight").T + weight_of("global_classifier.bias")
     global_ = [torch.softmax(leaf, dim=1)]
     for parents, size in zip(
         reversed(hierarchy.parent_indices), reversed(hierarchy.sizes[:-1]), strict=True

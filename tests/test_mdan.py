@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import naive_mdan
 import pytest
@@ -32,7 +33,7 @@ class TinyPyramid(torch.nn.Module):
         sizes = (3, *self.channels)
         self.stages = torch.nn.ModuleList(
             torch.nn.Conv2d(a, b, 3, stride=4 if i == 0 else 2, padding=1)
-            for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+            for i, (a, b) in enumerate(pairwise(sizes))
         )
 
     def forward(self, x):
@@ -62,7 +63,9 @@ def test_equals_the_formulas_in_outputs_and_gradients(depth, batch, size):
     pictures = torch.randn(batch, 3, *size, dtype=torch.float64)
     fast = model(pictures, return_maps=True)
     expected = naive_mdan.forward(model, model.backbone(pictures))
-    for mine, theirs in zip((fast.local, fast.global_, fast.overall, fast.maps), expected):
+    for mine, theirs in zip(
+        (fast.local, fast.global_, fast.overall, fast.maps), expected, strict=True
+    ):
         assert len(mine) == depth
         for a, b in zip(mine, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
@@ -91,7 +94,9 @@ def test_global_probabilities_are_summed_up_the_tree():
 @pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
 def test_every_distribution_sums_to_one_and_alpha_weighs_the_local_branch(alpha):
     output = tiny_mdan(3, alpha=alpha)(torch.randn(3, 3, 64, 96, dtype=torch.float64))
-    for by_local, by_global, overall in zip(output.local, output.global_, output.overall):
+    for by_local, by_global, overall in zip(
+        output.local, output.global_, output.overall, strict=True
+    ):
         for probabilities in (by_local, by_global, overall):
             torch.testing.assert_close(
                 probabilities.sum(dim=1), torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-12
@@ -274,3 +279,16 @@ def test_parameters_of_mdan_fi8(capsys):
         )
     assert total - classifiers == 48_791_616
     assert classifiers == (1024 * 2 + 2) + (1024 * 8 + 8) + (2048 * 8 + 8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_large_pictures_stay_finite_in_half_precision(dtype):
+    """Sums over 12,544 positions exceed float16's 65,504 unless they are scaled on the way."""
+    model = tiny_mdan(3).float()
+    pictures = torch.randn(1, 3, 448, 448)
+    with torch.inference_mode():
+        expected = model(pictures).overall
+        with torch.autocast("cpu", dtype=dtype):
+            overall = model(pictures).overall
+    for a, b in zip(overall, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0.02)

@@ -84,11 +84,14 @@ class TopDownLevel(nn.Module):
         class_maps = from_fine + upsample(from_coarse, (height, width))
         attention_map = fuse(class_maps, allowed, self.lcam)
 
-        gain = 1 + attention_map
+        # Half of the division by HW comes before the sums over positions and half after, so that
+        # neither the sums nor their terms leave float16's range.
+        scale = 1 / math.sqrt(height * width)
+        gain = scale * (1 + attention_map)
         weighted = bands @ gain.reshape(n, self.mhcca.heads, -1, 1)
         attended = (attention @ weighted).sum(dim=1)[:, :, 0] @ output_weight.T
         passed_on = torch.einsum("ndhw,nhw->nd", coarse, upsample_adjoint(gain, _size(coarse)))
-        return self._classify((attended + passed_on) / (height * width)), attention_map
+        return self._classify(scale * (attended + passed_on)), attention_map
 
     def _classify(self, pooled: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.dropout(pooled))

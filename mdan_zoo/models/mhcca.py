@@ -104,18 +104,19 @@ class MHCCA(nn.Module):
             (N, g, D, K); every row over K sums to one.
         """
         channels = fine.shape[1]
-        positions = fine.shape[2] * fine.shape[3] // self.heads
         if coarse.shape[2] * coarse.shape[3] <= self.heads * channels:
             scores = self._correlate(self.query(coarse), fine)
         else:
             scores = self.query.weight[:, :, 0, 0] @ self._correlate(coarse, fine)
-        return (scores / math.sqrt(positions)).softmax(dim=-1)
+        return scores.softmax(dim=-1)
 
     def _correlate(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        """Return U_h C_h^T (N, g, D, K) for U = upsample(coarse), without forming U."""
+        """Return U_h C_h^T / sqrt(d) (N, g, D, K) for U = upsample(coarse), without forming U."""
         height, width = fine.shape[2:]
         rows_upsampled = upsample(coarse, (height, coarse.shape[3]))
+        # Divided before summing over positions, so that the sum stays within float16's range.
         columns = interpolation_matrix(coarse.shape[3], width, fine)
+        columns = columns / math.sqrt(height * width // self.heads)
         left = split_heads(rows_upsampled, self.heads)
         right = split_heads(fine @ columns, self.heads)
         return left @ right.transpose(-2, -1)
