@@ -1,0 +1,179 @@
+"""Weight files: safetensors whose header says which model they belong to. Always loaded strictly.
+
+A file carries the model's config and emotion tree, so that its classes and preprocessing cannot be
+mistaken. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from mdan_zoo.config import ModelConfig
+from mdan_zoo.errors import CheckpointError, MdanZooError
+from mdan_zoo.hierarchy import Hierarchy
+
+MAX_HEADER_BYTES = 1 << 20
+"""A header names a few hundred tensors in some 50 kB; a larger one is not a model's."""
+
+FLOAT_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+_METADATA_KEY = "mdan_zoo"
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    network: nn.Module,
+    config: ModelConfig,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a network's weights, whole or not at all.
+
+    Args:
+        path: The safetensors file to write.
+        network: A network of this zoo.
+        config: Its config.
+        dtype: Floating-point tensors are stored as this; float16 halves the file.
+    """
+    hierarchy = network.hierarchy
+    assert isinstance(hierarchy, Hierarchy)
+    tensors = {
+        name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
+        for name, value in network.state_dict().items()
+    }
+    about = {"config": config.to_dict(), "hierarchy": hierarchy.to_dict()}
+    write_atomically(Path(path), save(tensors, {_METADATA_KEY: json.dumps(about)}))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never a part."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)  # the only way to read it
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_identity(path: str | os.PathLike[str]) -> tuple[ModelConfig, Hierarchy]:
+    """Return the config and emotion tree that a weight file carries.
+
+    Raises:
+        CheckpointError: The file is missing, is not safetensors, or carries no config.
+    """
+    _check_header_size(Path(path))
+    with _open(path) as file:
+        about = (file.metadata() or {}).get(_METADATA_KEY)
+    if about is None:
+        raise CheckpointError(
+            f"{path} does not say which model it belongs to; mdan_zoo reads weight files that "
+            "`mdan-zoo train` or mdan_zoo.checkpoint.save_checkpoint wrote"
+        )
+    try:
+        content = json.loads(about)
+        config = ModelConfig.from_dict(content["config"])
+        return config, Hierarchy.from_dict(content["hierarchy"])
+    except (ValueError, KeyError, TypeError, MdanZooError) as error:
+        raise CheckpointError(f"{path}: its description of the model is broken: {error}") from error
+
+
+def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], config: ModelConfig) -> None:
+    """Load a weight file into a network, strictly: every tensor must be there, fit and be finite.
+
+    Args:
+        network: The network, whose `hierarchy` must be the file's.
+        path: A file that `save_checkpoint` wrote.
+        config: The network's config, which must be the file's.
+
+    Raises:
+        CheckpointError: The file is damaged or belongs to another model. The network is then
+            unchanged.
+    """
+    found, hierarchy = read_identity(path)
+    _check_identity(path, found, config)
+    if hierarchy != network.hierarchy:
+        raise CheckpointError(
+            f"{path} was trained for the emotion tree {hierarchy!r}, the network has "
+            f"{network.hierarchy!r}"
+        )
+    tensors = read_tensors(path)
+    check_tensors(path, tensors, network.state_dict())
+    network.load_state_dict(tensors, strict=True)
+
+
+def _check_identity(
+    path: str | os.PathLike[str], found: ModelConfig, expected: ModelConfig
+) -> None:
+    theirs, ours = found.to_dict(), expected.to_dict()
+    differing = [
+        f"{key} {theirs[key]!r}, not {ours[key]!r}" for key in ours if theirs[key] != ours[key]
+    ]
+    if differing:
+        raise CheckpointError(f"{path} belongs to another model: it has " + "; ".join(differing))
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Return every tensor of a safetensors file.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    _check_header_size(Path(path))
+    with _open(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def check_tensors(
+    path: str | os.PathLike[str], found: dict[str, Tensor], expected: dict[str, Tensor]
+) -> None:
+    """Raise `CheckpointError` unless names, shapes and types agree and every value is finite."""
+    problems = [f"lacks {name}" for name in expected if name not in found]
+    problems += [
+        f"has {name}, which the network does not" for name in found if name not in expected
+    ]
+    for name in expected.keys() & found.keys():
+        theirs, ours = found[name], expected[name]
+        if theirs.shape != ours.shape:
+            problems.append(f"{name} has shape {tuple(theirs.shape)}, not {tuple(ours.shape)}")
+        elif ours.is_floating_point() and theirs.dtype not in FLOAT_TYPES:
+            problems.append(f"{name} is {theirs.dtype}, not float32, float16 or bfloat16")
+        elif not ours.is_floating_point() and theirs.dtype != ours.dtype:
+            problems.append(f"{name} is {theirs.dtype}, not {ours.dtype}")
+        elif theirs.is_floating_point() and not theirs.isfinite().all():
+            problems.append(f"{name} has values that are NaN or infinite")
+    if problems:
+        shown = "; ".join(sorted(problems)[:3])
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(f"{path} does not fit the network: {shown}{more}")
+
+
+def _check_header_size(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise CheckpointError(f"cannot read the weight file {path}: {error.strerror}") from error
+    size = int.from_bytes(start, "little")
+    if len(start) < 8 or size > MAX_HEADER_BYTES:
+        raise CheckpointError(f"{path} is not a safetensors weight file")
+
+
+def _open(path: str | os.PathLike[str]) -> safe_open:
+    try:
+        return safe_open(os.fspath(path), framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error

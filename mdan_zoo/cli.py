@@ -1,0 +1,255 @@
+"""The command line: parse, call the library, print.
+
+Exit status: 0 if all went well, 1 if a picture could not be predicted, 2 for anything else that was
+asked wrongly, 130 after Ctrl-C, 141 if the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import io
+import json
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from mdan_zoo import __version__, hub
+from mdan_zoo.errors import ImageError, InputError, MdanZooError, UnknownNameError
+from mdan_zoo.hierarchies import get_hierarchy
+from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.prediction import BRANCHES, DECODES, Prediction
+from mdan_zoo.training.cli import add_parser as add_train_parser
+from mdan_zoo.zoo import DEFAULT_MODEL, get_config, list_models
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit status.
+
+    Args:
+        arguments: The command and its arguments; by default those of the process.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack some characters
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still in the buffer would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    except (MdanZooError, OSError) as error:
+        print(f"mdan-zoo: error: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("mdan-zoo", description="Which emotion does a picture evoke?")
+    parser.add_argument("--version", action="version", version=f"mdan-zoo {__version__}")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_list(subparsers)
+    _add_info(subparsers)
+    _add_predict(subparsers)
+    add_train_parser(subparsers)
+    return parser
+
+
+# list
+
+
+def _add_list(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser("list", help="list the models")
+    parser.add_argument("pattern", nargs="?", default="*", help="such as 'mdan_*8'")
+    parser.add_argument("--pretrained", action="store_true", help="only those with weights")
+    parser.set_defaults(run=_list)
+
+
+def _list(options: argparse.Namespace) -> int:
+    names = list_models(options.pattern, pretrained=options.pretrained)
+    if not names:
+        kind = "model with released weights" if options.pretrained else "model"
+        raise UnknownNameError(f"there is no {kind} whose name matches {options.pattern!r}")
+    manifest = hub.load_manifest()
+    header = ("NAME", "DATA SET", "CLASSES", "BACKBONE", "PARAMETERS", "STATUS")
+    rows = [header, *(_list_row(name, manifest.get(name)) for name in names)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    return 0
+
+
+def _list_row(name: str, entry: hub.ManifestEntry | None) -> tuple[str, ...]:
+    config = get_config(name)
+    sizes = "/".join(str(size) for size in get_hierarchy(config.hierarchy).sizes)
+    parameters = f"{entry.parameters / 1e6:.2f} M" if entry else "-"
+    status = entry.status if entry else "not in the manifest"
+    return name, config.dataset, sizes, config.backbone, parameters, status
+
+
+# info
+
+
+def _add_info(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser("info", help="say what is known of a model")
+    parser.add_argument("name")
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    parser.set_defaults(run=_info)
+
+
+def _info(options: argparse.Namespace) -> int:
+    config = get_config(options.name)
+    hierarchy = get_hierarchy(config.hierarchy)
+    entry = hub.load_manifest().get(config.name)
+    weights = dataclasses.asdict(entry) if entry else {}
+    if options.json:
+        about = {"config": config.to_dict(), "hierarchy": hierarchy.to_dict(), "weights": weights}
+        print(json.dumps(about, indent=2))
+        return 0
+    shown = {key: weights.get(key) for key in ("status", "parameters", "licences", "reason")}
+    shown["metrics"] = (weights.get("details") or {}).get("metrics")
+    shown["training command"] = weights.get("command")
+    print("\n".join(_outline({**config.to_dict(), "hierarchy": str(hierarchy), **shown})))
+    return 0
+
+
+def _outline(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """Yield "key: value" lines; what has several lines itself comes indented below its key."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield f"{indent}{key}:"
+            yield from _outline(value, indent + "  ")
+        elif isinstance(value, str) and "\n" in value:
+            yield f"{indent}{key}:"
+            yield from (f"{indent}  {line}" for line in value.splitlines())
+        elif isinstance(value, (list, tuple)):
+            yield f"{indent}{key}: " + ", ".join(str(item) for item in value)
+        elif value not in (None, ""):
+            yield f"{indent}{key}: {value}"
+
+
+# predict
+
+
+def _add_predict(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser("predict", help="predict the emotions that pictures evoke")
+    add = parser.add_argument
+    add("pictures", nargs="+", metavar="PICTURE", help="a file, a URL, or a folder with pictures")
+    add("--model", metavar="NAME", help=f"a model with released weights (default {DEFAULT_MODEL})")
+    add("--checkpoint", type=Path, metavar="FILE", help="a weight file to use instead")
+    add("--format", choices=_LINES, default="text", help="json is one object a line")
+    add("--output", type=Path, metavar="FILE", help="write to a file, which appears when complete")
+    add("--batch-size", type=int, default=32, metavar="N", help="pictures at once (default 32)")
+    add("--device", help="such as cpu or cuda:0 (default: CUDA where there is any)")
+    add("--dtype", default="float32", help="float32 (default), bfloat16 or float16")
+    add("--branch", choices=BRANCHES, default="overall", help="whose probabilities are read")
+    add("--decode", choices=DECODES, default="consistent", help="a path of the tree, or each level")
+    parser.set_defaults(run=_predict)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    pictures = _find_pictures(options.pictures)
+
+    from tqdm import tqdm
+
+    from mdan_zoo.predictor import Predictor
+
+    predictor = Predictor(
+        options.model,
+        checkpoint=options.checkpoint,
+        device=options.device,
+        dtype=options.dtype,
+        branch=options.branch,
+        decode=options.decode,
+    )
+    stream = predictor.stream(pictures, batch_size=options.batch_size)
+    # Lines on a terminal show the progress themselves.
+    quiet = not sys.stderr.isatty() or (options.output is None and sys.stdout.isatty())
+    status = 0
+    with _open_output(options.output) as file, closing(stream) as predictions:
+        if options.format == "csv":
+            file.write(_csv_line(_csv_header(predictor.hierarchy)))
+        for prediction in tqdm(predictions, total=len(pictures), unit="picture", disable=quiet):
+            file.write(_LINES[options.format](prediction))
+            if file is sys.stdout:
+                file.flush()  # results show as they come, and a reader who went away is noticed
+            if prediction.error is not None:
+                status = 1
+    return status
+
+
+def _find_pictures(arguments: Sequence[str]) -> list[str | Path]:
+    """Return the pictures that are meant, those of a folder in its place."""
+    from mdan_zoo.images import find_pictures
+
+    pictures: list[str | Path] = []
+    for argument in arguments:
+        inside = find_pictures(argument) if os.path.isdir(argument) else [argument]
+        if not inside:
+            raise ImageError(f"there are no pictures in the folder {argument}")
+        pictures += inside
+    return pictures
+
+
+@contextmanager
+def _open_output(path: Path | None) -> Iterator[TextIO]:
+    """Give stdout, or a file that takes its name only when the block has ended without an error."""
+    if path is None:
+        yield sys.stdout
+        return
+    path = path.resolve()  # a link stays, what it points to is written
+    if not path.parent.is_dir() or (path.exists() and not path.is_file()):
+        raise InputError(f"--output must be a file in a folder that exists, not {path}")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _text_line(prediction: Prediction) -> str:
+    return f"{prediction.picture}  {prediction}\n"
+
+
+def _json_line(prediction: Prediction) -> str:
+    return json.dumps(prediction.to_dict()) + "\n"
+
+
+def _csv_header(hierarchy: Hierarchy) -> list[str]:
+    columns = ["picture", "error"]
+    for level, names in zip(hierarchy.level_names, hierarchy.levels, strict=True):
+        columns += [f"{level}_label", f"{level}_score", *(f"{level}:{name}" for name in names)]
+    return columns
+
+
+def _prediction_csv_line(prediction: Prediction) -> str:
+    row: list[object] = [prediction.picture, prediction.error]
+    for level in prediction.levels:
+        row += [level.label, level.score, *level.scores.values()]
+    width = len(_csv_header(prediction.hierarchy))
+    return _csv_line(row + [None] * (width - len(row)))
+
+
+def _csv_line(row: Sequence[object]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(row)
+    return buffer.getvalue()
+
+
+_LINES = {"text": _text_line, "json": _json_line, "csv": _prediction_csv_line}

@@ -1,0 +1,111 @@
+"""The maps C2..C5 of every picture and of several views of it, computed once.
+
+A frozen backbone gives the same maps for the same view in every epoch. With them at hand a network
+trains on a laptop's CPU in minutes, and cross-validation does not repeat the costly part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import RandomResizedCrop
+from torchvision.transforms.v2 import functional as tv
+from tqdm import tqdm
+
+from mdan_zoo.config import InputSpec
+from mdan_zoo.datasets.sample import Sample
+from mdan_zoo.images import load_image
+from mdan_zoo.preprocessing import Preprocessing
+from mdan_zoo.training.recipe import Recipe
+
+_ASPECTS = (0.8, 1.25)
+"""Width to height of random crops, before they are made square."""
+
+
+@dataclass(frozen=True)
+class PyramidCache:
+    """Maps of every view of every picture, in float16.
+
+    Attributes:
+        maps: C2, C3, C4 and C5, (V, N, C, H, W) each, where view 0 is the picture as it is
+            tested and view 1 its mirror image. Maps that no network reads are empty.
+    """
+
+    maps: tuple[Tensor, Tensor, Tensor, Tensor]
+
+    @property
+    def views(self) -> int:
+        """V, the number of views of each picture."""
+        return self.maps[3].shape[0]
+
+    def batch(self, views: Tensor, pictures: Tensor) -> list[Tensor]:
+        """Return C2..C5 (B, C, H, W) in float32 of the given view (B,) of each picture (B,)."""
+        return [stage[views, pictures].float() if stage.numel() else stage for stage in self.maps]
+
+
+@torch.inference_mode()
+def compute_pyramids(
+    backbone: nn.Module,
+    samples: Sequence[Sample],
+    spec: InputSpec,
+    recipe: Recipe,
+    *,
+    stages: Sequence[int] = (1, 2, 3),
+) -> PyramidCache:
+    """Run the backbone over every view of every picture.
+
+    Args:
+        backbone: Gives C2..C5; run in evaluation mode.
+        samples: The pictures.
+        spec: How a picture becomes the network's input.
+        recipe: Number and kind of the views, and the seed that draws them.
+        stages: Which maps to keep; 0 is C2, 3 is C5.
+
+    Raises:
+        ImageError: A picture cannot be read.
+    """
+    backbone = backbone.eval().to(memory_format=torch.channels_last)
+    preprocessing = Preprocessing(spec)
+    kept: dict[int, Tensor] = {}
+    for number, sample in enumerate(tqdm(samples, desc="pictures", disable=None)):
+        picture = load_image(sample.picture)
+        views = torch.stack(list(draw_views(picture, spec, recipe, seed=number)))
+        inputs = preprocessing.normalise(views).to(memory_format=torch.channels_last)
+        pyramid = list(backbone(inputs))
+        for stage in stages:
+            maps = pyramid[stage].half()
+            if stage not in kept:
+                shape = (recipe.views, len(samples), *maps.shape[1:])
+                kept[stage] = torch.empty(shape, dtype=torch.float16)
+            kept[stage][:, number] = maps
+    c2, c3, c4, c5 = (kept.get(stage, torch.empty(0)) for stage in range(4))
+    return PyramidCache((c2, c3, c4, c5))
+
+
+def draw_views(
+    picture: Image.Image, spec: InputSpec, recipe: Recipe, seed: int
+) -> Iterator[Tensor]:
+    """Yield uint8 views (3, S, S) of one picture: plain, mirrored, then random crops.
+
+    Half of the random crops are mirrored. The same seed and recipe give the same views.
+    """
+    plain = Preprocessing(spec).crop(picture)
+    yield plain
+    yield plain.flip(-1)
+    crop = RandomResizedCrop(
+        spec.crop,
+        scale=(recipe.min_crop_area, 1.0),
+        ratio=_ASPECTS,
+        interpolation=InterpolationMode(spec.interpolation),
+        antialias=True,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed((recipe.seed << 32) + seed)
+        for number in range(recipe.views - 2):
+            view = tv.pil_to_tensor(crop(picture))
+            yield view.flip(-1) if number % 2 else view

@@ -1,0 +1,49 @@
+"""What training minimises: Eq. 3 of the paper, and the same loss on the single branches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.models.output import EmotionOutput
+from mdan_zoo.training.recipe import Recipe
+
+
+def level_targets(leaves: Tensor, hierarchy: Hierarchy) -> tuple[Tensor, ...]:
+    """Sum a distribution over the leaves (N, K_n) up the tree; return (N, K_l) coarse to fine."""
+    return tuple(
+        leaves @ torch.tensor(hierarchy.membership(level), dtype=leaves.dtype).T
+        for level in range(hierarchy.depth)
+    )
+
+
+def cross_entropy(log_probabilities: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    """Return the mean over levels and pictures of -sum_k Y_k log P_k (Eq. 3).
+
+    The paper writes P where its text says cross-entropy; the logarithm is meant.
+
+    Args:
+        log_probabilities: (N, K_l) for every level.
+        targets: Distributions (N, K_l) for every level.
+    """
+    losses = [
+        -(target * predicted).sum(dim=1).mean()
+        for predicted, target in zip(log_probabilities, targets, strict=True)
+    ]
+    return torch.stack(losses).mean()
+
+
+def loss(output: EmotionOutput, targets: Sequence[Tensor], recipe: Recipe) -> Tensor:
+    """Return the recipe's weighted sum of the losses on P_O, P_L and P_G.
+
+    The paper's recipe has the loss on P_O alone. There the branch that learns faster takes over
+    and the other learns only what is left; with few pictures each has to be taught by itself.
+    """
+    total = recipe.overall_weight * cross_entropy(output.log_overall, targets)
+    if output.log_local:
+        total = total + recipe.local_weight * cross_entropy(output.log_local, targets)
+        total = total + recipe.global_weight * cross_entropy(output.log_global, targets)
+    return total

@@ -1,0 +1,153 @@
+"""Release what was trained: copy weights into the package and write the manifest.
+
+    python -m mdan_zoo.training.release RUN... --metrics CSV
+
+writes `weights_manifest.json` whole: an entry for each trained run with its hash, metrics and
+golden output, and an entry that says how to train it for every other model. Run it in a checkout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+import mdan_zoo
+from mdan_zoo.checkpoint import read_identity, write_atomically
+from mdan_zoo.config import ModelConfig
+from mdan_zoo.hub import SCHEMA_VERSION
+from mdan_zoo.predictor import Predictor
+from mdan_zoo.training.run import REPORT_FILE, WEIGHTS_FILE
+from mdan_zoo.zoo import MODELS, build_network
+
+PACKAGE = Path(mdan_zoo.__file__).parent
+LIBRARIES = ("torch", "torchvision", "timm", "safetensors", "pillow")
+CODE_LICENCE = WEIGHTS_LICENCE = "Apache-2.0"
+DATA_TERMS = {
+    "OASIS": (
+        "Photographs from Pixabay, Wikimedia, Flickr and free-picture sites, each under its own "
+        "terms; the set and its norms are offered by its authors for research use online and "
+        "offline. No picture is part of this package."
+    ),
+}
+UNRELEASED_TERMS = "The data set's own; it has to be obtained from its authors."
+
+
+def golden_picture() -> Image.Image:
+    """Return the 500 x 400 picture of the golden outputs: three ramps of colour, no file needed."""
+    picture = Image.new("RGB", (500, 400))
+    picture.putdata(
+        [
+            (255 * x // 499, 255 * y // 399, 255 * (x + y) // 898)
+            for y in range(400)
+            for x in range(500)
+        ]
+    )
+    return picture
+
+
+def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
+    """Return name and manifest entry of a run of `mdan-zoo train`, and copy its weights."""
+    weights = (run / WEIGHTS_FILE).read_bytes()
+    config, hierarchy = read_identity(run / WEIGHTS_FILE)
+    report = json.loads((run / REPORT_FILE).read_text(encoding="utf-8"))
+    name = config.name
+    file = PACKAGE / "weights" / f"{name}.safetensors"
+    write_atomically(file, weights)
+    prediction = Predictor(checkpoint=file, device="cpu").predict(golden_picture())
+    return name, {
+        "status": "released",
+        "parameters": count_parameters(config),
+        "licences": {
+            "code": CODE_LICENCE,
+            "weights": WEIGHTS_LICENCE,
+            "data": DATA_TERMS[config.dataset],
+        },
+        "command": (f"mdan-zoo train {name} --data FOLDER --backbone-weights FILE --output DIR"),
+        "file": file.name,
+        "size": len(weights),
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "sources": [{"type": "package", "path": f"weights/{file.name}"}],
+        "training": report,
+        "metrics": read_metrics(metrics, name),
+        "input": config.to_dict()["input"],
+        "hierarchy": hierarchy.to_dict(),
+        "libraries": {library: metadata.version(library) for library in LIBRARIES}
+        | {"python": platform.python_version()},
+        "golden": {
+            "input": "mdan_zoo.training.release.golden_picture()",
+            "output": [
+                {label: round(score, 6) for label, score in level.scores.items()}
+                for level in prediction.levels
+            ],
+        },
+    }
+
+
+def unreleased_entry(config: ModelConfig) -> dict[str, Any]:
+    """Return the manifest entry of a model that nobody has trained yet."""
+    return {
+        "status": "unreleased",
+        "reason": (
+            f"it has not been trained yet, since {config.dataset} cannot be passed on and has to "
+            "be obtained from its authors first"
+        ),
+        "command": f"mdan-zoo train {config.name} --data FOLDER --output DIR",
+        "parameters": count_parameters(config),
+        "licences": {"code": CODE_LICENCE, "weights": "none", "data": UNRELEASED_TERMS},
+    }
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """Return the number of trainable values, without taking memory for them."""
+    with torch.device("meta"):
+        network = build_network(config)
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def read_metrics(path: Path, model: str) -> dict[str, Any]:
+    """Return the rows of the cross-validation's summary: the model's branches and the controls."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    numbers = [
+        {
+            key: value if key in ("model", "branch") else float(value) if value else None
+            for key, value in row.items()
+        }
+        for row in rows
+    ]
+    if not any(row["model"] == model for row in numbers):
+        raise ValueError(f"{path} has no row of {model}")
+    return {
+        "protocol": (
+            "5 folds of themes, pooled; mean over seeds, standard deviation over seeds and folds"
+        ),
+        "source": f"benchmarks/results/{path.name}",
+        "rows": numbers,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the manifest."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="output of train")
+    parser.add_argument("--metrics", type=Path, required=True, help="summary of cross-validation")
+    parsed = parser.parse_args(arguments)
+    entries = {name: unreleased_entry(config) for name, config in MODELS.items()}
+    entries.update(released_entry(run, parsed.metrics) for run in parsed.runs)
+    manifest = {"schema_version": SCHEMA_VERSION, "models": entries}
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(PACKAGE.parent / "weights_manifest.json", text.encode())
+
+
+if __name__ == "__main__":
+    main()
