@@ -69,6 +69,11 @@ def mdan_oasis4(pretrained: bool = False, **options: Any) -> EmotionNetwork:
     return _create("mdan_oasis4", pretrained, options)
 
 
+def flat_oasis4(pretrained: bool = False, **options: Any) -> EmotionNetwork:
+    """MobileNetV2 with one linear classifier for OASIS: mdan_oasis4 without its top-down branch."""
+    return _create("flat_oasis4", pretrained, options)
+
+
 def predictor(name: str | None = None, **options: Any) -> Predictor:
     """A model with its preprocessing: pictures in, predictions out.
 

@@ -153,7 +153,7 @@ def _add_predict(subparsers: Subparsers) -> None:
     add("--checkpoint", type=Path, metavar="FILE", help="a weight file to use instead")
     add("--format", choices=_LINES, default="text", help="json is one object a line")
     add("--output", type=Path, metavar="FILE", help="write to a file, which appears when complete")
-    add("--batch-size", type=int, default=32, metavar="N", help="pictures at once (default 32)")
+    add("--batch-size", type=int, metavar="N", help="pictures at once (2 on a CPU, else 32)")
     add("--device", help="such as cpu or cuda:0 (default: CUDA where there is any)")
     add("--dtype", default="float32", help="float32 (default), bfloat16 or float16")
     add("--branch", choices=BRANCHES, default="overall", help="whose probabilities are read")

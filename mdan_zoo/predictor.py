@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 Pictures: TypeAlias = "list[Any] | tuple[Any, ...]"
 """Several pictures. An array or tensor is always one picture."""
 
-BATCH_SIZE = 32
 WORKERS = 4
+BATCH_SIZE_CPU = 2
+"""On a CPU the tensors of larger batches no longer fit its caches, and take longer a picture."""
+BATCH_SIZE_ACCELERATOR = 32
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -107,6 +109,11 @@ class Predictor:
         # Convolutions are as fast or faster with the channels last, on CPUs too.
         self.network = network.eval().to(self.device).to(memory_format=torch.channels_last)
 
+    @property
+    def batch_size(self) -> int:
+        """How many pictures the network gets at once unless something else is asked for."""
+        return BATCH_SIZE_CPU if self.device.type == "cpu" else BATCH_SIZE_ACCELERATOR
+
     def __repr__(self) -> str:
         return f"Predictor({self.config.name!r}, device='{self.device}', dtype={self.dtype!r})"
 
@@ -147,7 +154,7 @@ class Predictor:
         self,
         pictures: Iterable[Picture],
         *,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         workers: int = WORKERS,
     ) -> Generator[Prediction, None, None]:
         """Predict any number of pictures, in their order; there may be no end of them.
@@ -159,7 +166,8 @@ class Predictor:
 
         Args:
             pictures: An iterable of pictures.
-            batch_size: How many pictures the network gets at once.
+            batch_size: How many pictures the network gets at once; by default 2 on a CPU, where
+                more is slower, and 32 on an accelerator.
             workers: How many threads decode pictures.
 
         Returns:
@@ -170,6 +178,8 @@ class Predictor:
             InputError: `pictures` is a single picture, or a number is below 1.
         """
         _check_several(pictures)
+        if batch_size is None:
+            batch_size = self.batch_size
         for argument, value in (("batch_size", batch_size), ("workers", workers)):
             if value < 1:
                 raise InputError(f"{argument} must be at least 1, not {value}")
@@ -185,7 +195,7 @@ class Predictor:
     def _all_values(self, pictures: Pictures) -> list[tuple[str, _Values]]:
         """Return what the network says of all pictures, or raise the first error."""
         found = []
-        with closing(self._results(pictures, BATCH_SIZE, WORKERS)) as results:
+        with closing(self._results(pictures, self.batch_size, WORKERS)) as results:
             for name, values in results:
                 if isinstance(values, MdanZooError):
                     raise values

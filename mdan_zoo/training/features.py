@@ -76,9 +76,11 @@ def compute_pyramids(
         picture = load_image(sample.picture)
         views = torch.stack(list(draw_views(picture, spec, recipe, seed=number)))
         inputs = preprocessing.normalise(views).to(memory_format=torch.channels_last)
-        pyramid = list(backbone(inputs))
+        # Two views at a time: the tensors of a larger batch are so large that the allocator takes
+        # fresh memory for each, which on a CPU costs as much as the convolutions.
+        parts = [list(backbone(pair)) for pair in torch.split(inputs, 2)]
         for stage in stages:
-            maps = pyramid[stage].half()
+            maps = torch.cat([pyramid[stage] for pyramid in parts]).half()
             if stage not in kept:
                 shape = (recipe.views, len(samples), *maps.shape[1:])
                 kept[stage] = torch.empty(shape, dtype=torch.float16)

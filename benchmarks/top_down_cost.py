@@ -1,0 +1,401 @@
+"""Measure what MDAN's top-down branch adds to its backbone, in time and in memory.
+
+    python benchmarks/top_down_cost.py
+    python benchmarks/top_down_cost.py --device cuda --dtype bfloat16 --channels-last
+
+Three variants take steps in turn, so that what slows the machine down slows all of them down:
+
+    naive  MDAN as the paper's formulas stand, from tests/naive_mdan.py
+    fast   MDAN as mdan_zoo computes it
+    bare   the backbone, global average pooling and one linear classifier
+
+A step is the forward pass; in training it is the forward pass, the loss and the backward pass.
+There is no optimizer, whose work depends on the number of parameters alone. Weights and pictures
+are random. Every variant has a process of its own, which waits while another takes its step: so its
+peak memory is its own, and one that runs out of memory becomes a row that says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import dataclasses
+import datetime
+import importlib
+import io
+import itertools
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from torch import Tensor
+
+from mdan_zoo.checkpoint import write_atomically
+from mdan_zoo.hierarchies import get_hierarchy
+from mdan_zoo.models.options import STRIDE, MDANOptions
+from mdan_zoo.training.objective import cross_entropy, level_targets
+from mdan_zoo.zoo import MODELS, build_network, get_config
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+naive_mdan = importlib.import_module("naive_mdan")
+
+VARIANTS = ("naive", "fast", "bare")
+TWO_AND_THREE_LEVELS = ("mdan_fi8", "mdan_webemo25")
+MODES = ("forward", "training")
+REPEATS = {"cpu": {"forward": 5, "training": 3}, "cuda": {"forward": 50, "training": 30}}
+SMALLEST = 2 * STRIDE  # pixels; of half that size BatchNorm gets one value, which it refuses
+OUT_OF_MEMORY = 3  # exit status of a worker that was refused memory
+RESULTS = Path(__file__).parent / "results"
+PROCESS_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the variants that are compared with each other have in common."""
+
+    model: str
+    levels: int
+    size: int
+    batch: int
+    device: str
+    threads: int
+    dtype: str
+    channels_last: bool
+    compiled: bool
+    mode: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: how long it took, and the most memory that it held on top of the weights."""
+
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a variant's steps come to; the ratios are to the bare backbone.
+
+    What could not be measured is None, and an empty field in the file.
+    """
+
+    variant: str
+    status: str
+    repeats: int
+    seconds_median: float | None = None
+    seconds_q1: float | None = None
+    seconds_q3: float | None = None
+    peak_bytes: int | None = None
+    time_ratio: float | None = None
+    memory_ratio: float | None = None
+    pictures_per_second: float | None = None
+
+
+class Stepper:
+    """One variant of one case, in the process that takes its steps."""
+
+    def __init__(self, case: Case, variant: str) -> None:
+        torch.manual_seed(0)
+        torch.set_num_threads(case.threads)
+        self.case, self.variant = case, variant
+        memory_format = torch.channels_last if case.channels_last else torch.contiguous_format
+        architecture: Literal["flat", "mdan"] = "flat" if variant == "bare" else "mdan"
+        config = dataclasses.replace(get_config(case.model), architecture=architecture)
+        self.network = build_network(config).train(case.mode == "training")
+        self.network.to(case.device).to(memory_format=memory_format)
+        self.forward = torch.compile(self._forward) if case.compiled else self._forward
+
+        pictures = torch.randn(case.batch, 3, case.size, case.size)
+        self.pictures = pictures.to(case.device, memory_format=memory_format)
+        leaves = torch.ones(case.batch, self.network.hierarchy.sizes[-1]).softmax(dim=1)
+        targets = level_targets(leaves, self.network.hierarchy)
+        self.targets = [target.to(case.device) for target in targets]
+        if case.device == "cpu":
+            # Libraries occupy memory once they have run, which is not to count as the step's.
+            with torch.no_grad():
+                self.forward(self.pictures[:1, :, :SMALLEST, :SMALLEST])
+        self.memory_before = memory_in_use(case.device)
+
+    def step(self) -> Step:
+        """Take one step."""
+        device = self.case.device
+        self.network.zero_grad()
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        if self.case.mode == "training":
+            with self._autocast():
+                loss = cross_entropy(self.forward(self.pictures), self.targets)
+            torch.autograd.backward(loss)
+        else:
+            with torch.inference_mode(), self._autocast():
+                self.forward(self.pictures)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+        return Step(seconds, peak_memory(device) - self.memory_before)
+
+    def _autocast(self) -> torch.autocast:
+        dtype: torch.dtype = getattr(torch, self.case.dtype)
+        return torch.autocast(self.case.device, dtype, enabled=dtype != torch.float32)
+
+    def _forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """Return log P_O (N, K_l) of every level."""
+        if self.variant == "naive":
+            overall = naive_mdan.forward(self.network, self.network.backbone(pictures))[2]
+            return tuple(level.log() for level in overall)
+        log_overall: tuple[Tensor, ...] = self.network(pictures).log_overall
+        return log_overall
+
+
+def memory_in_use(device: str) -> int:
+    """Return the bytes of this process: of its tensors on a GPU, of everything on the CPU."""
+    return torch.cuda.memory_allocated() if device == "cuda" else _process_status("VmRSS")
+
+
+def peak_memory(device: str) -> int:
+    """Return the most that `memory_in_use` has been, on a GPU since it was last reset."""
+    # Not ru_maxrss, which a process inherits from the one that started it.
+    return torch.cuda.max_memory_allocated() if device == "cuda" else _process_status("VmHWM")
+
+
+def _process_status(field: str) -> int:
+    fields = dict(line.split(":", 1) for line in PROCESS_STATUS.read_text().splitlines())
+    return int(fields[field].split()[0]) * 1024
+
+
+def serve(case: Case, variant: str, connection: Connection) -> None:
+    """Take a step whenever the other side of the connection asks, until it hangs up."""
+    with contextlib.suppress(OSError):  # if memory runs out, end this process and no other
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    try:
+        stepper = Stepper(case, variant)
+        with contextlib.suppress(EOFError):
+            while True:
+                connection.recv()
+                connection.send(stepper.step())
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        sys.exit(OUT_OF_MEMORY)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether memory was refused, for which torch has a class of its own only on GPUs."""
+    refused = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return refused or "can't allocate memory" in str(error)
+
+
+class Worker:
+    """A variant in a process of its own, which prepares itself while others do the same."""
+
+    def __init__(self, case: Case, variant: str) -> None:
+        spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+        self.connection, theirs = spawn.Pipe()
+        self.process = spawn.Process(target=serve, args=(case, variant, theirs), daemon=True)
+        self.process.start()
+        theirs.close()  # so that the connection ends when the process does
+
+    def step(self) -> Step:
+        """Have one step taken.
+
+        Raises:
+            MemoryError: The process ran out of memory, on the CPU or the GPU.
+            RuntimeError: The process ended for another reason, which it has printed.
+        """
+        try:
+            self.connection.send("step")
+            step: Step = self.connection.recv()
+        except (EOFError, ConnectionError):
+            self.process.join()
+            status = self.process.exitcode
+            if status in (OUT_OF_MEMORY, -signal.SIGKILL):
+                raise MemoryError from None
+            raise RuntimeError(f"a worker ended with exit status {status}") from None
+        return step
+
+    def close(self) -> None:
+        """End the process."""
+        self.connection.close()
+        self.process.join()
+
+
+def measure(case: Case, repeats: int) -> dict[str, list[Step]]:
+    """Let the variants take steps in turn; the first of each warms up and does not count.
+
+    Returns:
+        The steps of every variant; none where it ran out of memory.
+    """
+    steps: dict[str, list[Step]] = {variant: [] for variant in VARIANTS}
+    with contextlib.ExitStack() as stack:
+        workers = {
+            variant: stack.enter_context(contextlib.closing(Worker(case, variant)))
+            for variant in VARIANTS
+        }
+        for _ in range(1 + repeats):
+            for variant, worker in list(workers.items()):
+                try:
+                    steps[variant].append(worker.step())
+                except MemoryError:
+                    steps[variant].clear()
+                    del workers[variant]
+    return {variant: taken[1:] for variant, taken in steps.items()}
+
+
+def summarise(taken: Mapping[str, Sequence[Step]], batch: int) -> Iterator[Result]:
+    """Yield what the steps of every variant come to."""
+    bare = figures(taken["bare"]) if taken["bare"] else None
+    for variant, steps in taken.items():
+        if not steps:
+            yield Result(variant, "out of memory", repeats=0)
+            continue
+        q1, median, q3, peak = figures(steps)
+        yield Result(
+            variant,
+            "measured",
+            repeats=len(steps),
+            seconds_median=round(median, 6),
+            seconds_q1=round(q1, 6),
+            seconds_q3=round(q3, 6),
+            peak_bytes=peak,
+            time_ratio=round(median / bare[1], 3) if bare else None,
+            memory_ratio=round(peak / bare[3], 3) if bare else None,
+            pictures_per_second=round(batch / median, 3),
+        )
+
+
+def figures(steps: Sequence[Step]) -> tuple[float, float, float, int]:
+    """Return the lower quartile, median and upper quartile of the seconds, and the highest peak."""
+    seconds = torch.tensor([step.seconds for step in steps], dtype=torch.float64)
+    shares = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
+    q1, median, q3 = seconds.quantile(shares).tolist()
+    return q1, median, q3, max(step.peak_bytes for step in steps)
+
+
+def environment(device: str) -> dict[str, str]:
+    """Return the columns that say where, and with what, something is measured."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "machine": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+    }
+
+
+def cpu_name() -> str:
+    """Return the processor's name and the number of its cores."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows as CSV, replacing the file at once."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text.getvalue().encode())
+
+
+def table_line(case: Case, result: Result) -> str:
+    """Return one line of the table that is printed."""
+    values = (result.seconds_median, result.peak_bytes, result.time_ratio, result.memory_ratio)
+    columns = "".join(f"{'-' if value is None else value:>13}" for value in values)
+    what = f"{case.model:15} {case.mode:8} {case.batch:5}  {result.variant:5}"
+    return f"{what}{columns}  {result.status}"
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    # The formulas have none of the options that depart from the paper.
+    by_the_paper = [
+        name
+        for name, config in MODELS.items()
+        if config.architecture == "mdan" and config.options == MDANOptions()
+    ]
+    parser.add_argument("--models", nargs="+", choices=by_the_paper, default=TWO_AND_THREE_LEVELS)
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    parser.add_argument("--batches", nargs="+", type=positive, default=[1, 8], metavar="N")
+    parser.add_argument("--size", type=positive, default=448, help="side in pixels")
+    parser.add_argument("--repeats", type=positive, metavar="N", help="timed steps of a variant")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=positive, default=torch.get_num_threads(), metavar="N")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="torch.compile all, on a GPU")
+    parser.add_argument("--output", type=Path, help="CSV file")
+    arguments = parser.parse_args(argv)
+    size = arguments.size
+    if size % STRIDE or size < SMALLEST:
+        parser.error(f"--size must be a multiple of {STRIDE} from {SMALLEST} on, not {size}")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch finds no GPU here")
+    if arguments.device == "cpu" and not PROCESS_STATUS.exists():
+        parser.error("--device cpu: memory is read from /proc, which only Linux has")
+    if arguments.device == "cpu" and arguments.compile:
+        parser.error("--compile: on the CPU the compiler's own memory would count as the step's")
+    return arguments
+
+
+def positive(text: str) -> int:
+    """Read an option's value that is a positive whole number."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, not {text!r}")
+    return int(text)
+
+
+def cases(arguments: argparse.Namespace) -> Iterator[Case]:
+    """Yield what is to be measured."""
+    order = (arguments.modes, arguments.batches, arguments.models)
+    for mode, batch, model in itertools.product(*order):
+        yield Case(
+            model=model,
+            levels=get_hierarchy(get_config(model).hierarchy).depth,
+            size=arguments.size,
+            batch=batch,
+            device=arguments.device,
+            threads=arguments.threads,
+            dtype=arguments.dtype,
+            channels_last=arguments.channels_last,
+            compiled=arguments.compile,
+            mode=mode,
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure every case; the file is complete after each."""
+    arguments = parse(argv)
+    path = arguments.output or RESULTS / f"top_down_cost_{arguments.device}.csv"
+    about = environment(arguments.device)
+    rows: list[dict[str, Any]] = []
+    print("model           mode     batch  variant  seconds        bytes   time ratio memory ratio")
+    for case in cases(arguments):
+        repeats = arguments.repeats or REPEATS[case.device][case.mode]
+        for result in summarise(measure(case, repeats), case.batch):
+            rows.append({**about, **dataclasses.asdict(case), **dataclasses.asdict(result)})
+            print(table_line(case, result), flush=True)
+        write_rows(path, rows)
+    print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()

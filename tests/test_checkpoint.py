@@ -1,0 +1,197 @@
+"""Weight files: written whole, loaded strictly or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import stat
+
+import pytest
+import torch
+from safetensors.torch import load_file, safe_open, save_file
+
+from mdan_zoo import hub
+from mdan_zoo.checkpoint import load_checkpoint, read_identity, save_checkpoint
+from mdan_zoo.errors import CheckpointError, ManifestError, WeightsUnavailableError
+from mdan_zoo.zoo import MODELS, build_network
+
+CONFIG = MODELS["mdan_oasis4"]
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(5)
+    return build_network(CONFIG)
+
+
+def rewrite(source, target, change):
+    """Copy a weight file with its metadata, changing its tensors."""
+    with safe_open(str(source), "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(source)
+    change(tensors)
+    save_file(tensors, target, metadata)
+    return target
+
+
+def test_a_checkpoint_brings_everything_back(network, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_checkpoint(path, network, CONFIG)
+    other = build_network(CONFIG)
+    load_checkpoint(other, path, CONFIG)
+    for name, value in network.state_dict().items():
+        assert value.equal(other.state_dict()[name]), name
+    assert read_identity(path) == (CONFIG, network.hierarchy)
+
+
+def test_half_precision_halves_the_file_and_loads_as_float32(network, tmp_path):
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    save_checkpoint(whole, network, CONFIG)
+    save_checkpoint(half, network, CONFIG, dtype=torch.float16)
+    assert half.stat().st_size < 0.55 * whole.stat().st_size
+    other = build_network(CONFIG)
+    load_checkpoint(other, half, CONFIG)
+    assert {p.dtype for p in other.parameters()} == {torch.float32}
+
+
+def test_the_file_has_the_mode_that_the_umask_gives(network, tmp_path):
+    old = os.umask(0o027)
+    try:
+        save_checkpoint(tmp_path / "weights.safetensors", network, CONFIG)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "weights.safetensors").stat().st_mode) == 0o640
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
+DAMAGES = {
+    "missing": (lambda t: t.pop("reduce.weight"), "lacks reduce.weight"),
+    "extra": (lambda t: t.update(spare=torch.zeros(1)), "has spare, which the network does not"),
+    "shape": (
+        lambda t: t.update({"reduce.weight": torch.zeros(2, 2, 1, 1)}),
+        r"reduce.weight has shape \(2, 2, 1, 1\), not \(64, 320, 1, 1\)",
+    ),
+    "nan": (
+        lambda t: t["reduce.weight"].view(-1).__setitem__(7, float("nan")),
+        "reduce.weight has values that are NaN or infinite",
+    ),
+    "float64": (
+        lambda t: t.update({"reduce.weight": t["reduce.weight"].double()}),
+        "reduce.weight is torch.float64, not float32",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_tensors_are_refused_and_change_nothing(
+    damage, random_checkpoint, network, tmp_path
+):
+    change, message = DAMAGES[damage]
+    path = rewrite(random_checkpoint, tmp_path / "damaged.safetensors", change)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(network, path, CONFIG)
+    assert all(value.equal(before[name]) for name, value in network.state_dict().items())
+
+
+def truncated(source, target):
+    target.write_bytes(source.read_bytes()[:-100])
+
+
+def without_identity(source, target):
+    save_file(load_file(source), target)
+
+
+def broken_identity(source, target):
+    save_file(load_file(source), target, {"mdan_zoo": json.dumps({"config": {}})})
+
+
+FILES = {
+    "truncated": (truncated, "not a whole safetensors file"),
+    "empty": (lambda s, t: t.write_bytes(b""), "not a safetensors weight file"),
+    "text": (lambda s, t: t.write_text("<html>not found</html>"), "not a safetensors weight file"),
+    "pickle": (lambda s, t: t.write_bytes(pickle.dumps([1] * 99)), "not a safetensors"),
+    "long header": (lambda s, t: t.write_bytes((90 << 20).to_bytes(8, "little")), "not a safete"),
+    "folder": (lambda s, t: t.mkdir(), "cannot read the weight file"),
+    "absent": (lambda s, t: None, "No such file"),
+    "without identity": (without_identity, "does not say which model"),
+    "broken identity": (broken_identity, "its description of the model is broken"),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_files_that_are_no_checkpoint_are_refused(kind, random_checkpoint, network, tmp_path):
+    make, message = FILES[kind]
+    path = tmp_path / "weights.safetensors"
+    make(random_checkpoint, path)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(network, path, CONFIG)
+
+
+# --- the manifest, and files against it
+
+
+def manifest(tmp_path, content):
+    path = tmp_path / "manifest.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("not JSON", "cannot read"),
+        ([], "schema version None"),
+        ({"schema_version": 99, "models": {}}, "schema version 99; this mdan_zoo reads 1"),
+        ({"schema_version": 1}, "no object 'models'"),
+        ({"schema_version": 1, "models": {"m": {}}}, "entry of m is malformed"),
+        (
+            {
+                "schema_version": 1,
+                "models": {
+                    "m": {
+                        "status": "released",
+                        "parameters": 1,
+                        "command": "c",
+                        "licences": {"code": "", "weights": "", "data": ""},
+                    }
+                },
+            },
+            "lacks file, size, sha256, sources",
+        ),
+    ],
+)
+def test_a_malformed_manifest_is_told(content, message, tmp_path):
+    with pytest.raises(ManifestError, match=message):
+        hub.load_manifest(manifest(tmp_path, content))
+
+
+def test_a_changed_weight_file_is_noticed(tmp_path):
+    entry = hub.load_manifest()["mdan_oasis4"]
+    released = hub.find_weights(entry)
+    copy = tmp_path / "copy.safetensors"
+    shutil.copy(released, copy)
+    hub.verify_file(copy, entry)
+
+    content = bytearray(copy.read_bytes())
+    content[-1] ^= 1
+    copy.write_bytes(content)
+    with pytest.raises(CheckpointError, match=entry.sha256):
+        hub.verify_file(copy, entry)
+    copy.write_bytes(content[:-1])
+    with pytest.raises(CheckpointError, match=f"{entry.size:,}"):
+        hub.verify_file(copy, entry)
+
+
+def test_a_source_without_the_file_is_told():
+    entry = hub.load_manifest()["mdan_oasis4"]
+    gone = hub.ManifestEntry(
+        **{
+            **{field: getattr(entry, field) for field in entry.__dataclass_fields__},
+            "sources": ({"type": "package", "path": "weights/other.safetensors"},),
+        }
+    )
+    with pytest.raises(WeightsUnavailableError, match=r"package weights/other\.safetensors"):
+        hub.find_weights(gone)

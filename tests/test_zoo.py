@@ -1,0 +1,140 @@
+"""The registry, and every registered model by the same tests."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import mdan_zoo
+from mdan_zoo import hub
+from mdan_zoo.config import InputSpec, ModelConfig
+from mdan_zoo.errors import (
+    CheckpointError,
+    InputError,
+    UnknownNameError,
+    WeightsUnavailableError,
+)
+from mdan_zoo.hierarchies import get_hierarchy
+from mdan_zoo.training.release import count_parameters
+from mdan_zoo.zoo import MODELS, build_network, create_model, get_config, list_models
+
+PAPER_MODELS = ("webemo25", "emotion6", "fi8", "artphoto8", "iaps8", "abstract8")
+
+
+def test_the_papers_six_benchmarks_are_registered_with_its_backbone_and_size():
+    for name in PAPER_MODELS:
+        config = get_config(f"mdan_{name}")
+        assert config.backbone == "resnet101"
+        assert (config.options.dim, config.options.alpha) == (1024, 0.7)
+        assert (config.options.heads, config.options.lcam) == ((2, 4, 8), "plain")
+        assert not config.options.normalise_pyramid
+        assert config.input == InputSpec(resize=512, crop=448)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_model_runs_in_every_mode(name):
+    """At 64 px, with ResNet-18 in the place of ResNet-101: forward, backward, eval, save, load."""
+    config = get_config(name)
+    small = "resnet18" if config.backbone == "resnet101" else None
+    torch.manual_seed(0)
+    model = create_model(name, backbone=small)
+    assert model.hierarchy == get_hierarchy(config.hierarchy)
+    output = model(torch.randn(2, 3, 64, 96))
+    sizes = model.hierarchy.sizes
+    assert [tuple(p.shape) for p in output.overall] == [(2, size) for size in sizes]
+    (-output.log_overall[-1][:, 0].mean()).backward()
+    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without, "parameters that no gradient reaches"
+
+    twin = create_model(name, backbone=small)
+    twin.load_state_dict(model.state_dict(), strict=True)
+    pictures = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        for a, b in zip(model.eval()(pictures).overall, twin.eval()(pictures).overall, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_the_manifest_has_the_right_number_of_parameters(name):
+    assert hub.load_manifest()[name].parameters == count_parameters(MODELS[name])
+
+
+def test_a_mistyped_name_is_helped():
+    with pytest.raises(UnknownNameError, match="'mdan_fi9'; did you mean 'mdan_fi8'"):
+        create_model("mdan_fi9")
+    with pytest.raises(UnknownNameError, match="did you mean 'resnet101'"):
+        create_model("mdan_fi8", backbone="resnet1O1")
+    with pytest.raises(UnknownNameError, match="webemo25"):
+        create_model("mdan_fi8", hierarchy="webemo26")
+
+
+def test_a_backbone_without_a_pyramid_is_refused():
+    with pytest.raises(InputError, match=r"vit_tiny_patch16_224.*4, 8, 16 and 32"):
+        create_model("mdan_fi8", backbone="vit_tiny_patch16_224")
+
+
+@pytest.mark.parametrize("backbone", ["convnext_atto", "swin_tiny_patch4_window7_224"])
+def test_other_pyramids_work(backbone):
+    model = create_model("mdan_oasis4", backbone=backbone).eval()
+    with torch.inference_mode():
+        overall = model(torch.zeros(1, 3, 224, 224)).overall
+    assert [p.shape[1] for p in overall] == [2, 4]
+
+
+def test_models_are_listed_by_pattern():
+    assert list_models() == sorted(MODELS)
+    assert "mdan_fi8" in list_models("mdan_*8")
+    assert "mdan_oasis4" not in list_models("mdan_*8")
+    assert "mdan_oasis4" in list_models(pretrained=True)
+    assert "mdan_fi8" not in list_models(pretrained=True)
+
+
+def test_unreleased_weights_are_an_error_that_says_how_to_train_them():
+    with pytest.raises(WeightsUnavailableError, match="mdan-zoo train mdan_fi8 --data"):
+        create_model("mdan_fi8", pretrained=True)
+
+
+@pytest.mark.parametrize("change", [{"hierarchy": "mikels8"}, {"backbone": "resnet18"}])
+def test_released_weights_fit_nothing_else(change):
+    with pytest.raises(InputError, match="fit only its own hierarchy"):
+        create_model("mdan_oasis4", pretrained=True, **change)
+
+
+def test_two_sources_of_weights_are_refused(random_checkpoint):
+    with pytest.raises(InputError, match="give one of them"):
+        create_model("mdan_oasis4", pretrained=True, checkpoint=random_checkpoint)
+
+
+def test_an_own_hierarchy_takes_the_place_of_the_models():
+    tree = mdan_zoo.Hierarchy.from_nested({"good": ["calm", "glad"], "bad": ["sad"]})
+    model = create_model("mdan_oasis4", hierarchy=tree)
+    assert model(torch.zeros(2, 3, 64, 64)).overall[1].shape == (2, 3)
+
+
+def test_a_checkpoint_of_another_model_is_refused(random_checkpoint):
+    with pytest.raises(CheckpointError, match="belongs to another model"):
+        create_model("mdan_fi8", backbone="mobilenetv2_100", checkpoint=random_checkpoint)
+    with pytest.raises(CheckpointError, match="emotion tree"):
+        create_model("mdan_oasis4", hierarchy="mikels8", checkpoint=random_checkpoint)
+
+
+def test_a_config_survives_writing_and_reading():
+    for config in MODELS.values():
+        assert ModelConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(InputError, match="unexpected keyword argument 'colour'"):
+        ModelConfig.from_dict({**MODELS["mdan_fi8"].to_dict(), "colour": "red"})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("crop", 100), ("resize", 300), ("interpolation", "nearest")]
+)
+def test_impossible_input_specs_are_refused(field, value):
+    with pytest.raises(InputError, match=field):
+        InputSpec(**{field: value})
+
+
+def test_the_flat_control_has_no_local_branch():
+    flat = ModelConfig("flat", "circumplex4", "OASIS", "mobilenetv2_100", "flat")
+    output = build_network(flat)(torch.zeros(2, 3, 64, 64))
+    assert output.local == ()
+    assert all(a is b for a, b in zip(output.log_overall, output.log_global, strict=True))
