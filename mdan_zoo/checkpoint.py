@@ -48,6 +48,12 @@ def save_checkpoint(
         name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
         for name, value in network.state_dict().items()
     }
+    broken = [n for n, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"{path} is not written: {', '.join(broken[:3])} would hold values that are NaN or "
+            f"infinite in {dtype}"
+        )
     about = {"config": config.to_dict(), "hierarchy": hierarchy.to_dict()}
     write_atomically(Path(path), save(tensors, {_METADATA_KEY: json.dumps(about)}))
 

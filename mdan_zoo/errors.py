@@ -47,6 +47,10 @@ class ManifestError(MdanZooError, ValueError):
     """The weights manifest cannot be read or is malformed."""
 
 
+class TrainingError(MdanZooError, RuntimeError):
+    """A training cannot go on."""
+
+
 class DatasetError(MdanZooError, ValueError):
     """A data set folder or its annotations are not what the reader expects."""
 
@@ -66,4 +70,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if near:
         return "did you mean " + " or ".join(repr(n) for n in near) + "?"
-    return "known are: " + ", ".join(names)
+    shown = ", ".join(names[:20])
+    return f"known are: {shown}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -14,7 +14,7 @@ from mdan_zoo import hub
 from mdan_zoo.config import InputSpec, ModelConfig
 from mdan_zoo.errors import InputError, UnknownNameError, WeightsUnavailableError, did_you_mean
 from mdan_zoo.hierarchies import get_hierarchy
-from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.hierarchy import Hierarchy, Nested
 from mdan_zoo.models.options import MDANOptions
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def create_model(
     *,
     pretrained: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
-    hierarchy: Hierarchy | str | None = None,
+    hierarchy: Hierarchy | Nested | str | None = None,
     backbone: str | None = None,
 ) -> EmotionNetwork:
     """Build a model, with random weights unless `pretrained` or `checkpoint` is given.
@@ -96,7 +96,8 @@ def create_model(
         name: A registered name; see `list_models`.
         pretrained: Load the released weights.
         checkpoint: Load this safetensors file instead.
-        hierarchy: Another emotion tree, or the name of a built-in one. Its weights are new.
+        hierarchy: Another emotion tree, as a `Hierarchy` or nested dicts and lists, or the name of
+            a built-in one. Its weights are new.
         backbone: Another timm backbone. Its weights are new.
 
     Returns:
@@ -145,10 +146,12 @@ def build_network(config: ModelConfig, hierarchy: Hierarchy | None = None) -> Em
     return MDAN(backbone, channels, tree, config.options)
 
 
-def _as_hierarchy(given: Hierarchy | str | None, config: ModelConfig) -> Hierarchy:
+def _as_hierarchy(given: Hierarchy | Nested | str | None, config: ModelConfig) -> Hierarchy:
     if isinstance(given, Hierarchy):
         return given
-    return get_hierarchy(given or config.hierarchy)
+    if given is None:
+        return get_hierarchy(config.hierarchy)
+    return get_hierarchy(given) if isinstance(given, str) else Hierarchy.from_nested(given)
 
 
 def _released_entry(name: str) -> hub.ManifestEntry:

@@ -195,3 +195,13 @@ def test_a_source_without_the_file_is_told():
     )
     with pytest.raises(WeightsUnavailableError, match=r"package weights/other\.safetensors"):
         hub.find_weights(gone)
+
+
+def test_weights_that_could_not_be_loaded_are_not_written(network, tmp_path):
+    other = build_network(CONFIG)
+    with torch.no_grad():
+        other.reduce.weight[0, 0] = 1e6  # beyond float16
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(CheckpointError, match=r"reduce\.weight would hold .* torch\.float16"):
+        save_checkpoint(path, other, CONFIG, dtype=torch.float16)
+    assert not list(tmp_path.iterdir())

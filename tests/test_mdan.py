@@ -164,7 +164,8 @@ def test_integer_pictures_are_refused():
 
 
 @pytest.mark.parametrize(
-    "options", [{"dim": 0}, {"alpha": 1.5}, {"lcam": "bright"}, {"dropout": 1.0}]
+    "options",
+    [{"dim": 0}, {"alpha": 1.5}, {"lcam": "bright"}, {"dropout": 1.0}, {"heads": (3, 4, 8)}],
 )
 def test_impossible_options_are_refused(options):
     with pytest.raises(InputError, match=next(iter(options))):

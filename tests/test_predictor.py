@@ -45,7 +45,7 @@ TREE = Hierarchy.from_nested({"cold": ["blue", "green"], "warm": ["red"]}, "colo
 def flattened(prediction) -> np.ndarray:
     """All probabilities of all branches and levels as one vector."""
     assert prediction.error is None
-    branches = [prediction.probabilities[branch] for branch in BRANCHES]
+    branches = [levels for _, levels in sorted(prediction.probabilities.items())]
     return np.concatenate([np.array(level) for levels in branches for level in levels])
 
 

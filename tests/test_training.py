@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import statistics
 import subprocess
@@ -18,12 +19,12 @@ from safetensors.torch import load_file, save_file
 from mdan_zoo.checkpoint import read_identity
 from mdan_zoo.config import InputSpec
 from mdan_zoo.datasets.oasis import read_oasis
-from mdan_zoo.errors import CheckpointError, InputError, UnknownNameError
+from mdan_zoo.errors import CheckpointError, InputError, TrainingError, UnknownNameError
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.models.backbone import build_backbone, last_stage
 from mdan_zoo.training.evaluation import evaluate, pearson
 from mdan_zoo.training.features import draw_views
-from mdan_zoo.training.loop import STATE_FILE, TrainingError
+from mdan_zoo.training.loop import STATE_FILE
 from mdan_zoo.training.objective import cross_entropy, level_targets
 from mdan_zoo.training.recipe import Recipe, list_recipes, load_recipe
 from mdan_zoo.training.run import prepare, train
@@ -71,6 +72,8 @@ def test_a_recipe_is_changed_field_by_field():
         ("epochs=many", InputError, "epochs must be a int, not 'many'"),
         ("epochs=0", InputError, "epochs must be above 0, not 0"),
         ("views=1", InputError, "at least 2"),
+        ("learning_rate=nan", InputError, "learning_rate must be a finite number, not nan"),
+        ("model=mdan_fi8", InputError, "model cannot be changed"),
         ("ema_decay=1", InputError, "below 1, not 1"),
         ("overall_weight=-1", InputError, "must not be negative"),
     ],
@@ -186,30 +189,62 @@ def test_a_state_of_another_recipe_is_refused(folder, backbone_file, tmp_path):
 
 
 def test_a_killed_training_goes_on_exactly(folder, backbone_file, tmp_path):
-    """kill -9 between epochs or within one; the weights equal an undisturbed training's."""
-    changes = ["views=2", "batch_size=2", "epochs=8"]
-    undisturbed = train(
-        load_recipe("mdan_oasis4", changes),
-        folder,
-        tmp_path / "undisturbed",
-        backbone_weights=backbone_file,
+    """kill -9 between epochs or within one; the weights equal an undisturbed training's.
+
+    Both run on one thread: how many share a sum decides how it is rounded.
+    """
+
+    def command(output):
+        options = ["--data", folder, "--output", output, "--backbone-weights", backbone_file]
+        changes = ("views=2", "batch_size=2", "epochs=8")
+        return [
+            sys.executable,
+            "-m",
+            "mdan_zoo",
+            "train",
+            "mdan_oasis4",
+            *options,
+            *(part for change in changes for part in ("--set", change)),
+        ]
+
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        command(tmp_path / "undisturbed"), env=environment, check=True, capture_output=True
     )
     output = tmp_path / "killed"
-    command = [sys.executable, "-m", "mdan_zoo", "train", "mdan_oasis4"]
-    command += ["--data", folder, "--output", output, "--backbone-weights", backbone_file]
-    command += [part for change in changes for part in ("--set", change)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command(output), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     while not (output / STATE_FILE).exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the training ended before it could be killed"
 
-    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    finished = subprocess.run(
+        command(output), env=environment, capture_output=True, text=True, check=True
+    )
     weights = output / "model.safetensors"
     assert finished.stdout.strip() == str(weights)
-    expected, found = load_file(undisturbed), load_file(weights)
+    expected = load_file(tmp_path / "undisturbed" / "model.safetensors")
+    found = load_file(weights)
     assert expected.keys() == found.keys()
     assert all(value.equal(found[name]) for name, value in expected.items())
     assert read_identity(weights)[0] == MODELS["mdan_oasis4"]
     assert not list(output.glob(".*")), "leftovers"
+
+
+def test_a_state_of_other_data_is_refused(folder, backbone_file, tmp_path):
+    output = tmp_path / "run"
+    train(load_recipe("mdan_oasis4", QUICK), folder, output, backbone_weights=backbone_file)
+    other = write_oasis(tmp_path / "other")
+    Image.new("RGB", (100, 80), "red").save(other / "images" / "Fog 1.jpg")
+    with pytest.raises(CheckpointError, match="made with another data"):
+        train(load_recipe("mdan_oasis4", QUICK), other, output, backbone_weights=backbone_file)
+
+
+@pytest.mark.parametrize("content", [b"", b"epoch 3", b"PK\x03\x04"])
+def test_a_damaged_state_is_told(content, folder, backbone_file, tmp_path):
+    (tmp_path / STATE_FILE).write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        train(load_recipe("mdan_oasis4", QUICK), folder, tmp_path, backbone_weights=backbone_file)

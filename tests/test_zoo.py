@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 import mdan_zoo
 from mdan_zoo import hub
+from mdan_zoo.checkpoint import save_checkpoint
 from mdan_zoo.config import InputSpec, ModelConfig
 from mdan_zoo.errors import (
     CheckpointError,
@@ -15,7 +18,8 @@ from mdan_zoo.errors import (
     WeightsUnavailableError,
 )
 from mdan_zoo.hierarchies import get_hierarchy
-from mdan_zoo.training.release import count_parameters
+from mdan_zoo.predictor import Predictor
+from mdan_zoo.training.release import count_parameters, golden_picture
 from mdan_zoo.zoo import MODELS, build_network, create_model, get_config, list_models
 
 PAPER_MODELS = ("webemo25", "emotion6", "fi8", "artphoto8", "iaps8", "abstract8")
@@ -32,7 +36,7 @@ def test_the_papers_six_benchmarks_are_registered_with_its_backbone_and_size():
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_every_model_runs_in_every_mode(name):
+def test_every_model_runs_in_every_mode(name, tmp_path):
     """At 64 px, with ResNet-18 in the place of ResNet-101: forward, backward, eval, save, load."""
     config = get_config(name)
     small = "resnet18" if config.backbone == "resnet101" else None
@@ -42,12 +46,13 @@ def test_every_model_runs_in_every_mode(name):
     output = model(torch.randn(2, 3, 64, 96))
     sizes = model.hierarchy.sizes
     assert [tuple(p.shape) for p in output.overall] == [(2, size) for size in sizes]
-    (-output.log_overall[-1][:, 0].mean()).backward()
+    sum(-level[:, 0].mean() for level in output.log_overall).backward()
     without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not without, "parameters that no gradient reaches"
 
-    twin = create_model(name, backbone=small)
-    twin.load_state_dict(model.state_dict(), strict=True)
+    path = tmp_path / "weights.safetensors"
+    save_checkpoint(path, model, dataclasses.replace(config, backbone=small or config.backbone))
+    twin = create_model(name, backbone=small, checkpoint=path)
     pictures = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         for a, b in zip(model.eval()(pictures).overall, twin.eval()(pictures).overall, strict=True):
@@ -138,3 +143,41 @@ def test_the_flat_control_has_no_local_branch():
     output = build_network(flat)(torch.zeros(2, 3, 64, 64))
     assert output.local == ()
     assert all(a is b for a, b in zip(output.log_overall, output.log_global, strict=True))
+
+
+@pytest.mark.parametrize("name", list_models(pretrained=True))
+def test_released_weights_give_the_golden_output(name):
+    """Guards weights, preprocessing and network together against silent change."""
+    golden = hub.load_manifest()[name].details["golden"]["output"]
+    prediction = Predictor(name, device="cpu").predict(golden_picture())
+    assert [level.name for level in prediction.levels] == list(golden)
+    for level in prediction.levels:
+        assert level.scores == pytest.approx(golden[level.name], abs=2e-3)
+
+
+@pytest.mark.parametrize("name", list_models(pretrained=True))
+def test_released_weights_are_those_of_the_registered_config(name):
+    details = hub.load_manifest()[name].details
+    assert details["hierarchy"] == get_hierarchy(MODELS[name].hierarchy).to_dict()
+    assert (
+        InputSpec(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in details["input"].items()}
+        )
+        == MODELS[name].input
+    )
+
+
+def test_an_own_tree_can_be_given_as_nested_dicts():
+    model = create_model("mdan_oasis4", hierarchy={"good": ["calm", "glad"], "bad": ["sad"]})
+    assert model.hierarchy.sizes == (2, 3)
+    with pytest.raises(UnknownNameError, match="no built-in hierarchy"):
+        create_model("mdan_oasis4", hierarchy="")
+
+
+@pytest.mark.parametrize("architecture", ["mdan", "flat"])
+def test_every_architecture_checks_its_input(architecture):
+    model = create_model("mdan_oasis4" if architecture == "mdan" else "flat_oasis4")
+    with pytest.raises(InputError, match="multiples of 32, not 100 x 100"):
+        model(torch.zeros(1, 3, 100, 100))
+    with pytest.raises(InputError, match=r"torch\.uint8"):
+        model(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))

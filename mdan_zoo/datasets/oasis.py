@@ -69,10 +69,17 @@ def _find_table(folder: Path) -> Path:
 
 def _read_rows(table: Path) -> list[dict[str, str]]:
     # The published table has bare carriage returns for line ends; splitlines knows them all.
-    lines = table.read_text(encoding="utf-8-sig").splitlines()
+    try:
+        lines = table.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{table} is not UTF-8: {error}") from error
+    found = list(csv.DictReader(lines))
+    long = [number for number, row in enumerate(found, start=2) if None in row]
+    if long:
+        raise DatasetError(f"{table}: line {long[0]} has more fields than the header")
     rows = [
         {(key or "").strip().lower(): (value or "").strip() for key, value in row.items()}
-        for row in csv.DictReader(lines)
+        for row in found
     ]
     if not rows:
         raise DatasetError(f"{table} has no rows")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mdan_zoo.hierarchy import Hierarchy
-from mdan_zoo.models.output import EmotionOutput, EmotionTree, log_softmax
+from mdan_zoo.models.output import EmotionOutput, EmotionTree, check_pictures, log_softmax
 
 
 class FlatClassifier(nn.Module):
@@ -38,7 +38,11 @@ class FlatClassifier(nn.Module):
         Args:
             pictures: (N, 3, H, W), normalised as the backbone expects.
             return_maps: Accepted so that all networks are called alike; there are no maps.
+
+        Raises:
+            InputError: The shape is not acceptable.
         """
+        check_pictures(pictures)
         return self.classify(list(self.backbone(pictures)))
 
     def classify(self, pyramid: list[Tensor]) -> EmotionOutput:

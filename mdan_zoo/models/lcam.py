@@ -13,6 +13,9 @@ from torch import Tensor
 
 from mdan_zoo.models.options import LCAMMode
 
+_FLAT = 1e-3
+"""Maps with a smaller range are flat; scaling them up would scale up noise and gradients."""
+
 
 def children_of_predicted(parent_logits: Tensor, children: Tensor) -> Tensor:
     """Return, for each picture, which classes descend from the class predicted one level up.
@@ -49,7 +52,7 @@ def fuse(class_maps: Tensor, allowed: Tensor, mode: LCAMMode) -> Tensor:
     if mode == "normalised":
         low = fused.amin(dim=(1, 2), keepdim=True)
         high = fused.amax(dim=(1, 2), keepdim=True)
-        return (fused - low) / (high - low).clamp_min(torch.finfo(fused.dtype).tiny)
+        return (fused - low) / (high - low).clamp_min(_FLAT)
     if mode == "bounded":
         return fused.tanh()
     return fused

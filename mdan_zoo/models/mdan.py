@@ -20,8 +20,8 @@ from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.lcam import children_of_predicted, fuse
 from mdan_zoo.models.mhcca import MHCCA, split_heads, upsample, upsample_adjoint
-from mdan_zoo.models.options import STRIDE, MDANOptions
-from mdan_zoo.models.output import EmotionOutput, EmotionTree, log_softmax
+from mdan_zoo.models.options import MDANOptions
+from mdan_zoo.models.output import EmotionOutput, EmotionTree, check_pictures, log_softmax
 
 
 class TopDownLevel(nn.Module):
@@ -192,22 +192,6 @@ class MDAN(nn.Module):
             all_logits.append(parent_logits)
             all_maps.append(attention_map)
         return tuple(all_logits), tuple(all_maps)
-
-
-def check_pictures(pictures: Tensor) -> None:
-    """Raise `InputError` unless `pictures` is (N, 3, H, W) with sides that are multiples of 32."""
-    shape = tuple(pictures.shape)
-    if len(shape) != 4 or shape[1] != 3:
-        raise InputError(f"pictures must be a tensor (N, 3, height, width), not of shape {shape}")
-    if not pictures.is_floating_point():
-        raise InputError(f"pictures must be normalised floating-point values, not {pictures.dtype}")
-    height, width = shape[2:]
-    if height % STRIDE or width % STRIDE or not height or not width:
-        nearest = " x ".join(str(max(STRIDE, round(side / STRIDE) * STRIDE)) for side in shape[2:])
-        raise InputError(
-            f"the sides of the pictures must be multiples of {STRIDE}, not {height} x {width}; "
-            f"the nearest such size is {nearest}"
-        )
 
 
 def _size(feature_map: Tensor) -> tuple[int, int]:

@@ -49,6 +49,12 @@ class MDANOptions:
     def __post_init__(self) -> None:
         if self.dim < 1:
             raise InputError(f"dim must be at least 1, not {self.dim}")
+        bad = [h for h, rows in zip(self.heads, (2, 4, 8), strict=False) if h < 1 or rows % h]
+        if len(self.heads) != 3 or bad:
+            raise InputError(
+                "heads must be three numbers that divide 2, 4 and 8, so that every head gets whole "
+                f"rows, not {self.heads}"
+            )
         if not 0.0 <= self.alpha <= 1.0:
             raise InputError(f"alpha must lie within 0 and 1, not {self.alpha}")
         if self.lcam not in LCAM_MODES:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
+from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.models.options import STRIDE
 
 
 @dataclass(frozen=True)
@@ -111,3 +113,19 @@ class EmotionTree(nn.Module):
 def log_softmax(logits: Tensor) -> Tensor:
     """Return log-probabilities in at least float32, whatever autocast made of the logits."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=1)
+
+
+def check_pictures(pictures: Tensor) -> None:
+    """Raise `InputError` unless `pictures` is (N, 3, H, W) with sides that are multiples of 32."""
+    shape = tuple(pictures.shape)
+    if len(shape) != 4 or shape[1] != 3 or shape[0] == 0:
+        raise InputError(f"pictures must be a tensor (N, 3, height, width), not of shape {shape}")
+    if not pictures.is_floating_point():
+        raise InputError(f"pictures must be normalised floating-point values, not {pictures.dtype}")
+    height, width = shape[2:]
+    if height % STRIDE or width % STRIDE or not height or not width:
+        nearest = " x ".join(str(max(STRIDE, round(side / STRIDE) * STRIDE)) for side in shape[2:])
+        raise InputError(
+            f"the sides of the pictures must be multiples of {STRIDE}, not {height} x {width}; "
+            f"the nearest such size is {nearest}"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 import io
 import math
 import pickle
@@ -17,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mdan_zoo.checkpoint import write_atomically
-from mdan_zoo.errors import CheckpointError, MdanZooError
+from mdan_zoo.errors import CheckpointError, InputError, TrainingError
 from mdan_zoo.models.backbone import last_stage
 from mdan_zoo.models.output import EmotionOutput
 from mdan_zoo.training.features import PyramidCache
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 
 STATE_FILE = "training_state.pt"
 LOG_FILE = "log.csv"
-
-
-class TrainingError(MdanZooError, RuntimeError):
-    """A training cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,10 @@ class TrainingSet:
     cache: PyramidCache
     leaves: Tensor
     indices: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if not len(self.indices):
+            raise InputError("a training needs at least one picture")
 
 
 class Trainer:
@@ -161,7 +162,7 @@ class Trainer:
     @torch.inference_mode()
     def predict(self, indices: Sequence[int]) -> list[EmotionOutput]:
         """Classify the plain view of pictures of the cache with the averaged network."""
-        batches = torch.split(torch.tensor(indices), 64)
+        batches = torch.split(torch.tensor(indices, dtype=torch.long), 64)
         return [
             self.forward(self.average, self.data.cache.batch(torch.zeros_like(batch), batch))
             for batch in batches
@@ -169,7 +170,11 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         """Return what a state must agree with to be resumed."""
-        return {"recipe": dataclasses.asdict(self.recipe), "indices": list(self.data.indices)}
+        return {
+            "recipe": dataclasses.asdict(self.recipe),
+            "indices": list(self.data.indices),
+            "data": _fingerprint([self.data.leaves, self.data.cache.maps[3]]),
+        }
 
     def _save(self) -> None:
         if self.folder is None:
@@ -194,15 +199,27 @@ class Trainer:
             return
         try:
             state = torch.load(path, weights_only=True)  # tensors and plain values only
-        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-            raise CheckpointError(f"cannot resume from {path}: {error}") from error
-        for name, expected in self._identity().items():
-            if state.get(name) != expected:
-                raise CheckpointError(
-                    f"cannot resume from {path}: it was made with another {name}; give another "
-                    "output folder, or remove the file to start anew"
-                )
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.losses = state["losses"]
+            for name, expected in self._identity().items():
+                if state[name] != expected:
+                    raise CheckpointError(
+                        f"cannot resume from {path}: it was made with another {name}; give another "
+                        "output folder, or remove the file to start anew"
+                    )
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.losses = list(state["losses"])
+        except (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"cannot resume from {path}, it is damaged: {error}") from error
+        except pickle.UnpicklingError as error:
+            raise CheckpointError(f"cannot resume from {path}, it is damaged: {error}") from error
+
+
+def _fingerprint(tensors: Sequence[Tensor]) -> str:
+    """Return the SHA-256 of the tensors' bytes."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,9 @@ class Recipe:
     global_weight: float = 0.0
 
     def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"{name} must be a finite number, not {value}")
         for name in ("epochs", "batch_size", "learning_rate", "softness"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be above 0, not {getattr(self, name)}")
@@ -106,6 +110,8 @@ def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
         name, equals, text = override.partition("=")
         if not equals:
             raise InputError(f"a change to the recipe is written NAME=VALUE, not {override!r}")
+        if name == "model":
+            raise InputError("a recipe's model cannot be changed; train another model by its name")
         values[name] = text
     return _read(values)
 

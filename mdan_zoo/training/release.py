@@ -24,6 +24,7 @@ from PIL import Image
 import mdan_zoo
 from mdan_zoo.checkpoint import read_identity, write_atomically
 from mdan_zoo.config import ModelConfig
+from mdan_zoo.errors import InputError
 from mdan_zoo.hub import SCHEMA_VERSION
 from mdan_zoo.predictor import Predictor
 from mdan_zoo.training.run import REPORT_FILE, WEIGHTS_FILE
@@ -56,14 +57,13 @@ def golden_picture() -> Image.Image:
 
 
 def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
-    """Return name and manifest entry of a run of `mdan-zoo train`, and copy its weights."""
+    """Return name and manifest entry of a run of `mdan-zoo train`."""
     weights = (run / WEIGHTS_FILE).read_bytes()
     config, hierarchy = read_identity(run / WEIGHTS_FILE)
     report = json.loads((run / REPORT_FILE).read_text(encoding="utf-8"))
     name = config.name
     file = PACKAGE / "weights" / f"{name}.safetensors"
-    write_atomically(file, weights)
-    prediction = Predictor(checkpoint=file, device="cpu").predict(golden_picture())
+    prediction = Predictor(checkpoint=run / WEIGHTS_FILE, device="cpu").predict(golden_picture())
     return name, {
         "status": "released",
         "parameters": count_parameters(config),
@@ -85,10 +85,10 @@ def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
         | {"python": platform.python_version()},
         "golden": {
             "input": "mdan_zoo.training.release.golden_picture()",
-            "output": [
-                {label: round(score, 6) for label, score in level.scores.items()}
+            "output": {
+                level.name: {label: round(score, 6) for label, score in level.scores.items()}
                 for level in prediction.levels
-            ],
+            },
         },
     }
 
@@ -98,8 +98,9 @@ def unreleased_entry(config: ModelConfig) -> dict[str, Any]:
     return {
         "status": "unreleased",
         "reason": (
-            f"it has not been trained yet, since {config.dataset} cannot be passed on and has to "
-            "be obtained from its authors first"
+            f"it has not been trained yet; {config.dataset} has to be obtained from its authors, "
+            "and this version has neither a reader nor a recipe for it. The command is for one "
+            "that has"
         ),
         "command": f"mdan-zoo train {config.name} --data FOLDER --output DIR",
         "parameters": count_parameters(config),
@@ -126,7 +127,7 @@ def read_metrics(path: Path, model: str) -> dict[str, Any]:
         for row in rows
     ]
     if not any(row["model"] == model for row in numbers):
-        raise ValueError(f"{path} has no row of {model}")
+        raise InputError(f"{path} has no row of {model}")
     return {
         "protocol": (
             "5 folds of themes, pooled; mean over seeds, standard deviation over seeds and folds"
@@ -145,6 +146,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     entries = {name: unreleased_entry(config) for name, config in MODELS.items()}
     entries.update(released_entry(run, parsed.metrics) for run in parsed.runs)
     manifest = {"schema_version": SCHEMA_VERSION, "models": entries}
+    for run in parsed.runs:  # only now that every entry could be made
+        name = read_identity(run / WEIGHTS_FILE)[0].name
+        target = PACKAGE / "weights" / f"{name}.safetensors"
+        write_atomically(target, (run / WEIGHTS_FILE).read_bytes())
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(PACKAGE.parent / "weights_manifest.json", text.encode())
 
