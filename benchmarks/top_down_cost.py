@@ -11,8 +11,8 @@ Three variants take steps in turn, so that what slows the machine down slows all
 
 A step is the forward pass; in training it is the forward pass, the loss and the backward pass.
 There is no optimizer, whose work depends on the number of parameters alone. Weights and pictures
-are random. Every variant has a process of its own, which waits while another takes its step: so its
-peak memory is its own, and one that runs out of memory becomes a row that says so.
+are random. Every variant has a process of its own, which waits while another takes its step, so
+that one which runs out of memory becomes a row that says so.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -40,6 +40,7 @@ from typing import Any, Literal
 import timm
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from mdan_zoo.checkpoint import write_atomically
 from mdan_zoo.hierarchies import get_hierarchy
@@ -57,7 +58,6 @@ REPEATS = {"cpu": {"forward": 5, "training": 3}, "cuda": {"forward": 50, "traini
 SMALLEST = 2 * STRIDE  # pixels; of half that size BatchNorm gets one value, which it refuses
 OUT_OF_MEMORY = 3  # exit status of a worker that was refused memory
 RESULTS = Path(__file__).parent / "results"
-PROCESS_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step: how long it took, and the most memory that it held on top of the weights."""
+class Measurements:
+    """The most that a step's tensors occupied, and the seconds that each of its repeats took."""
 
-    seconds: float
     peak_bytes: int
+    seconds: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -122,19 +122,20 @@ class Stepper:
         leaves = torch.ones(case.batch, self.network.hierarchy.sizes[-1]).softmax(dim=1)
         targets = level_targets(leaves, self.network.hierarchy)
         self.targets = [target.to(case.device) for target in targets]
-        if case.device == "cpu":
-            # Libraries occupy memory once they have run, which is not to count as the step's.
-            with torch.no_grad():
-                self.forward(self.pictures[:1, :, :SMALLEST, :SMALLEST])
-        self.memory_before = memory_in_use(case.device)
 
-    def step(self) -> Step:
-        """Take one step."""
-        device = self.case.device
-        self.network.zero_grad()
-        if device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            torch.cuda.synchronize()
+    def peak_bytes(self) -> int:
+        """Take a step and return the most that its tensors occupied, gradients included."""
+        if self.case.device == "cpu":
+            return peak_on_cpu(self.seconds)
+        self.seconds()  # the libraries take the workspace that they keep
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        self.seconds()
+        return torch.cuda.max_memory_allocated() - before
+
+    def seconds(self) -> float:
+        """Take a step and return how long it took."""
+        self._synchronize()
         start = time.perf_counter()
         if self.case.mode == "training":
             with self._autocast():
@@ -143,10 +144,14 @@ class Stepper:
         else:
             with torch.inference_mode(), self._autocast():
                 self.forward(self.pictures)
-        if device == "cuda":
-            torch.cuda.synchronize()
+        self._synchronize()
         seconds = time.perf_counter() - start
-        return Step(seconds, peak_memory(device) - self.memory_before)
+        self.network.zero_grad()
+        return seconds
+
+    def _synchronize(self) -> None:
+        if self.case.device == "cuda":
+            torch.cuda.synchronize()
 
     def _autocast(self) -> torch.autocast:
         dtype: torch.dtype = getattr(torch, self.case.dtype)
@@ -161,32 +166,28 @@ class Stepper:
         return log_overall
 
 
-def memory_in_use(device: str) -> int:
-    """Return the bytes of this process: of its tensors on a GPU, of everything on the CPU."""
-    return torch.cuda.memory_allocated() if device == "cuda" else _process_status("VmRSS")
-
-
-def peak_memory(device: str) -> int:
-    """Return the most that `memory_in_use` has been, on a GPU since it was last reset."""
-    # Not ru_maxrss, which a process inherits from the one that started it.
-    return torch.cuda.max_memory_allocated() if device == "cuda" else _process_status("VmHWM")
-
-
-def _process_status(field: str) -> int:
-    fields = dict(line.split(":", 1) for line in PROCESS_STATUS.read_text().splitlines())
-    return int(fields[field].split()[0]) * 1024
+def peak_on_cpu(work: Callable[[], object]) -> int:
+    """Do the work and return the most bytes of tensors that it had allocated at any time."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    recorder: Any = profiler.profiler
+    events = [event for event in recorder.kineto_results.events() if event.name() == "[memory]"]
+    events.sort(key=lambda event: int(event.start_ns()))
+    return max(itertools.accumulate(int(event.nbytes()) for event in events))  # negative: freed
 
 
 def serve(case: Case, variant: str, connection: Connection) -> None:
-    """Take a step whenever the other side of the connection asks, until it hangs up."""
+    """Answer the other side of the connection until it hangs up: first the peak, then seconds."""
     with contextlib.suppress(OSError):  # if memory runs out, end this process and no other
         Path("/proc/self/oom_score_adj").write_text("1000")
     try:
         stepper = Stepper(case, variant)
         with contextlib.suppress(EOFError):
+            connection.recv()
+            connection.send(stepper.peak_bytes())
             while True:
                 connection.recv()
-                connection.send(stepper.step())
+                connection.send(stepper.seconds())
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -209,23 +210,22 @@ class Worker:
         self.process.start()
         theirs.close()  # so that the connection ends when the process does
 
-    def step(self) -> Step:
-        """Have one step taken.
+    def ask(self) -> Any:
+        """Return the process's next answer; see `serve`.
 
         Raises:
             MemoryError: The process ran out of memory, on the CPU or the GPU.
             RuntimeError: The process ended for another reason, which it has printed.
         """
         try:
-            self.connection.send("step")
-            step: Step = self.connection.recv()
+            self.connection.send("next")
+            return self.connection.recv()
         except (EOFError, ConnectionError):
             self.process.join()
             status = self.process.exitcode
             if status in (OUT_OF_MEMORY, -signal.SIGKILL):
                 raise MemoryError from None
             raise RuntimeError(f"a worker ended with exit status {status}") from None
-        return step
 
     def close(self) -> None:
         """End the process."""
@@ -233,13 +233,12 @@ class Worker:
         self.process.join()
 
 
-def measure(case: Case, repeats: int) -> dict[str, list[Step]]:
-    """Let the variants take steps in turn; the first of each warms up and does not count.
+def measure(case: Case, repeats: int) -> dict[str, Measurements]:
+    """Let the variants take steps in turn; one that runs out of memory is left out.
 
-    Returns:
-        The steps of every variant; none where it ran out of memory.
+    The first step of each gives its peak and is not timed.
     """
-    steps: dict[str, list[Step]] = {variant: [] for variant in VARIANTS}
+    answers: dict[str, list[Any]] = {variant: [] for variant in VARIANTS}
     with contextlib.ExitStack() as stack:
         workers = {
             variant: stack.enter_context(contextlib.closing(Worker(case, variant)))
@@ -248,41 +247,39 @@ def measure(case: Case, repeats: int) -> dict[str, list[Step]]:
         for _ in range(1 + repeats):
             for variant, worker in list(workers.items()):
                 try:
-                    steps[variant].append(worker.step())
+                    answers[variant].append(worker.ask())
                 except MemoryError:
-                    steps[variant].clear()
                     del workers[variant]
-    return {variant: taken[1:] for variant, taken in steps.items()}
+    return {variant: Measurements(answers[variant][0], answers[variant][1:]) for variant in workers}
 
 
-def summarise(taken: Mapping[str, Sequence[Step]], batch: int) -> Iterator[Result]:
-    """Yield what the steps of every variant come to."""
-    bare = figures(taken["bare"]) if taken["bare"] else None
-    for variant, steps in taken.items():
-        if not steps:
+def summarise(measured: Mapping[str, Measurements], batch: int) -> Iterator[Result]:
+    """Yield what the measurements of every variant come to."""
+    bare = measured.get("bare")
+    for variant in VARIANTS:
+        mine = measured.get(variant)
+        if mine is None:
             yield Result(variant, "out of memory", repeats=0)
             continue
-        q1, median, q3, peak = figures(steps)
+        q1, median, q3 = quartiles(mine.seconds)
         yield Result(
             variant,
             "measured",
-            repeats=len(steps),
+            repeats=len(mine.seconds),
             seconds_median=round(median, 6),
             seconds_q1=round(q1, 6),
             seconds_q3=round(q3, 6),
-            peak_bytes=peak,
-            time_ratio=round(median / bare[1], 3) if bare else None,
-            memory_ratio=round(peak / bare[3], 3) if bare else None,
+            peak_bytes=mine.peak_bytes,
+            time_ratio=round(median / quartiles(bare.seconds)[1], 3) if bare else None,
+            memory_ratio=round(mine.peak_bytes / bare.peak_bytes, 3) if bare else None,
             pictures_per_second=round(batch / median, 3),
         )
 
 
-def figures(steps: Sequence[Step]) -> tuple[float, float, float, int]:
-    """Return the lower quartile, median and upper quartile of the seconds, and the highest peak."""
-    seconds = torch.tensor([step.seconds for step in steps], dtype=torch.float64)
+def quartiles(values: Sequence[float]) -> list[float]:
+    """Return the lower quartile, the median and the upper quartile."""
     shares = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
-    q1, median, q3 = seconds.quantile(shares).tolist()
-    return q1, median, q3, max(step.peak_bytes for step in steps)
+    return [float(q) for q in torch.tensor(values, dtype=torch.float64).quantile(shares)]
 
 
 def environment(device: str) -> dict[str, str]:
@@ -298,7 +295,8 @@ def environment(device: str) -> dict[str, str]:
 
 def cpu_name() -> str:
     """Return the processor's name and the number of its cores."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text().splitlines() if about.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
@@ -344,15 +342,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="torch.compile all, on a GPU")
     parser.add_argument("--output", type=Path, help="CSV file")
     arguments = parser.parse_args(argv)
-    size = arguments.size
-    if size % STRIDE or size < SMALLEST:
+    if (size := arguments.size) % STRIDE or size < SMALLEST:
         parser.error(f"--size must be a multiple of {STRIDE} from {SMALLEST} on, not {size}")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch finds no GPU here")
-    if arguments.device == "cpu" and not PROCESS_STATUS.exists():
-        parser.error("--device cpu: memory is read from /proc, which only Linux has")
     if arguments.device == "cpu" and arguments.compile:
-        parser.error("--compile: on the CPU the compiler's own memory would count as the step's")
+        parser.error("--compile goes with --device cuda")
     return arguments
 
 

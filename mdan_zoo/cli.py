@@ -197,11 +197,14 @@ def _find_pictures(arguments: Sequence[str]) -> list[str | Path]:
     from mdan_zoo.images import find_pictures
 
     pictures: list[str | Path] = []
+    empty = []
     for argument in arguments:
         inside = find_pictures(argument) if os.path.isdir(argument) else [argument]
         if not inside:
-            raise ImageError(f"there are no pictures in the folder {argument}")
-        pictures += inside
+            empty.append(argument)
+        pictures += inside or [argument]  # an empty folder gets its line with an error
+    if len(empty) == len(pictures):
+        raise ImageError(f"there are no pictures in the folder {', '.join(empty)}")
     return pictures
 
 

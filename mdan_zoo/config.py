@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -33,6 +34,11 @@ class InputSpec:
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
     def __post_init__(self) -> None:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3 or not all(math.isfinite(value) for value in values):
+                raise InputError(f"{name} must be three finite numbers, not {values}")
+        if min(self.std) <= 0:
+            raise InputError(f"std must be above 0, not {self.std}")
         if self.crop < STRIDE or self.crop % STRIDE:
             raise InputError(f"crop must be a multiple of {STRIDE}, not {self.crop}")
         if self.resize < self.crop:
@@ -67,6 +73,13 @@ class ModelConfig:
     options: MDANOptions = MDANOptions()  # noqa: RUF009 - frozen
     input: InputSpec = InputSpec()
 
+    def __post_init__(self) -> None:
+        texts = (self.name, self.hierarchy, self.dataset, self.backbone)
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError(f"name, hierarchy, dataset and backbone must be texts, not {texts}")
+        if self.architecture not in ("mdan", "flat"):
+            raise InputError(f"architecture must be 'mdan' or 'flat', not {self.architecture!r}")
+
     def to_dict(self) -> dict[str, Any]:
         """Return the config as plain dicts, lists, strings and numbers."""
         return dataclasses.asdict(self)
@@ -83,7 +96,7 @@ class ModelConfig:
             fields["options"] = MDANOptions(**_with_tuples(fields["options"]))
             fields["input"] = InputSpec(**_with_tuples(fields["input"]))
             return cls(**fields)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, AttributeError) as error:
             raise InputError(f"not a model config: {error}") from error
 
 

@@ -113,8 +113,9 @@ def load_manifest(path: Path | None = None) -> dict[str, ManifestEntry]:
 
 
 def _read_entry(name: str, values: Mapping[str, Any], path: Path) -> ManifestEntry:
-    fields = {f: values[f] for f in ManifestEntry.__dataclass_fields__ if f in values}
     try:
+        fields = {f: values[f] for f in ManifestEntry.__dataclass_fields__ if f in values}
+        _check_types(fields)
         fields["licences"] = Licences(**values["licences"])
         fields["sources"] = tuple(values.get("sources", ()))
         fields["details"] = {k: v for k, v in values.items() if k not in fields}
@@ -130,6 +131,19 @@ def _read_entry(name: str, values: Mapping[str, Any], path: Path) -> ManifestEnt
             else f"{path}: {name} has status {entry.status!r}, not released or unreleased"
         )
     return entry
+
+
+def _check_types(fields: Mapping[str, Any]) -> None:
+    """Raise `TypeError` for a field that is not of the type that `ManifestEntry` has."""
+    for field, value in fields.items():
+        if field in ("size", "parameters") and type(value) is not int:
+            raise TypeError(f"{field} is {value!r}, not a whole number")
+        if field in ("status", "command", "reason", "file", "sha256") and type(value) is not str:
+            raise TypeError(f"{field} is {value!r}, not a text")
+    for source in fields.get("sources", ()):
+        texts = isinstance(source, Mapping) and all(isinstance(v, str) for v in source.values())
+        if not texts:
+            raise TypeError(f"a source is {source!r}, not an object of texts")
 
 
 def find_weights(entry: ManifestEntry) -> Path:

@@ -147,6 +147,9 @@ def manifest(tmp_path, content):
         ({"schema_version": 99, "models": {}}, "schema version 99; this mdan_zoo reads 1"),
         ({"schema_version": 1}, "no object 'models'"),
         ({"schema_version": 1, "models": {"m": {}}}, "entry of m is malformed"),
+        ({"schema_version": 1, "models": {"m": 5}}, "entry of m is malformed"),
+        ({"schema_version": 1, "models": {"m": {"size": "12"}}}, "'12', not a whole number"),
+        ({"schema_version": 1, "models": {"m": {"sources": ["package"]}}}, "'package', not an obj"),
         (
             {
                 "schema_version": 1,

@@ -410,3 +410,11 @@ def test_info_of_a_model_with_weights(run):
     _, output, _ = run("list", "--pretrained")
     assert "mdan_oasis4" in [row.split()[0] for row in output.splitlines()]
     assert json.loads(run("info", "mdan_oasis4", "--json")[1])["weights"]["sha256"] == entry.sha256
+
+
+def test_an_empty_folder_does_not_keep_the_others_back(run, tmp_path, photos, checkpoint):
+    command = ["predict", str(tmp_path), str(photos[0]), "--checkpoint", str(checkpoint)]
+    status, output, _ = run(*command, "--format", "json")
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert status == 1
+    assert [line["error"] is None for line in lines] == [False, True]

@@ -131,11 +131,26 @@ def test_a_config_survives_writing_and_reading():
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("crop", 100), ("resize", 300), ("interpolation", "nearest")]
+    ("field", "value"),
+    [
+        ("crop", 100),
+        ("resize", 300),
+        ("interpolation", "nearest"),
+        ("mean", (0.5,)),
+        ("std", (0.0, 1.0, 1.0)),
+    ],
 )
 def test_impossible_input_specs_are_refused(field, value):
     with pytest.raises(InputError, match=field):
         InputSpec(**{field: value})
+
+
+@pytest.mark.parametrize(
+    "change", [{"architecture": "foo"}, {"backbone": 5}, {"options": None}, {"input": [1]}]
+)
+def test_malformed_configs_are_refused(change):
+    with pytest.raises(InputError):
+        ModelConfig.from_dict({**MODELS["mdan_fi8"].to_dict(), **change})
 
 
 def test_the_flat_control_has_no_local_branch():

@@ -47,8 +47,8 @@ class MDANOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.dim < 1:
-            raise InputError(f"dim must be at least 1, not {self.dim}")
+        if type(self.dim) is not int or self.dim < 1:
+            raise InputError(f"dim must be a whole number of at least 1, not {self.dim!r}")
         bad = [h for h, rows in zip(self.heads, (2, 4, 8), strict=False) if h < 1 or rows % h]
         if len(self.heads) != 3 or bad:
             raise InputError(
