@@ -77,7 +77,7 @@ def metrics_by_branch() -> str:
 
 
 def cost() -> str:
-    """Time and memory as multiples of the bare backbone's, from the CPU run."""
+    """Time as a multiple of the bare backbone's, from the CPU run."""
     rows = read("top_down_cost_cpu.csv")
     lines = []
     for row in rows:
@@ -90,10 +90,9 @@ def cost() -> str:
                 row["batch"],
                 row["variant"],
                 row["time_ratio"] or "not measured",
-                row["memory_ratio"] or "not measured",
             ]
         )
-    return table(["model", "", "batch", "variant", "time / bare", "memory / bare"], lines)
+    return table(["model", "", "batch", "variant", "time / bare"], lines)
 
 
 def machine() -> str:
