@@ -56,6 +56,8 @@ TWO_AND_THREE_LEVELS = ("mdan_fi8", "mdan_webemo25")
 MODES = ("forward", "training")
 REPEATS = {"cpu": {"forward": 5, "training": 3}, "cuda": {"forward": 50, "training": 30}}
 SMALLEST = 2 * STRIDE  # pixels; of half that size BatchNorm gets one value, which it refuses
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler would log every use
+
 OUT_OF_MEMORY = 3  # exit status of a worker that was refused memory
 RESULTS = Path(__file__).parent / "results"
 

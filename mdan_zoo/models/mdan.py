@@ -19,9 +19,16 @@ from torch import Tensor, nn
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.lcam import children_of_predicted, fuse
-from mdan_zoo.models.mhcca import MHCCA, split_heads, upsample, upsample_adjoint
+from mdan_zoo.models.mhcca import MHCCA, join_heads, split_heads, upsample, upsample_adjoint
 from mdan_zoo.models.options import MDANOptions
 from mdan_zoo.models.output import EmotionOutput, EmotionTree, check_pictures, log_softmax
+
+
+def activation_maps(features: Tensor, weight: Tensor) -> Tensor:
+    """Return m_k(x) = w_k . X(x), (N, K, H, W)."""
+    n, _, height, width = features.shape
+    # One product a picture; einsum would first move the channels to the front, a copy of the map.
+    return (weight.expand(n, -1, -1) @ features.flatten(2)).reshape(n, -1, height, width)
 
 
 class TopDownLevel(nn.Module):
@@ -55,7 +62,7 @@ class TopDownLevel(nn.Module):
             Local logits (N, K), M (N, H, W), and F of this level (N, D, H, W).
         """
         combined = self.mhcca(coarse, fine) + upsample(coarse, _size(fine))
-        class_maps = torch.einsum("kd,ndhw->nkhw", self.classifier.weight, combined)
+        class_maps = activation_maps(combined, self.classifier.weight)
         attention_map = fuse(class_maps, allowed, self.lcam)
         features = (1 + attention_map)[:, None] * combined
         return self._classify(features.mean(dim=(2, 3))), attention_map, features
@@ -78,18 +85,18 @@ class TopDownLevel(nn.Module):
         n, _, height, width = fine.shape
         weight, output_weight = self.classifier.weight, self.mhcca.output_weight
 
-        from_fine = ((weight @ output_weight) @ attention) @ bands
-        from_fine = from_fine.transpose(1, 2).reshape(n, -1, height, width)
-        from_coarse = torch.einsum("kd,ndhw->nkhw", weight, coarse)
-        class_maps = from_fine + upsample(from_coarse, (height, width))
+        from_fine = (weight @ output_weight).expand(bands.shape[0], -1, -1) @ attention @ bands
+        from_coarse = activation_maps(coarse, weight)
+        class_maps = join_heads(from_fine, fine) + upsample(from_coarse, (height, width))
         attention_map = fuse(class_maps, allowed, self.lcam)
 
         # Half of the division by HW comes before the sums over positions and half after, so that
         # neither the sums nor their terms leave float16's range.
         scale = 1 / math.sqrt(height * width)
         gain = scale * (1 + attention_map)
-        weighted = bands @ gain.reshape(n, self.mhcca.heads, -1, 1)
-        attended = (attention @ weighted).sum(dim=1)[:, :, 0] @ output_weight.T
+        weighted = bands @ gain.reshape(bands.shape[0], -1, 1)
+        attended = (attention @ weighted).reshape(n, self.mhcca.heads, -1).sum(dim=1)
+        attended = attended @ output_weight.T
         passed_on = torch.einsum("ndhw,nhw->nd", coarse, upsample_adjoint(gain, _size(coarse)))
         return self._classify(scale * (attended + passed_on)), attention_map
 

@@ -49,7 +49,9 @@ def interpolation_matrix(coarse: int, fine: int, like: Tensor) -> Tensor:
 
 def upsample(coarse: Tensor, size: tuple[int, int]) -> Tensor:
     """Interpolate a map (N, D, h, w) bilinearly to `size` = (H, W)."""
-    return F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+    rows = interpolation_matrix(coarse.shape[2], size[0], coarse)
+    columns = interpolation_matrix(coarse.shape[3], size[1], coarse)
+    return rows @ (coarse @ columns.T)
 
 
 def upsample_adjoint(fine: Tensor, size: tuple[int, int]) -> Tensor:
@@ -68,10 +70,17 @@ def upsample_adjoint(fine: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def split_heads(feature_map: Tensor, heads: int) -> Tensor:
-    """Cut a map (N, C, H, W) into `heads` bands of rows: (N, heads, C, H*W/heads)."""
+    """Cut a map (N, C, H, W) into `heads` bands of rows: (N*heads, C, H*W/heads)."""
     n, channels, height, width = feature_map.shape
     bands = feature_map.reshape(n, channels, heads, height * width // heads)
-    return bands.transpose(1, 2)
+    return bands.transpose(1, 2).flatten(0, 1)
+
+
+def join_heads(bands: Tensor, like: Tensor) -> Tensor:
+    """Undo `split_heads`: return (N, C, H, W), with N, H and W those of `like`."""
+    n, _, height, width = like.shape
+    by_picture = bands.reshape(n, -1, bands.shape[1], bands.shape[2])
+    return by_picture.transpose(1, 2).reshape(n, -1, height, width)
 
 
 class MHCCA(nn.Module):
@@ -101,7 +110,7 @@ class MHCCA(nn.Module):
             fine: C (N, K, H, W).
 
         Returns:
-            (N, g, D, K); every row over K sums to one.
+            (N*g, D, K); every row over K sums to one.
         """
         channels = fine.shape[1]
         if coarse.shape[2] * coarse.shape[3] <= self.heads * channels:
@@ -111,28 +120,22 @@ class MHCCA(nn.Module):
         return scores.softmax(dim=-1)
 
     def _correlate(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        """Return U_h C_h^T / sqrt(d) (N, g, D, K) for U = upsample(coarse), without forming U."""
+        """Return U_h C_h^T / sqrt(d) (N*g, D, K) for U = upsample(coarse), without forming U."""
         height, width = fine.shape[2:]
-        rows_upsampled = upsample(coarse, (height, coarse.shape[3]))
+        rows = interpolation_matrix(coarse.shape[2], height, coarse)
         # Divided before summing over positions, so that the sum stays within float16's range.
         columns = interpolation_matrix(coarse.shape[3], width, fine)
         columns = columns / math.sqrt(height * width // self.heads)
-        left = split_heads(rows_upsampled, self.heads)
+        left = split_heads(rows @ coarse, self.heads)
         right = split_heads(fine @ columns, self.heads)
         return left @ right.transpose(-2, -1)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         """Return C' (N, D, H, W), the fine map attended by the coarse one."""
         attention = self.attention(coarse, fine)
-        channels, height, width = fine.shape[1:]
+        _, channels, height, width = fine.shape
         bands = split_heads(fine, self.heads)
         if height * width <= self.heads * channels:
-            attended: Tensor = self.output(_join_heads(attention @ bands, height, width))
+            attended: Tensor = self.output(join_heads(attention @ bands, fine))
             return attended
-        return _join_heads((self.output_weight @ attention) @ bands, height, width)
-
-
-def _join_heads(bands: Tensor, height: int, width: int) -> Tensor:
-    """Undo `split_heads`: (N, heads, C, H*W/heads) -> (N, C, H, W)."""
-    n, _, channels, _ = bands.shape
-    return bands.transpose(1, 2).reshape(n, channels, height, width)
+        return join_heads((self.output_weight @ attention) @ bands, fine)
