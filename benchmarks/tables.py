@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mdan_zoo import hub
 from mdan_zoo.hierarchies import get_hierarchy
+from mdan_zoo.manifest import load_manifest
 from mdan_zoo.zoo import MODELS
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +31,7 @@ MEASURES = {
 
 def models() -> str:
     """Every model, with its tree, size and the status of its weights."""
-    manifest = hub.load_manifest(ROOT / "weights_manifest.json")
+    manifest = load_manifest(ROOT / "weights_manifest.json")
     rows = []
     for name, config in MODELS.items():
         sizes = " / ".join(map(str, get_hierarchy(config.hierarchy).sizes))

@@ -19,10 +19,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mdan_zoo import __version__, hub
+from mdan_zoo import __version__
 from mdan_zoo.errors import ImageError, InputError, MdanZooError, UnknownNameError
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.manifest import ManifestEntry, load_manifest
 from mdan_zoo.prediction import BRANCHES, DECODES, Prediction
 from mdan_zoo.training.cli import add_parser as add_train_parser
 from mdan_zoo.zoo import DEFAULT_MODEL, get_config, list_models
@@ -83,7 +84,7 @@ def _list(options: argparse.Namespace) -> int:
     if not names:
         kind = "model with released weights" if options.pretrained else "model"
         raise UnknownNameError(f"there is no {kind} whose name matches {options.pattern!r}")
-    manifest = hub.load_manifest()
+    manifest = load_manifest()
     header = ("NAME", "DATA SET", "CLASSES", "BACKBONE", "PARAMETERS", "STATUS")
     rows = [header, *(_list_row(name, manifest.get(name)) for name in names)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -93,7 +94,7 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _list_row(name: str, entry: hub.ManifestEntry | None) -> tuple[str, ...]:
+def _list_row(name: str, entry: ManifestEntry | None) -> tuple[str, ...]:
     config = get_config(name)
     sizes = "/".join(str(size) for size in get_hierarchy(config.hierarchy).sizes)
     parameters = f"{entry.parameters / 1e6:.2f} M" if entry else "-"
@@ -114,7 +115,7 @@ def _add_info(subparsers: Subparsers) -> None:
 def _info(options: argparse.Namespace) -> int:
     config = get_config(options.name)
     hierarchy = get_hierarchy(config.hierarchy)
-    entry = hub.load_manifest().get(config.name)
+    entry = load_manifest().get(config.name)
     weights = dataclasses.asdict(entry) if entry else {}
     if options.json:
         about = {"config": config.to_dict(), "hierarchy": hierarchy.to_dict(), "weights": weights}

@@ -15,6 +15,7 @@ from mdan_zoo.config import InputSpec, ModelConfig
 from mdan_zoo.errors import InputError, UnknownNameError, WeightsUnavailableError, did_you_mean
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.hierarchy import Hierarchy, Nested
+from mdan_zoo.manifest import ManifestEntry, load_manifest
 from mdan_zoo.models.options import MDANOptions
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     """
     names = sorted(fnmatch.filter(MODELS, pattern))
     if pretrained:
-        manifest = hub.load_manifest()
+        manifest = load_manifest()
         names = [name for name in names if name in manifest and manifest[name].released]
     return names
 
@@ -154,9 +155,9 @@ def _as_hierarchy(given: Hierarchy | Nested | str | None, config: ModelConfig) -
     return get_hierarchy(given) if isinstance(given, str) else Hierarchy.from_nested(given)
 
 
-def _released_entry(name: str) -> hub.ManifestEntry:
+def _released_entry(name: str) -> ManifestEntry:
     """Return the manifest entry of a model, which must have released weights."""
-    entry = hub.load_manifest().get(name)
+    entry = load_manifest().get(name)
     if entry is None:
         raise WeightsUnavailableError(f"{name} has no entry in the weights manifest")
     if not entry.released:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, safe_open, save_file
 from mdan_zoo import hub
 from mdan_zoo.checkpoint import load_checkpoint, read_identity, save_checkpoint
 from mdan_zoo.errors import CheckpointError, ManifestError, WeightsUnavailableError
+from mdan_zoo.manifest import Source, load_manifest
 from mdan_zoo.zoo import MODELS, build_network
 
 CONFIG = MODELS["mdan_oasis4"]
@@ -168,11 +170,11 @@ def manifest(tmp_path, content):
 )
 def test_a_malformed_manifest_is_told(content, message, tmp_path):
     with pytest.raises(ManifestError, match=message):
-        hub.load_manifest(manifest(tmp_path, content))
+        load_manifest(manifest(tmp_path, content))
 
 
 def test_a_changed_weight_file_is_noticed(tmp_path):
-    entry = hub.load_manifest()["mdan_oasis4"]
+    entry = load_manifest()["mdan_oasis4"]
     released = hub.find_weights(entry)
     copy = tmp_path / "copy.safetensors"
     shutil.copy(released, copy)
@@ -189,12 +191,9 @@ def test_a_changed_weight_file_is_noticed(tmp_path):
 
 
 def test_a_source_without_the_file_is_told():
-    entry = hub.load_manifest()["mdan_oasis4"]
-    gone = hub.ManifestEntry(
-        **{
-            **{field: getattr(entry, field) for field in entry.__dataclass_fields__},
-            "sources": ({"type": "package", "path": "weights/other.safetensors"},),
-        }
+    entry = load_manifest()["mdan_oasis4"]
+    gone = dataclasses.replace(
+        entry, sources=(Source("package", path="weights/other.safetensors"),)
     )
     with pytest.raises(WeightsUnavailableError, match=r"package weights/other\.safetensors"):
         hub.find_weights(gone)

@@ -18,9 +18,9 @@ from conftest import save_random_weights
 from image_server import image_server
 
 import mdan_zoo
-from mdan_zoo import hub
 from mdan_zoo.cli import main
 from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.manifest import load_manifest
 from mdan_zoo.zoo import get_config, list_models
 
 # Ctrl-C must reach the command also where the tests themselves were started to ignore it.
@@ -100,7 +100,7 @@ def test_list(run):
     assert "  WEBEmo  " in row
     assert "  2/6/25  " in row
     assert "  resnet101  " in row
-    assert row.endswith(hub.load_manifest()["mdan_webemo25"].status)
+    assert row.endswith(load_manifest()["mdan_webemo25"].status)
 
 
 def test_list_with_a_pattern(run):
@@ -115,7 +115,7 @@ def test_list_with_a_pattern(run):
 
 def test_info_of_a_model_without_weights(run):
     status, output, _ = run("info", "mdan_webemo25")
-    entry = hub.load_manifest()["mdan_webemo25"]
+    entry = load_manifest()["mdan_webemo25"]
     assert status == 0
     for expected in (
         "dataset: WEBEmo",
@@ -402,7 +402,7 @@ def test_released_default_model(run, photos):
 
 
 def test_info_of_a_model_with_weights(run):
-    entry = hub.load_manifest()["mdan_oasis4"]
+    entry = load_manifest()["mdan_oasis4"]
     _, output, _ = run("info", "mdan_oasis4")
     assert "\nstatus: released\n" in output
     assert "\nmetrics:\n" in output

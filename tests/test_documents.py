@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import tables  # noqa: E402
 
-from mdan_zoo import hub  # noqa: E402
+from mdan_zoo.manifest import load_manifest  # noqa: E402
 
 
 @pytest.mark.parametrize("name", tables.DOCUMENTS)
@@ -23,7 +23,7 @@ def test_the_tables_are_what_the_result_files_hold(name):
 
 
 def test_the_manifests_metrics_are_those_of_the_result_file():
-    details = hub.load_manifest()["mdan_oasis4"].details
+    details = load_manifest()["mdan_oasis4"].details
     rows = details["metrics"]["rows"]
     expected = [
         {k: v if k in ("model", "branch") else float(v) if v else None for k, v in row.items()}

@@ -21,10 +21,10 @@ NOT_IN_SDIST = {".gitignore"}
 MEGABYTE = 1_000_000
 
 ABOUT = """
-import json, mdan_zoo, mdan_zoo.hub
+import json, mdan_zoo, mdan_zoo.manifest
 print(json.dumps({
-    "manifest": str(mdan_zoo.hub.manifest_path()),
-    "models": sorted(mdan_zoo.hub.load_manifest()),
+    "manifest": str(mdan_zoo.manifest.manifest_path()),
+    "models": sorted(mdan_zoo.manifest.load_manifest()),
     "version": mdan_zoo.__version__,
 }))
 """

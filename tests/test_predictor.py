@@ -20,7 +20,6 @@ from safetensors.torch import save_file
 from torchvision.transforms import v2
 
 import mdan_zoo
-from mdan_zoo import hub
 from mdan_zoo._read_ahead import batches_ahead
 from mdan_zoo.config import InputSpec
 from mdan_zoo.errors import (
@@ -33,6 +32,7 @@ from mdan_zoo.errors import (
 )
 from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.images import ImageOptions
+from mdan_zoo.manifest import load_manifest
 from mdan_zoo.models.output import EmotionOutput
 from mdan_zoo.prediction import BRANCHES
 from mdan_zoo.predictor import Predictor, _shared_predictor, _split
@@ -439,7 +439,7 @@ def test_a_checkpoint_of_another_model(checkpoint):
 def test_unknown_and_unreleased_models():
     with pytest.raises(UnknownNameError, match="there is no model 'mdan_f18'"):
         Predictor("mdan_f18")
-    entry = hub.load_manifest()["mdan_webemo25"]
+    entry = load_manifest()["mdan_webemo25"]
     with pytest.raises(WeightsUnavailableError) as caught:
         Predictor("mdan_webemo25")
     assert entry.reason in str(caught.value)

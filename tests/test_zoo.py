@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import mdan_zoo
-from mdan_zoo import hub
 from mdan_zoo.checkpoint import save_checkpoint
 from mdan_zoo.config import InputSpec, ModelConfig
 from mdan_zoo.errors import (
@@ -18,6 +17,7 @@ from mdan_zoo.errors import (
     WeightsUnavailableError,
 )
 from mdan_zoo.hierarchies import get_hierarchy
+from mdan_zoo.manifest import load_manifest
 from mdan_zoo.predictor import Predictor
 from mdan_zoo.training.release import count_parameters, golden_picture
 from mdan_zoo.zoo import MODELS, build_network, create_model, get_config, list_models
@@ -61,7 +61,7 @@ def test_every_model_runs_in_every_mode(name, tmp_path):
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_the_manifest_has_the_right_number_of_parameters(name):
-    assert hub.load_manifest()[name].parameters == count_parameters(MODELS[name])
+    assert load_manifest()[name].parameters == count_parameters(MODELS[name])
 
 
 def test_a_mistyped_name_is_helped():
@@ -163,7 +163,7 @@ def test_the_flat_control_has_no_local_branch():
 @pytest.mark.parametrize("name", list_models(pretrained=True))
 def test_released_weights_give_the_golden_output(name):
     """Guards weights, preprocessing and network together against silent change."""
-    golden = hub.load_manifest()[name].details["golden"]["output"]
+    golden = load_manifest()[name].details["golden"]["output"]
     prediction = Predictor(name, device="cpu").predict(golden_picture())
     assert [level.name for level in prediction.levels] == list(golden)
     for level in prediction.levels:
@@ -172,7 +172,7 @@ def test_released_weights_give_the_golden_output(name):
 
 @pytest.mark.parametrize("name", list_models(pretrained=True))
 def test_released_weights_are_those_of_the_registered_config(name):
-    details = hub.load_manifest()[name].details
+    details = load_manifest()[name].details
     assert details["hierarchy"] == get_hierarchy(MODELS[name].hierarchy).to_dict()
     assert (
         InputSpec(

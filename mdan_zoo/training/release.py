@@ -25,7 +25,7 @@ import mdan_zoo
 from mdan_zoo.checkpoint import read_identity, write_atomically
 from mdan_zoo.config import ModelConfig
 from mdan_zoo.errors import InputError
-from mdan_zoo.hub import SCHEMA_VERSION
+from mdan_zoo.manifest import SCHEMA_VERSION
 from mdan_zoo.predictor import Predictor
 from mdan_zoo.training.run import REPORT_FILE, WEIGHTS_FILE
 from mdan_zoo.zoo import MODELS, build_network
