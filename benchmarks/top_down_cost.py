@@ -42,7 +42,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from mdan_zoo.checkpoint import write_atomically
+from mdan_zoo._files import write_atomically
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.models.options import STRIDE, MDANOptions
 from mdan_zoo.training.objective import cross_entropy, level_targets

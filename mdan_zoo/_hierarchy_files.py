@@ -1,14 +1,11 @@
-"""The file forms of a hierarchy: JSON and TOML text, read strictly and written as a whole."""
+"""The file forms of a hierarchy: JSON and TOML text, read strictly."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
-import secrets
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from mdan_zoo.errors import HierarchyError
@@ -36,17 +33,6 @@ def render(data: Mapping[str, Any], suffix: str) -> str:
     if _is_toml(suffix):
         return _toml(data)
     return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader finds the old text or the new one, never a part."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _is_toml(suffix: str) -> bool:

@@ -6,9 +6,10 @@ mistaken. Nothing is ever unpickled.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,9 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from mdan_zoo._files import write_atomically
 from mdan_zoo.config import ModelConfig
-from mdan_zoo.errors import CheckpointError, MdanZooError
+from mdan_zoo.errors import CheckpointError, InputError, MdanZooError
 from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.models.backbone import backbone_state
+from mdan_zoo.models.flat import FlatClassifier
+from mdan_zoo.models.mdan import MDAN
 
 MAX_HEADER_BYTES = 1 << 20
 """A header names a few hundred tensors in some 50 kB; a larger one is not a model's."""
@@ -41,12 +46,21 @@ def save_checkpoint(
         network: A network of this zoo.
         config: Its config.
         dtype: Floating-point tensors are stored as this; float16 halves the file.
+
+    Raises:
+        CheckpointError: The config is another network's, or a value is not finite in that dtype.
+        InputError: `network` is no network of this zoo, the dtype is none of `FLOAT_TYPES`, or
+            there can be no file at the path.
     """
-    hierarchy = network.hierarchy
-    assert isinstance(hierarchy, Hierarchy)
+    plain = _unwrapped(network)
+    if dtype not in FLOAT_TYPES:
+        raise InputError(f"dtype must be one of {', '.join(map(str, FLOAT_TYPES))}, not {dtype!r}")
     tensors = {
-        name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
-        for name, value in network.state_dict().items()
+        # torch.compile, which can wrap the whole or parts, puts its mark into the names.
+        name.replace("_orig_mod.", ""): (
+            (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
+        )
+        for name, value in plain.state_dict().items()
     }
     broken = [n for n, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
     if broken:
@@ -54,25 +68,53 @@ def save_checkpoint(
             f"{path} is not written: {', '.join(broken[:3])} would hold values that are NaN or "
             f"infinite in {dtype}"
         )
-    about = {"config": config.to_dict(), "hierarchy": hierarchy.to_dict()}
+    problems = _differences(plain, tensors, config)
+    if problems:
+        raise CheckpointError(
+            f"{path} is not written, the config is another network's: " + "; ".join(problems)
+        )
+    about = {"config": config.to_dict(), "hierarchy": plain.hierarchy.to_dict()}
     write_atomically(Path(path), save(tensors, {_METADATA_KEY: json.dumps(about)}))
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)  # the only way to read it
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def _unwrapped(network: nn.Module) -> MDAN | FlatClassifier:
+    """Return the network itself, also of one that torch.compile has wrapped."""
+    plain = getattr(network, "_orig_mod", network)
+    if not isinstance(plain, (MDAN, FlatClassifier)):
+        raise InputError(
+            "network must be an MDAN or a FlatClassifier, not "
+            f"{type(plain).__name__}; give the network that is inside a wrapper"
+        )
+    return plain
+
+
+def _differences(
+    network: MDAN | FlatClassifier, tensors: Mapping[str, Tensor], config: ModelConfig
+) -> list[str]:
+    """Return how a network differs from what `build_network` makes of a config.
+
+    The emotion tree is not compared: a network that was built for another one keeps its config.
+    """
+    expected = {"mdan": MDAN, "flat": FlatClassifier}[config.architecture]
+    if not isinstance(network, expected):
+        return [
+            f"the network is of the class {type(network).__name__}, the config has the "
+            f"architecture {config.architecture!r}"
+        ]
+    problems = []
+    if isinstance(network, MDAN):
+        ours, theirs = dataclasses.asdict(network.options), dataclasses.asdict(config.options)
+        problems = [
+            f"the network has {name} {value!r}, the config {theirs[name]!r}"
+            for name, value in ours.items()
+            if value != theirs[name]
+        ]
+    prefix = "backbone."
+    state = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+    different = _tensor_problems(state, backbone_state(config.backbone))
+    if different:
+        problems.append(f"the network's backbone is not a {config.backbone}: {different[0]}")
+    return problems
 
 
 def read_identity(path: str | os.PathLike[str]) -> tuple[ModelConfig, Hierarchy]:
@@ -147,6 +189,15 @@ def check_tensors(
     path: str | os.PathLike[str], found: dict[str, Tensor], expected: dict[str, Tensor]
 ) -> None:
     """Raise `CheckpointError` unless names, shapes and types agree and every value is finite."""
+    problems = _tensor_problems(found, expected)
+    if problems:
+        shown = "; ".join(sorted(problems)[:3])
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(f"{path} does not fit the network: {shown}{more}")
+
+
+def _tensor_problems(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Return what keeps tensors from being loaded, as the ends of sentences."""
     problems = [f"lacks {name}" for name in expected if name not in found]
     problems += [
         f"has {name}, which the network does not" for name in found if name not in expected
@@ -161,10 +212,7 @@ def check_tensors(
             problems.append(f"{name} is {theirs.dtype}, not {ours.dtype}")
         elif theirs.is_floating_point() and not theirs.isfinite().all():
             problems.append(f"{name} has values that are NaN or infinite")
-    if problems:
-        shown = "; ".join(sorted(problems)[:3])
-        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise CheckpointError(f"{path} does not fit the network: {shown}{more}")
+    return problems
 
 
 def _check_header_size(path: Path) -> None:

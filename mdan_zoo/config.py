@@ -14,13 +14,17 @@ from mdan_zoo.models.options import STRIDE, MDANOptions
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+MAX_RESIZE = 4096
+"""Pixels of the shorter side; more would make every picture larger than cameras do."""
+
 
 @dataclass(frozen=True)
 class InputSpec:
     """How a picture becomes the network's input. It belongs to the weights.
 
     Attributes:
-        resize: The shorter side is resized to this many pixels, the aspect is kept.
+        resize: The shorter side is resized to this many pixels, the aspect is kept. At most
+            `MAX_RESIZE`.
         crop: Side of the centred square that is then cut out, in pixels; a multiple of 32.
         mean: Subtracted from each channel (red, green, blue), on a scale of 0 to 1.
         std: Each channel is then divided by this.
@@ -39,11 +43,12 @@ class InputSpec:
                 raise InputError(f"{name} must be three finite numbers, not {values}")
         if min(self.std) <= 0:
             raise InputError(f"std must be above 0, not {self.std}")
-        if self.crop < STRIDE or self.crop % STRIDE:
-            raise InputError(f"crop must be a multiple of {STRIDE}, not {self.crop}")
-        if self.resize < self.crop:
+        if type(self.crop) is not int or self.crop < STRIDE or self.crop % STRIDE:
+            raise InputError(f"crop must be a multiple of {STRIDE}, not {self.crop!r}")
+        if type(self.resize) is not int or not self.crop <= self.resize <= MAX_RESIZE:
             raise InputError(
-                f"resize must be at least the crop of {self.crop} pixels, not {self.resize}"
+                f"resize must be a number of pixels from the crop of {self.crop} to {MAX_RESIZE}, "
+                f"not {self.resize!r}"
             )
         if self.interpolation not in ("bilinear", "bicubic"):
             raise InputError(

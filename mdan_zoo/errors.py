@@ -47,15 +47,23 @@ class ManifestError(MdanZooError, ValueError):
     """The weights manifest cannot be read or is malformed."""
 
 
+class PublishingError(MdanZooError, RuntimeError):
+    """Something cannot be published where it was asked to be."""
+
+
 class TrainingError(MdanZooError, RuntimeError):
     """A training cannot go on."""
+
+
+class TrainingStoppedError(TrainingError):
+    """A training was told to stop, and can go on from its state."""
 
 
 class DatasetError(MdanZooError, ValueError):
     """A data set folder or its annotations are not what the reader expects."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return the end of an error message that helps with a mistyped name.
 
     Args:
@@ -67,7 +75,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         where none is near.
     """
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
     if near:
         return "did you mean " + " or ".join(repr(n) for n in near) + "?"
     shown = ", ".join(names[:20])

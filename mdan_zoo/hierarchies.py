@@ -187,8 +187,8 @@ def get_hierarchy(name: str) -> Hierarchy:
     Raises:
         UnknownNameError: There is no tree of that name.
     """
-    if name not in _HIERARCHIES:
+    if not isinstance(name, str) or name not in _HIERARCHIES:
         raise UnknownNameError(
-            f"there is no built-in hierarchy {name!r}: {did_you_mean(str(name), _HIERARCHIES)}"
+            f"there is no built-in hierarchy {name!r}: {did_you_mean(name, _HIERARCHIES)}"
         )
     return _HIERARCHIES[name]

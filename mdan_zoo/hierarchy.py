@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from mdan_zoo import _hierarchy_checks as checks
 from mdan_zoo import _hierarchy_files as files
+from mdan_zoo._files import write_atomically
 from mdan_zoo.errors import HierarchyError, InputError, UnknownNameError, did_you_mean
 
 # A tree as nested mappings that end in lists of class names.
@@ -213,9 +214,9 @@ class Hierarchy:
         """
         path = Path(path)
         try:
-            files.write_whole(path, files.render(self.to_dict(), path.suffix))
-        except OSError as error:
-            raise HierarchyError(f"cannot write hierarchy {path}: {error.strerror}") from error
+            write_atomically(path, files.render(self.to_dict(), path.suffix).encode())
+        except (InputError, OSError) as error:
+            raise HierarchyError(f"cannot write hierarchy {self.name!r}: {error}") from error
 
     @property
     def depth(self) -> int:

@@ -53,7 +53,7 @@ Picture: TypeAlias = (
     " | np.ndarray[Any, Any] | torch.Tensor"
 )
 
-_NAME_LENGTH = 500
+_TEXT_LENGTH = 500
 
 # Pillow recognises these but does not decode them by itself (EPS starts Ghostscript).
 _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
@@ -69,6 +69,8 @@ class ImageOptions:
             limits do not apply, except that it refuses WebP above 179 million pixels.
         max_bytes: Largest encoded picture (file, download, bytes).
         timeout: Seconds that a download may take, from the name lookup to the last byte.
+        shrink_to: Large JPEG files are decoded at a half, a quarter or an eighth of their size,
+            several times as fast, as long as both sides keep this many pixels. None decodes all.
 
     Raises:
         InputError: A value is out of its range.
@@ -78,6 +80,7 @@ class ImageOptions:
     max_pixels: int = 100_000_000
     max_bytes: int = 500_000_000
     timeout: float = 30.0
+    shrink_to: int | None = None
 
     def __post_init__(self) -> None:
         colour = self.background
@@ -85,8 +88,11 @@ class ImageOptions:
             raise InputError(f"background={colour!r} is not three integers in 0..255")
         for name in ("max_pixels", "max_bytes", "timeout"):
             value = getattr(self, name)
-            if not 0 < value < math.inf:
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 < value < math.inf:
                 raise InputError(f"{name}={value!r} is not a positive, finite number")
+        if self.shrink_to is not None and self.shrink_to < 1:
+            raise InputError(f"shrink_to={self.shrink_to!r} is not a positive number of pixels")
 
 
 DEFAULT_OPTIONS = ImageOptions()
@@ -111,7 +117,7 @@ def load_image(picture: Picture, options: ImageOptions = DEFAULT_OPTIONS) -> Ima
     try:
         return to_upright_rgb(_open(picture, options), options.background)
     except ImageError as error:
-        raise ImageError(f"{describe(picture)}: {error}") from None
+        raise ImageError(f"{describe(picture)}: {_reason(error)}") from None
     except Exception as error:  # decoders raise nearly every class there is on damaged files
         raise ImageError(f"{describe(picture)}: {_reason(error)}") from error
 
@@ -120,13 +126,19 @@ def describe(picture: Picture) -> str:
     """Return a short name of a picture for messages and results.
 
     A URL is shown without the user name, password, query and fragment, which may hold secrets.
+    Nothing that the object does can make this fail.
     """
+    try:
+        name = _shortened(_name(picture))
+    except Exception:  # an object's own methods and properties raise what they like
+        name = _shortened(f"{type(picture).__name__} object")
+    return name if name and name.isprintable() else repr(name)
+
+
+def _name(picture: Picture) -> str:
     if isinstance(picture, (str, os.PathLike)):
-        path = os.fsdecode(picture)
-        name = public_url(path) if is_url(picture) else path
-        if len(name) > _NAME_LENGTH:  # such as a picture in base64, given as a path
-            name = name[:_NAME_LENGTH] + "..."
-        return name if name and name.isprintable() else repr(name)
+        path = _plain(os.fsdecode(picture))
+        return public_url(path) if is_url(path) else path
     if isinstance(picture, (bytes, bytearray, memoryview)):
         return f"{len(picture)} bytes"
     if isinstance(picture, Image.Image):
@@ -138,6 +150,17 @@ def describe(picture: Picture) -> str:
         return f"{kind} of shape {tuple(picture.shape)}"
     file_name = getattr(picture, "name", None)
     return file_name if isinstance(file_name, str) else f"{type(picture).__name__} object"
+
+
+def _plain(text: str) -> str:
+    """Return a str itself, also of an object of a subclass, whose own methods may fail."""
+    return str.__str__(text)
+
+
+def _shortened(text: str) -> str:
+    """Cut a text that is too long for a message, such as a picture in base64, given as a path."""
+    plain = _plain(text)
+    return plain if len(plain) <= _TEXT_LENGTH else plain[:_TEXT_LENGTH] + "..."
 
 
 def is_picture_path(path: str | os.PathLike[str]) -> bool:
@@ -219,9 +242,11 @@ def _check_size(size: tuple[int, int], options: ImageOptions) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"refused by Pillow, whose limit is PIL.Image.MAX_IMAGE_PIXELS: {error}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
+    try:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return _shortened(text) or type(error).__name__
+    except Exception:  # an exception of the object's own need not have a text
+        return type(error).__name__
 
 
 # Files and file objects
@@ -263,6 +288,8 @@ def _decode(file: IO[bytes], options: ImageOptions) -> Image.Image:
     if image.format == "TIFF" and hasattr(image, "_tile_size"):
         # Left to itself, Pillow applies its own limit of pixels as it allocates a TIFF's memory.
         image.im = Image.new(image.mode, image._tile_size).im
+    if image.format == "JPEG" and options.shrink_to is not None:
+        image.draft(image.mode, (options.shrink_to, options.shrink_to))
     image.load()
     _check_size(image.size, options)  # an icon's size is known only now
     return image

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, safe_open, save_file
 
 from mdan_zoo import hub
 from mdan_zoo.checkpoint import load_checkpoint, read_identity, save_checkpoint
-from mdan_zoo.errors import CheckpointError, ManifestError, WeightsUnavailableError
+from mdan_zoo.errors import CheckpointError, InputError, MdanZooError, WeightsUnavailableError
 from mdan_zoo.manifest import Source, load_manifest
 from mdan_zoo.zoo import MODELS, build_network
 
@@ -132,45 +132,7 @@ def test_files_that_are_no_checkpoint_are_refused(kind, random_checkpoint, netwo
         load_checkpoint(network, path, CONFIG)
 
 
-# --- the manifest, and files against it
-
-
-def manifest(tmp_path, content):
-    path = tmp_path / "manifest.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("not JSON", "cannot read"),
-        ([], "schema version None"),
-        ({"schema_version": 99, "models": {}}, "schema version 99; this mdan_zoo reads 1"),
-        ({"schema_version": 1}, "no object 'models'"),
-        ({"schema_version": 1, "models": {"m": {}}}, "entry of m is malformed"),
-        ({"schema_version": 1, "models": {"m": 5}}, "entry of m is malformed"),
-        ({"schema_version": 1, "models": {"m": {"size": "12"}}}, "'12', not a whole number"),
-        ({"schema_version": 1, "models": {"m": {"sources": ["package"]}}}, "'package', not an obj"),
-        (
-            {
-                "schema_version": 1,
-                "models": {
-                    "m": {
-                        "status": "released",
-                        "parameters": 1,
-                        "command": "c",
-                        "licences": {"code": "", "weights": "", "data": ""},
-                    }
-                },
-            },
-            "lacks file, size, sha256, sources",
-        ),
-    ],
-)
-def test_a_malformed_manifest_is_told(content, message, tmp_path):
-    with pytest.raises(ManifestError, match=message):
-        load_manifest(manifest(tmp_path, content))
+# --- files against the manifest
 
 
 def test_a_changed_weight_file_is_noticed(tmp_path):
@@ -207,3 +169,68 @@ def test_weights_that_could_not_be_loaded_are_not_written(network, tmp_path):
     with pytest.raises(CheckpointError, match=r"reduce\.weight would hold .* torch\.float16"):
         save_checkpoint(path, other, CONFIG, dtype=torch.float16)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("part", ["all", "backbone", "levels.0"])
+def test_a_compiled_network_is_saved_under_its_plain_names(part, network, tmp_path):
+    compiled = build_network(CONFIG)
+    compiled.load_state_dict(network.state_dict())
+    if part == "all":
+        compiled = torch.compile(compiled, backend="eager")
+    else:
+        parent, _, name = part.rpartition(".")
+        child = torch.compile(compiled.get_submodule(part), backend="eager")
+        compiled.get_submodule(parent).register_module(name, child)
+    assert any("_orig_mod" in name for name in compiled.state_dict())
+    save_checkpoint(tmp_path / "compiled.safetensors", compiled, CONFIG)
+    save_checkpoint(tmp_path / "plain.safetensors", network, CONFIG)
+    assert (tmp_path / "compiled.safetensors").read_bytes() == (
+        tmp_path / "plain.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": "flat"}, "is of the class MDAN, the config has the architecture 'flat'"),
+        ({"options": dataclasses.replace(CONFIG.options, dim=128)}, "has dim 64, the config 128"),
+        (
+            {"options": dataclasses.replace(CONFIG.options, lcam="plain", alpha=0.5)},
+            "has alpha 0.7, the config 0.5; the network has lcam 'normalised', the config 'plain'",
+        ),
+        ({"backbone": "resnet18"}, "the network's backbone is not a resnet18: lacks conv1.weight"),
+        ({"backbone": "mobilenetv2_140"}, r"not a mobilenetv2_140: .* has shape \(\d+"),
+        ({"backbone": "resnet1O1"}, "did you mean 'resnet101'"),
+    ],
+)
+def test_a_config_of_another_network_is_refused(change, message, network, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(MdanZooError, match=message):
+        save_checkpoint(path, network, dataclasses.replace(CONFIG, **change))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_flat_network_needs_a_flat_config(tmp_path):
+    flat = build_network(MODELS["flat_oasis4"])
+    with pytest.raises(CheckpointError, match="class FlatClassifier, the config has the archi"):
+        save_checkpoint(tmp_path / "weights.safetensors", flat, CONFIG)
+    save_checkpoint(tmp_path / "weights.safetensors", flat, MODELS["flat_oasis4"])
+
+
+@pytest.mark.parametrize("wrap", [torch.nn.DataParallel, torch.nn.Sequential, lambda n: n.backbone])
+def test_other_modules_are_refused(wrap, network, tmp_path):
+    with pytest.raises(InputError, match="network must be an MDAN or a FlatClassifier, not"):
+        save_checkpoint(tmp_path / "weights.safetensors", wrap(network), CONFIG)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float64, torch.complex64, "float16"])
+def test_types_that_could_not_be_loaded_are_not_written(dtype, network, tmp_path):
+    with pytest.raises(InputError, match=r"dtype must be one of torch\.float32, torch\.float16"):
+        save_checkpoint(tmp_path / "weights.safetensors", network, CONFIG, dtype=dtype)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_missing_is_told(network, tmp_path):
+    with pytest.raises(InputError, match=r"none/w\.safetensors: No such file"):
+        save_checkpoint(tmp_path / "none" / "w.safetensors", network, CONFIG)

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from hierarchy_facts import (
+    CHILDREN,
+    LEVELS,
+    MIKELS_ALPHABETICAL,
+    MIKELS_SPELLINGS,
+    WEBEMO_RELEASE,
+    WEBEMO_SPELLINGS,
+)
 
 from mdan_zoo.errors import UnknownNameError
 from mdan_zoo.hierarchies import get_hierarchy, list_hierarchies
@@ -75,47 +81,21 @@ def test_polarity_of_surprise() -> None:
     assert get_hierarchy("panda6").path("surprise") == ("positive", "surprise")
 
 
-FACTS_FILE = ROOT.parent / "shared" / "facts" / "hierarchies.json"
-FACT_NAMES = {
-    "webemo25": "webemo_25_6_2_confusion_to_sadness",
-    "webemo25_confusion_fear": "webemo_25_6_2_confusion_to_fear",
-    "webemo25_release": "webemo_25_7_2",
-    "webemo24": "webemo_24_6_2_drop_confusion",
-    "parrott25": "parrott_secondary_original",
-    "panda6": "panda6_2",
-    "mikels8": "mikels8_2",
-    "ekman6": "ekman6_2_surprise_positive",
-    "ekman6_neutral": "ekman6_3_surprise_neutral",
-    "circumplex4": "circumplex_quadrants",
-}
-
-
-@pytest.fixture(scope="module")
-def facts() -> dict[str, Any]:
-    if not FACTS_FILE.exists():
-        pytest.skip("the facts, ../shared/facts/hierarchies.json, are not here")
-    hierarchies: dict[str, Any] = json.loads(FACTS_FILE.read_text(encoding="utf-8"))["hierarchies"]
-    return hierarchies
-
-
 @pytest.mark.parametrize("name", list_hierarchies())
-def test_tree_equals_the_facts(facts: dict[str, Any], name: str) -> None:
-    fixes = facts["webemo_25_7_2"]["spelling_fix"]
-    fact = facts[FACT_NAMES[name]]
+def test_tree_equals_the_facts(name: str) -> None:
     tree = get_hierarchy(name).to_dict()
-    assert tree["levels"] == [[fixes.get(c, c) for c in level] for level in fact["levels"]]
+    assert tree["levels"] == [names.split() for names in LEVELS[name]]
     assert tree["parents"] == [
-        {fixes.get(child, child): parent for child, parent in mapping.items()}
-        for mapping in fact["parents"]
+        {child: parent for parent, children in level.items() for child in children.split()}
+        for level in CHILDREN[name]
     ]
 
 
 @pytest.mark.parametrize("name", [name for name in list_hierarchies() if "webemo" in name])
-def test_webemo_release_equals_the_facts(facts: dict[str, Any], name: str) -> None:
-    release = facts["webemo_25_7_2"]
+def test_webemo_release_equals_the_facts(name: str) -> None:
     tree = get_hierarchy(name)
-    assert dict(tree.aliases) == release["spelling_fix"]
-    expected = dict(release["release_label_ids"])
+    assert dict(tree.aliases) == WEBEMO_SPELLINGS
+    expected = {spelling: i for i, spelling in enumerate(WEBEMO_RELEASE.split())}
     if name == "webemo24":
         del expected["confusion"]
     assert {
@@ -126,13 +106,13 @@ def test_webemo_release_equals_the_facts(facts: dict[str, Any], name: str) -> No
         assert tree.leaf_from_release_id("webemo", release_id) == tree.index(2, spelling)
 
 
-def test_mikels_release_equals_the_facts(facts: dict[str, Any]) -> None:
-    fact = facts["mikels8_2"]
+def test_mikels_release_equals_the_facts() -> None:
     tree = get_hierarchy("mikels8")
-    assert dict(tree.aliases) == fact["aliases"]
-    orders = {"alphabetical": fact["alphabetical_order"], "emoset": fact["levels"][1]}
+    assert dict(tree.aliases) == MIKELS_SPELLINGS
+    orders = {"alphabetical": MIKELS_ALPHABETICAL, "emoset": LEVELS["mikels8"][1]}
     assert tree.to_dict()["release_ids"] == {
-        release: {name: i for i, name in enumerate(order)} for release, order in orders.items()
+        release: {name: i for i, name in enumerate(order.split())}
+        for release, order in orders.items()
     }
 
 

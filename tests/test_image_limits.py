@@ -95,6 +95,8 @@ def test_truncated_stays_an_error_and_settings_stay_the_same():
         {"background": "red"},
         {"background": (0.5, 0.5, 0.5)},
         {"max_pixels": 0},
+        {"max_pixels": "100"},
+        {"max_pixels": True},
         {"max_bytes": -1},
         {"timeout": 0},
         {"timeout": float("inf")},

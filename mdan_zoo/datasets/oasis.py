@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import NormalDist
@@ -86,6 +87,11 @@ def _read_rows(table: Path) -> list[dict[str, str]]:
     missing = [column for column in _COLUMNS if column not in rows[0]]
     if missing:
         raise DatasetError(f"{table} lacks the columns {', '.join(missing)}")
+    counts = Counter(row["theme"] for row in rows)
+    repeated = [repr(theme) for theme, count in counts.items() if count > 1]
+    if repeated:
+        more = f" and {len(repeated) - 5} more" if len(repeated) > 5 else ""
+        raise DatasetError(f"{table} has several rows of {', '.join(repeated[:5])}{more}")
     return rows
 
 

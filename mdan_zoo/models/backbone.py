@@ -13,6 +13,12 @@ from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
 STRIDES = (4, 8, 16, 32)
 """Strides of C2, C3, C4 and C5."""
 
+_WINDOWED = ("swin_transformer", "swin_transformer_v2", "swin_transformer_v2_cr")
+"""timm's modules whose models take any size if they are built for it."""
+
+_FITTING = "resnet101, convnext_tiny or mobilenetv2_100"
+"""Backbones to name where another one does not fit."""
+
 
 class ChannelsFirst(nn.Module):
     """Gives the maps of a channels-last backbone (Swin, for one) as (N, C, H, W)."""
@@ -26,52 +32,114 @@ class ChannelsFirst(nn.Module):
         return [feature_map.permute(0, 3, 1, 2) for feature_map in self.backbone(pictures)]
 
 
-def build_backbone(name: str) -> tuple[nn.Module, tuple[int, int, int, int]]:
-    """Build a timm model, with random weights, as a four-stage pyramid.
+def build_backbone(
+    name: str, size: int | None = None, *, pretrained: bool = False
+) -> tuple[nn.Module, tuple[int, int, int, int]]:
+    """Build a timm model as a four-stage pyramid.
 
     Args:
         name: Name of a timm model, such as "resnet101" or "mobilenetv2_100".
+        size: Side in pixels of the square pictures that it must be able to take. Some models take
+            but one size. None checks none.
+        pretrained: Whether timm is to fetch its weights; otherwise they are random.
 
     Returns:
         The module, which maps (N, 3, H, W) to [C2, C3, C4, C5], and the channels of the four.
 
     Raises:
         UnknownNameError: timm knows no such model.
+        InputError: The model has no maps at strides 4, 8, 16 and 32, or cannot take that size.
+    """
+    _check_known(name)
+    indices = _stage_indices(name)
+    if size is not None:
+        _check_size(name, indices, size)
+    backbone = _create(name, out_indices=indices, pretrained=pretrained)
+    c2, c3, c4, c5 = backbone.feature_info.channels()
+    return _channels_first(backbone), (c2, c3, c4, c5)
+
+
+def backbone_state(name: str) -> dict[str, Tensor]:
+    """Return names and shapes of a backbone's values, as tensors on the meta device.
+
+    Raises:
+        UnknownNameError: timm knows no such model.
         InputError: The model has no maps at strides 4, 8, 16 and 32.
     """
-    if not timm.is_model(name):
+    _check_known(name)
+    shapes = _channels_first(_create_shapes(name, out_indices=_stage_indices(name)))
+    return dict(shapes.state_dict())
+
+
+def _check_known(name: str) -> None:
+    if not isinstance(name, str) or not timm.is_model(name):
         raise UnknownNameError(
             f"timm {timm.__version__} has no backbone {name!r}; "
             + did_you_mean(name, timm.list_models())
         )
-    indices = _stage_indices(name)
-    backbone: Any = timm.create_model(
-        name, pretrained=False, features_only=True, out_indices=indices
-    )
-    c2, c3, c4, c5 = backbone.feature_info.channels()
+
+
+def _create(name: str, **options: Any) -> Any:
+    if timm.models.is_model_in_modules(name, _WINDOWED):
+        options["strict_img_size"] = False  # else it takes only the size that it was made for
+    return timm.create_model(name, features_only=True, **options)
+
+
+def _create_shapes(name: str, **options: Any) -> Any:
+    """Build a model on the meta device, where it has shapes and takes neither memory nor time."""
+    try:
+        with torch.device("meta"):
+            return _create(name, **options)
+    except RuntimeError:  # in timm before 1.0.22 many models read values while they are built
+        return _create(name, **options).to("meta")
+
+
+def _channels_first(backbone: Any) -> nn.Module:
+    made: nn.Module = backbone
     if str(getattr(backbone, "output_fmt", "NCHW")).endswith("NHWC"):
-        backbone = ChannelsFirst(backbone)
-    return backbone, (c2, c3, c4, c5)
+        return ChannelsFirst(made)
+    return made
 
 
 def _stage_indices(name: str) -> tuple[int, ...]:
     """Return which of the model's feature maps have the strides that MDAN reads."""
     try:
-        with torch.device("meta"):  # shapes only: no memory, no time
-            shapes: Any = timm.create_model(name, pretrained=False, features_only=True)
-            reductions = [stage["reduction"] for stage in shapes.feature_info.info]
+        reductions = [stage["reduction"] for stage in _create_shapes(name).feature_info.info]
     except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
         raise InputError(
             f"backbone {name!r} gives no feature maps ({error}); MDAN needs a timm model with "
-            "maps at strides 4, 8, 16 and 32, such as resnet101, convnext_tiny or mobilenetv2_100"
+            f"maps at strides 4, 8, 16 and 32, such as {_FITTING}"
         ) from error
     if not set(STRIDES) <= set(reductions):
         raise InputError(
             f"backbone {name!r} has maps at strides {', '.join(map(str, reductions))}; MDAN needs "
-            "4, 8, 16 and 32, as resnet101, convnext_tiny or mobilenetv2_100 have"
+            f"4, 8, 16 and 32, as {_FITTING} have"
         )
     # Of several maps at one stride the deepest is the last convolution of that stage.
     return tuple(len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES)
+
+
+def _check_size(name: str, indices: tuple[int, ...], size: int) -> None:
+    """Raise `InputError` unless the maps of a square picture have exactly the strides' sizes."""
+    shapes = _create_shapes(name, out_indices=indices)
+    try:
+        with torch.device("meta"), torch.no_grad():
+            maps = _channels_first(shapes).eval()(torch.empty(1, 3, size, size))
+    except Exception as error:  # whatever timm's models raise
+        own = shapes.pretrained_cfg["input_size"][-1]
+        reason = str(error) or type(error).__name__
+        raise InputError(
+            f"backbone {name!r} cannot take pictures of {size} x {size} pixels ({reason}); it is "
+            f"made for {own} x {own}. Give a config with a crop that it takes, or a backbone that "
+            f"takes every size, such as {_FITTING}"
+        ) from error
+    found = [" x ".join(map(str, feature_map.shape[2:])) for feature_map in maps]
+    needed = [f"{size // stride} x {size // stride}" for stride in STRIDES]
+    if found != needed:
+        raise InputError(
+            f"backbone {name!r} makes maps of {', '.join(found)} of a picture of "
+            f"{size} x {size} pixels; MDAN needs {', '.join(needed)}, as {_FITTING} make"
+        )
 
 
 def last_stage(backbone: nn.Module) -> nn.Module:
@@ -86,17 +154,36 @@ def last_stage(backbone: nn.Module) -> nn.Module:
     Raises:
         InputError: The backbone is not a chain of modules, so that it cannot be cut there.
     """
+    return stages_after(backbone, 3)
+
+
+def stages_after(backbone: nn.Module, stages: int) -> nn.Sequential:
+    """Return what a backbone does after its first `stages` maps, sharing its parameters.
+
+    Args:
+        backbone: What `build_backbone` gave.
+        stages: 1 cuts after C2, 2 after C3, 3 after C4.
+
+    Raises:
+        InputError: The backbone is not a chain of modules, so that it cannot be cut there.
+    """
     info: Any = getattr(backbone, "feature_info", None)
-    names = info.module_name()[-2:] if info is not None else []
+    names = info.module_name() if info is not None else []
     for mark in (".", "_"):  # timm flattens some backbones: stages.2 becomes stages_2
-        before, until = (name.replace(".", mark) for name in names) if names else ("", "")
+        if not names:
+            break
+        before, until = (name.replace(".", mark) for name in (names[stages - 1], names[-1]))
         parent, _, before = before.rpartition(".")
         children = _children(backbone, parent)
-        if before in children and until.removeprefix(f"{parent}.") in children:
+        until = until.removeprefix(f"{parent}.")
+        if before in children and until in children:
             order = list(children)
-            start, stop = order.index(before) + 1, order.index(until.removeprefix(f"{parent}.")) + 1
+            start, stop = order.index(before) + 1, order.index(until) + 1
             return nn.Sequential(*list(children.values())[start:stop])
-    raise InputError(f"{type(backbone).__name__} cannot be cut between C4 and C5; train it frozen")
+    raise InputError(
+        f"{type(backbone).__name__} cannot be cut after its stage {stages}: freeze none (0) or all "
+        "(4) of its stages"
+    )
 
 
 def _children(module: nn.Module, name: str) -> dict[str, nn.Module]:

@@ -1,0 +1,56 @@
+"""Files that a reader finds whole: the old content or the new one, never a part. Needs no torch."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from mdan_zoo.errors import InputError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all; see `open_atomically`."""
+    with open_atomically(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes its name only when the block has ended without an error.
+
+    Until then, and for good if the block raises, what was at the path stays. A link stays too; the
+    file that it points to is replaced. A new file has the mode that the umask gives.
+
+    Args:
+        path: The file to write, in a folder that exists.
+
+    Yields:
+        A binary file that is open for writing.
+
+    Raises:
+        InputError: No file can be at the path: its folder is missing, say, or it is a folder.
+        OSError: The file cannot be written for another reason, such as a full disk.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise InputError(
+            f"no file can be written at {path}: it is not a file, but a folder or a device"
+        )
+    temporary = target.with_name(f".mdan_zoo.{secrets.token_hex(8)}.part")
+    try:
+        file = temporary.open("xb")
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"no file can be written at {path}: {error.strerror}") from error
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
