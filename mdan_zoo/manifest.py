@@ -1,22 +1,37 @@
 """The weights manifest: for every model whether weights are released, where, and what they must be.
 
 `weights_manifest.json` is the one truth about weight files. This module reads it and needs no
-torch; `mdan_zoo.hub` finds and verifies the files that it names.
+torch; `mdan_zoo.hub` finds and verifies the files that it names. The environment variable
+MDAN_ZOO_MANIFEST names another manifest, by path or URL, whose entries come first.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+import os
+import warnings
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
+from mdan_zoo import _manifest_checks as checks
 from mdan_zoo.errors import ManifestError
 
 SCHEMA_VERSION = 1
 
+MANIFEST_VARIABLE = "MDAN_ZOO_MANIFEST"
+OFFLINE_VARIABLES = ("MDAN_ZOO_OFFLINE", "HF_HUB_OFFLINE")
+
 _PACKAGE = Path(__file__).parent
+_TOP_FIELDS = ("$schema", "schema_version", "models")
+_TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads them
+
+
+class ManifestWarning(UserWarning):
+    """A manifest has fields that this version does not know; a newer one may."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +56,13 @@ class Source:
     Attributes:
         type: "package" (`path` below the package), "huggingface" (`path` in the repository `repo`
             at the commit `revision`), "https" (`url`), "file" (`url`, file://), or "relative"
-            (`path` beside the manifest that names it, whose own folder or address is `base`).
+            (`path` beside the manifest that names it, whose own folder is `base`).
         path: See `type`; "/" separates folders.
         repo: Owner and name, such as "owner/name".
         revision: The commit, 40 hexadecimal digits: a branch could be moved to other weights.
         url: See `type`.
-        base: Folder or address of the manifest, ending in "/".
+        base: Of type "relative": the URL of the manifest's folder, https:// or file://, that ends
+            in "/". `base + path` is the URL of the file.
     """
 
     type: str
@@ -77,8 +93,9 @@ class ManifestEntry:
         size: Its size in bytes.
         sha256: Its full SHA-256, in hexadecimal.
         sources: Where to get it, in the order to try.
-        details: The rest, as it stands in the manifest: training, metrics with their spread,
-            input, hierarchy, library versions, golden input and output.
+        details: The rest, as it stands in the manifest: config, training, metrics with their
+            spread, input, hierarchy, library versions, golden input and output, version of the
+            weights.
     """
 
     name: str
@@ -110,63 +127,135 @@ def manifest_path() -> Path:
     )
 
 
-def load_manifest(path: Path | None = None) -> dict[str, ManifestEntry]:
+def is_offline() -> bool:
+    """Tell whether MDAN_ZOO_OFFLINE or HF_HUB_OFFLINE forbids the use of the network."""
+    return any(os.environ.get(name, "").upper() in _TRUE for name in OFFLINE_VARIABLES)
+
+
+def load_manifest(path: str | Path | None = None) -> dict[str, ManifestEntry]:
     """Read a manifest.
 
     Args:
-        path: The file; by default the one that comes with the package.
+        path: The file. By default the one that comes with the package, and the one that
+            MDAN_ZOO_MANIFEST names by path or https:// URL: an entry there replaces the package's
+            entry of that name as a whole. Files are read at every call, a URL once in a process.
 
     Returns:
-        The entries by model name.
+        The entries by model name; names that `mdan_zoo.list_models` does not know are kept.
 
     Raises:
-        ManifestError: The file is missing, is not JSON, or is not a manifest of this version.
+        ManifestError: The manifest cannot be had, is not JSON, or has values that are not as
+            `weights_manifest.schema.json` describes them.
+
+    Warns:
+        ManifestWarning: There are unknown fields. Those of an entry are kept in its `details`.
     """
-    path = path or manifest_path()
+    if path is not None:
+        return _load_file(Path(path), str(path))
+    builtin = manifest_path()
+    entries = _load_file(builtin, str(builtin))
+    other = os.environ.get(MANIFEST_VARIABLE)
+    if other:
+        entries.update(_load_other(other))
+    return entries
+
+
+def _load_other(location: str) -> dict[str, ManifestEntry]:
+    """Read the manifest that the environment names."""
+    named = f"(named by {MANIFEST_VARIABLE})"
+    if "://" not in location:
+        return _load_file(Path(location), f"{location} {named}")
+    return _load_url(location, f"{checks.without_secrets(location)} {named}")
+
+
+def _load_file(path: Path, place: str) -> dict[str, ManifestEntry]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ManifestError(f"cannot read the weights manifest {path}: {error}") from error
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"cannot read the weights manifest {place}: {error}") from error
+    return _parse(content, urljoin(path.absolute().as_uri(), "."), place)
+
+
+@functools.cache
+def _load_url(url: str, place: str) -> dict[str, ManifestEntry]:
+    checks.check_web_url(url, place)
+    if is_offline():
         raise ManifestError(
-            f"{path} has schema version {version!r}; this mdan_zoo reads {SCHEMA_VERSION}"
+            f"cannot read the weights manifest {place}: {' or '.join(OFFLINE_VARIABLES)} forbids "
+            "the use of the network; a path to a copy of it works offline"
         )
-    models = content.get("models")
-    if not isinstance(models, dict):
-        raise ManifestError(f"{path} has no object 'models'")
-    return {name: _read_entry(name, values, path) for name, values in models.items()}
+    from mdan_zoo._manifest_url import fetch  # imports requests, which few need
 
-
-def _read_entry(name: str, values: Mapping[str, Any], path: Path) -> ManifestEntry:
     try:
-        fields = {f: values[f] for f in ManifestEntry.__dataclass_fields__ if f in values}
-        _check_types(fields)
-        fields["licences"] = Licences(**values["licences"])
-        fields["sources"] = tuple(Source(**source) for source in values.get("sources", ()))
-        fields["details"] = {k: v for k, v in values.items() if k not in fields}
-        entry = ManifestEntry(**{**fields, "name": name})
-    except (KeyError, TypeError) as error:
-        raise ManifestError(f"{path}: the entry of {name} is malformed: {error}") from error
-    needed = ("file", "size", "sha256", "sources") if entry.released else ("reason",)
-    missing = [field for field in needed if not getattr(entry, field)]
-    if entry.status not in ("released", "unreleased") or missing:
+        content = fetch(url)
+    except ManifestError as error:
+        raise ManifestError(f"cannot read the weights manifest {place}: {error}") from None
+    return _parse(content, urljoin(url, "."), place)
+
+
+def _parse(content: bytes, base: str, place: str) -> dict[str, ManifestEntry]:
+    """Return the entries of a manifest.
+
+    Args:
+        content: The manifest as it is stored.
+        base: The URL of its folder, ending in "/".
+        place: How messages name it.
+    """
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"cannot read the weights manifest {place}: {error}") from error
+    values = checks.as_object(values, place)
+    version = values.get("schema_version")
+    if isinstance(version, bool) or version != SCHEMA_VERSION:
         raise ManifestError(
-            f"{path}: the entry of {name} (status {entry.status!r}) lacks {', '.join(missing)}"
-            if missing
-            else f"{path}: {name} has status {entry.status!r}, not released or unreleased"
+            f"{place} has schema version {checks.shown(version)}; this mdan_zoo reads "
+            f"{SCHEMA_VERSION}"
         )
-    return entry
+    if not isinstance(values.get("models"), Mapping):
+        raise ManifestError(f"{place} has no object 'models'")
+    checks.check_models(values["models"], place)
+    _warn_of_unknown(values, _TOP_FIELDS, place)
+    return {
+        name: _read_entry(name, entry, base, f"{place}: {name}")
+        for name, entry in values["models"].items()
+    }
 
 
-def _check_types(fields: Mapping[str, Any]) -> None:
-    """Raise `TypeError` for a field that is not of the type that `ManifestEntry` has."""
-    for field, value in fields.items():
-        if field in ("size", "parameters") and type(value) is not int:
-            raise TypeError(f"{field} is {value!r}, not a whole number")
-        if field in ("status", "command", "reason", "file", "sha256") and type(value) is not str:
-            raise TypeError(f"{field} is {value!r}, not a text")
-    for source in fields.get("sources", ()):
-        texts = isinstance(source, Mapping) and all(isinstance(v, str) for v in source.values())
-        if not texts:
-            raise TypeError(f"a source is {source!r}, not an object of texts")
+def _read_entry(name: str, values: Mapping[str, Any], base: str, place: str) -> ManifestEntry:
+    """Return an entry of which `check_models` found no fault."""
+    licences = values["licences"]
+    _warn_of_unknown(values, (*checks.ENTRY_FIELDS, *checks.DETAIL_FIELDS), place)
+    _warn_of_unknown(licences, checks.LICENCE_FIELDS, f"{place}.licences")
+    sources = values.get("sources", [])
+    return ManifestEntry(
+        name=name,
+        status=values["status"],
+        parameters=values["parameters"],
+        licences=Licences(**{field: licences[field] for field in checks.LICENCE_FIELDS}),
+        command=values["command"],
+        reason=values.get("reason", ""),
+        file=values.get("file", ""),
+        size=values.get("size", 0),
+        sha256=values.get("sha256", ""),
+        sources=tuple(
+            _read_source(source, base, f"{place}.sources[{i}]") for i, source in enumerate(sources)
+        ),
+        details={k: v for k, v in values.items() if k not in checks.ENTRY_FIELDS},
+    )
+
+
+def _read_source(values: Mapping[str, Any], base: str, place: str) -> Source:
+    _warn_of_unknown(values, ("type", *checks.SOURCE_FIELDS), place)
+    fields = {field: values[field] for field in checks.SOURCE_FIELDS if field in values}
+    return Source(values["type"], **fields, base=base if values["type"] == "relative" else "")
+
+
+def _warn_of_unknown(values: Mapping[str, Any], known: Container[str], place: str) -> None:
+    unknown = [field for field in values if field not in known]
+    if unknown:
+        warnings.warn(
+            f"{place} has fields that this version of mdan_zoo does not know: {', '.join(unknown)}",
+            ManifestWarning,
+            stacklevel=2,
+        )

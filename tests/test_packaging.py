@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import email
 import json
 import os
@@ -15,16 +16,17 @@ import pytest
 from clean_checkout import ROOT, copy_tracked_files, tracked_files
 
 import mdan_zoo
+from mdan_zoo.manifest import MANIFEST_VARIABLE, load_manifest
 
 MANIFEST = "weights_manifest.json"
 NOT_IN_SDIST = {".gitignore"}
 MEGABYTE = 1_000_000
 
 ABOUT = """
-import json, mdan_zoo, mdan_zoo.manifest
+import dataclasses, json, mdan_zoo, mdan_zoo.manifest
 print(json.dumps({
     "manifest": str(mdan_zoo.manifest.manifest_path()),
-    "models": sorted(mdan_zoo.manifest.load_manifest()),
+    "entries": [dataclasses.asdict(e) for e in mdan_zoo.manifest.load_manifest().values()],
     "version": mdan_zoo.__version__,
 }))
 """
@@ -32,7 +34,9 @@ print(json.dumps({
 
 def run(*command: str | Path, cwd: Path, path: Path | None = None) -> str:
     """Run a command and return what it prints; `path` comes first where Python looks."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment = dict(os.environ)
+    for variable in ("PYTHONPATH", MANIFEST_VARIABLE):
+        environment.pop(variable, None)
     if path is not None:
         environment["PYTHONPATH"] = str(path)
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
@@ -74,7 +78,10 @@ def check_import(folder: Path, manifest: Path) -> None:
 def check(about: dict[str, object], manifest: Path) -> None:
     assert about["manifest"] == str(manifest)
     assert manifest.read_bytes() == (ROOT / MANIFEST).read_bytes()
-    assert about["models"] == mdan_zoo.list_models()
+    entries = load_manifest(ROOT / MANIFEST)
+    assert sorted(entries) == mdan_zoo.list_models()
+    expected = [dataclasses.asdict(entry) for entry in entries.values()]
+    assert about["entries"] == json.loads(json.dumps(expected))
     assert about["version"] == mdan_zoo.__version__
 
 
