@@ -14,6 +14,7 @@ import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import torch
@@ -28,7 +29,7 @@ from mdan_zoo.images import DEFAULT_OPTIONS, ImageOptions, Picture, describe, lo
 from mdan_zoo.models.output import EmotionOutput
 from mdan_zoo.prediction import BRANCHES, Branch, Decode, Levels, Prediction, check_reading
 from mdan_zoo.preprocessing import Preprocessing
-from mdan_zoo.zoo import DEFAULT_MODEL, build_network, create_model, get_config
+from mdan_zoo.zoo import DEFAULT_MODEL, build_network, create_model, get_config, released_weights
 
 if TYPE_CHECKING:
     from mdan_zoo.models import EmotionNetwork
@@ -98,7 +99,7 @@ class Predictor:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
         self.dtype = dtype
         self.device = find_device(device)
-        self.config, network = _load_network(name, checkpoint)
+        self.weights, self.config, network = _load_network(name, checkpoint)
         branches = ("overall", "global") if self.config.architecture == "flat" else BRANCHES
         check_reading(self.config.name, branch, decode, branches)
         self.branch = branch
@@ -181,6 +182,8 @@ class Predictor:
         if batch_size is None:
             batch_size = self.batch_size
         for argument, value in (("batch_size", batch_size), ("workers", workers)):
+            if type(value) is not int:
+                raise InputError(f"{argument} must be an int, not {value!r}")
             if value < 1:
                 raise InputError(f"{argument} must be at least 1, not {value}")
         return self._stream(pictures, batch_size, workers)
@@ -230,13 +233,13 @@ class Predictor:
                 yield name, values if _are_numbers(values) else self._overflow_error(name)
 
     @torch.no_grad()
-    def _forward(self, pixels: Tensor) -> EmotionOutput:
+    def _forward(self, pixels: Tensor, return_maps: bool = False) -> EmotionOutput:
         """Run the network on uint8 pixels (N, 3, S, S)."""
         inputs = self.preprocessing.normalise(pixels.to(self.device))
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         mixed = self.dtype != "float32"
         with torch.autocast(self.device.type, DTYPES[self.dtype] if mixed else None, enabled=mixed):
-            output: EmotionOutput = self.network(inputs)
+            output: EmotionOutput = self.network(inputs, return_maps)
         return output
 
     def _prediction(self, name: str, values: _Values | MdanZooError) -> Prediction:
@@ -281,9 +284,13 @@ def predict(
         UnknownNameError: There is no model of that name.
         WeightsUnavailableError: The model has no released weights.
     """
+    return shared_predictor(model).predict(pictures)
+
+
+def shared_predictor(model: str) -> Predictor:
+    """Return the predictor of a model with released weights that is loaded once and kept."""
     with _loading:  # else two threads could both load the model
-        predictor = _shared_predictor(model)
-    return predictor.predict(pictures)
+        return _shared_predictor(model)
 
 
 _loading = threading.Lock()
@@ -318,17 +325,20 @@ def _devices() -> list[str]:
 
 def _load_network(
     name: str | None, checkpoint: str | os.PathLike[str] | None
-) -> tuple[ModelConfig, EmotionNetwork]:
+) -> tuple[Path, ModelConfig, EmotionNetwork]:
+    """Return the weight file, the config that it belongs to, and the network with the weights."""
     if checkpoint is None:
-        config = get_config(DEFAULT_MODEL if name is None else name)
-        return config, create_model(config.name, pretrained=True)
+        name = DEFAULT_MODEL if name is None else name
+        config = get_config(name)
+        weights = released_weights(name)
+        return weights, config, create_model(name, checkpoint=weights)
     config, hierarchy = read_identity(checkpoint)
     if name is not None and name != config.name:
         get_config(name)  # if there is no such model, that is the error to show
         raise CheckpointError(f"{checkpoint} belongs to the model {config.name}, not to {name}")
     network = build_network(config, hierarchy)
     load_checkpoint(network, checkpoint, config)
-    return config, network
+    return Path(checkpoint), config, network
 
 
 def _split(output: EmotionOutput) -> Iterator[_Values]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdan_zoo import hub
@@ -15,7 +16,8 @@ from mdan_zoo.config import InputSpec, ModelConfig
 from mdan_zoo.errors import InputError, UnknownNameError, WeightsUnavailableError, did_you_mean
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.hierarchy import Hierarchy, Nested
-from mdan_zoo.manifest import ManifestEntry, load_manifest
+from mdan_zoo.manifest import load_manifest
+from mdan_zoo.manifest_config import config_of, hierarchy_of
 from mdan_zoo.models.options import MDANOptions
 
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "flat_oasis4"
 """What `mdan_zoo.predict` uses: by cross-validation the better of the models whose weights are part
 of the package."""
+
+DEFAULT_EXPLAINED_MODEL = "mdan_oasis4"
+"""What `mdan_zoo.explain` uses: the default model is flat and has no attention; of those whose
+weights are part of the package this one has maps at every level."""
 
 _OASIS_INPUT = InputSpec(resize=320, crop=320, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -59,26 +65,41 @@ MODELS = {config.name: config for config in _CONFIGS}
 
 
 def get_config(name: str) -> ModelConfig:
-    """Return the config of a registered model.
+    """Return the config of a model.
+
+    Args:
+        name: A registered name, or one that the weights manifest has beyond those, as a lab's own
+            may: see `mdan_zoo.manifest`.
 
     Raises:
         UnknownNameError: There is no model of that name; the nearest names are told.
     """
-    if name not in MODELS:
-        raise UnknownNameError(f"there is no model {name!r}; {did_you_mean(name, MODELS)}")
-    return MODELS[name]
+    if isinstance(name, str) and name in MODELS:
+        return MODELS[name]
+    manifest = load_manifest()
+    if not isinstance(name, str) or name not in manifest:
+        raise UnknownNameError(f"there is no model {name!r}; {did_you_mean(name, list_models())}")
+    return config_of(manifest[name])
+
+
+def get_model_hierarchy(name: str) -> Hierarchy:
+    """Return the emotion tree of a model, by the same names as `get_config`."""
+    if name in MODELS:
+        return get_hierarchy(MODELS[name].hierarchy)
+    get_config(name)
+    return hierarchy_of(load_manifest()[name])
 
 
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
-    """Return the names of registered models, sorted.
+    """Return the names of the registered models and of the manifest's others, sorted.
 
     Args:
         pattern: Shell-style wildcard, such as "mdan_*8".
         pretrained: Keep only the models with released weights.
     """
-    names = sorted(fnmatch.filter(MODELS, pattern))
+    manifest = load_manifest()
+    names = sorted(fnmatch.filter({*MODELS, *manifest}, pattern))
     if pretrained:
-        manifest = load_manifest()
         names = [name for name in names if name in manifest and manifest[name].released]
     return names
 
@@ -94,7 +115,7 @@ def create_model(
     """Build a model, with random weights unless `pretrained` or `checkpoint` is given.
 
     Args:
-        name: A registered name; see `list_models`.
+        name: One of `list_models()`.
         pretrained: Load the released weights.
         checkpoint: Load this safetensors file instead.
         hierarchy: Another emotion tree, as a `Hierarchy` or nested dicts and lists, or the name of
@@ -120,8 +141,9 @@ def create_model(
         raise InputError("pretrained=True and checkpoint= both name weights; give one of them")
     if backbone is not None:
         config = dataclasses.replace(config, backbone=backbone)
-    weights = hub.find_weights(_released_entry(name)) if pretrained else checkpoint
-    network = build_network(config, _as_hierarchy(hierarchy, config))
+    weights = released_weights(name) if pretrained else checkpoint
+    tree = get_model_hierarchy(name) if hierarchy is None else _as_hierarchy(hierarchy)
+    network = build_network(config, tree)
     if weights is not None:
         from mdan_zoo.checkpoint import load_checkpoint
 
@@ -141,27 +163,37 @@ def build_network(config: ModelConfig, hierarchy: Hierarchy | None = None) -> Em
     from mdan_zoo.models.mdan import MDAN
 
     tree = hierarchy or get_hierarchy(config.hierarchy)
-    backbone, channels = build_backbone(config.backbone)
+    backbone, channels = build_backbone(config.backbone, config.input.crop)
     if config.architecture == "flat":
         return FlatClassifier(backbone, channels[-1], tree, config.options.dropout)
     return MDAN(backbone, channels, tree, config.options)
 
 
-def _as_hierarchy(given: Hierarchy | Nested | str | None, config: ModelConfig) -> Hierarchy:
+def _as_hierarchy(given: Hierarchy | Nested | str) -> Hierarchy:
     if isinstance(given, Hierarchy):
         return given
-    if given is None:
-        return get_hierarchy(config.hierarchy)
     return get_hierarchy(given) if isinstance(given, str) else Hierarchy.from_nested(given)
 
 
-def _released_entry(name: str) -> ManifestEntry:
-    """Return the manifest entry of a model, which must have released weights."""
+def released_weights(name: str, *, hint: str = "") -> Path:
+    """Return the path of a registered model's released weight file, verified.
+
+    Args:
+        name: A registered name.
+        hint: What to do about it if there are none, added to the error's message.
+
+    Raises:
+        UnknownNameError: There is no such model.
+        WeightsUnavailableError: It has no released weights, or no source has them.
+        CheckpointError: The file is damaged.
+    """
+    get_config(name)
     entry = load_manifest().get(name)
     if entry is None:
-        raise WeightsUnavailableError(f"{name} has no entry in the weights manifest")
-    if not entry.released:
         raise WeightsUnavailableError(
-            f"{name} has no released weights: {entry.reason}. To train them: {entry.command}"
+            f"{name} has no entry in the weights manifest. {hint}".strip()
         )
-    return entry
+    if not entry.released:
+        what = hint or f"To train them: {entry.command}"
+        raise WeightsUnavailableError(f"{name} has no released weights: {entry.reason}. {what}")
+    return hub.find_weights(entry)

@@ -1,19 +1,21 @@
-"""A network with seeded random weights, as a file, and pictures that it tells apart."""
+"""A network with seeded random weights, as a file, and pictures that it tells apart.
+
+What needs torch is imported where it is used: the tests of the hub also run without it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from mdan_zoo.checkpoint import save_checkpoint
 from mdan_zoo.config import InputSpec, ModelConfig
 from mdan_zoo.models.options import MDANOptions
-from mdan_zoo.predictor import Predictor
-from mdan_zoo.zoo import MODELS, build_network
+from mdan_zoo.zoo import MODELS
+
+if TYPE_CHECKING:
+    from mdan_zoo.predictor import Predictor
 
 CONFIG = ModelConfig(
     "mdan_oasis4",
@@ -27,6 +29,11 @@ CONFIG = ModelConfig(
 
 def save_random_weights(path: Path, hierarchy=None, config=CONFIG) -> None:
     """Write a weight file whose network gives clearly different answers to different pictures."""
+    import torch
+
+    from mdan_zoo.checkpoint import save_checkpoint
+    from mdan_zoo.zoo import build_network
+
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         network = build_network(config, hierarchy)
@@ -56,12 +63,17 @@ def random_checkpoint(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def predictor(checkpoint) -> Predictor:
+    from mdan_zoo.predictor import Predictor
+
     return Predictor(checkpoint=checkpoint, device="cpu")
 
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> list[Path]:
     """Seven picture files of different sizes and contents."""
+    import numpy as np
+    from PIL import Image
+
     folder = tmp_path_factory.mktemp("photos")
     generator = np.random.default_rng(1)
     sizes = [(60, 80), (500, 350), (33, 20), (352, 352), (128, 400), (64, 64), (700, 90)]

@@ -285,6 +285,13 @@ def test_stream_refuses_numbers_below_one(predictor, argument):
         predictor.stream([], **{argument: 0})
 
 
+@pytest.mark.parametrize("argument", ["batch_size", "workers"])
+@pytest.mark.parametrize("value", [True, 2.5, "3", float("nan")])
+def test_stream_refuses_what_is_no_int(predictor, argument, value):
+    with pytest.raises(InputError, match=f"{argument} must be an int, not {value!r}"):
+        predictor.stream([], **{argument: value})
+
+
 def test_threads_can_share_a_predictor(predictor, photos, singly):
     with ThreadPoolExecutor(4) as pool:
         assert_close(list(pool.map(predictor.predict, photos)), singly)

@@ -1,0 +1,115 @@
+"""Listing and clearing the cache, with versions side by side and files that are not ours."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import pytest
+from hub_helpers import CONTENT, FILE, OTHER, entry_for, mirror, stored
+
+from mdan_zoo import hub
+from mdan_zoo.errors import InputError
+from mdan_zoo.hub import CachedFile
+
+pytest_plugins = ("hub_fixtures",)
+
+
+@pytest.fixture
+def entries(server, cache):
+    """Two versions of one model, and a model of a repository, all in the cache."""
+    server.files |= {"/1": CONTENT, "/2": OTHER}
+    first = entry_for(CONTENT, mirror(server.url("/1")))
+    second = entry_for(OTHER, mirror(server.url("/2")))
+    third = dataclasses.replace(first, name="owner/model")
+    for entry in (first, second, third):
+        hub.find_weights(entry)
+    return first, second, third
+
+
+def test_versions_stand_side_by_side(entries, server):
+    first, second, _ = entries
+    assert hub.find_weights(first).read_bytes() == CONTENT
+    assert hub.find_weights(second).read_bytes() == OTHER
+    assert len(server.requests) == 3
+
+
+def test_the_cache_is_listed(entries):
+    paths = [hub.cached_path(entry) for entry in entries]
+    paths[1].write_bytes(CONTENT)
+    part = paths[0].with_name("1-abc.part")
+    part.write_bytes(b"12345")
+    (paths[0].with_name("notes.txt")).write_text("mine")
+    expected = [
+        CachedFile(entry.name, path, len(CONTENT), entry.sha256[:16], state)
+        for entry, path, state in zip(entries, paths, ("whole", "damaged", "whole"), strict=True)
+    ]
+    expected.append(CachedFile("mdan_test", part, 5, entries[0].sha256[:16], "partial"))
+    assert sorted(hub.list_cache(), key=str) == sorted(expected, key=str)
+
+
+def test_an_empty_cache_is_listed_as_such(cache):
+    assert hub.list_cache() == []
+    assert hub.clear_cache() == 0
+    assert not cache.exists()
+
+
+def test_all_is_cleared(entries, cache):
+    assert hub.clear_cache() == 3 * len(CONTENT)
+    assert [path.name for path in cache.iterdir()] == [".locks"]
+    assert hub.find_weights(entries[0]).read_bytes() == CONTENT
+
+
+def test_some_models_are_cleared(entries, cache):
+    assert hub.clear_cache(["mdan_test", "unknown"]) == 2 * len(CONTENT)
+    assert stored(cache) == [hub.cached_path(entries[2])]
+    assert hub.clear_cache([]) == 0
+    with pytest.raises(InputError, match=r"such as \['owner/model'\]"):
+        hub.clear_cache("owner/model")
+    assert hub.clear_cache({"owner/model"}) == len(CONTENT)
+
+
+def test_what_is_not_ours_is_not_touched(entries, cache):
+    version = hub.cached_path(entries[0]).parent
+    others = [
+        cache / "notes.safetensors",
+        cache / "mdan_test" / "notes.safetensors",
+        version / "notes.txt",
+        version / "folder.safetensors" / "notes.safetensors",
+        cache / "mdan_test" / "0123456789abcdeg" / FILE,
+        cache / "a" / "b" / "c" / "0123456789abcdef" / FILE,
+        cache / ".hidden" / "0123456789abcdef" / FILE,
+    ]
+    for path in others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    assert {file.path for file in hub.list_cache()} == {hub.cached_path(e) for e in entries}
+    hub.clear_cache()
+    assert stored(cache) == sorted(others)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+def test_links_are_removed_but_not_followed(entries, cache, tmp_path):
+    outside = tmp_path / "outside" / "0123456789abcdef"
+    outside.mkdir(parents=True)
+    (outside / FILE).write_bytes(CONTENT)
+    (cache / "linked_model").symlink_to(outside.parent)
+    (cache / "mdan_test" / outside.name).symlink_to(outside)
+    link = hub.cached_path(entries[0])
+    link.unlink()
+    link.symlink_to(outside / FILE)
+    (state,) = [file.state for file in hub.list_cache() if file.path == link]
+    assert state == "whole"
+    assert len(hub.list_cache()) == 3
+    hub.clear_cache()
+    assert not link.is_symlink()
+    assert (outside / FILE).read_bytes() == CONTENT
+    assert (cache / "linked_model").is_symlink()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+def test_a_link_without_a_file_is_listed(entries):
+    path = hub.cached_path(entries[0])
+    path.unlink()
+    path.symlink_to("nowhere")
+    assert "unreadable" in [file.state for file in hub.list_cache()]
