@@ -10,28 +10,25 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import json
-import platform
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 import mdan_zoo
-from mdan_zoo.checkpoint import read_identity, write_atomically
+from mdan_zoo._files import write_atomically
+from mdan_zoo.checkpoint import read_identity
 from mdan_zoo.config import ModelConfig
 from mdan_zoo.errors import InputError
 from mdan_zoo.manifest import SCHEMA_VERSION
-from mdan_zoo.predictor import Predictor
 from mdan_zoo.training.run import REPORT_FILE, WEIGHTS_FILE
+from mdan_zoo.weight_file import golden_picture as golden_picture  # manifests name it as ours
+from mdan_zoo.weight_file import read_weight_file
 from mdan_zoo.zoo import MODELS, build_network
 
 PACKAGE = Path(mdan_zoo.__file__).parent
-LIBRARIES = ("torch", "torchvision", "timm", "safetensors", "pillow")
 CODE_LICENCE = WEIGHTS_LICENCE = "Apache-2.0"
 DATA_TERMS = {
     "OASIS": (
@@ -43,53 +40,26 @@ DATA_TERMS = {
 UNRELEASED_TERMS = "The data set's own; it has to be obtained from its authors."
 
 
-def golden_picture() -> Image.Image:
-    """Return the 500 x 400 picture of the golden outputs: three ramps of colour, no file needed."""
-    picture = Image.new("RGB", (500, 400))
-    picture.putdata(
-        [
-            (255 * x // 499, 255 * y // 399, 255 * (x + y) // 898)
-            for y in range(400)
-            for x in range(500)
-        ]
-    )
-    return picture
-
-
 def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
     """Return name and manifest entry of a run of `mdan-zoo train`."""
-    weights = (run / WEIGHTS_FILE).read_bytes()
-    config, hierarchy = read_identity(run / WEIGHTS_FILE)
+    weights = read_weight_file(run / WEIGHTS_FILE)
     report = json.loads((run / REPORT_FILE).read_text(encoding="utf-8"))
-    name = config.name
-    file = PACKAGE / "weights" / f"{name}.safetensors"
-    prediction = Predictor(checkpoint=run / WEIGHTS_FILE, device="cpu").predict(golden_picture())
-    return name, {
+    config = weights.config
+    command = f"mdan-zoo train {config.name} --data FOLDER --backbone-weights FILE --output DIR"
+    file = f"{config.name}.safetensors"
+    return config.name, {
         "status": "released",
-        "parameters": count_parameters(config),
         "licences": {
             "code": CODE_LICENCE,
             "weights": WEIGHTS_LICENCE,
             "data": DATA_TERMS[config.dataset],
         },
-        "command": (f"mdan-zoo train {name} --data FOLDER --backbone-weights FILE --output DIR"),
-        "file": file.name,
-        "size": len(weights),
-        "sha256": hashlib.sha256(weights).hexdigest(),
-        "sources": [{"type": "package", "path": f"weights/{file.name}"}],
+        "command": command,
+        "file": file,
+        "sources": [{"type": "package", "path": f"weights/{file}"}],
         "training": report,
-        "metrics": read_metrics(metrics, name),
-        "input": config.to_dict()["input"],
-        "hierarchy": hierarchy.to_dict(),
-        "libraries": {library: metadata.version(library) for library in LIBRARIES}
-        | {"python": platform.python_version()},
-        "golden": {
-            "input": "mdan_zoo.training.release.golden_picture()",
-            "output": {
-                level.name: {label: round(score, 6) for label, score in level.scores.items()}
-                for level in prediction.levels
-            },
-        },
+        "metrics": read_metrics(metrics, config.name),
+        **weights.to_dict(),
     }
 
 
@@ -98,9 +68,7 @@ def unreleased_entry(config: ModelConfig) -> dict[str, Any]:
     return {
         "status": "unreleased",
         "reason": (
-            f"it has not been trained yet; {config.dataset} has to be obtained from its authors, "
-            "and this version has neither a reader nor a recipe for it. The command is for one "
-            "that has"
+            f"it has not been trained yet; {config.dataset} has to be obtained from its authors"
         ),
         "command": f"mdan-zoo train {config.name} --data FOLDER --output DIR",
         "parameters": count_parameters(config),
