@@ -18,6 +18,7 @@ class Sample:
         group: Pictures of one group show the same thing and never stand on both sides of a split.
         ratings: Mean ratings by name, such as {"valence": 4.7, "arousal": 2.3}, where the data
             set has them, as pairs.
+        split: "train", "val" or "test" where the data set itself says so, else "".
     """
 
     picture: Path
@@ -25,3 +26,4 @@ class Sample:
     distribution: tuple[float, ...]
     group: str
     ratings: tuple[tuple[str, float], ...] = ()
+    split: str = ""

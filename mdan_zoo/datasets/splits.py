@@ -1,13 +1,240 @@
-"""Splits: which pictures train and which test. Groups stay together."""
+"""Splits: which pictures train and which test. Groups stay together.
+
+A split is a file that is written once and used by everybody, because no two random divisions of a
+data set give the same numbers. It is plain text: comment lines with what it is, then a line
+"part<TAB>picture" for every picture, in the order of their bytes. Its SHA-256 is that of the lines
+that are no comments, so that
+
+    grep -v '^#' FILE | sha256sum
+
+recomputes it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
+from mdan_zoo._files import write_atomically
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.errors import DatasetError
+from mdan_zoo.errors import DatasetError, UnknownNameError, did_you_mean
+
+VERSION = 1
+_FIRST_LINE = "# mdan-zoo split "
+_FIELDS = ("dataset", "method", "folder")
+_PACKAGED = Path(__file__).parent / "split_files"
+
+
+@dataclass(frozen=True)
+class Split:
+    """A division of a data set's pictures into named parts.
+
+    `Split.from_parts` makes one of any order of parts and names.
+
+    Attributes:
+        dataset: The data set's name.
+        method: How the split was made, such as "80/20, seed 0".
+        folder: Folder below that of the data set in which the names start, such as "images"; "."
+            is the data set's own.
+        parts: For every part, by name, the names of its pictures below `folder`: relative, with
+            "/" between folders, sorted.
+    """
+
+    dataset: str
+    method: str
+    folder: str
+    parts: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def __post_init__(self) -> None:
+        _check_text(self.dataset, "dataset")
+        _check_text(self.method, "method")
+        if self.folder != ".":
+            _check_name(self.folder)
+        if not self.parts:
+            raise DatasetError("a split has at least one part")
+        if list(self.parts) != sorted((part, tuple(sorted(names))) for part, names in self.parts):
+            raise DatasetError("the parts of a split and the names in them must be sorted")
+        home: dict[str, str] = {}
+        for part, names in self.parts:
+            if not re.fullmatch(r"[\w-]+", part, re.ASCII) or not names:
+                raise DatasetError(
+                    "a part of a split has a name of letters, digits, '_' and '-' and at least one "
+                    f"picture, not the name {part!r} and {len(names)} pictures"
+                )
+            for name in names:
+                _check_name(name)
+                if name in home:
+                    raise DatasetError(
+                        f"{name!r} is listed twice, in the part {home[name]!r} and in {part!r}"
+                    )
+                home[name] = part
+
+    @classmethod
+    def from_parts(
+        cls, dataset: str, method: str, folder: str, parts: Mapping[str, Iterable[str]]
+    ) -> Split:
+        """Make a split of parts and names in any order.
+
+        Raises:
+            DatasetError: A picture is in two parts, a part is empty, or a name is impossible.
+        """
+        ordered = tuple((part, tuple(sorted(parts[part]))) for part in sorted(parts))
+        return cls(dataset, method, folder, ordered)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the lines "part<TAB>picture<LF>", sorted, as UTF-8."""
+        return _sha256(_lines(self.parts))
+
+    def pictures(self, part: str) -> tuple[str, ...]:
+        """Return the names of a part's pictures.
+
+        Raises:
+            UnknownNameError: The split has no such part.
+        """
+        known = dict(self.parts)
+        if part not in known:
+            raise UnknownNameError(
+                f"the split {self.method!r} of {self.dataset} has no part {part!r}; "
+                f"{did_you_mean(part, known)}"
+            )
+        return known[part]
+
+    def save(self, path: Path) -> None:
+        """Write the split as a file; one that was there is replaced as a whole."""
+        header = [f"{_FIRST_LINE}{VERSION}\n"]
+        header += [f"# {field}: {getattr(self, field)}\n" for field in _FIELDS]
+        header += [f"# sha256: {self.sha256}\n"]
+        write_atomically(path, "".join(header + _lines(self.parts)).encode())
+
+    @classmethod
+    def load(cls, path: Path) -> Split:
+        """Read what `save` wrote.
+
+        Raises:
+            DatasetError: The file cannot be read, is no split of a known version, has a picture in
+                two parts, or is not what its hash was made of.
+        """
+        try:
+            text = path.read_bytes().decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{path} cannot be read as a split: {error}") from error
+        try:
+            return cls._parse(text.replace("\r\n", "\n").removesuffix("\n").split("\n"))
+        except DatasetError as error:
+            raise DatasetError(f"{path}: {error}") from error
+
+    @classmethod
+    def _parse(cls, lines: Sequence[str]) -> Split:
+        version = lines[0].removeprefix(_FIRST_LINE)
+        if version == lines[0]:
+            raise DatasetError(f"a split begins with {_FIRST_LINE + str(VERSION)!r}")
+        if version != str(VERSION):
+            raise DatasetError(f"splits of version {VERSION} can be read, not of {version!r}")
+        header = dict(line[2:].partition(": ")[::2] for line in lines[1:] if line[:1] == "#")
+        missing = {*_FIELDS, "sha256"} - header.keys()
+        if missing:
+            raise DatasetError(f"its header has no {' and no '.join(sorted(missing))}")
+        parts: dict[str, list[str]] = {}
+        for number, line in enumerate(lines[1:], start=2):
+            if not line.startswith("#"):
+                part, tab, name = line.partition("\t")
+                if not tab:
+                    raise DatasetError(f"line {number} is not 'part<TAB>picture': {line!r}")
+                parts.setdefault(part, []).append(name)
+        split = cls.from_parts(header["dataset"], header["method"], header["folder"], parts)
+        if split.sha256 != header["sha256"]:
+            raise DatasetError(
+                f"its pictures have the hash {split.sha256}, not {header['sha256']} as it says; "
+                "it was changed or cut off"
+            )
+        return split
+
+
+def list_splits() -> list[str]:
+    """Return the names of the splits that are part of the package, sorted."""
+    return sorted(path.stem for path in _PACKAGED.glob("*.tsv"))
+
+
+def get_split(name: str) -> Split:
+    """Return a split that is part of the package.
+
+    Args:
+        name: One of `list_splits()`. oasis661: the pictures of OASIS that the released models
+            learned from, all in the part "0".
+
+    Raises:
+        UnknownNameError: There is no split of that name.
+    """
+    if name not in list_splits():
+        raise UnknownNameError(
+            f"there is no split {name!r} in the package; {did_you_mean(name, list_splits())}"
+        )
+    return Split.load(_PACKAGED / f"{name}.tsv")
+
+
+def select(
+    split: Split,
+    samples: Sequence[Sample],
+    folder: Path,
+    part: str,
+    *,
+    allow_unlisted: bool = False,
+) -> list[int]:
+    """Find a part's samples.
+
+    Args:
+        split: Says which pictures are in the part.
+        samples: The data set.
+        folder: The data set's folder.
+        part: Name of the part.
+        allow_unlisted: Leave out samples that are in no part. Without it they are an error, since
+            a data set with more pictures than the split knows is mostly another version of it.
+
+    Returns:
+        The indices of the part's samples, ascending.
+
+    Raises:
+        DatasetError: A picture of any part is missing, or a sample is in no part.
+        UnknownNameError: The split has no such part.
+    """
+    wanted = [_join(split.folder, name) for name in split.pictures(part)]
+    indices = {name: index for index, name in enumerate(picture_names(samples, folder))}
+    listed = {_join(split.folder, name) for _, names in split.parts for name in names}
+    missing, unlisted = listed - indices.keys(), indices.keys() - listed
+    if missing:
+        raise DatasetError(
+            f"{len(missing)} of the {len(listed)} pictures of the split {split.method!r} of "
+            f"{split.dataset} are not in {folder}: {_some(missing)}"
+        )
+    if unlisted and not allow_unlisted:
+        raise DatasetError(
+            f"{len(unlisted)} of the {len(indices)} pictures in {folder} are in no part of the "
+            f"split {split.method!r} of {split.dataset}: {_some(unlisted)}"
+        )
+    return sorted(indices[name] for name in wanted)
+
+
+def picture_names(samples: Sequence[Sample], folder: Path) -> list[str]:
+    """Return the names of the samples' pictures below a folder, with "/" between folders.
+
+    Raises:
+        DatasetError: A picture is not below the folder, or is there twice.
+    """
+    names: dict[str, None] = {}
+    for sample in samples:
+        try:
+            name = sample.picture.relative_to(folder).as_posix()
+        except ValueError as error:
+            raise DatasetError(f"{sample.picture} is not below {folder}") from error
+        if name in names:
+            raise DatasetError(f"two samples have the same picture, {name!r}")
+        names[name] = None
+    return list(names)
 
 
 def grouped_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[list[int]]:
@@ -38,10 +265,43 @@ def grouped_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[list
 
 
 def split_sha256(samples: Sequence[Sample], folds: Sequence[Sequence[int]]) -> str:
-    """Return the SHA-256 of a split: of its lines "fold<TAB>file name", sorted."""
-    lines = sorted(
-        f"{number}\t{samples[index].picture.name}\n"
-        for number, fold in enumerate(folds)
-        for index in fold
-    )
+    """Return the SHA-256 of a split: of its lines "fold<TAB>file name", sorted.
+
+    For pictures that lie in one folder this is the hash of the `Split` with the parts "0", "1"...
+    """
+    names = ((str(n), [samples[i].picture.name for i in fold]) for n, fold in enumerate(folds))
+    return _sha256(_lines(names))
+
+
+def _lines(parts: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
+    # Python orders texts by code points, which is the order of their UTF-8 bytes.
+    return sorted(f"{part}\t{name}\n" for part, names in parts for name in names)
+
+
+def _sha256(lines: Sequence[str]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _check_text(text: str, what: str) -> None:
+    if not text.strip() or not text.isprintable():
+        raise DatasetError(f"the {what} of a split must be one line of text, not {text!r}")
+
+
+def _check_name(name: str) -> None:
+    path = PurePosixPath(name)
+    plain = str(path) == name and path.name and not path.is_absolute() and ".." not in path.parts
+    if not plain or re.search(r"[\r\n\ud800-\udfff]", name):  # the last are bytes that are no UTF-8
+        raise DatasetError(
+            f"a split cannot list {name!r}; names are relative to its folder, one line of UTF-8 "
+            "each, such as 'joy/1.jpg'"
+        )
+
+
+def _join(folder: str, name: str) -> str:
+    return str(PurePosixPath(folder) / name)
+
+
+def _some(names: Iterable[str]) -> str:
+    """Return up to three names, in order."""
+    ordered = sorted(names)
+    return ", ".join(map(repr, ordered[:3])) + (", ..." if len(ordered) > 3 else "")

@@ -1,0 +1,243 @@
+"""What would spoil a training: files that cannot be read, wrong labels, pictures in two splits."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mdan_zoo._read_ahead import batches_ahead
+from mdan_zoo.datasets._files import LOGGER
+from mdan_zoo.datasets.registry import choose_hierarchy, get_dataset
+from mdan_zoo.datasets.sample import Sample
+from mdan_zoo.errors import ImageError
+from mdan_zoo.hierarchy import Hierarchy
+
+PLACEHOLDER_COPIES = 3
+"""So many equal files are suspected to say "photo removed" rather than to show something."""
+
+_SPLIT_ORDER = ("", "train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """How many pictures of a leaf a split has; the split is "" where the data set has none."""
+
+    split: str
+    leaf: str
+    pictures: int
+
+
+@dataclass(frozen=True)
+class EqualFiles:
+    """Pictures with the same content.
+
+    Attributes:
+        sha256: Of the content.
+        pictures: The files.
+        leaves: Their classes, each once.
+        splits: Their splits, each once.
+    """
+
+    sha256: str
+    pictures: tuple[str, ...]
+    leaves: tuple[str, ...]
+    splits: tuple[str, ...]
+
+    @property
+    def is_contradiction(self) -> bool:
+        """Whether the same content has several labels."""
+        return len(self.leaves) > 1
+
+    @property
+    def crosses_splits(self) -> bool:
+        """Whether the same content is in several splits."""
+        return len(self.splits) > 1
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether there are so many copies that the content is probably no photograph."""
+        return len(self.pictures) >= PLACEHOLDER_COPIES
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What is in a data set and what is wrong with it.
+
+    Attributes:
+        dataset: Its name.
+        root: Its folder.
+        hierarchy: Name of the tree it was read with.
+        pictures: Number of samples.
+        counts: Pictures of every leaf in every split.
+        notes: What the reader left out or found odd, in words.
+        empty_classes: Leaves without a training picture.
+        unreadable: What is wrong with the files that cannot be decoded; names each file.
+        equal_files: Contents that several files have.
+    """
+
+    dataset: str
+    root: str
+    hierarchy: str
+    pictures: int
+    counts: tuple[ClassCount, ...]
+    notes: tuple[str, ...]
+    empty_classes: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    equal_files: tuple[EqualFiles, ...]
+
+    @property
+    def contradictions(self) -> tuple[EqualFiles, ...]:
+        """Contents with several labels."""
+        return tuple(files for files in self.equal_files if files.is_contradiction)
+
+    @property
+    def across_splits(self) -> tuple[EqualFiles, ...]:
+        """Contents in several splits."""
+        return tuple(files for files in self.equal_files if files.crosses_splits)
+
+    @property
+    def placeholders(self) -> tuple[EqualFiles, ...]:
+        """Contents with so many copies that they are probably no photographs."""
+        return tuple(files for files in self.equal_files if files.is_placeholder)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found that would spoil a training."""
+        return not (
+            self.empty_classes or self.unreadable or self.contradictions or self.across_splits
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain dicts, lists, strings and numbers."""
+        kinds = ("contradictions", "across_splits", "placeholders")
+        found = {kind: [files.sha256 for files in getattr(self, kind)] for kind in kinds}
+        return {**dataclasses.asdict(self), **found, "ok": self.ok}
+
+
+@dataclass(frozen=True)
+class _Inspection:
+    """What is wrong with a file, or "", and the hash of its content, or "" if it has none."""
+
+    problem: str
+    sha256: str
+
+
+def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -> DatasetReport:
+    """Read a data set, decode every picture and compare the files.
+
+    Args:
+        name: One of `mdan_zoo.datasets.registry.DATASETS`.
+        folder: The data set's folder.
+        hierarchy: The tree; by default the data set's own.
+
+    Raises:
+        DatasetError: The folder cannot be read as this data set at all.
+    """
+    reader, tree = get_dataset(name), choose_hierarchy(name, hierarchy)
+    with _collected_notes() as notes:
+        samples = reader.read(folder, tree)
+    if reader.pictures not in (None, len(samples)):
+        notes.append(f"{len(samples)} pictures; {name} is said to have {reader.pictures}")
+    found = _inspect_all([sample.picture for sample in samples])
+    return DatasetReport(
+        name,
+        str(folder),
+        tree.name,
+        len(samples),
+        _count(samples, tree),
+        tuple(notes),
+        _empty_classes(samples, tree),
+        tuple(inspection.problem for inspection in found if inspection.problem),
+        _equal_files(samples, found, tree),
+    )
+
+
+class _Notes(logging.Handler):
+    """Keeps the messages of what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@contextmanager
+def _collected_notes() -> Iterator[list[str]]:
+    """Give a list that gets what the readers log within the block."""
+    handler = _Notes()
+    LOGGER.addHandler(handler)
+    try:
+        yield handler.messages
+    finally:
+        LOGGER.removeHandler(handler)
+
+
+def _count(samples: Sequence[Sample], tree: Hierarchy) -> tuple[ClassCount, ...]:
+    numbers = Counter((sample.split, sample.labels[-1]) for sample in samples)
+    splits = sorted({sample.split for sample in samples}, key=_SPLIT_ORDER.index)
+    return tuple(
+        ClassCount(split, leaf, numbers[split, k])
+        for split in splits
+        for k, leaf in enumerate(tree.leaves)
+    )
+
+
+def _empty_classes(samples: Sequence[Sample], tree: Hierarchy) -> tuple[str, ...]:
+    # A copy may consist of the test pictures alone.
+    training = [sample for sample in samples if sample.split in ("", "train")] or samples
+    used = {sample.labels[-1] for sample in training}
+    return tuple(leaf for k, leaf in enumerate(tree.leaves) if k not in used)
+
+
+def _inspect_all(pictures: Sequence[Path]) -> list[_Inspection]:
+    """Decode pictures in threads; a bar shows the progress on a terminal."""
+    batches = batches_ahead(_inspect, pictures, batch_size=32, workers=os.cpu_count() or 1)
+    with tqdm(total=len(pictures), unit="picture", disable=None) as bar:
+        found = []
+        for batch in batches:
+            found += batch
+            bar.update(len(batch))
+    return found
+
+
+def _inspect(picture: Path) -> _Inspection:
+    from mdan_zoo.images import load_image  # loads Pillow
+
+    try:
+        sha256 = hashlib.sha256(picture.read_bytes()).hexdigest()
+        load_image(picture)
+    except ImageError as error:
+        return _Inspection(str(error), sha256)
+    except OSError as error:
+        return _Inspection(f"{picture}: {error.strerror}", "")
+    return _Inspection("", sha256)
+
+
+def _equal_files(
+    samples: Sequence[Sample], found: Sequence[_Inspection], tree: Hierarchy
+) -> tuple[EqualFiles, ...]:
+    groups: dict[str, list[Sample]] = {}
+    for sample, inspection in zip(samples, found, strict=True):
+        groups.setdefault(inspection.sha256, []).append(sample)
+    return tuple(
+        EqualFiles(
+            sha256,
+            tuple(str(sample.picture) for sample in group),
+            tuple(dict.fromkeys(tree.leaves[sample.labels[-1]] for sample in group)),
+            tuple(dict.fromkeys(sample.split for sample in group)),
+        )
+        for sha256, group in groups.items()
+        if sha256 and len(group) > 1
+    )

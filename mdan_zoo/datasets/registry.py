@@ -1,0 +1,215 @@
+"""The registry: every data set that can be read, once, by the name that model configs use.
+
+Nothing here loads torch or Pillow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdan_zoo.datasets.abstract import read_abstract
+from mdan_zoo.datasets.artphoto import read_artphoto
+from mdan_zoo.datasets.emoset import read_emoset
+from mdan_zoo.datasets.emotion6_panda import read_emotion6_panda
+from mdan_zoo.datasets.emotion6_peng import read_emotion6_peng
+from mdan_zoo.datasets.fi import read_fi
+from mdan_zoo.datasets.folder import read_folder
+from mdan_zoo.datasets.iaps import read_iaps
+from mdan_zoo.datasets.oasis import read_oasis
+from mdan_zoo.datasets.sample import Sample
+from mdan_zoo.datasets.table import read_table
+from mdan_zoo.datasets.unbiased_emo import read_unbiased_emo
+from mdan_zoo.datasets.webemo import read_webemo
+from mdan_zoo.errors import HierarchyError, InputError, UnknownNameError, did_you_mean
+from mdan_zoo.hierarchies import get_hierarchy
+from mdan_zoo.hierarchy import Hierarchy
+
+
+@dataclass(frozen=True)
+class DatasetReader:
+    """A data set that can be read.
+
+    Attributes:
+        name: Its name, as in `ModelConfig.dataset`.
+        read: Reads a folder into samples with the class ids of a tree.
+        hierarchy: Name of the built-in tree that it has by default; "" where the user gives one.
+        source: Where its authors offer or describe it.
+        terms: Under which terms, in one line.
+        splits: How it is divided in the literature.
+        pictures: How many it is said to have; None where that is for the user to know.
+    """
+
+    name: str
+    read: Callable[[Path, Hierarchy], list[Sample]]
+    hierarchy: str
+    source: str
+    terms: str
+    splits: str
+    pictures: int | None = None
+
+
+def _read_oasis(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
+    own = get_hierarchy("circumplex4")
+    if (hierarchy.levels, hierarchy.parents) != (own.levels, own.parents):
+        raise HierarchyError(
+            f"the classes of OASIS are made from its ratings for the tree {own.name!r}; hierarchy "
+            f"{hierarchy.name!r} does not fit"
+        )
+    return read_oasis(folder)
+
+
+_STOCK = "URLs of pictures that stay their owners'; for research."
+_ON_REQUEST = "Given by its authors on request, for research; not to be passed on."
+_RESEARCH = "Offered by its authors for research; the pictures stay their owners'."
+_OWN = "Yours."
+
+_READERS = (
+    DatasetReader(
+        "WEBEmo",
+        read_webemo,
+        "webemo25",
+        "Panda et al., Contemplating Visual Emotions, ECCV 2018",
+        _STOCK,
+        "80/20, by its authors",
+        267_441,
+    ),
+    DatasetReader(
+        "Emotion-6",
+        read_emotion6_panda,
+        "panda6",
+        "Panda et al., Contemplating Visual Emotions, ECCV 2018",
+        _RESEARCH,
+        "80/20",
+        8_350,
+    ),
+    DatasetReader(
+        "UnBiasedEmo",
+        read_unbiased_emo,
+        "panda6",
+        "Panda et al., Contemplating Visual Emotions, ECCV 2018",
+        _RESEARCH,
+        "80/20",
+        3_045,
+    ),
+    DatasetReader(
+        "FI",
+        read_fi,
+        "mikels8",
+        "You et al., Building a Large Scale Dataset for Image Emotion Recognition, AAAI 2016",
+        _ON_REQUEST,
+        "80/5/15",
+        23_308,
+    ),
+    DatasetReader(
+        "ArtPhoto",
+        read_artphoto,
+        "mikels8",
+        "Machajdik & Hanbury, Affective Image Classification, ACM Multimedia 2010",
+        _RESEARCH,
+        "5-fold",
+        806,
+    ),
+    DatasetReader(
+        "Abstract",
+        read_abstract,
+        "mikels8",
+        "Machajdik & Hanbury, Affective Image Classification, ACM Multimedia 2010",
+        _RESEARCH,
+        "5-fold",
+        228,
+    ),
+    DatasetReader(
+        "IAPSsubset",
+        read_iaps,
+        "mikels8",
+        "pictures: Lang, Bradley & Cuthbert, IAPS; labels: Mikels et al., Behavior Research "
+        "Methods 2005",
+        _ON_REQUEST,
+        "5-fold",
+        395,
+    ),
+    DatasetReader(
+        "EmoSet-118K",
+        read_emoset,
+        "mikels8",
+        "Yang et al., EmoSet, ICCV 2023",
+        _RESEARCH,
+        "80/5/15, by its authors",
+        118_102,
+    ),
+    DatasetReader(
+        "Emotion6",
+        read_emotion6_peng,
+        "ekman6",
+        "Peng et al., A Mixed Bag of Emotions, CVPR 2015",
+        _RESEARCH,
+        "no usual one",
+        1_980,
+    ),
+    DatasetReader(
+        "OASIS",
+        _read_oasis,
+        "circumplex4",
+        "Kurdi, Lozano & Banaji, Introducing the Open Affective Standardized Image Set, Behavior "
+        "Research Methods 2017",
+        "Offered by its authors for research use; every picture has terms of its own.",
+        "grouped 5-fold",
+        900,
+    ),
+    DatasetReader("folder", read_folder, "", "a folder for every class", _OWN, "yours"),
+    DatasetReader("table", read_table, "", "a table in CSV or Parquet", _OWN, "yours"),
+)
+
+DATASETS = {reader.name: reader for reader in _READERS}
+
+
+def get_dataset(name: str) -> DatasetReader:
+    """Return the reader of a data set.
+
+    Raises:
+        UnknownNameError: There is none of that name; the nearest names are told.
+    """
+    if name not in DATASETS:
+        raise UnknownNameError(f"there is no data set {name!r}: {did_you_mean(name, DATASETS)}")
+    return DATASETS[name]
+
+
+def read_dataset(
+    name: str, folder: str | os.PathLike[str], hierarchy: Hierarchy | None = None
+) -> list[Sample]:
+    """Read a data set.
+
+    Args:
+        name: One of `DATASETS`.
+        folder: The data set's folder.
+        hierarchy: The tree; by default the data set's own. "folder" and "table" need one.
+
+    Returns:
+        Its samples. What was left out or looks odd is logged by `mdan_zoo.datasets`.
+
+    Raises:
+        UnknownNameError: There is no data set of that name.
+        InputError: A tree is needed.
+        HierarchyError: The tree cannot be used with this data set.
+        DatasetError: The folder is not what is expected; says what is there and what is needed.
+    """
+    return get_dataset(name).read(Path(folder), choose_hierarchy(name, hierarchy))
+
+
+def choose_hierarchy(name: str, hierarchy: Hierarchy | None) -> Hierarchy:
+    """Return the tree that a data set is read with: the given one, else its own.
+
+    Raises:
+        UnknownNameError: There is no data set of that name.
+        InputError: It has no tree of its own and none is given.
+    """
+    own = get_dataset(name).hierarchy
+    if hierarchy is None and not own:
+        raise InputError(
+            f"the data set {name!r} has no emotion tree of its own; give one as hierarchy, such as "
+            "Hierarchy.from_nested({'positive': ['joy'], 'negative': ['anger', 'fear']})"
+        )
+    return hierarchy or get_hierarchy(own)

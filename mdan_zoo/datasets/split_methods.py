@@ -1,0 +1,144 @@
+"""The ways to split a data set. The order in which a reader found the pictures never matters.
+
+All but the official split and `grouped_folds` put the pictures in order by class and then by a hash
+of the seed and the group's name, and deal them out in that order; so they do not depend on Python's
+random generator either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from mdan_zoo.datasets.sample import Sample
+from mdan_zoo.datasets.splits import Split, grouped_folds, picture_names
+from mdan_zoo.errors import DatasetError, InputError
+
+_PART_NAMES = {2: ("train", "test"), 3: ("train", "val", "test")}
+
+
+def make_split(
+    dataset: str, samples: Sequence[Sample], folder: Path, method: str, seed: int = 0
+) -> Split:
+    """Split a data set.
+
+    Args:
+        dataset: Its name.
+        samples: Its pictures. Those of one group come into one part.
+        folder: Its folder, with all pictures below it.
+        method: One of
+
+            * "80/20" and other percentages that sum to 100: the parts "train" and "test".
+            * "80/5/15" and the like: the parts "train", "val" and "test".
+            * "5-fold" and the like: the parts "0" to "4".
+            * "grouped-5-fold" and the like: the parts "0" to "4", made by `grouped_folds`, which
+              looks at groups and not at classes.
+            * "official": the parts that the data set comes with.
+
+            Percentages and folds hold within every class of the finest level (for a group, the
+            class that most of its pictures have), up to a few pictures: with k parts and at most
+            n pictures in a group, fewer than k * n off for a class whose groups are pure, and
+            fewer than (k - 1) * n off for a part as a whole.
+        seed: Another seed gives another split; the official one has none.
+
+    Raises:
+        DatasetError: The data set cannot be split like that.
+        InputError: There is no such method.
+    """
+    names = picture_names(samples, folder)
+    parts = _divide(samples, names, method, seed)
+    empty = [part for part, indices in parts.items() if not indices]
+    if empty:
+        raise DatasetError(
+            f"{dataset} has {len(samples)} pictures in {folder}, too few for {method}: "
+            f"nothing is left for {', '.join(empty)}"
+        )
+    # Copies of a data set differ in the folders around the pictures; the names begin inside them.
+    base = posixpath.commonpath([posixpath.dirname(name) for name in names]) or "."
+    inside = [name.removeprefix(f"{base}/") for name in names]
+    return Split.from_parts(
+        dataset,
+        method if method == "official" else f"{method}, seed {seed}",
+        base,
+        {part: [inside[index] for index in indices] for part, indices in parts.items()},
+    )
+
+
+def _divide(
+    samples: Sequence[Sample], names: Sequence[str], method: str, seed: int
+) -> dict[str, list[int]]:
+    if method == "official":
+        return _official(samples, names)
+    if match := re.fullmatch(r"(grouped-)?(\d{1,4})-fold", method):
+        return _folds(samples, int(match[2]), seed, stratified=match[1] is None)
+    shares = [int(share) for share in re.findall(r"\d{1,3}", method)]
+    known = "/".join(map(str, shares)) == method and len(shares) in _PART_NAMES
+    if not known or sum(shares) != 100 or 0 in shares:
+        raise InputError(
+            "the method of a split is 'official', percentages that sum to 100 such as '80/20' or "
+            f"'80/5/15', '5-fold' or 'grouped-5-fold', not {method!r}"
+        )
+    dealt = _deal(_units(samples, seed), shares)
+    return dict(zip(_PART_NAMES[len(shares)], dealt, strict=True))
+
+
+def _official(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, list[int]]:
+    parts: dict[str, list[int]] = {}
+    for index, sample in enumerate(samples):
+        parts.setdefault(sample.split, []).append(index)
+    homeless = parts.get("", [])
+    if homeless or not samples:
+        which = f", such as {names[homeless[0]]!r}" if homeless else ""
+        raise DatasetError(
+            "this data set comes without a split: "
+            f"{len(homeless)} of its {len(samples)} pictures are in no official part{which}"
+        )
+    return parts
+
+
+def _folds(
+    samples: Sequence[Sample], count: int, seed: int, stratified: bool
+) -> dict[str, list[int]]:
+    if stratified:
+        units = _units(samples, seed)
+        if not 2 <= count <= len(units):
+            raise DatasetError(f"cannot make {count} folds of {len(units)} groups of pictures")
+        folds = _deal(units, [1] * count)
+    else:
+        folds = grouped_folds(samples, count, seed)
+    return {str(number): fold for number, fold in enumerate(folds)}
+
+
+def _units(samples: Sequence[Sample], seed: int) -> list[list[int]]:
+    """Return the indices of every group: class by class, within each in the seed's order."""
+    members: dict[str, list[int]] = {}
+    for index, sample in enumerate(samples):
+        members.setdefault(sample.group, []).append(index)
+
+    def place(group: str) -> tuple[int, str]:
+        counts = Counter(samples[index].labels[-1] for index in members[group])
+        leaf = min(counts, key=lambda leaf: (-counts[leaf], leaf))
+        # Names that are no UTF-8 are refused later, with a message.
+        return leaf, hashlib.sha256(f"{seed}\t{group}".encode(errors="replace")).hexdigest()
+
+    return [members[group] for group in sorted(members, key=place)]
+
+
+def _deal(units: Sequence[Sequence[int]], shares: Sequence[int]) -> list[list[int]]:
+    """Give each unit to the part that lacks most against its share of the pictures so far.
+
+    Whatever stretch of units one looks at, every part got nearly its share of it; the classes are
+    such stretches.
+    """
+    parts: list[list[int]] = [[] for _ in shares]
+    lacking = [0] * len(shares)  # in pictures times the sum of the shares, so that it stays exact
+    for unit in units:
+        lacking = [lack + share * len(unit) for lack, share in zip(lacking, shares, strict=True)]
+        poorest = lacking.index(max(lacking))
+        lacking[poorest] -= sum(shares) * len(unit)
+        parts[poorest].extend(unit)
+    return parts

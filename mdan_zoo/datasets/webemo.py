@@ -1,0 +1,102 @@
+"""WEBEmo: 267,441 stock photographs under 25 of Parrott's emotions (Panda et al., ECCV 2018).
+
+The release is two lists of URLs, `train25.txt` and `test25.txt`, with a class id on every line.
+Whoever downloads them gets folders named after the ids 0 to 24 or after the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mdan_zoo.datasets._files import (
+    LOGGER,
+    SPLIT_FOLDERS,
+    class_folders,
+    layout_error,
+    shown,
+    split_folders,
+)
+from mdan_zoo.datasets._labels import Labels
+from mdan_zoo.datasets._webemo_lists import RELEASE, Download, compare, read_list, release_class
+from mdan_zoo.datasets.sample import Sample
+from mdan_zoo.errors import DatasetError
+from mdan_zoo.hierarchy import Hierarchy
+
+_SPLITS = SPLIT_FOLDERS | {"train25": "train", "test25": "test"}
+_LAYOUT = (
+    "the downloaded pictures in train/ and test/ (or images/train25/ and images/test25/), in "
+    "folders named after the ids 0 to 24 or after the classes"
+)
+
+
+def read_webemo(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
+    """Read the downloaded pictures of WEBEmo.
+
+    The release gives some URLs several labels. Each counts, as in the published evaluations; the
+    file name is the group, so that a new split does not separate them. Pictures of confusion are
+    left out where the tree has no such class.
+
+    Args:
+        folder: Holds the pictures, and the lists of URLs to compare them with where they are there.
+        hierarchy: A tree with WEBEmo's classes, such as "webemo25".
+
+    Returns:
+        A sample for every picture file, with the split of the release.
+
+    Raises:
+        DatasetError: The layout is another one, a class is not in the tree, or the labels were cut
+            to their last digit by a script that did not expect more than ten.
+    """
+    downloads = _find(folder)
+    for split in ("train", "test"):
+        path = folder / f"{split}25.txt"
+        compare((d for d in downloads if d.split == split), read_list(path), path)
+    labels = Labels(hierarchy, RELEASE)
+    kept = [d for d in downloads if d.label != "confusion" or labels.has("confusion")]
+    if len(kept) < len(downloads):
+        LOGGER.warning(
+            f"{len(downloads) - len(kept)} pictures of confusion are left out: hierarchy "
+            f"{hierarchy.name!r} has no such class"
+        )
+    samples = [
+        labels.hard(d.picture, labels.leaf(d.label, d.picture), d.picture.name, d.split)
+        for d in kept
+    ]
+    _warn_of_several_labels(samples)
+    return labels.checked(samples, folder)
+
+
+def _find(folder: Path) -> list[Download]:
+    splits = split_folders(folder, _SPLITS) or split_folders(folder / "images", _SPLITS)
+    downloads = []
+    for split, path in splits:
+        classes = class_folders(path)
+        _refuse_lost_digits(path, list(classes))
+        for name, pictures in classes.items():
+            label = release_class(name, path / name)
+            downloads += [Download(picture, split, label) for picture in pictures]
+    if not downloads:
+        raise layout_error(folder, "WEBEmo", _LAYOUT)
+    return downloads
+
+
+def _refuse_lost_digits(path: Path, names: Sequence[str]) -> None:
+    if names and all(len(name) == 1 and name.isdecimal() for name in names):
+        raise DatasetError(
+            f"{path} has only the classes {shown(names, 10)}, but WEBEmo's ids run to 24: a "
+            "circulating download script takes the last digit of a label for the label, so these "
+            "pictures are wrongly labelled or incomplete; download them again with another"
+        )
+
+
+def _warn_of_several_labels(samples: Sequence[Sample]) -> None:
+    leaves: dict[str, set[int]] = {}
+    for sample in samples:
+        leaves.setdefault(sample.group, set()).add(sample.labels[-1])
+    several = sorted(name for name, found in leaves.items() if len(found) > 1)
+    if several:
+        LOGGER.warning(
+            f"{len(several)} pictures have several labels, as in the release, and each counts: "
+            + shown(several)
+        )
