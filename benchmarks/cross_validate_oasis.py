@@ -3,11 +3,11 @@
     python benchmarks/cross_validate_oasis.py --data FOLDER --backbone-weights FILE
 
 Every seed divides the themes into five folds anew and starts the networks anew. No picture is
-predicted by a network that saw its theme. The controls: the majority class; logistic regression on
-the frozen backbone's pooled C5, its strength chosen within the training folds; and flat_oasis4, the
-same backbone with one linear classifier, trained by the same recipe. Writes one row for every
-model, branch, seed and fold (and the seed's folds pooled) as CSV, and the means and spreads as a
-second CSV.
+predicted by a network that saw its theme. The controls: the majority class; logistic regression to
+the quadrants and ridge regression to the mean ratings, both on the frozen backbone's pooled C5,
+their strength chosen within the training folds; and flat_oasis4, the same backbone with one linear
+classifier, trained by the same recipe. Writes one row for every model, branch, seed and fold (and
+the seed's folds pooled) as CSV, and the means and spreads as a second CSV.
 """
 
 from __future__ import annotations
@@ -21,21 +21,30 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from mdan_zoo.datasets.oasis import AROUSAL_THRESHOLD, VALENCE_THRESHOLD
 from mdan_zoo.datasets.splits import grouped_folds, split_sha256
 from mdan_zoo.hierarchies import get_hierarchy
+from mdan_zoo.models.backbone import last_stage
+from mdan_zoo.models.output import EmotionOutput
 from mdan_zoo.training.evaluation import evaluate
+from mdan_zoo.training.features import PyramidCache
 from mdan_zoo.training.objective import level_targets
 from mdan_zoo.training.recipe import Recipe, load_recipe
-from mdan_zoo.training.run import PreparedData, prepare
+from mdan_zoo.training.run import Plan, PreparedData, prepare
 from mdan_zoo.zoo import get_config
+
+if TYPE_CHECKING:
+    from mdan_zoo.models import EmotionNetwork
 
 FOLDS = 5
 RESULTS = Path(__file__).parent / "results"
@@ -67,6 +76,7 @@ def run(job: Job) -> tuple[Job, dict[str, Levels]]:
     trainers = {
         "majority class": majority,
         "frozen features + logistic regression": logistic,
+        "frozen features + ridge regression": ridge,
         "flat_oasis4": network,
         "mdan_oasis4": network,
     }
@@ -84,7 +94,7 @@ def majority(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict
 def logistic(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict[str, Levels]:
     """Predict by logistic regression on pooled features, plain views only."""
     del job
-    features = PREPARED.cache.maps[3][0].float().mean(dim=(2, 3)).numpy()
+    features = pooled_features()
     labels = [PREPARED.samples[i].labels[-1] for i in training]
     groups = [PREPARED.samples[i].group for i in training]
     search = GridSearchCV(
@@ -97,13 +107,49 @@ def logistic(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict
     return {"overall": sum_up(torch.tensor(search.predict_proba(features[list(held_out)])))}
 
 
+def ridge(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict[str, Levels]:
+    """Predict by ridge regression to valence and arousal; their errors are taken to be normal."""
+    del job
+    features = pooled_features()
+    ratings = torch.tensor([[value for _, value in s.ratings] for s in PREPARED.samples]).double()
+    groups = [PREPARED.samples[i].group for i in training]
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), Ridge()),
+        {"ridge__alpha": [100.0, 300.0, 1000.0, 3000.0, 10000.0]},
+        cv=GroupKFold(4),
+        scoring="neg_mean_squared_error",
+    )
+    search.fit(features[list(training)], ratings[list(training)].numpy(), groups=groups)
+    error = (-search.best_score_) ** 0.5
+    predicted = torch.tensor(search.predict(features[list(held_out)]))
+    thresholds = torch.tensor([VALENCE_THRESHOLD, AROUSAL_THRESHOLD])
+    valence, arousal = torch.special.ndtr((predicted - thresholds) / error).T
+    quadrants = {
+        "excited": valence * arousal,
+        "serene": valence * (1 - arousal),
+        "distressed": (1 - valence) * arousal,
+        "gloomy": (1 - valence) * (1 - arousal),
+    }
+    leaves = get_hierarchy("circumplex4").leaves
+    return {"overall": sum_up(torch.stack([quadrants[leaf] for leaf in leaves], dim=1))}
+
+
+def pooled_features() -> np.ndarray[Any, Any]:
+    """Return the frozen backbone's pooled C5 of every picture's plain view, (N, C)."""
+    return cached_maps().maps[3][0].float().mean(dim=(2, 3)).numpy()
+
+
+def cached_maps() -> PyramidCache:
+    assert isinstance(PREPARED.source, PyramidCache), "both recipes have views"
+    return PREPARED.source
+
+
 def network(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict[str, Levels]:
     """Train a network by its recipe and predict the plain views of the held-out fold."""
     data = dataclasses.replace(PREPARED, config=get_config(job.model))
     recipe = dataclasses.replace(RECIPES[job.model], seed=job.seed)
-    trainer = data.trainer(recipe, list(training))
-    trainer.run()
-    outputs = trainer.predict(held_out)
+    trained = data.trainer(recipe, list(training)).run()
+    outputs = list(classify(trained, held_out))
     branches = {"overall": [output.overall for output in outputs]}
     if outputs[0].local:
         branches["local"] = [output.local for output in outputs]
@@ -112,6 +158,15 @@ def network(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict[
         branch: tuple(torch.cat(level) for level in zip(*batches, strict=True))
         for branch, batches in branches.items()
     }
+
+
+@torch.inference_mode()
+def classify(trained: EmotionNetwork, pictures: Sequence[int]) -> Iterator[EmotionOutput]:
+    """Classify the plain views of pictures; C5 is computed anew by the trained last stage."""
+    for batch in torch.split(torch.tensor(pictures), 64):
+        maps = cached_maps().batch(torch.zeros_like(batch), batch)
+        maps[3] = last_stage(trained.backbone)(maps[2])
+        yield trained.classify(maps)
 
 
 def sum_up(leaves: Tensor) -> Levels:
@@ -179,10 +234,17 @@ def main() -> None:
 
     for name in ("mdan_oasis4", "flat_oasis4"):
         RECIPES[name] = load_recipe(name, arguments.changes)
-    PREPARED = prepare(RECIPES["mdan_oasis4"], arguments.data, arguments.backbone_weights)
+    plan = Plan(
+        RECIPES["mdan_oasis4"],
+        arguments.data,
+        arguments.output,
+        backbone_weights=arguments.backbone_weights,
+    )
+    PREPARED = prepare(plan)
     models = (
         "majority class",
         "frozen features + logistic regression",
+        "frozen features + ridge regression",
         "flat_oasis4",
         "mdan_oasis4",
     )

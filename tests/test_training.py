@@ -1,4 +1,4 @@
-"""Recipes, objective, evaluation, and a training that is killed and resumed."""
+"""Objective, evaluation, schedules, and a training on cached maps that is killed and resumed."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ import time
 import pytest
 import torch
 from oasis_folder import write_oasis
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from mdan_zoo.checkpoint import read_identity
-from mdan_zoo.config import InputSpec
 from mdan_zoo.datasets.oasis import read_oasis
-from mdan_zoo.errors import CheckpointError, InputError, TrainingError, UnknownNameError
+from mdan_zoo.errors import CheckpointError, DatasetError, WeightsUnavailableError
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.models.backbone import build_backbone, last_stage
 from mdan_zoo.training.evaluation import evaluate, pearson
-from mdan_zoo.training.features import draw_views
-from mdan_zoo.training.loop import STATE_FILE
-from mdan_zoo.training.objective import cross_entropy, level_targets
-from mdan_zoo.training.recipe import Recipe, list_recipes, load_recipe
-from mdan_zoo.training.run import prepare, train
+from mdan_zoo.training.loop import LOG_FILE
+from mdan_zoo.training.objective import balancing_weights, cross_entropy, level_targets
+from mdan_zoo.training.optimisation import rate_factor
+from mdan_zoo.training.recipe import Recipe, load_recipe
+from mdan_zoo.training.run import Plan, prepare, train
 from mdan_zoo.training.start import load_backbone_file
+from mdan_zoo.training.state import STATE_FILE
 from mdan_zoo.zoo import MODELS
 
 QUICK = ("views=2", "batch_size=5", "epochs=3")
@@ -47,45 +46,6 @@ def backbone_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "backbone.safetensors"
     save_file({**backbone.state_dict(), "conv_head.weight": torch.zeros(3)}, path)
     return path
-
-
-# --- recipes
-
-
-def test_every_recipe_belongs_to_a_model():
-    assert "mdan_oasis4" in list_recipes()
-    for name in list_recipes():
-        assert load_recipe(name).model == name
-        assert name in MODELS
-
-
-def test_a_recipe_is_changed_field_by_field():
-    recipe = load_recipe("mdan_oasis4", ["epochs=3", "learning_rate=0.5"])
-    assert (recipe.epochs, recipe.learning_rate) == (3, 0.5)
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ("epoch=3", UnknownNameError, "no 'epoch'; did you mean 'epochs'"),
-        ("epochs", InputError, "NAME=VALUE, not 'epochs'"),
-        ("epochs=many", InputError, "epochs must be a int, not 'many'"),
-        ("epochs=0", InputError, "epochs must be above 0, not 0"),
-        ("views=1", InputError, "at least 2"),
-        ("learning_rate=nan", InputError, "learning_rate must be a finite number, not nan"),
-        ("model=mdan_fi8", InputError, "model cannot be changed"),
-        ("ema_decay=1", InputError, "below 1, not 1"),
-        ("overall_weight=-1", InputError, "must not be negative"),
-    ],
-)
-def test_a_wrong_change_is_told(change, error, message):
-    with pytest.raises(error, match=message):
-        load_recipe("mdan_oasis4", [change])
-
-
-def test_a_model_without_a_recipe_is_told():
-    with pytest.raises(UnknownNameError, match="no training recipe for 'mdan_fi8'"):
-        load_recipe("mdan_fi8")
 
 
 # --- what is minimised, and how it is judged
@@ -123,20 +83,7 @@ def test_the_correlation_with_a_constant_is_undefined():
     assert math.isnan(pearson(torch.ones(3), torch.tensor([1.0, 2.0, 4.0])))
 
 
-# --- views and start
-
-
-def test_views_are_the_picture_its_mirror_image_and_repeatable_crops():
-    picture = Image.radial_gradient("L").resize((300, 200)).convert("RGB").crop((40, 0, 300, 200))
-    spec, recipe = InputSpec(resize=64, crop=64), Recipe("mdan_oasis4", views=6)
-    views = torch.stack(list(draw_views(picture, spec, recipe, seed=1)))
-    assert views.shape == (6, 3, 64, 64)
-    assert views.dtype == torch.uint8
-    assert views[1].equal(views[0].flip(-1))
-    assert views.equal(torch.stack(list(draw_views(picture, spec, recipe, seed=1))))
-    other = torch.stack(list(draw_views(picture, spec, recipe, seed=2)))
-    assert other[0].equal(views[0])
-    assert not other[2].equal(views[2])
+# --- start
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "resnet18", "convnext_atto"])
@@ -157,9 +104,14 @@ def test_a_file_of_another_backbone_is_refused(backbone_file):
 # --- trainings
 
 
-def test_training_changes_the_last_stage_and_nothing_before_it(folder, backbone_file):
-    recipe = load_recipe("mdan_oasis4", [*QUICK, "last_stage_rate=0.01"])
-    data = prepare(recipe, folder, backbone_file)
+def plan(folder, backbone_file, output, *changes):
+    recipe = load_recipe("mdan_oasis4", [*QUICK, *changes])
+    return Plan(recipe, folder, output, backbone_weights=backbone_file)
+
+
+def test_training_changes_the_last_stage_and_nothing_before_it(folder, backbone_file, tmp_path):
+    data = prepare(plan(folder, backbone_file, tmp_path, "backbone_rate=0.01"))
+    recipe = load_recipe("mdan_oasis4", [*QUICK, "backbone_rate=0.01"])
     network = data.trainer(recipe, list(range(12))).run()
     names = {name for name, _ in last_stage(network.backbone).named_parameters()}
     assert names
@@ -172,23 +124,30 @@ def test_training_changes_the_last_stage_and_nothing_before_it(folder, backbone_
     assert all(name.startswith(("blocks.5", "blocks.6")) for name in changed)
 
 
-def test_a_loss_that_explodes_stops_the_training_and_keeps_the_state(
-    folder, backbone_file, tmp_path
-):
-    recipe = load_recipe("mdan_oasis4", [*QUICK, "learning_rate=1e30", "warmup_steps=0"])
-    with pytest.raises(TrainingError, match="learning rate"):
-        train(recipe, folder, tmp_path, backbone_weights=backbone_file)
-    assert not list(tmp_path.glob("*.safetensors"))
+def test_hard_and_soft_labels(folder, backbone_file, tmp_path):
+    soft = prepare(plan(folder, backbone_file, tmp_path)).leaves
+    hard = prepare(plan(folder, backbone_file, tmp_path, "softness=0", "views=0")).leaves
+    assert hard.sum(dim=1).equal(torch.ones(12))
+    assert set(hard.flatten().tolist()) == {0.0, 1.0}
+    assert soft.argmax(dim=1).equal(hard.argmax(dim=1))
+    assert 0.3 < soft.max(dim=1).values.min() < 0.9
 
 
 def test_a_state_of_another_recipe_is_refused(folder, backbone_file, tmp_path):
-    train(load_recipe("mdan_oasis4", QUICK), folder, tmp_path, backbone_weights=backbone_file)
-    other = load_recipe("mdan_oasis4", [*QUICK, "learning_rate=0.5"])
+    train(plan(folder, backbone_file, tmp_path))
     with pytest.raises(CheckpointError, match="another recipe"):
-        train(other, folder, tmp_path, backbone_weights=backbone_file)
+        train(plan(folder, backbone_file, tmp_path, "learning_rate=0.5"))
 
 
-def test_a_killed_training_goes_on_exactly(folder, backbone_file, tmp_path):
+def test_a_finished_training_is_not_repeated(folder, backbone_file, tmp_path):
+    weights = train(plan(folder, backbone_file, tmp_path))
+    before = weights.read_bytes()
+    history = (tmp_path / LOG_FILE).read_text()
+    assert train(plan(folder, backbone_file, tmp_path)).read_bytes() == before
+    assert (tmp_path / LOG_FILE).read_text() == history
+
+
+def test_a_killed_training_on_cached_maps_goes_on_exactly(folder, backbone_file, tmp_path):
     """kill -9 between epochs or within one; the weights equal an undisturbed training's.
 
     Both run on one thread: how many share a sum decides how it is rounded.
@@ -231,20 +190,52 @@ def test_a_killed_training_goes_on_exactly(folder, backbone_file, tmp_path):
     assert expected.keys() == found.keys()
     assert all(value.equal(found[name]) for name, value in expected.items())
     assert read_identity(weights)[0] == MODELS["mdan_oasis4"]
-    assert not list(output.glob(".*")), "leftovers"
 
 
 def test_a_state_of_other_data_is_refused(folder, backbone_file, tmp_path):
     output = tmp_path / "run"
-    train(load_recipe("mdan_oasis4", QUICK), folder, output, backbone_weights=backbone_file)
+    train(plan(folder, backbone_file, output))
     other = write_oasis(tmp_path / "other")
-    Image.new("RGB", (100, 80), "red").save(other / "images" / "Fog 1.jpg")
     with pytest.raises(CheckpointError, match="made with another data"):
-        train(load_recipe("mdan_oasis4", QUICK), other, output, backbone_weights=backbone_file)
+        train(plan(other, backbone_file, output))
 
 
 @pytest.mark.parametrize("content", [b"", b"epoch 3", b"PK\x03\x04"])
 def test_a_damaged_state_is_told(content, folder, backbone_file, tmp_path):
     (tmp_path / STATE_FILE).write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
-        train(load_recipe("mdan_oasis4", QUICK), folder, tmp_path, backbone_weights=backbone_file)
+        train(plan(folder, backbone_file, tmp_path))
+
+
+def test_nothing_is_made_where_the_data_are_wrong(backbone_file, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError):
+        train(plan(tmp_path / "empty", backbone_file, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_small_set_says_what_it_starts_from(folder, tmp_path):
+    with pytest.raises(WeightsUnavailableError, match=r"mdan_fi8 first.*--set init="):
+        train(Plan(load_recipe("mdan_artphoto8"), folder, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 1), (9 * 5 + 4, 1), (10 * 5, 0.1), (29 * 5 + 4, 0.01)]
+)
+def test_the_papers_schedule_falls_by_ten_every_ten_epochs(step, expected):
+    assert rate_factor(Recipe("mdan_fi8"), step, steps_per_epoch=5) == pytest.approx(expected)
+
+
+def test_the_cosine_rises_over_the_warm_up_and_falls_to_nothing():
+    recipe = Recipe("m", schedule="cosine", warmup_steps=9, epochs=20)
+    rates = [rate_factor(recipe, step, steps_per_epoch=5) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9]
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert 0 < rates[-1] < 0.001
+
+
+def test_rare_leaves_weigh_more():
+    leaves = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    weights = balancing_weights(leaves)
+    assert weights.tolist() == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2])

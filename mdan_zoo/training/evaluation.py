@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from mdan_zoo.datasets.sample import Sample
+from mdan_zoo.evaluation.ratings import rated_classes
 from mdan_zoo.hierarchy import Hierarchy
-
-_RATED_CLASSES = {"valence": ("positive",), "arousal": ("excited", "distressed")}
-"""The classes whose summed probability stands for a rating."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +46,13 @@ def evaluate(
         accuracy.append((hierarchy.level_names[level], right))
     correlation = []
     for number, (rating, _) in enumerate(samples[0].ratings):
-        given = torch.tensor([sample.ratings[number][1] for sample in samples])
-        found = _summed_probability(_RATED_CLASSES[rating], probabilities, hierarchy)
-        correlation.append((rating, pearson(found, given)))
+        rated = rated_classes(rating, hierarchy)
+        if rated is not None:
+            level, classes = rated
+            given = torch.tensor([sample.ratings[number][1] for sample in samples])
+            found = probabilities[level][:, classes].sum(dim=1)
+            correlation.append((rating, pearson(found, given)))
     return Metrics(tuple(accuracy), tuple(correlation))
-
-
-def _summed_probability(
-    classes: Sequence[str], probabilities: Sequence[Tensor], hierarchy: Hierarchy
-) -> Tensor:
-    for level, names in enumerate(hierarchy.levels):
-        if set(classes) <= set(names):
-            return probabilities[level][:, [names.index(name) for name in classes]].sum(dim=1)
-    raise KeyError(f"no level of {hierarchy!r} has the classes {', '.join(classes)}")
 
 
 def pearson(a: Tensor, b: Tensor) -> float:

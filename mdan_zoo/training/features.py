@@ -1,4 +1,4 @@
-"""The maps C2..C5 of every picture and of several views of it, computed once.
+"""The maps of frozen stages for several views of every picture, computed once.
 
 A frozen backbone gives the same maps for the same view in every epoch. With them at hand a network
 trains on a laptop's CPU in minutes, and cross-validation does not repeat the costly part.
@@ -6,14 +6,13 @@ trains on a laptop's CPU in minutes, and cross-validation does not repeat the co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import RandomResizedCrop
+from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as tv
 from tqdm import tqdm
 
@@ -21,10 +20,8 @@ from mdan_zoo.config import InputSpec
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.images import load_image
 from mdan_zoo.preprocessing import Preprocessing
+from mdan_zoo.training.data import Key, number_from, random_crop
 from mdan_zoo.training.recipe import Recipe
-
-_ASPECTS = (0.8, 1.25)
-"""Width to height of random crops, before they are made square."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,27 @@ class PyramidCache:
     def batch(self, views: Tensor, pictures: Tensor) -> list[Tensor]:
         """Return C2..C5 (B, C, H, W) in float32 of the given view (B,) of each picture (B,)."""
         return [stage[views, pictures].float() if stage.numel() else stage for stage in self.maps]
+
+
+class CachedViews(Dataset[tuple[list[Tensor], int]]):
+    """One view's maps, drawn at random, of the picture that is asked for, with its index.
+
+    Args:
+        cache: Maps of every view of every picture.
+        seed: Draws the views.
+    """
+
+    def __init__(self, cache: PyramidCache, seed: int) -> None:
+        self.cache = cache
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.cache.maps[3].shape[1]
+
+    def __getitem__(self, key: Key) -> tuple[list[Tensor], int]:
+        view = number_from(self.seed, *key) % self.cache.views
+        index = key[1]
+        return [maps[view, index] if maps.numel() else maps for maps in self.cache.maps], index
 
 
 @torch.inference_mode()
@@ -74,7 +92,7 @@ def compute_pyramids(
     kept: dict[int, Tensor] = {}
     for number, sample in enumerate(tqdm(samples, desc="pictures", disable=None)):
         picture = load_image(sample.picture)
-        views = torch.stack(list(draw_views(picture, spec, recipe, seed=number)))
+        views = torch.stack(draw_views(picture, spec, recipe, seed=number))
         inputs = preprocessing.normalise(views).to(memory_format=torch.channels_last)
         # Two views at a time: the tensors of a larger batch are so large that the allocator takes
         # fresh memory for each, which on a CPU costs as much as the convolutions.
@@ -89,25 +107,15 @@ def compute_pyramids(
     return PyramidCache((c2, c3, c4, c5))
 
 
-def draw_views(
-    picture: Image.Image, spec: InputSpec, recipe: Recipe, seed: int
-) -> Iterator[Tensor]:
-    """Yield uint8 views (3, S, S) of one picture: plain, mirrored, then random crops.
+def draw_views(picture: Image.Image, spec: InputSpec, recipe: Recipe, seed: int) -> list[Tensor]:
+    """Return uint8 views (3, S, S) of one picture: plain, mirrored, then random crops.
 
     Half of the random crops are mirrored. The same seed and recipe give the same views.
     """
     plain = Preprocessing(spec).crop(picture)
-    yield plain
-    yield plain.flip(-1)
-    crop = RandomResizedCrop(
-        spec.crop,
-        scale=(recipe.min_crop_area, 1.0),
-        ratio=_ASPECTS,
-        interpolation=InterpolationMode(spec.interpolation),
-        antialias=True,
-    )
+    crop = random_crop(spec, recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed((recipe.seed << 32) + seed)
-        for number in range(recipe.views - 2):
-            view = tv.pil_to_tensor(crop(picture))
-            yield view.flip(-1) if number % 2 else view
+        crops = [tv.pil_to_tensor(crop(picture)) for _ in range(recipe.views - 2)]
+    mirrored = [view.flip(-1) if number % 2 else view for number, view in enumerate(crops)]
+    return [plain, plain.flip(-1), *mirrored]

@@ -1,35 +1,45 @@
-"""The training loop: a network on cached maps, the average of its weights, a state to resume."""
+"""The training loop, on Hugging Face Accelerate: one process or many, resumed exactly."""
 
 from __future__ import annotations
 
 import copy
+import csv
 import dataclasses
-import hashlib
 import io
 import math
-import pickle
-from collections.abc import Sequence
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from mdan_zoo.checkpoint import write_atomically
-from mdan_zoo.errors import CheckpointError, InputError, TrainingError
-from mdan_zoo.models.backbone import last_stage
-from mdan_zoo.models.output import EmotionOutput
-from mdan_zoo.training.features import PyramidCache
-from mdan_zoo.training.objective import level_targets, loss
+from mdan_zoo._files import write_atomically
+from mdan_zoo.errors import InputError, TrainingError, TrainingStoppedError
+from mdan_zoo.models.backbone import stages_after
+from mdan_zoo.preprocessing import Preprocessing
+from mdan_zoo.training.data import Pictures, Steps, number_from
+from mdan_zoo.training.features import CachedViews
+from mdan_zoo.training.machine import Machine
+from mdan_zoo.training.objective import balancing_weights, level_targets, loss
+from mdan_zoo.training.optimisation import build_optimizer, rate_factor, set_mode
 from mdan_zoo.training.recipe import Recipe
+from mdan_zoo.training.state import load_state, save_state
 
 if TYPE_CHECKING:
     from mdan_zoo.models import EmotionNetwork
 
-STATE_FILE = "training_state.pt"
 LOG_FILE = "log.csv"
+_CACHED_STAGES = 3
 
 
 @dataclass(frozen=True)
@@ -37,18 +47,50 @@ class TrainingSet:
     """What a network learns from.
 
     Attributes:
-        cache: Maps of every picture of the data set.
+        dataset: The pictures, or cached maps of them.
+        preprocessing: Makes the network's input of pictures.
         leaves: Distribution over the leaves of every picture, (N, K_n).
         indices: Which of the pictures are trained on.
+        fingerprint: Changes with the data; a training is not resumed on others.
     """
 
-    cache: PyramidCache
+    dataset: Pictures | CachedViews
+    preprocessing: Preprocessing
     leaves: Tensor
     indices: Sequence[int]
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
-        if not len(self.indices):
-            raise InputError("a training needs at least one picture")
+        if len(self.indices) < 2:
+            raise InputError(f"a training needs at least two pictures, not {len(self.indices)}")
+
+
+class TrainingStep(nn.Module):
+    """From what the loader gives to the loss; what is distributed and compiled."""
+
+    def __init__(
+        self, network: EmotionNetwork, preprocessing: Preprocessing, recipe: Recipe
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.preprocessing = preprocessing
+        self.recipe = recipe
+        self.last_stage: nn.Module | None = None
+        if recipe.views and recipe.frozen_stages == _CACHED_STAGES:
+            self.last_stage = stages_after(network.backbone, _CACHED_STAGES)
+
+    def forward(
+        self, inputs: Tensor | list[Tensor], targets: list[Tensor], weights: Tensor | None
+    ) -> Tensor:
+        """Return the loss of pictures, uint8 (B, 3, S, S), or of cached maps C2..C5."""
+        if isinstance(inputs, Tensor):
+            output = self.network(self.preprocessing.normalise(inputs))
+        else:
+            maps = [stage.float() for stage in inputs]
+            if self.last_stage is not None:
+                maps[3] = self.last_stage(maps[2])
+            output = self.network.classify(maps)
+        return loss(output, targets, self.recipe, weights)
 
 
 class Trainer:
@@ -59,7 +101,8 @@ class Trainer:
         data: What to learn from.
         recipe: How.
         folder: Gets a state after every epoch, from which a later `Trainer` goes on, and a log.
-            None keeps nothing.
+            None keeps nothing. With several machines it must be one that all of them see.
+        machine: How this machine runs it.
     """
 
     def __init__(
@@ -68,90 +111,162 @@ class Trainer:
         data: TrainingSet,
         recipe: Recipe,
         folder: Path | None = None,
+        machine: Machine = Machine(),  # noqa: B008 - frozen
     ) -> None:
         self.network = network
         self.data = data
         self.recipe = recipe
         self.folder = folder
-        self.last_stage = last_stage(network.backbone) if recipe.last_stage_rate else None
-        self.optimizer = self._prepare()
-        self.average = copy.deepcopy(network).eval()
-        self.losses: list[float] = []
-        self.steps_per_epoch = math.ceil(len(data.indices) / recipe.batch_size)
-
-    def _prepare(self) -> torch.optim.Optimizer:
-        """Freeze what the recipe does not train; start the classifiers at the base rates."""
-        self.network.backbone.requires_grad_(False)
-        new = [p for p in self.network.parameters() if p.requires_grad]
-        groups: list[dict[str, Any]] = [{"params": new, "rate": self.recipe.learning_rate}]
-        if self.last_stage is not None:
-            self.last_stage.requires_grad_(True)
-            groups.append(
-                {"params": list(self.last_stage.parameters()), "rate": self.recipe.last_stage_rate}
-            )
-        base_rates = self.data.leaves[list(self.data.indices)].mean(dim=0)
-        with torch.no_grad():
-            self.network.global_classifier.weight.zero_()
-            self.network.global_classifier.bias.copy_(base_rates.log())
-        return torch.optim.AdamW(groups, weight_decay=self.recipe.weight_decay)
+        self.machine = machine
+        self.accelerator = _accelerator(recipe, folder, machine)
+        self.optimizer = build_optimizer(network, recipe)
+        if recipe.base_rate_start:
+            self._start_at_base_rates()
+        self.average = copy.deepcopy(network).eval() if recipe.ema_decay else None
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self._epoch_losses: list[float] = []
 
     def run(self) -> EmotionNetwork:
         """Train to the recipe's end, from the folder's state if there is one.
 
         Returns:
-            The average of the network's weights over the training, in evaluation mode.
+            The network, or the average of its weights, on the device, in evaluation mode.
 
         Raises:
-            TrainingError: The loss is no longer finite.
+            TrainingError: The loss is no longer finite, or the state cannot be written.
+            TrainingStoppedError: SIGTERM came; the state has been written.
             CheckpointError: The folder's state belongs to another recipe or data set.
         """
+        accelerator, machine = self.accelerator, self.machine
+        layout = torch.channels_last if machine.channels_last else torch.preserve_format
+        self.network.to(memory_format=layout)
+        step = TrainingStep(self.network, self.data.preprocessing, self.recipe)
+        model, optimizer = accelerator.prepare(
+            torch.compile(step) if machine.compile else step, self.optimizer
+        )
+        if self.average is not None:
+            self.average.to(accelerator.device)
         self._resume()
-        epochs = range(len(self.losses), self.recipe.epochs)
-        for epoch in tqdm(epochs, desc="epochs", disable=None):
-            self.losses.append(self._train_epoch(epoch))
-            self._save()
-        return self.average
+        set_mode(self.network, self.recipe)
+        steps, loader = self._loader()
+        targets, weights = self._targets()
+        total = self.recipe.epochs * steps.per_epoch
+        with _sigterm() as stop, self._progress_bar(total) as bar:
+            started = time.perf_counter()
+            for number, (inputs, pictures) in enumerate(loader):
+                self._seed(number)
+                self._set_rates(steps.per_epoch)
+                with accelerator.accumulate(model):
+                    picked = None if weights is None else weights[pictures]
+                    value = model(inputs, [level[pictures] for level in targets], picked)
+                    stopping = self._note(value, stop)
+                    accelerator.backward(value)
+                    if accelerator.sync_gradients and self.recipe.clip_norm:
+                        accelerator.clip_grad_norm_(model.parameters(), self.recipe.clip_norm)
+                    optimizer.step()
+                    optimizer.zero_grad()
+                if not accelerator.sync_gradients:
+                    continue
+                self._update_average()
+                self.step += 1
+                bar.update()
+                if self.step % steps.per_epoch == 0:
+                    self._end_epoch(steps, time.perf_counter() - started)
+                    started = time.perf_counter()
+                elif stopping:
+                    self._save()
+                if stopping:
+                    raise TrainingStoppedError(
+                        f"stopped after step {self.step} of {total}; the same command goes on"
+                    )
+        result = self.network if self.average is None else self.average
+        return result.eval()
 
-    def _train_epoch(self, epoch: int) -> float:
-        torch.manual_seed(self.recipe.seed * 100_003 + epoch)  # so that resuming goes on exactly
-        self.network.train()
-        self.network.backbone.eval()  # BatchNorm keeps its statistics: the batches are small
-        order = torch.tensor(self.data.indices)[torch.randperm(len(self.data.indices))]
-        losses = []
-        for number, pictures in enumerate(torch.split(order, self.recipe.batch_size)):
-            self._set_rates(epoch * self.steps_per_epoch + number)
-            views = torch.randint(self.data.cache.views, (len(pictures),))
-            output = self.forward(self.network, self.data.cache.batch(views, pictures))
-            targets = level_targets(self.data.leaves[pictures], self.network.hierarchy)
-            batch_loss = loss(output, targets, self.recipe)
-            if not batch_loss.isfinite():
-                raise TrainingError(
-                    f"the loss became {batch_loss.item()} in epoch {epoch + 1}; the state of the "
-                    "epoch before is kept. A lower learning rate may help"
-                )
-            self.optimizer.zero_grad()
-            torch.autograd.backward(batch_loss)
-            self.optimizer.step()
-            self._update_average(epoch * self.steps_per_epoch + number)
-            losses.append(batch_loss.item())
-        return sum(losses) / len(losses)
+    # Set up
 
-    def forward(self, network: EmotionNetwork, pyramid: list[Tensor]) -> EmotionOutput:
-        """Classify maps from the cache, computing C5 anew where the last stage is trained."""
-        if self.last_stage is not None:
-            pyramid[3] = last_stage(network.backbone)(pyramid[2])
-        return network.classify(pyramid)
+    @torch.no_grad()
+    def _start_at_base_rates(self) -> None:
+        frequencies = self.data.leaves[list(self.data.indices)].mean(dim=0)
+        self.network.global_classifier.weight.zero_()
+        self.network.global_classifier.bias.copy_(frequencies.log())
 
-    def _set_rates(self, step: int) -> None:
-        total = self.recipe.epochs * self.steps_per_epoch
-        warmup = min(1.0, (step + 1) / (self.recipe.warmup_steps + 1))
-        factor = warmup * 0.5 * (1 + math.cos(math.pi * step / total))
+    def _loader(self) -> tuple[Steps, Any]:
+        """Return the steps that are left and what loads them, this process's part of each."""
+        accelerator, machine, recipe = self.accelerator, self.machine, self.recipe
+        leaves = self.data.leaves[list(self.data.indices)]
+        steps = Steps(
+            self.data.indices,
+            recipe,
+            parts=machine.accumulate,
+            processes=accelerator.num_processes,
+            start=self.step,
+            weights=balancing_weights(leaves) if recipe.balance == "sampling" else None,
+        )
+        if not steps.step_size:
+            raise InputError(
+                f"a step of {min(recipe.batch_size, len(self.data.indices))} pictures cannot be "
+                f"divided among {accelerator.num_processes} processes with {machine.accumulate} "
+                "parts each; raise batch_size"
+            )
+        workers = 0 if isinstance(self.data.dataset, CachedViews) else machine.worker_count
+        loader: Any = DataLoader(
+            self.data.dataset,
+            batch_sampler=steps,
+            num_workers=workers,
+            pin_memory=accelerator.device.type == "cuda",
+        )
+        return steps, accelerator.prepare(loader)
+
+    def _targets(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """Return what to learn at every level, (N, K_l), and the pictures' weights."""
+        device = self.accelerator.device
+        leaves = self.data.leaves
+        targets = level_targets(leaves, self.network.hierarchy)
+        weights = None
+        if self.recipe.balance == "loss":
+            weights = torch.ones(len(leaves))
+            indices = list(self.data.indices)
+            weights[indices] = balancing_weights(leaves[indices])
+            weights = weights.to(device)
+        return tuple(level.to(device) for level in targets), weights
+
+    # During a step
+
+    def _seed(self, part: int) -> None:
+        """Let dropout depend on the step and the process, not on what was drawn before."""
+        torch.manual_seed(
+            number_from(
+                self.recipe.seed,
+                self.step,
+                part % self.machine.accumulate,
+                self.accelerator.process_index,
+            )
+        )
+
+    def _set_rates(self, steps_per_epoch: int) -> None:
+        factor = rate_factor(self.recipe, self.step, steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
 
+    def _note(self, value: Tensor, stop: threading.Event) -> bool:
+        """Add a loss to the epoch's; return whether any process was told to stop."""
+        mine = torch.stack([value.detach().float(), value.new_tensor(float(stop.is_set())).float()])
+        mean, stopping = self.accelerator.reduce(mine, reduction="mean").tolist()
+        if not math.isfinite(mean):
+            raise TrainingError(
+                f"the loss became {mean} in step {self.step + 1}; the state after the epoch before "
+                "is kept. A lower learning rate may help"
+            )
+        self._epoch_losses.append(mean)
+        return bool(stopping > 0)
+
     @torch.no_grad()
-    def _update_average(self, step: int) -> None:
-        decay = min(self.recipe.ema_decay, (1 + step) / (10 + step))  # forget the start quickly
+    def _update_average(self) -> None:
+        if self.average is None:
+            return
+        # The start is forgotten quickly.
+        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
         current = self.network.state_dict()
         for name, kept in self.average.state_dict().items():
             if kept.is_floating_point():
@@ -159,67 +274,101 @@ class Trainer:
             else:
                 kept.copy_(current[name])
 
-    @torch.inference_mode()
-    def predict(self, indices: Sequence[int]) -> list[EmotionOutput]:
-        """Classify the plain view of pictures of the cache with the averaged network."""
-        batches = torch.split(torch.tensor(indices, dtype=torch.long), 64)
-        return [
-            self.forward(self.average, self.data.cache.batch(torch.zeros_like(batch), batch))
-            for batch in batches
-        ]
+    # After an epoch
+
+    def _end_epoch(self, steps: Steps, seconds: float) -> None:
+        row = {
+            "epoch": float(self.step // steps.per_epoch),
+            "loss": sum(self._epoch_losses) / len(self._epoch_losses),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "pictures_per_second": steps.step_size * steps.per_epoch / seconds,
+        }
+        self.history.append(row)
+        self._epoch_losses = []
+        if self.machine.tensorboard:
+            self.accelerator.log(row, step=int(row["epoch"]))
+        self._save()
+
+    def _progress_bar(self, total: int) -> Any:
+        hidden = None if self.accelerator.is_main_process else True  # None: unless on a terminal
+        return tqdm(total=total, initial=self.step, unit="step", disable=hidden)
 
     def _identity(self) -> dict[str, Any]:
-        """Return what a state must agree with to be resumed."""
         return {
             "recipe": dataclasses.asdict(self.recipe),
+            "data": self.data.fingerprint,
             "indices": list(self.data.indices),
-            "data": _fingerprint([self.data.leaves, self.data.cache.maps[3]]),
         }
 
     def _save(self) -> None:
+        """Write state and log from the main process; all others wait for it."""
         if self.folder is None:
             return
-        state = {
-            **self._identity(),
-            "losses": self.losses,
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        content = io.BytesIO()
-        torch.save(state, content)
-        write_atomically(self.folder / STATE_FILE, content.getvalue())
-        lines = [f"{epoch},{value:.6f}" for epoch, value in enumerate(self.losses, start=1)]
-        text = "\n".join(["epoch,loss", *lines, ""])
-        write_atomically(self.folder / LOG_FILE, text.encode())
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            state = {
+                "step": self.step,
+                "history": self.history,
+                "epoch_losses": self._epoch_losses,
+                "network": self.network.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": None if scaler is None else scaler.state_dict(),
+            }
+            save_state(self.folder, self._identity(), state)
+            write_atomically(self.folder / LOG_FILE, _csv(self.history).encode())
+        self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
-        path = None if self.folder is None else self.folder / STATE_FILE
-        if path is None or not path.exists():
+        state = None if self.folder is None else load_state(self.folder, self._identity())
+        if state is None:
             return
-        try:
-            state = torch.load(path, weights_only=True)  # tensors and plain values only
-            for name, expected in self._identity().items():
-                if state[name] != expected:
-                    raise CheckpointError(
-                        f"cannot resume from {path}: it was made with another {name}; give another "
-                        "output folder, or remove the file to start anew"
-                    )
-            self.network.load_state_dict(state["network"])
+        self.network.load_state_dict(state["network"])
+        if self.average is not None:
             self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.losses = list(state["losses"])
-        except (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError) as error:
-            if isinstance(error, CheckpointError):
-                raise
-            raise CheckpointError(f"cannot resume from {path}, it is damaged: {error}") from error
-        except pickle.UnpicklingError as error:
-            raise CheckpointError(f"cannot resume from {path}, it is damaged: {error}") from error
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.step = state["step"]
+        self.history = state["history"]
+        self._epoch_losses = state["epoch_losses"]
 
 
-def _fingerprint(tensors: Sequence[Tensor]) -> str:
-    """Return the SHA-256 of the tensors' bytes."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def _accelerator(recipe: Recipe, folder: Path | None, machine: Machine) -> Accelerator:
+    # A loss that leaves a branch out leaves its classifiers without gradients.
+    partial = not recipe.overall_weight and not (recipe.local_weight and recipe.global_weight)
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),  # else torchrun's processes do not meet on a CPU
+        mixed_precision=machine.precision,
+        gradient_accumulation_steps=machine.accumulate,
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=partial)],
+        log_with="tensorboard" if machine.tensorboard else None,
+        project_dir=folder,
+    )
+    if machine.tensorboard:
+        accelerator.init_trackers("tensorboard")
+    return accelerator
+
+
+def _csv(rows: Sequence[dict[str, float]]) -> str:
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+@contextmanager
+def _sigterm() -> Iterator[threading.Event]:
+    """Give an event that SIGTERM sets, so that a training ends between two steps."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # signals reach the main thread only
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -20,7 +20,11 @@ def level_targets(leaves: Tensor, hierarchy: Hierarchy) -> tuple[Tensor, ...]:
     )
 
 
-def cross_entropy(log_probabilities: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+def cross_entropy(
+    log_probabilities: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    weights: Tensor | None = None,
+) -> Tensor:
     """Return the mean over levels and pictures of -sum_k Y_k log P_k (Eq. 3).
 
     The paper writes P where its text says cross-entropy; the logarithm is meant.
@@ -28,22 +32,40 @@ def cross_entropy(log_probabilities: Sequence[Tensor], targets: Sequence[Tensor]
     Args:
         log_probabilities: (N, K_l) for every level.
         targets: Distributions (N, K_l) for every level.
+        weights: (N,), what each picture's loss is multiplied by; None leaves them alike.
     """
-    losses = [
-        -(target * predicted).sum(dim=1).mean()
-        for predicted, target in zip(log_probabilities, targets, strict=True)
-    ]
+    losses = []
+    for predicted, target in zip(log_probabilities, targets, strict=True):
+        by_picture = -(target * predicted).sum(dim=1)
+        losses.append((by_picture if weights is None else weights * by_picture).mean())
     return torch.stack(losses).mean()
 
 
-def loss(output: EmotionOutput, targets: Sequence[Tensor], recipe: Recipe) -> Tensor:
+def loss(
+    output: EmotionOutput,
+    targets: Sequence[Tensor],
+    recipe: Recipe,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Return the recipe's weighted sum of the losses on P_O, P_L and P_G.
 
     The paper's recipe has the loss on P_O alone. There the branch that learns faster takes over
     and the other learns only what is left; with few pictures each has to be taught by itself.
     """
-    total = recipe.overall_weight * cross_entropy(output.log_overall, targets)
+    total = recipe.overall_weight * cross_entropy(output.log_overall, targets, weights)
     if output.log_local:
-        total = total + recipe.local_weight * cross_entropy(output.log_local, targets)
-        total = total + recipe.global_weight * cross_entropy(output.log_global, targets)
+        total = total + recipe.local_weight * cross_entropy(output.log_local, targets, weights)
+        total = total + recipe.global_weight * cross_entropy(output.log_global, targets, weights)
     return total
+
+
+def balancing_weights(leaves: Tensor) -> Tensor:
+    """Return for each picture how much rarer its leaves are than the average, (N,), of mean 1.
+
+    Args:
+        leaves: Distribution over the leaves of every picture, (N, K_n).
+    """
+    frequencies = leaves.sum(dim=0)
+    rarity = torch.where(frequencies > 0, 1 / frequencies, 0)
+    weights = leaves @ rarity
+    return weights / weights.mean()

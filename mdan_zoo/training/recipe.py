@@ -1,4 +1,7 @@
-"""Recipes: everything that decides what weights a training gives, as data. No torch."""
+"""Recipes: everything that decides what weights a training gives, as data. No torch.
+
+The defaults are the paper's (section 5.2); a model's own recipe says where it departs from them.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,26 @@ else:
 
 _FOLDER = Path(__file__).parent / "recipes"
 
+_CHOICES = {
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("step", "cosine"),
+    "balance": ("none", "loss", "sampling"),
+    "stored_as": ("float32", "float16", "bfloat16"),
+}
+_ABOVE_ZERO = ("epochs", "batch_size", "learning_rate", "step_epochs")
+_NOT_NEGATIVE = (
+    "seed",
+    "backbone_rate",
+    "weight_decay",
+    "warmup_steps",
+    "clip_norm",
+    "softness",
+    "views",
+    "overall_weight",
+    "local_weight",
+    "global_weight",
+)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -26,62 +49,113 @@ class Recipe:
 
     Attributes:
         model: Name of the model.
-        seed: Start of every random choice: weights, crops, order of the pictures.
+        init: Name of the model, or a weight file, that it starts from; empty starts from the
+            backbone's ImageNet weights. The paper's small sets start from FI.
+        split: How the data set is divided: "80/20", "80/5/15", "official", "5-fold",
+            "grouped-5-fold", or "all" for training on every picture. With folds a network is
+            trained and tested for each, and then the released one on every picture.
+        seed: Start of every random choice: weights, division, crops, order of the pictures.
         epochs: Passes over the training pictures.
-        batch_size: Pictures per step.
-        learning_rate: Of the new layers, reached after the warm-up and lowered to 0 by a cosine.
-        last_stage_rate: The same for the backbone's last stage, from C4 to C5; at 0 the whole
-            backbone stays frozen. Its earlier stages always do.
-        weight_decay: Of AdamW.
-        warmup_steps: Steps over which the learning rate rises.
-        ema_decay: Each step, the released weights keep this share of themselves.
-        views: Versions of each picture: itself, its mirror image, and random crops of it.
-        min_crop_area: Smallest share of a picture that a random crop shows.
-        softness: Share of the raters' standard deviation that goes into the soft labels; towards
-            0 the labels become hard.
-        overall_weight: Weight of the loss on P_O (Eq. 3); the paper's recipe is 1, 0, 0.
+        batch_size: Pictures per step, over all processes. What is left of an epoch is dropped.
+        optimizer: "sgd" or "adamw".
+        momentum: Of SGD; AdamW's first beta.
+        weight_decay: Of either.
+        learning_rate: Of the new layers.
+        backbone_rate: Of the backbone.
+        schedule: "step" multiplies both rates by 0.1 every `step_epochs`; "cosine" lowers them to
+            0 at the end.
+        step_epochs: See `schedule`.
+        warmup_steps: Steps over which the rates rise to their value.
+        clip_norm: Gradients are scaled down to this norm; 0 leaves them.
+        ema_decay: Each step the released weights keep this share of themselves and take the rest
+            from the trained ones; 0 releases the trained ones.
+        frozen_stages: How many of the backbone's four stages (the first with the stem) keep their
+            ImageNet weights; 4 freezes the backbone.
+        batch_statistics: Whether the backbone's BatchNorm layers use and learn the statistics of
+            the batch. False keeps those of ImageNet, for small batches.
+        views: 0 crops every picture anew in every epoch. Else so many versions of each picture,
+            itself, its mirror image and random crops, are drawn once, and the frozen stages' maps
+            of them kept, which makes a training on a CPU a matter of minutes; needs at least 3
+            frozen stages.
+        min_crop_area: 0 takes crops of the model's crop from the resized picture, the paper's way.
+            Above 0 a crop shows at least this share of the picture and is resized.
+        softness: 0 learns the hard labels. Above 0, where a data set has the raters' distribution,
+            that is learned; where it follows from a mean and a standard deviation (OASIS), the
+            deviation is multiplied by this.
+        balance: What makes up for classes of unequal size: "none", "loss" (rare leaves weigh
+            more), or "sampling" (they are drawn more often).
+        base_rate_start: Whether the classifier on the backbone starts with the frequencies of the
+            classes, instead of at random.
+        overall_weight: Weight of the loss on P_O (Eq. 3); the paper's is 1, and 0 for the others.
         local_weight: Weight of the same loss on P_L.
         global_weight: Weight of the same loss on P_G.
+        stored_as: Type of the numbers in the weight file; float16 halves it.
     """
 
     model: str
+    init: str = ""
+    split: str = "80/20"
     seed: int = 0
-    epochs: int = 8
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    last_stage_rate: float = 0.0
-    weight_decay: float = 0.05
-    warmup_steps: int = 20
-    ema_decay: float = 0.99
-    views: int = 12
-    min_crop_area: float = 0.6
-    softness: float = 0.75
+    epochs: int = 30
+    batch_size: int = 64
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 0.001
+    learning_rate: float = 0.01
+    backbone_rate: float = 0.001
+    schedule: str = "step"
+    step_epochs: int = 10
+    warmup_steps: int = 0
+    clip_norm: float = 0.0
+    ema_decay: float = 0.0
+    frozen_stages: int = 0
+    batch_statistics: bool = True
+    views: int = 0
+    min_crop_area: float = 0.0
+    softness: float = 0.0
+    balance: str = "none"
+    base_rate_start: bool = False
     overall_weight: float = 1.0
     local_weight: float = 0.0
     global_weight: float = 0.0
+    stored_as: str = "float32"
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise InputError(f"{name} must be a finite number, not {value}")
-        for name in ("epochs", "batch_size", "learning_rate", "softness"):
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                known = ", ".join(choices)
+                raise InputError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
+        for name in _ABOVE_ZERO:
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("seed", "last_stage_rate", "weight_decay", "warmup_steps"):
+        for name in _NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, not {getattr(self, name)}")
-        if self.views < 2:
-            raise InputError(f"views must be at least 2 (plain and mirrored), not {self.views}")
-        if not 0 < self.min_crop_area <= 1:
-            raise InputError(f"min_crop_area must be above 0, at most 1, not {self.min_crop_area}")
-        if not 0 <= self.ema_decay < 1:
-            raise InputError(f"ema_decay must be at least 0 and below 1, not {self.ema_decay}")
-        weights = (self.overall_weight, self.local_weight, self.global_weight)
-        if min(weights) < 0 or sum(weights) <= 0:
+        for name in ("momentum", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                value = getattr(self, name)
+                raise InputError(f"{name} must be at least 0 and below 1, not {value}")
+        if not 0 <= self.min_crop_area <= 1:
+            raise InputError(f"min_crop_area must be in 0..1, not {self.min_crop_area}")
+        self._check_views()
+        if self.overall_weight + self.local_weight + self.global_weight == 0:
+            raise InputError("overall_weight, local_weight and global_weight must not all be 0")
+
+    def _check_views(self) -> None:
+        if not 0 <= self.frozen_stages <= 4:
+            raise InputError(f"frozen_stages must be in 0..4, not {self.frozen_stages}")
+        if self.views == 1:
+            raise InputError("views must be 0, or at least 2 (plain and mirrored), not 1")
+        if self.views and self.frozen_stages < 3:
             raise InputError(
-                "overall_weight, local_weight and global_weight must not be negative and not all "
-                f"be 0, as {weights} are"
+                f"views={self.views} keeps the maps of frozen stages, so frozen_stages must be 3 "
+                f"or 4, not {self.frozen_stages}; views=0 crops anew in every epoch"
             )
+        if self.views and not self.min_crop_area:
+            raise InputError(f"views={self.views} needs a min_crop_area above 0, such as 0.6")
 
 
 def list_recipes() -> list[str]:
@@ -117,14 +191,24 @@ def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _read(values: Mapping[str, Any]) -> Recipe:
-    types = {field.name: field.type for field in dataclasses.fields(Recipe)}
+    types = {field.name: str(field.type) for field in dataclasses.fields(Recipe)}
     parsed: dict[str, Any] = {}
     for name, value in values.items():
         if name not in types:
             raise UnknownNameError(f"a recipe has no {name!r}; {did_you_mean(name, types)}")
-        convert = {"int": int, "float": float, "str": str}[str(types[name])]
-        try:
-            parsed[name] = convert(value)
-        except ValueError as error:
-            raise InputError(f"{name} must be a {types[name]}, not {value!r}") from error
+        parsed[name] = _convert(name, value, types[name])
     return Recipe(**parsed)
+
+
+def _convert(name: str, value: object, kind: str) -> object:
+    """Return a value from TOML or the command line as the type of its field."""
+    text = str(value)
+    try:
+        if kind == "bool":
+            return {"true": True, "false": False}[text.lower()]
+        if kind == "int":
+            return int(text)  # of the text, so that 2.5 is refused and not cut to 2
+        return float(text) if kind == "float" else text
+    except (ValueError, KeyError) as error:
+        words = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+        raise InputError(f"{name} must be {words[kind]}, not {text!r}") from error

@@ -3,119 +3,345 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
+import statistics
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate import PartialState
+from torch import Tensor
 
-from mdan_zoo.checkpoint import save_checkpoint, write_atomically
+from mdan_zoo._files import write_atomically
+from mdan_zoo.checkpoint import read_identity, save_checkpoint
 from mdan_zoo.config import ModelConfig
 from mdan_zoo.datasets.oasis import read_oasis
+from mdan_zoo.datasets.registry import read_dataset
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.datasets.splits import split_sha256
+from mdan_zoo.datasets.split_methods import make_split
+from mdan_zoo.datasets.splits import Split, select, split_sha256
 from mdan_zoo.errors import InputError
+from mdan_zoo.evaluation import SampleSource, evaluate, write_report
+from mdan_zoo.hierarchies import get_hierarchy
+from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.backbone import build_backbone
-from mdan_zoo.training.features import PyramidCache, compute_pyramids
+from mdan_zoo.predictor import Predictor
+from mdan_zoo.preprocessing import Preprocessing
+from mdan_zoo.training.data import Pictures
+from mdan_zoo.training.features import CachedViews, PyramidCache, compute_pyramids
 from mdan_zoo.training.loop import Trainer, TrainingSet
+from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.recipe import Recipe
-from mdan_zoo.training.start import load_backbone_file, load_timm_weights
-from mdan_zoo.zoo import build_network, get_config
+from mdan_zoo.training.start import load_backbone_file, load_model_file, timm_backbone
+from mdan_zoo.zoo import build_network, get_config, released_weights
 
 WEIGHTS_FILE = "model.safetensors"
 REPORT_FILE = "training.json"
-READERS = {"OASIS": read_oasis}
+SPLIT_FILE = "split.tsv"
+TEST_FOLDER = "test"
+_OWN_READER = "folder"
+_LIBRARIES = ("accelerate", "safetensors", "timm", "torch", "torchvision")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
+class Plan:
+    """What to train, on what, and where to.
+
+    Attributes:
+        recipe: How.
+        data: Folder of the data set.
+        output: Folder for the weights, the log and the state; a training that was interrupted
+            there goes on.
+        dataset: Name of the reader; by default that of the model's data set, or "folder" for an
+            own tree.
+        hierarchy: An own emotion tree. The recipe must then name a model to start from.
+        split: A split file; by default one is made as the recipe says.
+        backbone_weights: A safetensors file that the backbone starts from; None takes timm's own
+            weights.
+        machine: How this machine runs it.
+    """
+
+    recipe: Recipe
+    data: Path
+    output: Path
+    dataset: str = ""
+    hierarchy: Hierarchy | None = None
+    split: Path | None = None
+    backbone_weights: str | os.PathLike[str] | None = None
+    machine: Machine = Machine()  # noqa: RUF009 - frozen
+
+
+@dataclass(frozen=True)
 class PreparedData:
-    """A data set ready for training: samples, and the maps of a backbone that is at its start.
+    """A data set ready for training, and the network's start.
 
     Attributes:
         config: The model's config, with the normalisation of the backbone's weights.
+        hierarchy: The emotion tree.
         samples: The data set.
-        cache: The maps of its pictures.
+        leaves: What to learn: a distribution over the leaves for every sample, (N, K_n).
+        source: The pictures, or the maps of frozen stages.
         backbone_state: The backbone's weights at the start.
+        init: Weight file of the model to start from, if any.
+        machine: How this machine runs trainings.
     """
 
     config: ModelConfig
+    hierarchy: Hierarchy
     samples: list[Sample]
-    cache: PyramidCache
-    backbone_state: dict[str, torch.Tensor]
+    leaves: Tensor
+    source: Pictures | PyramidCache
+    backbone_state: dict[str, Tensor]
+    init: Path | None = None
+    machine: Machine = Machine()  # noqa: RUF009 - frozen
 
     def trainer(self, recipe: Recipe, indices: list[int], folder: Path | None = None) -> Trainer:
         """Return a trainer of a new network on some of the samples."""
         torch.manual_seed(recipe.seed)
-        network = build_network(self.config)
+        network = build_network(self.config, self.hierarchy)
         network.backbone.load_state_dict(self.backbone_state)
-        leaves = torch.tensor([sample.distribution for sample in self.samples])
-        return Trainer(network, TrainingSet(self.cache, leaves, indices), recipe, folder)
+        if self.init is not None:
+            load_model_file(network, self.init)
+        source = self.source
+        data = TrainingSet(
+            CachedViews(source, recipe.seed) if isinstance(source, PyramidCache) else source,
+            Preprocessing(self.config.input),
+            self.leaves,
+            indices,
+            fingerprint(self.samples),
+        )
+        return Trainer(network, data, recipe, folder, self.machine)
 
 
-def prepare(
-    recipe: Recipe, data: Path, backbone_weights: str | os.PathLike[str] | None
-) -> PreparedData:
-    """Read a model's data set and compute the maps of its pictures.
-
-    Args:
-        recipe: Names the model; decides the views and the soft labels.
-        data: Folder of the model's data set.
-        backbone_weights: A safetensors file to start from; None takes timm's own weights.
+def prepare(plan: Plan) -> PreparedData:
+    """Read the data set and find the weights to start from.
 
     Raises:
         DatasetError: The folder is not a copy of the data set.
-        CheckpointError: The backbone's file does not fit.
-        WeightsUnavailableError: timm's weights cannot be fetched.
+        CheckpointError: A weight file to start from does not fit.
+        WeightsUnavailableError: The weights to start from cannot be fetched.
+        InputError: The plan contradicts itself.
     """
-    config = get_config(recipe.model)
-    if config.dataset not in READERS:
-        raise InputError(
-            f"{config.name} learns from {config.dataset}, which this version cannot read; "
-            f"it reads {', '.join(READERS)}"
-        )
-    samples = READERS[config.dataset](data, recipe.softness)
-    backbone, _ = build_backbone(config.backbone)
-    if backbone_weights is None:
-        config = load_timm_weights(backbone, config)
+    init = _find_init(plan.recipe)
+    config, tree = _describe(plan, init)
+    samples = read_samples(plan, config, tree)
+    if init is not None:
+        network = build_network(config, tree)
+        load_model_file(network, init)
+        backbone = network.backbone
+    elif plan.backbone_weights is None:
+        backbone, config = timm_backbone(config)
     else:
-        load_backbone_file(backbone, backbone_weights)
-    cache = compute_pyramids(backbone, samples, config.input, recipe)
-    return PreparedData(config, samples, cache, backbone.state_dict())
+        backbone, _ = build_backbone(config.backbone, config.input.crop)
+        load_backbone_file(backbone, plan.backbone_weights)
+    source: Pictures | PyramidCache
+    if plan.recipe.views:
+        source = compute_pyramids(backbone, samples, config.input, plan.recipe)
+    else:
+        source = Pictures(samples, config.input, plan.recipe, plan.machine.cache)
+    return PreparedData(
+        config=config,
+        hierarchy=tree,
+        samples=samples,
+        leaves=targets(samples, tree, plan.recipe),
+        source=source,
+        backbone_state=backbone.state_dict(),
+        init=init,
+        machine=plan.machine,
+    )
 
 
-def train(
-    recipe: Recipe,
-    data: Path,
-    output: Path,
-    *,
-    backbone_weights: str | os.PathLike[str] | None = None,
-) -> Path:
-    """Train a model on the whole of its data set.
+def _find_init(recipe: Recipe) -> Path | None:
+    """Return the weight file that a training starts from; None for the backbone's own weights."""
+    if not recipe.init:
+        return None
+    if Path(recipe.init).is_file():
+        return Path(recipe.init)
+    return released_weights(
+        recipe.init,
+        hint=f"Train {recipe.init} first and give its file with --init, or start from the "
+        "backbone's ImageNet weights with --set init=",
+    )
 
-    Args:
-        recipe: What to train and how.
-        data: Folder of the data set.
-        output: Folder for the weights, the log and the state; a training that was interrupted
-            there goes on.
-        backbone_weights: A safetensors file to start from; None takes timm's own weights.
+
+def _describe(plan: Plan, init: Path | None) -> tuple[ModelConfig, Hierarchy]:
+    """Return config and tree of the network that is to be trained."""
+    if plan.hierarchy is None:
+        config = get_config(plan.recipe.model)
+        return config, get_hierarchy(config.hierarchy)
+    if init is None:
+        raise InputError("an own emotion tree needs a model to start from; give one with --init")
+    started, _ = read_identity(init)
+    name = plan.output.resolve().name
+    dataset = plan.dataset or _OWN_READER
+    return dataclasses.replace(started, name=name, hierarchy=name, dataset=dataset), plan.hierarchy
+
+
+def read_samples(plan: Plan, config: ModelConfig, tree: Hierarchy) -> list[Sample]:
+    """Read the plan's data set.
+
+    Raises:
+        DatasetError: The folder is not a copy of the data set.
+    """
+    name = plan.dataset or config.dataset
+    if name == "OASIS" and plan.recipe.softness:
+        samples = read_oasis(plan.data, plan.recipe.softness)
+    else:
+        samples = read_dataset(name, plan.data, tree)
+    if len(samples) < 2:
+        raise InputError(f"{plan.data} has {len(samples)} picture; a training needs more")
+    return samples
+
+
+def targets(samples: list[Sample], tree: Hierarchy, recipe: Recipe) -> Tensor:
+    """Return the distribution over the leaves that each picture is to have, (N, K_n)."""
+    if recipe.softness:
+        return torch.tensor([sample.distribution for sample in samples])
+    labels = torch.tensor([sample.labels[-1] for sample in samples])
+    return torch.nn.functional.one_hot(labels, tree.sizes[-1]).float()
+
+
+def fingerprint(samples: list[Sample]) -> str:
+    """Return a hash of the samples' files, by name and size, and of their labels."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        about = (str(sample.picture), sample.picture.stat().st_size, sample.labels)
+        digest.update(repr((*about, sample.distribution)).encode())
+    return digest.hexdigest()
+
+
+def train(plan: Plan) -> Path:
+    """Train a model, and test it on what the split keeps aside.
+
+    Where the recipe's split has folds, a network is trained and tested for each of them, and then
+    one on every picture.
 
     Returns:
         The path of the weight file.
+
+    Raises:
+        MdanZooError: See `prepare` and `Trainer.run`.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    prepared = prepare(recipe, data, backbone_weights)
-    everything = list(range(len(prepared.samples)))
-    trainer = prepared.trainer(recipe, everything, output)
+    data = prepare(plan)
+    plan.output.mkdir(parents=True, exist_ok=True)
+    split = _find_split(plan, data)
+    everything = list(range(len(data.samples)))
+    pick = partial(select, samples=data.samples, folder=plan.data)
+    if split is None:
+        return _train_one(plan, data, everything, plan.output, None, [])
+    parts = dict(split.parts)
+    if "train" in parts:
+        held_out = pick(split, part="test") if "test" in parts else []
+        return _train_one(plan, data, pick(split, part="train"), plan.output, split, held_out)
+    for part in parts:
+        held_out = pick(split, part=part)
+        rest = sorted(set(everything) - set(held_out))
+        _train_one(plan, data, rest, _fold_folder(plan, part), split, held_out, part)
+    path = _train_one(plan, data, everything, plan.output, split, [])
+    if is_main_process():
+        _add_cross_validation(plan, list(parts))
+    return path
+
+
+def _fold_folder(plan: Plan, part: str) -> Path:
+    return plan.output / f"fold_{part}"
+
+
+def _add_cross_validation(plan: Plan, parts: list[str]) -> None:
+    """Add the folds' accuracies, with their mean and standard deviation, to the report."""
+    reports = [json.loads((_fold_folder(plan, part) / REPORT_FILE).read_text()) for part in parts]
+    tests = [report["test"]["accuracy"] for report in reports]
+    summary = {}
+    for level in tests[0]:
+        values = [test[level] for test in tests]
+        summary[level] = {
+            "folds": values,
+            "mean": statistics.mean(values),
+            "sd": statistics.stdev(values),
+        }
+    report = json.loads((plan.output / REPORT_FILE).read_text())
+    report["cross_validation"] = {"accuracy": summary}
+    _write_report(plan.output, report)
+
+
+def _write_report(folder: Path, report: dict[str, Any]) -> None:
+    write_atomically(folder / REPORT_FILE, (json.dumps(report, indent=2) + "\n").encode())
+
+
+def _find_split(plan: Plan, data: PreparedData) -> Split | None:
+    """Return the plan's split, or the one that this output folder has, or a new one."""
+    if plan.split is not None:
+        return Split.load(plan.split)
+    if plan.recipe.split == "all":
+        return None
+    kept = plan.output / SPLIT_FILE
+    if kept.exists():
+        return Split.load(kept)
+    recipe = plan.recipe
+    split = make_split(data.config.dataset, data.samples, plan.data, recipe.split, recipe.seed)
+    with _processes().main_process_first():
+        if not kept.exists():
+            split.save(kept)
+    return split
+
+
+def is_main_process() -> bool:
+    """Tell whether this process is the one that writes, of the several that may train together."""
+    return bool(_processes().is_main_process)
+
+
+def _processes() -> PartialState:
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
+def _train_one(
+    plan: Plan,
+    data: PreparedData,
+    indices: list[int],
+    folder: Path,
+    split: Split | None,
+    held_out: list[int],
+    part: str = "test",
+) -> Path:
+    """Train one network and write weights and report; test it on the pictures held out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = data.trainer(plan.recipe, indices, folder)
     network = trainer.run()
-    path = output / WEIGHTS_FILE
-    save_checkpoint(path, network, prepared.config, dtype=torch.float16)
+    path = folder / WEIGHTS_FILE
+    if not trainer.accelerator.is_main_process:
+        return path
+    dtype = getattr(torch, plan.recipe.stored_as)
+    save_checkpoint(path, network, data.config, dtype=dtype)
     report = {
-        "model": recipe.model,
-        "recipe": dataclasses.asdict(recipe),
-        "pictures": len(everything),
-        "split_sha256": split_sha256(prepared.samples, [everything]),
-        "losses": trainer.losses,
-        "torch": str(torch.__version__),
+        "model": data.config.name,
+        "recipe": dataclasses.asdict(plan.recipe),
+        "pictures": len(indices),
+        "split": "all" if split is None else split.method,
+        "split_sha256": split_sha256(data.samples, [indices]) if split is None else split.sha256,
+        "history": trainer.history,
+        "machine": {
+            "device": str(trainer.accelerator.device),
+            "processes": trainer.accelerator.num_processes,
+            "precision": plan.machine.precision,
+            "accumulate": plan.machine.accumulate,
+        },
+        "libraries": {library: metadata.version(library) for library in _LIBRARIES},
     }
-    write_atomically(output / REPORT_FILE, (json.dumps(report, indent=2) + "\n").encode())
+    if held_out and split is not None:
+        samples = [data.samples[index] for index in held_out]
+        source = SampleSource(
+            data.config.dataset, plan.data, split.method, split.sha256, f"{part}, never trained on"
+        )
+        evaluation = evaluate(Predictor(checkpoint=path), samples, source=source)
+        write_report(evaluation, folder / TEST_FOLDER)
+        levels = data.hierarchy.level_names
+        report["test"] = {
+            "accuracy": {level: evaluation.score("accuracy", level).value for level in levels}
+        }
+    _write_report(folder, report)
     return path

@@ -1,0 +1,44 @@
+"""Evaluation: numbers of models on data sets, and those that others report.
+
+    from mdan_zoo.evaluation import evaluate, find_samples, write_report
+
+    predictor = Predictor("mdan_oasis4")
+    samples, source = find_samples("OASIS", folder, predictor.hierarchy)
+    evaluation = evaluate(predictor, samples, source=source)
+    evaluation.score("accuracy", "polarity")  # Score(..., value=0.75, low=0.71, high=0.79, ...)
+    write_report(evaluation, output)
+
+The public names are imported when they are first used, so that the command line is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "evaluate": "results",
+    "Evaluation": "results",
+    "Score": "results",
+    "SampleSource": "source",
+    "find_samples": "source",
+    "Probabilities": "probabilities",
+    "write_report": "report",
+}
+
+__all__ = list(_HOMES)
+
+if TYPE_CHECKING:
+    from mdan_zoo.evaluation.probabilities import Probabilities as Probabilities
+    from mdan_zoo.evaluation.report import write_report as write_report
+    from mdan_zoo.evaluation.results import Evaluation as Evaluation
+    from mdan_zoo.evaluation.results import Score as Score
+    from mdan_zoo.evaluation.results import evaluate as evaluate
+    from mdan_zoo.evaluation.source import SampleSource as SampleSource
+    from mdan_zoo.evaluation.source import find_samples as find_samples
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mdan_zoo.evaluation' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"mdan_zoo.evaluation.{_HOMES[name]}"), name)

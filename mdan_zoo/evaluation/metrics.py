@@ -1,0 +1,149 @@
+"""Measures of one level's predictions, for many weightings of the same pictures at once.
+
+Every measure takes weights (B, N), how often each of N pictures counts in each of B evaluations,
+and returns B values. A row of ones is the plain evaluation, the counts of a draw with replacement
+are a bootstrap resample, and a row of zeros and ones is a fold. So there is one definition for all
+three, and a thousand resamples take seconds. The tests hold them against scikit-learn's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+CALIBRATION_BINS = 15
+"""Of equal width, as in Guo et al., On Calibration of Modern Neural Networks, ICML 2017."""
+
+SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
+"""A smaller one may have been rounded to 0 by the float32 of the networks; its log is infinite."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """What came of N pictures at one level.
+
+    Attributes:
+        classes: K, the number of classes of the level.
+        labels: The right classes, (N,).
+        predicted: The most probable classes, (N,).
+        confidence: Their probabilities, (N,).
+        log_loss: The negative logarithms of the right classes' probabilities, (N,), in nats.
+    """
+
+    classes: int
+    labels: Ints
+    predicted: Ints
+    confidence: Floats
+    log_loss: Floats
+
+    @classmethod
+    def of(cls, probabilities: npt.NDArray[np.floating], labels: Ints) -> Outcomes:
+        """Compare probabilities (N, K) with labels (N,)."""
+        right = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
+        return cls(
+            probabilities.shape[1],
+            labels,
+            probabilities.argmax(axis=1),
+            probabilities.max(axis=1).astype(np.float64),
+            -np.log(np.maximum(right.astype(np.float64), SMALLEST_PROBABILITY)),
+        )
+
+    @property
+    def correct(self) -> Floats:
+        """1 where the most probable class is right, else 0; (N,)."""
+        right: Floats = (self.predicted == self.labels).astype(np.float64)
+        return right
+
+    @property
+    def bins(self) -> Ints:
+        """The calibration bin of every picture, (N,); bin b is ]b / 15, (b + 1) / 15]."""
+        above: Ints = np.ceil(self.confidence * CALIBRATION_BINS).astype(np.int64)
+        return (above - 1).clip(0, CALIBRATION_BINS - 1)
+
+
+def weighted_mean(values: Floats, weights: Floats) -> Floats:
+    """Return the means of values (N,) under weights (B, N); (B,)."""
+    means: Floats = weights @ values / weights.sum(axis=1)
+    return means
+
+
+def sums_by_bin(bins: Ints, count: int, weights: Floats) -> Floats:
+    """Return the summed weights (B, N) of the pictures in each of `count` bins, (B, count)."""
+    return np.stack([np.bincount(bins, row, minlength=count) for row in weights])
+
+
+def confusion(outcomes: Outcomes, weights: Floats) -> Floats:
+    """Return the confusion matrices, (B, K, K): right classes in rows, predicted in columns."""
+    k = outcomes.classes
+    cells = outcomes.labels * k + outcomes.predicted
+    return sums_by_bin(cells, k * k, weights).reshape(-1, k, k)
+
+
+def accuracy(outcomes: Outcomes, weights: Floats) -> Floats:
+    """Return the shares of pictures whose most probable class is right."""
+    return weighted_mean(outcomes.correct, weights)
+
+
+def balanced_accuracy(outcomes: Outcomes, weights: Floats) -> Floats:
+    """Return the mean recall over the classes that have pictures."""
+    counts = confusion(outcomes, weights)
+    right, given = counts.diagonal(axis1=1, axis2=2), counts.sum(axis=2)
+    return _mean_of_ratios(right, given)
+
+
+def macro_f1(outcomes: Outcomes, weights: Floats) -> Floats:
+    """Return the mean F1 over the classes that have pictures or were predicted."""
+    counts = confusion(outcomes, weights)
+    right = counts.diagonal(axis1=1, axis2=2)
+    return _mean_of_ratios(2 * right, counts.sum(axis=1) + counts.sum(axis=2))
+
+
+def calibration_error(outcomes: Outcomes, weights: Floats) -> Floats:
+    """Return the expected calibration errors: the mean gap of confidence and accuracy by bin."""
+    gap = weights * (outcomes.correct - outcomes.confidence)
+    by_bin = sums_by_bin(outcomes.bins, CALIBRATION_BINS, gap)
+    errors: Floats = np.abs(by_bin).sum(axis=1) / weights.sum(axis=1)
+    return errors
+
+
+def negative_log_likelihood(outcomes: Outcomes, weights: Floats) -> Floats:
+    """Return the mean negative log likelihoods of the right classes, in nats."""
+    return weighted_mean(outcomes.log_loss, weights)
+
+
+LEVEL_MEASURES: dict[str, Callable[[Outcomes, Floats], Floats]] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+    "calibration_error": calibration_error,
+    "negative_log_likelihood": negative_log_likelihood,
+}
+"""What is measured on every level."""
+
+
+def correlation(x: Floats, y: Floats, weights: Floats) -> Floats:
+    """Return Pearson's correlations of x and y, both (N,); NaN where one of them is constant."""
+    shares = weights / weights.sum(axis=1, keepdims=True)
+    x_gap, y_gap = (v - (shares @ v)[:, None] for v in (x, y))
+    products = (
+        (shares * a * b).sum(axis=1) for a, b in ((x_gap, y_gap), (x_gap, x_gap), (y_gap, y_gap))
+    )
+    covariance, x_variance, y_variance = products
+    with np.errstate(invalid="ignore"):
+        r: Floats = covariance / np.sqrt(x_variance * y_variance)
+    return r
+
+
+def _mean_of_ratios(numerators: Floats, denominators: Floats) -> Floats:
+    """Return the mean over classes of (B, K) / (B, K), without those whose denominator is 0."""
+    counted = denominators > 0
+    ratios = np.divide(numerators, denominators, out=np.zeros_like(denominators), where=counted)
+    means: Floats = ratios.sum(axis=1) / counted.sum(axis=1)
+    return means

@@ -1,0 +1,117 @@
+"""Which pictures are evaluated on, and how they are divided."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdan_zoo.datasets.registry import read_dataset
+from mdan_zoo.datasets.sample import Sample
+from mdan_zoo.datasets.split_methods import make_split
+from mdan_zoo.datasets.splits import Split, grouped_folds, select
+from mdan_zoo.errors import DatasetError, InputError, did_you_mean
+from mdan_zoo.hierarchy import Hierarchy
+
+_TEST = "test"
+
+
+@dataclass(frozen=True)
+class SampleSource:
+    """Where samples come from, for the report.
+
+    Attributes:
+        dataset: The data set's name.
+        folder: Its folder, which pictures are named relative to.
+        split: How the split was made, such as "80/20, seed 0"; "" without a split.
+        split_sha256: The split's hash.
+        part: The split's part; "" for all pictures.
+        folds: For every fold its name and the indices of its samples.
+    """
+
+    dataset: str = ""
+    folder: Path | None = None
+    split: str = ""
+    split_sha256: str = ""
+    part: str = ""
+    folds: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+def find_samples(
+    dataset: str,
+    folder: Path,
+    hierarchy: Hierarchy,
+    *,
+    split: Split | None = None,
+    part: str | None = None,
+    folds: int | None = None,
+    seed: int = 0,
+) -> tuple[list[Sample], SampleSource]:
+    """Read a data set and keep what is to be evaluated on.
+
+    Args:
+        dataset: One of `mdan_zoo.datasets.registry.DATASETS`.
+        folder: The data set's folder; for "table" also the table itself.
+        hierarchy: The network's emotion tree.
+        split: A split of the data set; by default the one that the data set comes with, if any.
+        part: The split's part, by default "test". If the parts of `split` are folds, by default
+            all of them, and if there is no split, all pictures.
+        folds: Divide the pictures into so many folds, groups together.
+        seed: Another seed gives other folds.
+
+    Raises:
+        DatasetError: The folder is not a copy of the data set, or the split does not fit it.
+        UnknownNameError: There is no such data set, or no such part.
+        InputError: `folds` is given though the split has folds.
+    """
+    samples = read_dataset(dataset, folder, hierarchy)
+    source = SampleSource(dataset, folder.parent if folder.is_file() else folder)
+    if split is not None:
+        if split.dataset != dataset:
+            raise DatasetError(f"the split is of {split.dataset}, not of {dataset}")
+        samples, source = _with_split(samples, source, split, part)
+    elif part is not None or any(sample.split for sample in samples):
+        samples, source = _with_official_split(samples, source, part or _TEST)
+    if folds is None:
+        return samples, source
+    if source.folds:
+        raise InputError(f"the split {source.split!r} has folds already; leave out folds={folds}")
+    numbered = enumerate(grouped_folds(samples, folds, seed))
+    named = tuple((str(number), tuple(fold)) for number, fold in numbered)
+    return samples, dataclasses.replace(source, folds=named)
+
+
+def _with_split(
+    samples: Sequence[Sample], source: SampleSource, split: Split, part: str | None
+) -> tuple[list[Sample], SampleSource]:
+    folder = source.folder
+    assert folder is not None
+    source = dataclasses.replace(source, split=split.method, split_sha256=split.sha256)
+    names = [name for name, _ in split.parts]
+    if part is None and len(names) > 1 and all(name.isdigit() for name in names):
+        folds = tuple((name, tuple(select(split, samples, folder, name))) for name in names)
+        return list(samples), dataclasses.replace(source, folds=folds)
+    part = part or _TEST
+    indices = select(split, samples, folder, part)
+    return [samples[index] for index in indices], dataclasses.replace(source, part=part)
+
+
+def _with_official_split(
+    samples: Sequence[Sample], source: SampleSource, part: str
+) -> tuple[list[Sample], SampleSource]:
+    assert source.folder is not None
+    chosen = [sample for sample in samples if sample.split == part]
+    if not chosen:
+        known = sorted({sample.split for sample in samples} - {""})
+        raise DatasetError(
+            f"{source.dataset} in {source.folder} has no pictures in the part {part!r}: "
+            + (
+                did_you_mean(part, known)
+                if known
+                else "it comes without a split; give a split file"
+            )
+        )
+    split = make_split(source.dataset, samples, source.folder, "official")
+    about = dataclasses.replace(source, split=split.method, split_sha256=split.sha256, part=part)
+    return chosen, about
