@@ -18,7 +18,10 @@ _HOMES = {
     "predict": "predictor",
     "Predictor": "predictor",
     "Prediction": "prediction",
+    "explain": "explanation",
+    "Explanation": "explanation",
     "create_model": "zoo",
+    "from_pretrained": "pretrained",
     "get_config": "zoo",
     "list_models": "zoo",
     "ModelConfig": "config",
@@ -35,6 +38,8 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from mdan_zoo.config import ModelConfig as ModelConfig
     from mdan_zoo.errors import MdanZooError as MdanZooError
+    from mdan_zoo.explanation import Explanation as Explanation
+    from mdan_zoo.explanation import explain as explain
     from mdan_zoo.hierarchies import get_hierarchy as get_hierarchy
     from mdan_zoo.hierarchies import list_hierarchies as list_hierarchies
     from mdan_zoo.hierarchy import Hierarchy as Hierarchy
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
     from mdan_zoo.prediction import Prediction as Prediction
     from mdan_zoo.predictor import Predictor as Predictor
     from mdan_zoo.predictor import predict as predict
+    from mdan_zoo.pretrained import from_pretrained as from_pretrained
     from mdan_zoo.zoo import create_model as create_model
     from mdan_zoo.zoo import get_config as get_config
     from mdan_zoo.zoo import list_models as list_models

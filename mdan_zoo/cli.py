@@ -12,21 +12,26 @@ import dataclasses
 import io
 import json
 import os
-import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mdan_zoo import __version__
+from mdan_zoo import __version__, hub
+from mdan_zoo._files import open_atomically
+from mdan_zoo.datasets.cli import add_parser as add_dataset_parser
+from mdan_zoo.datasets.split_cli import add_parser as add_split_parser
 from mdan_zoo.errors import ImageError, InputError, MdanZooError, UnknownNameError
-from mdan_zoo.hierarchies import get_hierarchy
+from mdan_zoo.evaluation.cli import add_parser as add_evaluate_parser
+from mdan_zoo.explain_cli import add_parser as add_explain_parser
 from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.hub_cli import add_parsers as add_hub_parsers
 from mdan_zoo.manifest import ManifestEntry, load_manifest
 from mdan_zoo.prediction import BRANCHES, DECODES, Prediction
+from mdan_zoo.publish_cli import add_parser as add_publish_parser
 from mdan_zoo.training.cli import add_parser as add_train_parser
-from mdan_zoo.zoo import DEFAULT_MODEL, get_config, list_models
+from mdan_zoo.zoo import DEFAULT_MODEL, get_config, get_model_hierarchy, list_models
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -65,7 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(subparsers)
     _add_info(subparsers)
     _add_predict(subparsers)
+    add_explain_parser(subparsers)
+    add_hub_parsers(subparsers)
+    add_publish_parser(subparsers)
+    add_dataset_parser(subparsers)
+    add_split_parser(subparsers)
     add_train_parser(subparsers)
+    add_evaluate_parser(subparsers)
     return parser
 
 
@@ -96,7 +107,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _list_row(name: str, entry: ManifestEntry | None) -> tuple[str, ...]:
     config = get_config(name)
-    sizes = "/".join(str(size) for size in get_hierarchy(config.hierarchy).sizes)
+    sizes = "/".join(str(size) for size in get_model_hierarchy(name).sizes)
     parameters = f"{entry.parameters / 1e6:.2f} M" if entry else "-"
     status = entry.status if entry else "not in the manifest"
     return name, config.dataset, sizes, config.backbone, parameters, status
@@ -114,18 +125,39 @@ def _add_info(subparsers: Subparsers) -> None:
 
 def _info(options: argparse.Namespace) -> int:
     config = get_config(options.name)
-    hierarchy = get_hierarchy(config.hierarchy)
-    entry = load_manifest().get(config.name)
+    hierarchy = get_model_hierarchy(options.name)
+    entry = load_manifest().get(options.name)
     weights = dataclasses.asdict(entry) if entry else {}
     if options.json:
         about = {"config": config.to_dict(), "hierarchy": hierarchy.to_dict(), "weights": weights}
         print(json.dumps(about, indent=2))
         return 0
     shown = {key: weights.get(key) for key in ("status", "parameters", "licences", "reason")}
-    shown["metrics"] = (weights.get("details") or {}).get("metrics")
+    shown["metrics"] = _metrics((weights.get("details") or {}).get("metrics"))
     shown["training command"] = weights.get("command")
+    if entry is not None and entry.released:
+        shown["file"] = f"{entry.file}, {entry.size:,} bytes, sha256 {entry.sha256}"
+        shown["sources"] = "\n".join(map(str, entry.sources))
+        shown["on this machine"] = str(hub.find_local(entry) or "no")
     print("\n".join(_outline({**config.to_dict(), "hierarchy": str(hierarchy), **shown})))
     return 0
+
+
+def _metrics(metrics: Any) -> Any:
+    """Return metrics with a line for each row of their table; others as they are."""
+    if not isinstance(metrics, Mapping) or "rows" not in metrics:
+        return metrics
+    lines = []
+    for row in metrics["rows"]:
+        numbers = {key: value for key, value in row.items() if isinstance(value, (int, float))}
+        cells = [
+            f"{key} {value:.3f}" + (f" ± {numbers[spread]:.3f}" if spread in numbers else "")
+            for key, value in numbers.items()
+            for spread in [f"{key}_sd_seeds"]
+            if "_sd_" not in key
+        ]
+        lines.append(f"{row.get('model', '')}, {row.get('branch', '')}: {', '.join(cells)}")
+    return {**metrics, "rows": "\n".join(lines)}
 
 
 def _outline(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
@@ -215,16 +247,12 @@ def _open_output(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    path = path.resolve()  # a link stays, what it points to is written
     if not path.parent.is_dir() or (path.exists() and not path.is_file()):
         raise InputError(f"--output must be a file in a folder that exists, not {path}")
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with open_atomically(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
+        yield text
+        text.detach()  # what is in its buffer goes to the file, which stays open
 
 
 def _text_line(prediction: Prediction) -> str:

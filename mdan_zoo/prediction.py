@@ -14,13 +14,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy import Hierarchy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Branch = Literal["overall", "local", "global"]
 """Whose probabilities are read: P_L is the local classifiers', P_G the global one's, and overall is
@@ -131,6 +135,20 @@ class Prediction:
             InputError: The network has no such branch; a flat one has no local branch.
         """
         return dataclasses.replace(self, branch=branch)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw the emotion tree with the probability of every class.
+
+        Args:
+            path: Also write the figure to this file, whole or not at all; its suffix says how.
+
+        Raises:
+            InputError: The picture could not be predicted, or no file can be written at `path`.
+            MdanZooError: matplotlib is not installed.
+        """
+        from mdan_zoo.figures import draw_prediction, finish
+
+        return finish(draw_prediction(self), path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return picture, model, path, levels and error as JSON types, in this order.

@@ -33,11 +33,11 @@ def mhcca(query, output, upsampled, fine, heads):
 
 
 def lcam(classifier_weight, combined, allowed):
-    """Section 4.2.2; `allowed` (N, K) says which classes take part for each picture."""
+    """Section 4.2.2: M and every m_k. `allowed` (N, K): which classes take part in M."""
     class_maps = conv1x1(classifier_weight[:, :, None, None], combined)
     allowed = allowed[:, :, None, None]
     mean = class_maps.where(allowed, 0).sum(dim=1) / allowed.sum(dim=1)
-    return mean + class_maps.where(allowed, -math.inf).amax(dim=1)
+    return mean + class_maps.where(allowed, -math.inf).amax(dim=1), class_maps
 
 
 def children_of(hierarchy, level, winners):
@@ -48,7 +48,7 @@ def children_of(hierarchy, level, winners):
 
 
 def forward(model, pyramid, children=None):
-    """Return (P_L, P_G, P_O, maps), each a list coarse to fine, from the maps C2..C5.
+    """Return (P_L, P_G, P_O, M, m_k), each a list coarse to fine, from the maps C2..C5.
 
     `children` fixes the classes that L-CAM reads: at each level, for each picture, their ids. By
     default they are found.
@@ -56,7 +56,7 @@ def forward(model, pyramid, children=None):
     weight_of = model.get_parameter
     hierarchy, alpha, heads = model.hierarchy, model.options.alpha, model.options.heads
     feature = conv1x1(weight_of("reduce.weight"), pyramid[3])
-    local, maps = [], []
+    local, maps, class_maps = [], [], []
     for number in range(hierarchy.depth):
         fine = pyramid[2 - number]
         name = f"levels.{number}"
@@ -78,8 +78,10 @@ def forward(model, pyramid, children=None):
             listed = [[k in ids for k in classes] for ids in children[number]]
             allowed = torch.tensor(listed, device=fine.device)
         weight = weight_of(f"{name}.classifier.weight")
-        maps.append(lcam(weight, combined, allowed))
-        feature = (1 + maps[-1][:, None]) * combined
+        attention_map, by_class = lcam(weight, combined, allowed)
+        maps.append(attention_map)
+        class_maps.append(by_class)
+        feature = (1 + attention_map[:, None]) * combined
         logits = feature.mean(dim=(2, 3)) @ weight.T + weight_of(f"{name}.classifier.bias")
         local.append(torch.softmax(logits, dim=1))
 
@@ -94,4 +96,4 @@ def forward(model, pyramid, children=None):
         ]
         global_.insert(0, torch.stack(summed, dim=1))
     overall = [alpha * by_l + (1 - alpha) * by_g for by_l, by_g in zip(local, global_, strict=True)]
-    return local, global_, overall, maps
+    return local, global_, overall, maps, class_maps

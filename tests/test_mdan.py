@@ -64,7 +64,7 @@ def test_equals_the_formulas_in_outputs_and_gradients(depth, batch, size):
     fast = model(pictures, return_maps=True)
     expected = naive_mdan.forward(model, model.backbone(pictures))
     for mine, theirs in zip(
-        (fast.local, fast.global_, fast.overall, fast.maps), expected, strict=True
+        (fast.local, fast.global_, fast.overall, fast.maps, fast.class_maps), expected, strict=True
     ):
         assert len(mine) == depth
         for a, b in zip(mine, theirs, strict=True):

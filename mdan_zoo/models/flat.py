@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.models.lcam import activation_maps
 from mdan_zoo.models.output import EmotionOutput, EmotionTree, check_pictures, log_softmax
 
 
@@ -37,17 +38,22 @@ class FlatClassifier(nn.Module):
 
         Args:
             pictures: (N, 3, H, W), normalised as the backbone expects.
-            return_maps: Accepted so that all networks are called alike; there are no maps.
+            return_maps: Whether the output carries the class activation maps of the finest level.
 
         Raises:
             InputError: The shape is not acceptable.
         """
         check_pictures(pictures)
-        return self.classify(list(self.backbone(pictures)))
+        return self.classify(list(self.backbone(pictures)), return_maps)
 
-    def classify(self, pyramid: list[Tensor]) -> EmotionOutput:
+    def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
         """Do the same from the backbone's maps."""
         features = pyramid[-1].mean(dim=(2, 3))
         logits = self.global_classifier(self.dropout(features))
         log_global = self.tree.sum_upwards(log_softmax(logits))
-        return EmotionOutput((), logits, (), log_global, log_global, features)
+        class_maps: tuple[Tensor, ...] = ()
+        if return_maps:
+            class_maps = (activation_maps(pyramid[-1], self.global_classifier.weight),)
+        return EmotionOutput(
+            (), logits, (), log_global, log_global, features, class_maps=class_maps
+        )

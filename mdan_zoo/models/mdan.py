@@ -18,17 +18,10 @@ from torch import Tensor, nn
 
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy import Hierarchy
-from mdan_zoo.models.lcam import children_of_predicted, fuse
+from mdan_zoo.models.lcam import activation_maps, children_of_predicted, fuse
 from mdan_zoo.models.mhcca import MHCCA, join_heads, split_heads, upsample, upsample_adjoint
 from mdan_zoo.models.options import MDANOptions
 from mdan_zoo.models.output import EmotionOutput, EmotionTree, check_pictures, log_softmax
-
-
-def activation_maps(features: Tensor, weight: Tensor) -> Tensor:
-    """Return m_k(x) = w_k . X(x), (N, K, H, W)."""
-    n, _, height, width = features.shape
-    # One product a picture; einsum would first move the channels to the front, a copy of the map.
-    return (weight.expand(n, -1, -1) @ features.flatten(2)).reshape(n, -1, height, width)
 
 
 class TopDownLevel(nn.Module):
@@ -50,7 +43,7 @@ class TopDownLevel(nn.Module):
 
     def forward(
         self, coarse: Tensor, fine: Tensor, allowed: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Attend the fine map and classify it; for every level but the last.
 
         Args:
@@ -59,15 +52,18 @@ class TopDownLevel(nn.Module):
             allowed: bool (N, K), children of the class predicted one level up.
 
         Returns:
-            Local logits (N, K), M (N, H, W), and F of this level (N, D, H, W).
+            Local logits (N, K), m_k (N, K, H, W), M (N, H, W), and F of this level (N, D, H, W).
         """
         combined = self.mhcca(coarse, fine) + upsample(coarse, _size(fine))
         class_maps = activation_maps(combined, self.classifier.weight)
         attention_map = fuse(class_maps, allowed, self.lcam)
         features = (1 + attention_map)[:, None] * combined
-        return self._classify(features.mean(dim=(2, 3))), attention_map, features
+        logits = self._classify(features.mean(dim=(2, 3)))
+        return logits, class_maps, attention_map, features
 
-    def forward_last(self, coarse: Tensor, fine: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_last(
+        self, coarse: Tensor, fine: Tensor, allowed: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Do the same as `forward` where F is not needed afterwards, without ever forming it.
 
         With X = O(A_h C_h) + upsample(F), all that the last level needs is linear in X:
@@ -78,7 +74,7 @@ class TopDownLevel(nn.Module):
         so the map X (N, D, H, W), the largest tensor of the network, is never made.
 
         Returns:
-            Local logits (N, K) and M (N, H, W).
+            Local logits (N, K), m_k (N, K, H, W) and M (N, H, W).
         """
         attention = self.mhcca.attention(coarse, fine)
         bands = split_heads(fine, self.mhcca.heads)
@@ -98,7 +94,7 @@ class TopDownLevel(nn.Module):
         attended = (attention @ weighted).reshape(n, self.mhcca.heads, -1).sum(dim=1)
         attended = attended @ output_weight.T
         passed_on = torch.einsum("ndhw,nhw->nd", coarse, upsample_adjoint(gain, _size(coarse)))
-        return self._classify(scale * (attended + passed_on)), attention_map
+        return self._classify(scale * (attended + passed_on)), class_maps, attention_map
 
     def _classify(self, pooled: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.dropout(pooled))
@@ -150,7 +146,7 @@ class MDAN(nn.Module):
 
         Args:
             pictures: (N, 3, H, W), normalised as the backbone expects; H and W multiples of 32.
-            return_maps: Whether the output carries L-CAM's attention maps.
+            return_maps: Whether the output carries L-CAM's attention maps and the class maps.
 
         Raises:
             InputError: The shape is not acceptable.
@@ -162,7 +158,7 @@ class MDAN(nn.Module):
         """Do the same from the backbone's maps C2, C3, C4 and C5."""
         features = pyramid[3].mean(dim=(2, 3))
         global_logits = self.global_classifier(self.dropout(features))
-        local_logits, maps = self._top_down(pyramid)
+        local_logits, maps, class_maps = self._top_down(pyramid)
 
         log_local = tuple(log_softmax(logits) for logits in local_logits)
         log_global = self.tree.sum_upwards(log_softmax(global_logits))
@@ -180,25 +176,28 @@ class MDAN(nn.Module):
             log_overall,
             features,
             maps if return_maps else (),
+            class_maps if return_maps else (),
         )
 
-    def _top_down(self, pyramid: list[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Run the local branch over C2..C5; return logits and attention maps, coarse to fine."""
+    def _top_down(self, pyramid: list[Tensor]) -> tuple[tuple[Tensor, ...], ...]:
+        """Run the local branch over C2..C5; return logits, M and m_k, each coarse to fine."""
         coarse = self.reduce(self.norms[0](pyramid[3]))
         parent_logits = coarse.new_zeros(coarse.shape[0], 1)  # the root is always predicted
         all_logits: list[Tensor] = []
         all_maps: list[Tensor] = []
+        all_class_maps: list[Tensor] = []
         for number, level in enumerate(self.levels):
             assert isinstance(level, TopDownLevel)
             fine = self.norms[number + 1](pyramid[2 - number])
             allowed = children_of_predicted(parent_logits, self.tree.kinship(number))
             if number + 1 < len(self.levels):
-                parent_logits, attention_map, coarse = level(coarse, fine, allowed)
+                parent_logits, class_maps, attention_map, coarse = level(coarse, fine, allowed)
             else:
-                parent_logits, attention_map = level.forward_last(coarse, fine, allowed)
+                parent_logits, class_maps, attention_map = level.forward_last(coarse, fine, allowed)
             all_logits.append(parent_logits)
             all_maps.append(attention_map)
-        return tuple(all_logits), tuple(all_maps)
+            all_class_maps.append(class_maps)
+        return tuple(all_logits), tuple(all_maps), tuple(all_class_maps)
 
 
 def _size(feature_map: Tensor) -> tuple[int, int]:

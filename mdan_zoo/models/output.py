@@ -29,6 +29,8 @@ class EmotionOutput:
         log_overall: log P_O, (N, K_l) each.
         features: (N, C), the pooled last map of the backbone, which the global classifier reads.
         maps: L-CAM's M at the size of the level's map, (N, H_l, W_l) each; empty unless requested.
+        class_maps: Class activation maps m_k, (N, K_l, H_l, W_l) each; empty unless requested. A
+            flat network has one entry, the maps of its finest level on the backbone's last map.
     """
 
     local_logits: tuple[Tensor, ...]
@@ -38,6 +40,7 @@ class EmotionOutput:
     log_overall: tuple[Tensor, ...]
     features: Tensor
     maps: tuple[Tensor, ...] = ()
+    class_maps: tuple[Tensor, ...] = ()
 
     @property
     def local(self) -> tuple[Tensor, ...]:

@@ -1,0 +1,204 @@
+"""Measure whether the maps of a network name what its prediction rests on.
+
+    python benchmarks/faithfulness.py --data FOLDER
+
+Deletion covers the picture step by step, the map's highest values first, with the mean colour that
+the network is normalised by; insertion uncovers it step by step from a blurred picture (Petsiuk,
+Das & Saenko 2018, RISE). Either way the probability of the class that the whole picture got is
+followed, P_O at the map's own level. A map that names what the prediction rests on makes it fall
+soon in deletion, a small area under the curve, and rise soon in insertion, a large one.
+
+Compared are, at every level of `mdan_oasis4`, L-CAM's attention M and the class activation map of
+that class, and for `flat_oasis4` the latter, which it has at the finest level. The controls are a
+random map of the same size, drawn anew for every picture, and one that falls off from the centre.
+Intervals are those between the 2.5th and the 97.5th percentile of the means of pictures drawn with
+replacement; differences to the controls are paired by picture.
+
+Writes a row for every model, level, curve and map, and the mean curves as a second CSV.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from top_down_cost import environment, positive, write_rows
+from torch import Tensor
+from torchvision.transforms.v2 import functional as pixels_of
+from tqdm import tqdm
+
+import mdan_zoo
+from mdan_zoo.datasets.oasis import read_oasis
+from mdan_zoo.explanation import Explanation, explain
+from mdan_zoo.images import load_image
+from mdan_zoo.predictor import Predictor
+
+MODELS = ("mdan_oasis4", "flat_oasis4")
+CURVES = ("deletion", "insertion")
+CONTROLS = ("random", "centre")
+BLUR = 1 / 16  # standard deviation of the blurred picture, as a share of its side
+RESAMPLES = 10_000
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a curve belongs to."""
+
+    model: str
+    level: str
+    curve: str
+    map: str
+
+
+def candidates(explanation: Explanation, generator: torch.Generator) -> Iterator[tuple[str, Any]]:
+    """Yield (level, {name: map (h, w)}) for every level that has maps."""
+    for maps in explanation.levels:
+        picked = {level.name: level.label for level in explanation.prediction.levels}[maps.name]
+        class_map = torch.from_numpy(explanation.find_map(maps.name, picked))
+        height, width = class_map.shape
+        rows, columns = (torch.arange(n) - (n - 1) / 2 for n in (height, width))
+        found = {
+            "class": class_map,
+            "random": torch.rand(height, width, generator=generator),
+            "centre": -torch.hypot(rows[:, None], columns[None, :]),
+        }
+        if maps.attention is not None:
+            found["attention"] = torch.from_numpy(maps.attention)
+        yield maps.name, found
+
+
+def orders(scores: Tensor, side: int, steps: int) -> Tensor:
+    """Return when each pixel is reached, highest scores first.
+
+    Args:
+        scores: (h, w).
+        side: S, of the network's input.
+        steps: T.
+
+    Returns:
+        bool (T + 1, 1, S, S): whether a pixel is reached after 0, ..., T steps.
+    """
+    full = F.interpolate(scores[None, None], (side, side), mode="bilinear", align_corners=False)
+    rank = full.flatten().argsort(descending=True).argsort().reshape(1, 1, side, side)
+    reached = torch.arange(steps + 1) * side * side // steps
+    return rank < reached[:, None, None, None]
+
+
+def curves_of(
+    predictor: Predictor, picture: Path, steps: int, generator: torch.Generator
+) -> Iterator[tuple[Key, Tensor]]:
+    """Yield the curves of one picture: a probability (T + 1,) for every share of it."""
+    view = predictor.preprocessing.crop(load_image(picture))
+    side = view.shape[-1]
+    sigma = BLUR * side
+    kernel = 2 * round(2 * sigma) + 1
+    blurred = pixels_of.gaussian_blur(view, [kernel, kernel], [sigma, sigma])
+    mean = torch.tensor(predictor.config.input.mean)[:, None, None]
+    grey = (mean * 255).round().to(torch.uint8).expand_as(view)
+    explanation = explain(picture, model=predictor)
+    tree = predictor.hierarchy
+    for level, maps in candidates(explanation, generator):
+        position = tree.level_index(level)
+        label = tree.index(level, explanation.prediction.levels[position].label)
+        for name, scores in maps.items():
+            reached = orders(scores, side, steps)
+            views = {
+                "deletion": torch.where(reached, grey, view),
+                "insertion": torch.where(reached, view, blurred),
+            }
+            for curve, pictures in views.items():
+                followed = probabilities(predictor, pictures, position)[:, label]
+                yield Key(predictor.config.name, level, curve, name), followed
+
+
+def probabilities(predictor: Predictor, views: Tensor, level: int) -> Tensor:
+    """Return P_O of every class of a level, (N, K), for views uint8 (N, 3, S, S)."""
+    batches = views.split(predictor.batch_size)
+    return torch.cat([predictor._forward(batch).overall[level].cpu() for batch in batches])
+
+
+def summarise(curves: Mapping[Key, Tensor], resamples: int) -> Iterator[dict[str, Any]]:
+    """Yield a row for every key, from its curves (pictures, T + 1)."""
+    areas = {key: area(by_picture) for key, by_picture in curves.items()}
+    count = len(next(iter(areas.values())))
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(count, (resamples, count), generator=generator)
+    for key, values in areas.items():
+        row: dict[str, Any] = {**vars(key), "pictures": count, **interval("area", values, drawn)}
+        for control in CONTROLS:
+            other = areas[Key(key.model, key.level, key.curve, control)]
+            row.update(interval(f"minus_{control}", values - other, drawn))
+        yield row
+
+
+def area(curves: Tensor) -> Tensor:
+    """Return the areas under curves (pictures, T + 1) over shares from 0 to 1."""
+    return torch.trapezoid(curves.double(), dx=1 / (curves.shape[1] - 1))
+
+
+def interval(name: str, values: Tensor, drawn: Tensor) -> dict[str, float]:
+    """Return the mean over pictures and its bootstrap interval as columns."""
+    means = values[drawn].mean(dim=1)
+    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
+    columns = {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+    return {column: round(value, 5) for column, value in columns.items()}
+
+
+def points(curves: Mapping[Key, Tensor]) -> Iterator[dict[str, Any]]:
+    """Yield the mean curves as rows."""
+    for key, by_picture in curves.items():
+        steps = by_picture.shape[1] - 1
+        for step, probability in enumerate(by_picture.mean(dim=0).tolist()):
+            share, shown = round(step / steps, 4), round(probability, 5)
+            yield {**vars(key), "share": share, "probability": shown}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of OASIS")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--steps", type=positive, default=10, metavar="T")
+    parser.add_argument("--pictures", type=positive, metavar="N", help="evenly chosen; all of them")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--output", type=Path, default=RESULTS / "faithfulness.csv")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure every model on every picture, then write both files."""
+    arguments = parse(argv)
+    samples = read_oasis(arguments.data)
+    count = min(arguments.pictures or len(samples), len(samples))
+    pictures = [samples[i * len(samples) // count].picture for i in range(count)]
+    collected: dict[Key, list[Tensor]] = {}
+    for model in arguments.models:
+        predictor = Predictor(model, device=arguments.device)
+        generator = torch.Generator().manual_seed(0)
+        for picture in tqdm(pictures, desc=model):
+            for key, curve in curves_of(predictor, picture, arguments.steps, generator):
+                collected.setdefault(key, []).append(curve)
+    curves = {key: torch.stack(by_picture) for key, by_picture in collected.items()}
+    about = {**environment(arguments.device), "mdan_zoo": mdan_zoo.__version__}
+    about |= {"device": arguments.device, "steps": arguments.steps}
+    path: Path = arguments.output
+    rows = [{**about, **row} for row in summarise(curves, RESAMPLES)]
+    write_rows(path, rows)
+    write_rows(path.with_name(f"{path.stem}_curves{path.suffix}"), list(points(curves)))
+    for row in rows:
+        limits = f"[{row['area_low']:.3f}, {row['area_high']:.3f}]"
+        what = f"{row['model']:12} {row['level']:9} {row['curve']:10} {row['map']:10}"
+        print(f"{what} {row['area']:.3f} {limits}  minus random {row['minus_random']:+.3f}")
+    print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()
