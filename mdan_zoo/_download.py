@@ -26,6 +26,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from mdan_zoo import __version__
+from mdan_zoo._http import MAX_REDIRECTS, Session, redirect_target
 from mdan_zoo._manifest_checks import without_secrets
 from mdan_zoo.errors import CheckpointError, WeightsUnavailableError
 
@@ -40,7 +41,6 @@ MAX_WAIT_SECONDS = 60.0
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
 """Seconds without a single byte."""
-MAX_REDIRECTS = 10
 CHUNK_BYTES = 1 << 16
 """What is lost at most when a connection breaks."""
 
@@ -105,7 +105,7 @@ def download(remote: Remote, file: BinaryIO) -> None:
         CheckpointError: The server gives another file.
         OSError: `file` cannot be written to.
     """
-    with _Session() as session, _progress_bar(remote) as bar:
+    with Session() as session, _progress_bar(remote) as bar:
         partial = _Partial(remote, file, bar)
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -193,7 +193,7 @@ class _Partial:
         raise CheckpointError(problem)
 
 
-def _transfer(session: requests.Session, remote: Remote, partial: _Partial) -> None:
+def _transfer(session: Session, remote: Remote, partial: _Partial) -> None:
     """Make one attempt."""
     with _open(session, remote, partial.range_headers()) as response:
         _prepare(response, remote, partial)
@@ -270,13 +270,6 @@ def _seconds_to_wait(retry_after: str | None) -> float | None:
 # Addresses
 
 
-class _Session(requests.Session):
-    """Leaves redirects to `_open`; requests would read the whole body of each."""
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        return None
-
-
 class _Login(AuthBase):
     """Sends the token to the host that it is for.
 
@@ -309,13 +302,13 @@ def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
     return url.scheme, url.hostname, url.port or _DEFAULT_PORTS.get(url.scheme)
 
 
-def _open(session: requests.Session, remote: Remote, headers: dict[str, str]) -> requests.Response:
+def _open(session: Session, remote: Remote, headers: dict[str, str]) -> requests.Response:
     """Return the response at the end of the redirects, its body unread."""
     headers = {**headers, "User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}
     url = remote.url
     for _ in range(MAX_REDIRECTS + 1):
         response = _get(session, url, headers, _Login(remote))
-        target = requests.Session.get_redirect_target(session, response)
+        target = redirect_target(session, response)
         if target is None:
             return response
         response.close()
@@ -323,9 +316,7 @@ def _open(session: requests.Session, remote: Remote, headers: dict[str, str]) ->
     raise WeightsUnavailableError(f"more than {MAX_REDIRECTS} redirects")
 
 
-def _get(
-    session: requests.Session, url: str, headers: dict[str, str], login: AuthBase
-) -> requests.Response:
+def _get(session: Session, url: str, headers: dict[str, str], login: AuthBase) -> requests.Response:
     try:
         return session.get(
             url, headers=headers, auth=login, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)

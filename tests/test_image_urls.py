@@ -74,7 +74,7 @@ def test_password_does_not_follow_a_redirect_to_another_host(server, picture):
         ("/html", "it is an HTML page, not a picture"),
         ("/to-file", "it redirects to file:///etc/hostname, not to http or https"),
         ("/to-ftp", "it redirects to ftp://127.0.0.1/picture.png, not to http or https"),
-        ("/loop", "more than 10 redirects"),
+        ("/loop", "it redirects more than 10 times"),
     ],
 )
 def test_wrong_answers(server, path, reason):

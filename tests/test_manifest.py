@@ -276,7 +276,7 @@ def test_a_url_without_a_manifest_is_told(path, server, monkeypatch):
 def test_a_slow_answer_is_given_up(path, server, monkeypatch):
     monkeypatch.setattr(_manifest_url, "TIMEOUT", 0.5)
     said = refusal(monkeypatch, server.url(f"/{path}"))
-    assert said == "the answer was not complete after 0.5 seconds"
+    assert said == "the download was not complete after timeout=0.5 seconds"
 
 
 def test_a_page_instead_of_a_manifest_is_told(server, monkeypatch):

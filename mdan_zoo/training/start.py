@@ -64,7 +64,10 @@ def timm_backbone(config: ModelConfig) -> tuple[nn.Module, ModelConfig]:
         ) from error
     cfg = timm.get_pretrained_cfg(config.backbone)
     assert cfg is not None, "its weights have just been loaded"
-    spec = dataclasses.replace(config.input, mean=tuple(cfg.mean), std=tuple(cfg.std))
+    red, green, blue = cfg.mean
+    spec = dataclasses.replace(config.input, mean=(red, green, blue))
+    red, green, blue = cfg.std
+    spec = dataclasses.replace(spec, std=(red, green, blue))
     return backbone, dataclasses.replace(config, input=spec)
 
 

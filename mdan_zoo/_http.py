@@ -1,0 +1,114 @@
+"""The body of a URL within limits of time and size, and sessions that follow no redirect by itself.
+
+It imports requests, which takes a while: import this module only where a URL is given.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urljoin
+
+import requests
+from requests.utils import requote_uri
+
+from mdan_zoo.errors import MdanZooError
+
+MAX_REDIRECTS = 10
+_CHUNK_BYTES = 16_384
+
+
+class Session(requests.Session):
+    """Leaves redirects to the caller; requests would read the whole body of each."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Say that there is no redirect."""
+        return None
+
+
+def redirect_target(session: Session, response: requests.Response) -> str | None:
+    """Return where a response sends its client, as the server wrote it; None if it does not."""
+    return requests.Session.get_redirect_target(session, response)
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """What a caller allows, and the class of its errors.
+
+    Attributes:
+        timeout: Seconds for all of it, from the name lookup to the last byte.
+        check_url: Raises an error of class `error` for an address that a redirect must not name.
+        check_size: Raises one for a number of bytes that is too large.
+        error: Its messages are reasons alone, without the URL, which may hold secrets.
+    """
+
+    timeout: float
+    check_url: Callable[[str], None]
+    check_size: Callable[[int], None]
+    error: type[MdanZooError]
+
+    def run(self, url: str) -> bytes:
+        """Fetch a URL.
+
+        The work is done in a thread of its own, since a socket's timeout covers neither the name
+        lookup nor a server that sends a byte now and then. A thread that is given up ends with its
+        connection.
+        """
+        outcome: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+        deadline = time.monotonic() + self.timeout
+
+        def work() -> None:
+            try:
+                outcome.put(self._follow(url, deadline))
+            except Exception as error:
+                outcome.put(error)
+
+        threading.Thread(target=work, name="mdan_zoo fetch", daemon=True).start()
+        try:
+            result = outcome.get(timeout=self.timeout)
+        except queue.Empty:
+            result = TimeoutError()
+        if isinstance(result, bytes):
+            return result
+        if isinstance(result, self.error):
+            raise result
+        # Not chained: the texts of these errors hold the whole URL.
+        raise self.error(self._reason(result)) from None
+
+    def _follow(self, url: str, deadline: float) -> bytes:
+        with Session() as session:
+            session.headers.update({"User-Agent": "mdan-zoo", "Accept-Encoding": "identity"})
+            for _ in range(MAX_REDIRECTS + 1):
+                wait = max(deadline - time.monotonic(), 0.001)
+                with session.get(url, stream=True, timeout=wait) as response:
+                    target = redirect_target(session, response)
+                    if target is None:
+                        return self._body(response, deadline)
+                url = requote_uri(urljoin(url, target))
+                self.check_url(url)
+        raise self.error(f"it redirects more than {MAX_REDIRECTS} times")
+
+    def _body(self, response: requests.Response, deadline: float) -> bytes:
+        if response.status_code != 200:
+            raise self.error(f"the server answered {response.status_code} {response.reason}")
+        declared = response.headers.get("Content-Length", "")
+        self.check_size(int(declared) if declared.isdecimal() else 0)
+        body = bytearray()
+        for chunk in response.iter_content(_CHUNK_BYTES):
+            body += chunk
+            self.check_size(len(body))
+            if time.monotonic() > deadline:
+                raise TimeoutError
+        return bytes(body)
+
+    def _reason(self, error: Exception) -> str:
+        root: BaseException = error
+        while root.__context__ is not None:
+            root = root.__context__
+        if isinstance(root, TimeoutError) or isinstance(error, requests.Timeout):
+            return f"the download was not complete after timeout={self.timeout:g} seconds"
+        said = root.strerror if isinstance(root, OSError) else None
+        return f"the download failed ({said or type(root).__name__})"
