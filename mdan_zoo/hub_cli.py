@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mdan_zoo import hub
 from mdan_zoo.errors import (
@@ -18,6 +18,9 @@ from mdan_zoo.errors import (
     did_you_mean,
 )
 from mdan_zoo.manifest import ManifestEntry, load_manifest
+
+if TYPE_CHECKING:
+    from mdan_zoo.weight_file import WeightFile
 
 _GOLDEN_TOLERANCE = 1e-3
 """Scores differ by about 1e-5 between machines; other weights or preprocessing differ by more."""
@@ -98,20 +101,30 @@ def _verify(options: argparse.Namespace) -> int:
     ]
     status = 0
     for subject in subjects:
-        is_file = subject not in manifest and Path(subject).exists()
         try:
-            if is_file:
-                print(_verified_file(Path(subject), manifest))
-            else:
-                print(_verified_model(_entry(subject, manifest), repair=options.repair))
+            print(_verified(subject, manifest, repair=options.repair))
         except MdanZooError as error:
             print(f"{subject}  FAILED: {error}", file=sys.stderr)
             status = 1
     return status
 
 
+def _verified(subject: str, manifest: dict[str, ManifestEntry], *, repair: bool) -> str:
+    """Return a line about a model or a weight file that is right, or raise."""
+    if subject in manifest:
+        return _verified_model(manifest[subject], repair=repair)
+    if not Path(subject).exists():
+        raise UnknownNameError(
+            f"there is neither a model nor a file {subject!r}; {did_you_mean(subject, manifest)}"
+        )
+    return _verified_file(Path(subject), manifest)
+
+
 def _verified_model(entry: ManifestEntry, *, repair: bool) -> str:
     """Return a line about a model whose file is right, or raise."""
+    from mdan_zoo.weight_file import read_weight_file
+    from mdan_zoo.zoo import create_model
+
     if repair:
         path = hub.repair(_released(entry))
     else:
@@ -123,7 +136,8 @@ def _verified_model(entry: ManifestEntry, *, repair: bool) -> str:
             )
         path = found
         hub.verify_file(path, entry)
-    _check_golden(path, entry)
+    create_model(entry.name, checkpoint=path)  # a right file may be named for another model
+    _check_golden(read_weight_file(path), entry)
     return f"{entry.name}  ok  {path}"
 
 
@@ -134,16 +148,14 @@ def _verified_file(path: Path, manifest: dict[str, ManifestEntry]) -> str:
     found = read_weight_file(path)
     for entry in manifest.values():
         if entry.sha256 == found.sha256:
-            _check_golden(path, entry)
+            _check_golden(found, entry)
             return f"{path}  ok: the released weights of {entry.name}"
     return f"{path}  whole: {found.config.name}, but not the released weights of any known model"
 
 
-def _check_golden(path: Path, entry: ManifestEntry) -> None:
-    """Load the file strictly, and compare its scores for a known picture with the recorded ones."""
-    from mdan_zoo.weight_file import read_weight_file
-
-    found = read_weight_file(path).golden
+def _check_golden(weights: WeightFile, entry: ManifestEntry) -> None:
+    """Compare the scores for a known picture with the recorded ones, if there are any."""
+    path, found = weights.path, weights.golden
     golden = (entry.details or {}).get("golden", {}).get("output")
     if golden is None:
         return
@@ -178,7 +190,7 @@ def _cache_list(options: argparse.Namespace) -> int:
 
 
 def _cache_clear(options: argparse.Namespace) -> int:
-    known = {file.model for file in hub.list_cache()}
+    known = {file.model for file in hub.list_cache()} if options.names else set()
     for name in options.names:
         if name not in known:
             there = f"it has {', '.join(sorted(known))}" if known else "it is empty"
