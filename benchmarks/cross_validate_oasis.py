@@ -226,7 +226,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--backbone-weights", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    # The recipes' options were chosen on the divisions of seeds 0, 1 and 2.
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", dest="changes", action="append", default=[])
     parser.add_argument("--output", type=Path, default=RESULTS / "oasis_cross_validation")

@@ -9,6 +9,8 @@ table is not what this script writes.
 from __future__ import annotations
 
 import csv
+import dataclasses
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +18,32 @@ from typing import Any
 
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.manifest import load_manifest
+from mdan_zoo.training.recipe import Recipe, load_recipe
 from mdan_zoo.zoo import MODELS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = ("README.md", "docs/mdan_oasis4.md", "docs/network.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/explain.md",
+    "docs/mdan_oasis4.md",
+    "docs/network.md",
+    "docs/regenerating.md",
+    "docs/training.md",
+)
+PICTURES = {
+    "WEBEmo": 268_000,
+    "Emotion-6": 8_350,
+    "FI": 23_308,
+    "ArtPhoto": 806,
+    "IAPSsubset": 395,
+    "Abstract": 228,
+    "EmoSet-118K": 118_102,
+    "OASIS": 661,
+}
+"""Pictures of every data set, by section 5.1 of the paper; EmoSet's by its own lists, and of OASIS
+those that the released models learned from."""
+
 MEASURES = {
     "polarity_accuracy": "polarity accuracy",
     "quadrant_accuracy": "quadrant accuracy",
@@ -77,7 +100,7 @@ def metrics_by_branch() -> str:
 
 
 def cost() -> str:
-    """Time as a multiple of the bare backbone's, from the CPU run."""
+    """Time and memory as multiples of the bare backbone's, from the CPU run."""
     rows = read("top_down_cost_cpu.csv")
     lines = []
     for row in rows:
@@ -90,9 +113,10 @@ def cost() -> str:
                 row["batch"],
                 row["variant"],
                 row["time_ratio"] or "not measured",
+                row["memory_ratio"] or "not measured",
             ]
         )
-    return table(["model", "", "batch", "variant", "time / bare"], lines)
+    return table(["model", "", "batch", "variant", "time / bare", "memory / bare"], lines)
 
 
 def machine() -> str:
@@ -104,12 +128,155 @@ def machine() -> str:
     )
 
 
+def faithfulness() -> str:
+    """Deletion and insertion of every map: areas, and differences to the controls."""
+    lines = []
+    for row in read("faithfulness.csv"):
+        if row["map"] in ("random", "centre"):
+            continue
+        lines.append(
+            [
+                f"`{row['model']}`",
+                row["level"],
+                row["curve"],
+                {"attention": "attention M", "class": "class activation"}[row["map"]],
+                interval(row, "area", ""),
+                interval(row, "minus_random", "+"),
+                interval(row, "minus_centre", "+"),
+            ]
+        )
+    head = ["model", "level", "curve", "map", "area", "minus random", "minus centre"]
+    return table(head, lines)
+
+
+def interval(row: dict[str, str], name: str, sign: str) -> str:
+    """Return "0.512 (0.480 to 0.540)"."""
+    value, low, high = (float(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+
+
+def recipe_fields() -> str:
+    """Every field of a recipe, as the docstring of `Recipe` explains it."""
+    explained = inspect.getdoc(Recipe).partition("Attributes:\n")[2]
+    meanings = dict(re.findall(r"^    (\w+): (.*?)(?=^    \w|\Z)", explained, re.M | re.S))
+    oasis = load_recipe("mdan_oasis4")
+    rows = []
+    for field in dataclasses.fields(Recipe):
+        if field.name != "model":
+            default, other = _value(field.default), _value(getattr(oasis, field.name))
+            changed = other if other != default else ""
+            rows.append(
+                [f"`{field.name}`", default, changed, " ".join(meanings[field.name].split())]
+            )
+    return table(["field", "default", "`mdan_oasis4`", "meaning"], rows)
+
+
+def _value(value: object) -> str:
+    """Return a value as it is written after `--set FIELD=`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def regeneration() -> str:
+    """What it takes to train every model, with the time from the GPU run."""
+    measured = throughput()
+    lines = []
+    for name, config in MODELS.items():
+        recipe = load_recipe(name)
+        step = fastest_step(name, measured)
+        options = "--data FOLDER --output RUN"
+        if recipe.views:  # trained on cached maps, which needs no GPU
+            hours = memory = "not measured"
+        else:
+            options += " --precision bf16 --channels-last"
+            options += " --compile" if step and step["compiled"] == "True" else ""
+            hours, memory = gpu_hours(name, step), gpu_memory(step)
+        pictures = f"{PICTURES[config.dataset]:,}"
+        command = f"`mdan-zoo train {name} {options}`"
+        lines.append(
+            [config.dataset, pictures, recipe.split, recipe.epochs, hours, memory, command]
+        )
+    head = ["data set", "pictures", "split", "epochs", "hours on a GPU", "GPU memory", "command"]
+    return table(head, lines)
+
+
+def throughput() -> list[dict[str, str]]:
+    """Return the GPU run's rows; none where there was no run."""
+    name = "training_throughput_cuda.csv"
+    return read(name) if (RESULTS / name).exists() else []
+
+
+def fastest_step(model: str, measured: list[dict[str, str]]) -> dict[str, str] | None:
+    """Return the fastest step that was measured of a model, or of one with an equal network.
+
+    Networks are equal if nothing but the number of classes differs.
+    """
+    config, batch = MODELS[model], load_recipe(model).batch_size
+    steps = [
+        row
+        for row in measured
+        if (row["measured"], row["network"], row["status"]) == ("step", "fast", "measured")
+        and (row["backbone"], int(row["size"])) == (config.backbone, config.input.crop)
+        and int(row["batch"]) == batch
+        and MODELS[row["model"]].options == config.options
+        and MODELS[row["model"]].architecture == config.architecture
+        and depth(row["model"]) == depth(model)
+    ]
+    return max(steps, key=lambda row: float(row["pictures_per_second"]), default=None)
+
+
+def depth(model: str) -> int:
+    """Return the number of levels of a model's tree."""
+    return get_hierarchy(MODELS[model].hierarchy).depth
+
+
+def gpu_hours(model: str, step: dict[str, str] | None) -> str:
+    """Return pictures x epochs / rate in hours, of all networks that the recipe trains."""
+    if step is None:
+        return "not measured"
+    recipe = load_recipe(model)
+    pictures = PICTURES[MODELS[model].dataset] * times_trained(recipe.split)
+    return f"{pictures * recipe.epochs / float(step['pictures_per_second']) / 3600:.1f}"
+
+
+def gpu_memory(step: dict[str, str] | None) -> str:
+    """Return the most that a training step occupies."""
+    return "not measured" if step is None else f"{int(step['peak_bytes']) / 1e9:.0f} GB"
+
+
+def times_trained(split: str) -> float:
+    """Return how often an epoch uses each picture on average, over all networks of a split.
+
+    Of k folds each picture is in the training part of k - 1, and then in that of the network
+    trained on every picture. The official splits train on 80 %.
+    """
+    if split == "all":
+        return 1.0
+    folds = re.fullmatch(r"(?:grouped-)?(\d+)-fold", split)
+    return float(folds[1]) if folds else 0.8
+
+
+def training_machine() -> str:
+    """The machine of the training times."""
+    measured = throughput()
+    if not measured:
+        return "On a GPU: not measured."
+    row = measured[0]
+    return (
+        f"One {row['machine']}, batches of {row['batch']}, {row['precision']}, torch "
+        f"{row['torch']}, timm {row['timm']}, {row['date']}."
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "metrics": metrics,
     "metrics by branch": metrics_by_branch,
     "cost": cost,
     "machine": machine,
+    "recipe fields": recipe_fields,
+    "faithfulness": faithfulness,
+    "regeneration": regeneration,
+    "training machine": training_machine,
 }
 
 

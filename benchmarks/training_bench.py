@@ -1,0 +1,236 @@
+"""How `training_throughput.py` measures: the trainer itself, and its two halves alone."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import gc
+import importlib
+import itertools
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from top_down_cost import is_out_of_memory
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from mdan_zoo.config import ModelConfig
+from mdan_zoo.datasets.sample import Sample
+from mdan_zoo.hierarchies import get_hierarchy
+from mdan_zoo.images import ImageOptions
+from mdan_zoo.models.backbone import build_backbone
+from mdan_zoo.models.mdan import MDAN
+from mdan_zoo.models.output import EmotionOutput
+from mdan_zoo.preprocessing import Preprocessing
+from mdan_zoo.training.data import Pictures, Steps
+from mdan_zoo.training.loop import Trainer, TrainingSet
+from mdan_zoo.training.machine import Machine
+from mdan_zoo.training.recipe import Recipe, load_recipe
+from mdan_zoo.zoo import build_network, get_config
+
+if TYPE_CHECKING:
+    from mdan_zoo.models import EmotionNetwork
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+naive_mdan = importlib.import_module("naive_mdan")
+
+TINY_RATE = 1e-9  # random weights that really learned might run away
+
+T = TypeVar("T", bound=Trainer)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to measure. The last three are empty where no pictures are read."""
+
+    model: str
+    backbone: str
+    network: str
+    size: int
+    batch: int
+    device: str
+    threads: int
+    precision: str
+    channels_last: bool
+    compiled: bool
+    measured: str
+    pictures: str = ""
+    decoding: str = ""
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one turn of a job gives.
+
+    Attributes:
+        seconds: What a step took, on average.
+        step_seconds: What a step without input took, measured just before; of "training" only.
+        peak_bytes: The most that all tensors occupied; on a GPU only.
+    """
+
+    seconds: float
+    step_seconds: float | None = None
+    peak_bytes: int | None = None
+
+
+class NaiveMDAN(MDAN):
+    """MDAN as the paper's formulas stand."""
+
+    def forward(self, pictures: Tensor, return_maps: bool = False) -> EmotionOutput:
+        """Predict as `MDAN.forward` does, without maps."""
+        pyramid = list(self.backbone(pictures))
+        local, global_, overall, *_ = naive_mdan.forward(self, pyramid)
+        log_local, log_global, log_overall = (
+            # A probability that vanishes in float32 would make the loss infinite.
+            tuple(level.clamp_min(torch.finfo(level.dtype).tiny).log() for level in levels)
+            for levels in (local, global_, overall)
+        )
+        features = pyramid[3].mean(dim=(2, 3))
+        return EmotionOutput((), log_global[-1], log_local, log_global, log_overall, features)
+
+
+class StepTrainer(Trainer):
+    """The loop alone: its loader gives one batch, which is on the device, again and again."""
+
+    def _loader(self) -> tuple[Steps, Any]:
+        steps, _ = super()._loader()
+        keys = next(iter(steps))
+        batch = default_collate([self.data.dataset[key] for key in keys])
+        on_device = [part.to(self.accelerator.device) for part in batch]
+        return steps, itertools.repeat(on_device, len(steps))
+
+
+class InputTrainer(Trainer):
+    """The loader alone: nothing is done with what it gives."""
+
+    def seconds_per_batch(self) -> float:
+        """Return the average over the second epoch."""
+        steps, loader = self._loader()
+        count = steps.per_epoch
+        ends = [time.perf_counter() for _ in loader]
+        return (ends[2 * count - 1] - ends[count - 1]) / count
+
+
+class Bench:
+    """Gives jobs their turns, and keeps what these have in common.
+
+    Args:
+        pictures: Files, by the name of their set.
+        cache: Folder for pictures at the size that training needs.
+        steps: Steps of an epoch; there are more where there are more workers.
+    """
+
+    def __init__(self, pictures: Mapping[str, Sequence[Path]], cache: Path, steps: int) -> None:
+        self.pictures = pictures
+        self.cache = cache
+        self.steps = steps
+        self.build = functools.lru_cache(build)
+        self.dataset = functools.lru_cache(self._dataset)
+
+    def turn(self, job: Job) -> Turn | None:
+        """Measure a job once; return None if memory is refused."""
+        try:
+            if job.measured == "input":
+                return Turn(self._trainer(InputTrainer, job).seconds_per_batch())
+            if job.measured == "step":
+                return self._run(StepTrainer, job)
+            alone = self._run(StepTrainer, job)
+            both = self._run(Trainer, job)
+            return dataclasses.replace(both, step_seconds=alone.seconds)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+        finally:
+            clear_memory()
+
+    def _run(self, kind: type[Trainer], job: Job) -> Turn:
+        clear_memory()
+        on_gpu = job.device == "cuda"
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        trainer = self._trainer(kind, job)
+        trainer.run()
+        seconds = job.batch / trainer.history[1]["pictures_per_second"]
+        return Turn(seconds, peak_bytes=torch.cuda.max_memory_allocated() if on_gpu else None)
+
+    def _trainer(self, kind: type[T], job: Job) -> T:
+        config, recipe = config_of(job), recipe_of(job, epochs=2 if kind is StepTrainer else 3)
+        network = copy.deepcopy(self.build(config, job.network))
+        # A job that reads no pictures takes its one batch from any set.
+        dataset = self.dataset(config, job.pictures or min(self.pictures), job.decoding)
+        classes = network.hierarchy.sizes[-1]
+        count = max(self.steps, job.workers or 0) * job.batch
+        data = TrainingSet(
+            dataset,
+            Preprocessing(config.input),
+            torch.full((len(dataset), classes), 1 / classes),
+            [number % len(dataset) for number in range(count)],
+        )
+        machine = Machine(
+            precision=job.precision,
+            channels_last=job.channels_last,
+            compile=job.compiled,
+            workers=job.workers or 0,
+        )
+        return kind(network, data, recipe, machine=machine)
+
+    def _dataset(self, config: ModelConfig, name: str, decoding: str) -> Pictures:
+        samples = [Sample(file, (0,), (1.0,), "") for file in self.pictures[name]]
+        dataset = Pictures(samples, config.input, load_recipe(config.name))
+        if decoding == "full":
+            dataset.options = ImageOptions()
+        if decoding == "cache":
+            dataset.cache = self.cache
+            for index in range(len(dataset)):
+                dataset.load(index)  # fills the cache
+        return dataset
+
+
+def clear_memory() -> None:
+    """Free what trainers held, which only the garbage collector finds, on the GPU too."""
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def config_of(job: Job) -> ModelConfig:
+    """Return the model's config with the job's backbone and crop, resized in proportion."""
+    config = get_config(job.model)
+    resize = math.ceil(job.size * config.input.resize / config.input.crop)
+    spec = dataclasses.replace(config.input, crop=job.size, resize=resize)
+    return dataclasses.replace(config, backbone=job.backbone, input=spec)
+
+
+def recipe_of(job: Job, epochs: int) -> Recipe:
+    """Return the model's recipe, with new crops in every epoch.
+
+    The second epoch is the one that counts. In the first, workers start and the network is
+    compiled. A third keeps the workers as busy at the end of the second as at its start.
+    """
+    recipe = load_recipe(job.model)
+    return dataclasses.replace(
+        recipe,
+        init="",
+        views=0,
+        epochs=epochs,
+        batch_size=job.batch,
+        learning_rate=TINY_RATE,
+        backbone_rate=min(TINY_RATE, recipe.backbone_rate),
+    )
+
+
+def build(config: ModelConfig, network: str) -> EmotionNetwork:
+    """Return a network with random weights."""
+    torch.manual_seed(0)
+    if network == "fast":
+        return build_network(config)
+    backbone, channels = build_backbone(config.backbone, config.input.crop)
+    return NaiveMDAN(backbone, channels, get_hierarchy(config.hierarchy), config.options)

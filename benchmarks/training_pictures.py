@@ -1,0 +1,82 @@
+"""The files that `training_throughput.py` reads: of a folder, resampled or not, or made up."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageOps
+from torchvision.transforms.v2 import functional as tv
+
+from mdan_zoo.images import find_pictures, load_image
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+QUALITY = 90
+_DETAIL = ((6, 60.0), (24, 30.0), (96, 15.0), (384, 9.0))
+"""How many blotches a synthetic picture has along each side, and their contrast: with these its
+JPEG file has about as many bytes as a photograph's of the same size."""
+
+
+def write_pictures(
+    source: Path | None, sizes: Sequence[Size], count: int, folder: Path
+) -> dict[str, list[Path]]:
+    """Write sets of JPEG files.
+
+    Args:
+        source: The pictures below this folder are resampled; None makes pictures up.
+        sizes: One set for each of these. With none the pictures are taken as they are.
+        count: Pictures of a set, at most.
+        folder: Where to write.
+
+    Returns:
+        The files of every set, by a name that says what they are.
+
+    Raises:
+        ImageError: A picture of `source` cannot be read.
+    """
+    found = [] if source is None else find_pictures(source)[:count]
+    if source is not None and not sizes:
+        return {f"{source.resolve().name}, as they are": found}
+    sets = {}
+    for width, height in sizes:
+        target = folder / f"{width}x{height}"
+        target.mkdir(parents=True)
+        files = [target / f"{number}.jpg" for number in range(len(found) or count)]
+        for number, file in enumerate(files):
+            picture = (
+                ImageOps.fit(load_image(found[number]), (width, height))
+                if found
+                else synthetic((width, height), number)
+            )
+            picture.save(file, quality=QUALITY)
+        kind = "synthetic," if source is None else f"{source.resolve().name}, resampled to"
+        sets[f"{kind} {width} x {height}"] = files
+    return sets
+
+
+def synthetic(size: Size, seed: int) -> Image.Image:
+    """Return a picture of coloured blotches, large and small."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.full((3, size[1], size[0]), 128.0)
+    for blotches, contrast in _DETAIL:
+        noise = contrast * torch.randn(3, blotches, blotches, generator=generator)
+        pixels += tv.resize(noise, [size[1], size[0]])
+    picture: Image.Image = tv.to_pil_image(pixels.clamp(0, 255).to(torch.uint8))
+    return picture
+
+
+def read_size(text: str) -> Size:
+    """Read an option's value such as 1024x768.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"must be WIDTHxHEIGHT such as 1024x768, not {text!r}")
+    return int(match[1]), int(match[2])

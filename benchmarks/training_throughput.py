@@ -1,0 +1,256 @@
+"""Measure how fast training goes, and what of that it loses to reading its pictures.
+
+    python benchmarks/training_throughput.py --data FOLDER
+    python benchmarks/training_throughput.py --data FOLDER --device cuda --limit 380
+
+Three things are measured, all with the recipe, the loader and the loop of `mdan-zoo train`:
+
+    input     the loader alone: decode, crop, mirror, collate, move to the device
+    step      the loop alone, with one batch, which is on the device already, in every step
+    training  both together
+
+The loss to input is 1 - training / step, in pictures per second. Every epoch crops anew, also where
+a model's own recipe trains on cached views. `step` is measured for MDAN as mdan_zoo computes it
+(`fast`) and as the paper's formulas stand (`naive`, from tests/naive_mdan.py). Weights are random
+and hardly learn. What is compared takes turns, so that what slows the machine down slows all of it
+down, and the file is complete after every turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import math
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import PIL
+import torch
+from top_down_cost import RESULTS, SMALLEST, environment, positive, quartiles, write_rows
+from training_bench import Bench, Job, Turn
+from training_pictures import read_size, write_pictures
+
+from mdan_zoo.models.options import STRIDE, MDANOptions
+from mdan_zoo.training.recipe import load_recipe
+from mdan_zoo.zoo import MODELS, get_config
+
+DECODING = ("full", "draft", "cache")
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "cpu": {
+        "models": ["mdan_oasis4"],
+        "input_of": ["mdan_oasis4"],
+        "decoding": DECODING,
+        "workers": [0, 1, 2],
+        "precision": "no",
+        "channels_last": False,
+        "naive": False,
+        "compile": False,
+    },
+    "cuda": {
+        "models": ["mdan_webemo25", "mdan_fi8"],
+        "input_of": ["mdan_oasis4", "mdan_fi8"],
+        "decoding": ["draft", "cache"],
+        "workers": [4, 16],
+        "precision": "bf16",
+        "channels_last": True,
+        "naive": True,
+        "compile": True,
+    },
+}
+
+Turns = dict[Job, list[Turn | None]]
+"""The turns that each job has had; None where memory was refused, after which it has no more."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job's turns come to; what could not be measured is None, and empty in the file."""
+
+    status: str
+    repeats: int
+    seconds_median: float | None = None
+    seconds_q1: float | None = None
+    seconds_q3: float | None = None
+    pictures_per_second: float | None = None
+    peak_bytes: int | None = None
+    loss_to_input_percent: float | None = None
+
+
+def fast_step(arguments: argparse.Namespace, model: str, compiled: bool = False) -> Job:
+    """Return the job for the step of a model as mdan_zoo computes it."""
+    config = get_config(model)
+    return Job(
+        model=model,
+        backbone=arguments.backbone or config.backbone,
+        network="fast",
+        size=arguments.size or config.input.crop,
+        batch=arguments.batch or load_recipe(model).batch_size,
+        device=arguments.device,
+        threads=arguments.threads,
+        precision=arguments.precision,
+        channels_last=arguments.channels_last,
+        compiled=compiled,
+        measured="step",
+    )
+
+
+def groups(arguments: argparse.Namespace, pictures: Sequence[str]) -> Iterator[list[Job]]:
+    """Yield the jobs that take turns with each other: steps first, then input."""
+    compiled = (False, True) if arguments.compile else (False,)
+    for is_compiled, model in itertools.product(compiled, arguments.models):
+        fast = fast_step(arguments, model, is_compiled)
+        naive = dataclasses.replace(fast, network="naive")
+        yield [fast, naive] if arguments.naive and is_by_the_paper(model) else [fast]
+    for model in arguments.input_of:
+        what = itertools.product(
+            pictures, arguments.decoding, arguments.workers, ("input", "training")
+        )
+        step = fast_step(arguments, model)
+        yield [
+            dataclasses.replace(
+                step, pictures=name, decoding=decoding, workers=workers, measured=measured
+            )
+            for name, decoding, workers, measured in what
+        ]
+
+
+def is_by_the_paper(model: str) -> bool:
+    """Tell whether a model has none of the options that the paper's formulas do not have."""
+    config = get_config(model)
+    return config.architecture == "mdan" and config.options == MDANOptions()
+
+
+def take_turns(
+    bench: Bench, group: Sequence[Job], turns: Turns, repeats: int, deadline: float
+) -> Iterator[Job]:
+    """Measure the jobs of a group in turn; yield each after its turn, until the time is over."""
+    torch.compiler.reset()  # or one graph would be made to serve several models
+    for _, job in itertools.product(range(repeats), group):
+        if time.monotonic() > deadline:
+            return
+        if None not in turns[job]:
+            turns[job].append(bench.turn(job))
+            yield job
+
+
+def summarise(job: Job, turns: Sequence[Turn | None]) -> Result:
+    """Return what the turns of a job come to so far."""
+    measured = [turn for turn in turns if turn is not None]
+    if len(measured) < len(turns):
+        return Result("out of memory", repeats=0)
+    q1, median, q3 = quartiles([turn.seconds for turn in measured])
+    losses = [100 * (1 - t.step_seconds / t.seconds) for t in measured if t.step_seconds]
+    return Result(
+        "measured",
+        repeats=len(measured),
+        seconds_median=round(median, 6),
+        seconds_q1=round(q1, 6),
+        seconds_q3=round(q3, 6),
+        pictures_per_second=round(job.batch / median, 3),
+        peak_bytes=max((t.peak_bytes for t in measured if t.peak_bytes), default=None),
+        loss_to_input_percent=round(quartiles(losses)[1], 2) if losses else None,
+    )
+
+
+def line(job: Job, result: Result) -> str:
+    """Return one line of the table that is printed."""
+    compiled = "compiled" if job.compiled else "eager"
+    workers = "" if job.workers is None else f"{job.workers} workers"
+    what = f"{job.model:14}{job.network:6}{compiled:9}{job.measured:9}"
+    rate = "" if result.pictures_per_second is None else f"{result.pictures_per_second:.1f}/s"
+    loss = result.loss_to_input_percent
+    lost = "" if loss is None else f"{loss:.1f} % lost"
+    return f"{what}{job.pictures:34}{job.decoding:6}{workers:11}{rate:>10} {lost:12}{result.status}"
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    models: dict[str, Any] = {"nargs": "*", "choices": list(MODELS), "metavar": "NAME"}
+    flag = argparse.BooleanOptionalAction
+    add = parser.add_argument_group("what").add_argument
+    add("--models", **models, help="models whose step is measured")
+    add("--naive", action=flag, help="their steps by the paper's formulas too")
+    add("--compile", action=flag, help="their steps compiled too, on a GPU")
+    add("--input-of", **models, help="models whose input and training are measured")
+    add("--decoding", nargs="+", choices=DECODING)
+    add("--workers", nargs="+", type=int, metavar="N", help="processes that read pictures")
+    add = parser.add_argument_group("with what").add_argument
+    add("--data", type=Path, metavar="FOLDER", help="with pictures (default: made-up ones)")
+    sizes = "they are resampled to; none takes them as they are (default: 1024x768)"
+    add("--picture-sizes", nargs="*", type=read_size, default=[(1024, 768)], help=sizes)
+    add("--pictures", type=positive, default=256, metavar="N", help="of each size, at most")
+    add("--backbone", metavar="NAME", help="another timm model (default: the models' own)")
+    add("--size", type=positive, help="side of the crop in pixels (default: the models' own)")
+    add("--batch", type=positive, metavar="N", help="pictures of a step (default: the recipes')")
+    add = parser.add_argument_group("how").add_argument
+    add("--device", choices=["cpu", "cuda"], default="cpu")
+    add("--precision", choices=["no", "bf16", "fp16"])
+    add("--channels-last", action=flag)
+    add("--threads", type=positive, default=torch.get_num_threads(), metavar="N")
+    add("--steps", type=positive, default=5, metavar="N", help="timed in a turn, at least")
+    add("--repeats", type=positive, default=3, metavar="N", help="turns")
+    add("--limit", type=positive, metavar="SECONDS", help="no turn begins later than this")
+    add("--output", type=Path, help="CSV file")
+    arguments = parser.parse_args(argv)
+    for name, value in DEFAULTS[arguments.device].items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
+    check(parser, arguments)
+    return arguments
+
+
+def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be measured."""
+    if (size := arguments.size) and (size % STRIDE or size < SMALLEST):
+        parser.error(f"--size must be a multiple of {STRIDE} from {SMALLEST} on, not {size}")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch finds no GPU here")
+    if arguments.device == "cpu" and torch.cuda.is_available():
+        parser.error("--device cpu: training takes the GPU; hide it with CUDA_VISIBLE_DEVICES=''")
+    if arguments.device == "cpu" and arguments.compile:
+        parser.error("--compile goes with --device cuda")
+    if arguments.data is None and not arguments.picture_sizes:
+        parser.error("--picture-sizes without a size goes with --data")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure every job; the file is complete after every turn."""
+    arguments = parse(argv)
+    start = time.monotonic()
+    deadline = start + (arguments.limit or math.inf)
+    torch.set_num_threads(arguments.threads)
+    path = arguments.output or RESULTS / f"training_throughput_{arguments.device}.csv"
+    about = {**environment(arguments.device), "pillow": PIL.__version__}
+    turns: Turns = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = write_pictures(
+            arguments.data, arguments.picture_sizes, arguments.pictures, Path(folder)
+        )
+        cache = Path(folder) / "cache"
+        cache.mkdir()
+        bench = Bench(pictures, cache, arguments.steps)
+        for group in groups(arguments, list(pictures)):
+            for job in take_turns(bench, group, turns, arguments.repeats, deadline):
+                results = {job: summarise(job, turns[job]) for job in turns}
+                rows = [
+                    {**about, **dataclasses.asdict(job), **dataclasses.asdict(result)}
+                    for job, result in results.items()
+                ]
+                write_rows(path, rows)
+                print(f"{time.monotonic() - start:4.0f} s  {line(job, results[job])}", flush=True)
+    if time.monotonic() > deadline:
+        print(f"stopped at the limit of {arguments.limit} seconds")
+    print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()
