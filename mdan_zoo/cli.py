@@ -1,7 +1,8 @@
 """The command line: parse, call the library, print.
 
-Exit status: 0 if all went well, 1 if a picture could not be predicted, 2 for anything else that was
-asked wrongly, 130 after Ctrl-C, 141 if the reader of the output went away.
+Exit status: 0 if all went well, 1 if something asked for could not be done while the rest could (a
+picture predicted, a model downloaded or verified), 2 for anything that was asked wrongly, 130 after
+Ctrl-C, 141 if the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,7 +24,13 @@ from mdan_zoo import __version__, hub
 from mdan_zoo._files import open_atomically
 from mdan_zoo.datasets.cli import add_parser as add_dataset_parser
 from mdan_zoo.datasets.split_cli import add_parser as add_split_parser
-from mdan_zoo.errors import ImageError, InputError, MdanZooError, UnknownNameError
+from mdan_zoo.errors import (
+    ImageError,
+    InputError,
+    ManifestError,
+    MdanZooError,
+    UnknownNameError,
+)
 from mdan_zoo.evaluation.cli import add_parser as add_evaluate_parser
 from mdan_zoo.explain_cli import add_parser as add_explain_parser
 from mdan_zoo.hierarchy import Hierarchy
@@ -49,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack some characters
     options = _parser().parse_args(arguments)
     try:
-        status: int = options.run(options)
+        with _plain_warnings():
+            status: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
         # What is still in the buffer would fail again at exit.
@@ -61,6 +70,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"mdan-zoo: error: {error}", file=sys.stderr)
         return 2
     return status
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Tell warnings on stderr in one line, without the place in the code that gave them."""
+
+    def line_of(message: Warning | str, *place: object, **more: object) -> str:
+        del place, more
+        return f"mdan-zoo: warning: {message}\n"
+
+    before = warnings.formatwarning
+    warnings.formatwarning = line_of
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,10 +131,13 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _list_row(name: str, entry: ManifestEntry | None) -> tuple[str, ...]:
-    config = get_config(name)
-    sizes = "/".join(str(size) for size in get_model_hierarchy(name).sizes)
     parameters = f"{entry.parameters / 1e6:.2f} M" if entry else "-"
     status = entry.status if entry else "not in the manifest"
+    try:
+        config, tree = get_config(name), get_model_hierarchy(name)
+    except ManifestError:  # one incomplete entry must not hide all other models
+        return name, "-", "-", "-", parameters, status
+    sizes = "/".join(str(size) for size in tree.sizes)
     return name, config.dataset, sizes, config.backbone, parameters, status
 
 
@@ -128,9 +156,10 @@ def _info(options: argparse.Namespace) -> int:
     hierarchy = get_model_hierarchy(options.name)
     entry = load_manifest().get(options.name)
     weights = dataclasses.asdict(entry) if entry else {}
+    about = {**config.to_dict(), "name": options.name}
     if options.json:
-        about = {"config": config.to_dict(), "hierarchy": hierarchy.to_dict(), "weights": weights}
-        print(json.dumps(about, indent=2))
+        known = {"config": about, "hierarchy": hierarchy.to_dict(), "weights": weights}
+        print(json.dumps(known, indent=2))
         return 0
     shown = {key: weights.get(key) for key in ("status", "parameters", "licences", "reason")}
     shown["metrics"] = _metrics((weights.get("details") or {}).get("metrics"))
@@ -139,7 +168,7 @@ def _info(options: argparse.Namespace) -> int:
         shown["file"] = f"{entry.file}, {entry.size:,} bytes, sha256 {entry.sha256}"
         shown["sources"] = "\n".join(map(str, entry.sources))
         shown["on this machine"] = str(hub.find_local(entry) or "no")
-    print("\n".join(_outline({**config.to_dict(), "hierarchy": str(hierarchy), **shown})))
+    print("\n".join(_outline({**about, "hierarchy": str(hierarchy), **shown})))
     return 0
 
 

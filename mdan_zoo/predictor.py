@@ -100,8 +100,10 @@ class Predictor:
         self.dtype = dtype
         self.device = find_device(device)
         self.weights, self.config, network = _load_network(name, checkpoint)
+        # A lab's manifest may list weights under another name than the one in their config.
+        self.name = (name or DEFAULT_MODEL) if checkpoint is None else self.config.name
         branches = ("overall", "global") if self.config.architecture == "flat" else BRANCHES
-        check_reading(self.config.name, branch, decode, branches)
+        check_reading(self.name, branch, decode, branches)
         self.branch = branch
         self.decode = decode
         self.image_options = image_options
@@ -116,7 +118,7 @@ class Predictor:
         return BATCH_SIZE_CPU if self.device.type == "cpu" else BATCH_SIZE_ACCELERATOR
 
     def __repr__(self) -> str:
-        return f"Predictor({self.config.name!r}, device='{self.device}', dtype={self.dtype!r})"
+        return f"Predictor({self.name!r}, device='{self.device}', dtype={self.dtype!r})"
 
     @overload
     def predict(self, pictures: Picture) -> Prediction: ...
@@ -251,7 +253,7 @@ class Predictor:
             probabilities = values.probabilities
         return Prediction(
             picture=name,
-            model=self.config.name,
+            model=self.name,
             hierarchy=self.hierarchy,
             probabilities=probabilities,
             branch=self.branch,

@@ -44,7 +44,7 @@ def test_a_sound_data_set_passes(folder, run):
     assert report.pictures == 24
     assert {(c.split, c.pictures) for c in report.counts} == {(s, 1) for s in SPLITS}
     assert report.equal_files == report.unreadable == report.empty_classes == ()
-    status, output = run("FI", "--root", folder)
+    status, output = run("FI", "--data", folder)
     assert status == 0
     lines = output.splitlines()
     assert "24 pictures, tree mikels8" in lines[0]
@@ -63,7 +63,7 @@ def test_files_that_cannot_be_read_are_found(folder, run):
     assert len(report.unreadable) == 2
     assert any("cut.jpg" in problem for problem in report.unreadable)
     assert any("page.jpg: it is an HTML page" in problem for problem in report.unreadable)
-    status, output = run("FI", "--root", folder)
+    status, output = run("FI", "--data", folder)
     assert status == 1
     assert "files that cannot be read: 2" in output
     assert output.splitlines()[-1] == "NOT fit for training"
@@ -78,7 +78,7 @@ def test_equal_files_of_one_class_and_split_are_only_told(folder, run):
     assert [name[-5:] for name in files.pictures] == ["a.jpg", "b.jpg"]
     assert (files.leaves, files.splits) == (("awe",), ("train",))
     assert report.placeholders == ()
-    status, output = run("FI", "--root", folder)
+    status, output = run("FI", "--data", folder)
     assert status == 0
     assert "equal files: 1" in output
 
@@ -89,7 +89,7 @@ def test_many_equal_files_may_be_placeholders(folder, run):
     report = check_dataset("FI", folder)
     assert report.placeholders == report.equal_files
     assert len(report.placeholders) == 1
-    status, output = run("FI", "--root", folder)
+    status, output = run("FI", "--data", folder)
     assert status == 0
     assert "may be placeholders: 1" in output
 
@@ -101,7 +101,7 @@ def test_contradicting_labels_are_found(folder, run):
     assert not report.ok
     assert [files.leaves for files in report.contradictions] == [("awe", "fear")]
     assert report.across_splits == ()
-    status, output = run("FI", "--root", folder)
+    status, output = run("FI", "--data", folder)
     assert status == 1
     assert "equal files with different labels: 1" in output
 
@@ -113,7 +113,7 @@ def test_equal_files_across_splits_are_found(folder, run):
     assert not report.ok
     assert [set(files.splits) for files in report.across_splits] == [{"train", "test"}]
     assert report.contradictions == ()
-    status, output = run("FI", "--root", folder)
+    status, output = run("FI", "--data", folder)
     assert status == 1
     assert "equal files in different splits: 1" in output
 
@@ -122,7 +122,7 @@ def test_a_class_without_training_pictures_is_found(folder, run):
     (folder / "FI/train/fear/train.jpg").unlink()
     report = check_dataset("FI", folder)
     assert report.empty_classes == ("fear",)
-    status, output = run("FI", "--root", folder)
+    status, output = run("FI", "--data", folder)
     assert status == 1
     assert "classes without a training picture: 1\n  fear" in output
 
@@ -145,13 +145,13 @@ def test_what_the_reader_left_out_is_noted(tmp_path, run):
     report = check_dataset("Abstract", tmp_path)
     assert any(note.startswith("2 of the 8 paintings") for note in report.notes)
     assert "2 pictures; Abstract is said to have 228" in report.notes
-    assert "note: 2 of the 8 paintings" in run("Abstract", "--root", tmp_path)[1]
+    assert "note: 2 of the 8 paintings" in run("Abstract", "--data", tmp_path)[1]
 
 
 def test_the_json_has_everything(folder, run):
     write_picture(folder / "FI/train/awe/a.jpg", "same")
     write_picture(folder / "FI/test/fear/b.jpg", "same")
-    status, output = run("FI", "--root", folder, "--json")
+    status, output = run("FI", "--data", folder, "--json")
     found = json.loads(output)
     assert status == 1
     assert found["ok"] is False
@@ -164,7 +164,7 @@ def test_the_json_has_everything(folder, run):
 def test_long_lists_are_cut_in_print(folder, run):
     for number in range(14):
         (folder / f"FI/train/awe/{number}.jpg").write_text(f"no picture {number}")
-    output = run("FI", "--root", folder)[1]
+    output = run("FI", "--data", folder)[1]
     assert "files that cannot be read: 14" in output
     assert "  and 4 more; --json shows all" in output
 
@@ -173,8 +173,8 @@ def test_a_tree_comes_from_a_file_or_by_name(tmp_path, run):
     tree = Hierarchy.from_nested({"good": ["joy"], "bad": ["anger"]}, name="mine")
     tree.save(tmp_path / "mine.json")
     data = write_pictures(tmp_path / "data", ["joy/1.jpg", "anger/1.jpg"])
-    status, output = run("folder", "--root", data, "--hierarchy", tmp_path / "mine.json")
+    status, output = run("folder", "--data", data, "--hierarchy", tmp_path / "mine.json")
     assert status == 0
     assert "2 pictures, tree mine" in output
     eight = write_pictures(tmp_path / "eight", [f"{leaf}/1.jpg" for leaf in TREE.leaves])
-    assert "tree mikels8" in run("folder", "--root", eight, "--hierarchy", "mikels8")[1]
+    assert "tree mikels8" in run("folder", "--data", eight, "--hierarchy", "mikels8")[1]

@@ -7,12 +7,14 @@ import subprocess
 import sys
 
 import pytest
+from dataset_trees import write_pictures
 from oasis_folder import write_oasis
 
 from mdan_zoo.datasets.oasis import read_oasis
 from mdan_zoo.datasets.split_cli import add_parser
 from mdan_zoo.datasets.splits import Split, grouped_folds, select
-from mdan_zoo.errors import InputError
+from mdan_zoo.errors import InputError, UnknownNameError
+from mdan_zoo.hierarchy import Hierarchy
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def run(*arguments: object) -> int:
 
 def test_a_split_is_written_and_described(folder, tmp_path, capsys):
     path = tmp_path / "folds.tsv"
-    given = ("OASIS", "--root", folder, "--method", "grouped-3-fold", "--seed", 1)
+    given = ("OASIS", "--data", folder, "--method", "grouped-3-fold", "--seed", 1)
     assert run(*given, "--output", path) == 0
     split = Split.load(path)
     assert capsys.readouterr().out == (
@@ -42,18 +44,57 @@ def test_a_split_is_written_and_described(folder, tmp_path, capsys):
     assert folds == grouped_folds(samples, 3, seed=1)
 
 
+def test_pictures_of_ones_own_are_split_with_their_tree(tmp_path):
+    names = [f"{label}/{number}.jpg" for label in ("joy", "rage") for number in range(5)]
+    data = write_pictures(tmp_path / "pictures", names)
+    Hierarchy.from_nested({"good": ["joy"], "bad": ["rage"]}).save(tmp_path / "tree.toml")
+    path = tmp_path / "split.tsv"
+    given = ("--data", data, "--method", "80/20", "--output", path)
+    assert run("folder", *given, "--hierarchy", tmp_path / "tree.toml") == 0
+    split = Split.load(path)
+    assert split.dataset == "folder"
+    assert sorted(split.pictures("train") + split.pictures("test")) == names
+    assert {name.split("/")[0] for name in split.pictures("test")} == {"joy", "rage"}
+
+
+def test_a_table_is_split_like_its_folder(tmp_path):
+    """The table can be named itself, as where two lie in one folder."""
+    names = [f"{number}.jpg" for number in range(10)]
+    write_pictures(tmp_path, names)
+    table = tmp_path / "labels.csv"
+    rows = [f"{name},{'joy' if k % 2 else 'anger'}\n" for k, name in enumerate(names)]
+    table.write_text("picture,label\n" + "".join(rows))
+    (tmp_path / "tree.json").write_text('{"name": "own", "levels": [["joy", "anger"]]}')
+    splits = []
+    for data, output in ((table, "1.tsv"), (tmp_path, "2.tsv")):
+        given = ("--data", data, "--method", "80/20", "--output", tmp_path / output)
+        assert run("table", *given, "--hierarchy", tmp_path / "tree.json") == 0
+        splits.append(Split.load(tmp_path / output))
+    assert splits[0] == splits[1]
+    assert sorted(splits[0].pictures("train") + splits[0].pictures("test")) == names
+
+
+def test_pictures_of_ones_own_need_a_tree(tmp_path):
+    data = write_pictures(tmp_path / "pictures", ["joy/1.jpg", "rage/1.jpg"])
+    given = ("folder", "--data", data, "--method", "80/20", "--output", tmp_path / "split.tsv")
+    with pytest.raises(InputError, match="no emotion tree of its own"):
+        run(*given)
+    with pytest.raises(UnknownNameError, match="did you mean 'mikels8'"):
+        run(*given, "--hierarchy", "mikels9")
+
+
 def test_a_split_is_not_overwritten(folder, tmp_path):
     path = tmp_path / "split.tsv"
     path.write_text("precious")
     with pytest.raises(InputError, match=r"split\.tsv is there already"):
-        run("OASIS", "--root", folder, "--method", "80/20", "--output", path)
+        run("OASIS", "--data", folder, "--method", "80/20", "--output", path)
     assert path.read_text() == "precious"
 
 
 def test_a_refused_method_leaves_no_file(folder, tmp_path):
     path = tmp_path / "split.tsv"
     with pytest.raises(InputError, match="not '80:20'"):
-        run("OASIS", "--root", folder, "--method", "80:20", "--output", path)
+        run("OASIS", "--data", folder, "--method", "80:20", "--output", path)
     assert not path.exists()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdan_zoo.datasets.registry import DATASETS, get_dataset
-from mdan_zoo.hierarchies import get_hierarchy, list_hierarchies
+from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.hierarchy import Hierarchy
 
 if TYPE_CHECKING:
@@ -31,33 +31,44 @@ def add_parser(subparsers: Any) -> None:
         ),
     )
     parser.add_argument("name", metavar="NAME", help="one of " + ", ".join(DATASETS))
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="its folder")
-    parser.add_argument(
-        "--hierarchy",
-        metavar="FILE",
-        help="an emotion tree, .json or .toml, or the name of a built-in one "
-        "(default: the data set's own; folder and table need one)",
-    )
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="its folder")
+    add_hierarchy_option(parser)
     parser.add_argument("--json", action="store_true", help="as one JSON object")
     parser.set_defaults(run=run)
+
+
+def add_hierarchy_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--hierarchy`, whose value `load_hierarchy` reads."""
+    parser.add_argument(
+        "--hierarchy",
+        metavar="FILE|NAME",
+        help="an emotion tree, .toml or .json, or the name of a built-in one "
+        "(default: the data set's own; folder and table need one)",
+    )
+
+
+def load_hierarchy(given: str | None) -> Hierarchy | None:
+    """Return the tree that a file holds, or the built-in one of that name; None for None.
+
+    Raises:
+        HierarchyError: The file is missing or broken.
+        UnknownNameError: There is no built-in tree of that name.
+    """
+    if given is None:
+        return None
+    return Hierarchy.load(given) if Path(given).suffix else get_hierarchy(given)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check a data set and print what was found; return the exit status."""
     from mdan_zoo.datasets.check import check_dataset
 
-    report = check_dataset(arguments.name, arguments.root, _load_hierarchy(arguments.hierarchy))
+    report = check_dataset(arguments.name, arguments.data, load_hierarchy(arguments.hierarchy))
     if arguments.json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
         print("\n".join(_lines(report)))
     return 0 if report.ok else 1
-
-
-def _load_hierarchy(given: str | None) -> Hierarchy | None:
-    if given is None:
-        return None
-    return get_hierarchy(given) if given in list_hierarchies() else Hierarchy.load(given)
 
 
 def _lines(report: DatasetReport) -> list[str]:

@@ -184,7 +184,7 @@ def read_dataset(
 
     Args:
         name: One of `DATASETS`.
-        folder: The data set's folder.
+        folder: The data set's folder; for "table" also the table itself.
         hierarchy: The tree; by default the data set's own. "folder" and "table" need one.
 
     Returns:
@@ -199,6 +199,11 @@ def read_dataset(
     return get_dataset(name).read(Path(folder), choose_hierarchy(name, hierarchy))
 
 
+def folder_of(data: Path) -> Path:
+    """Return the folder that a data set's pictures are named from, where `data` may be a table."""
+    return data.parent if data.is_file() else data
+
+
 def choose_hierarchy(name: str, hierarchy: Hierarchy | None) -> Hierarchy:
     """Return the tree that a data set is read with: the given one, else its own.
 
@@ -209,7 +214,8 @@ def choose_hierarchy(name: str, hierarchy: Hierarchy | None) -> Hierarchy:
     own = get_dataset(name).hierarchy
     if hierarchy is None and not own:
         raise InputError(
-            f"the data set {name!r} has no emotion tree of its own; give one as hierarchy, such as "
-            "Hierarchy.from_nested({'positive': ['joy'], 'negative': ['anger', 'fear']})"
+            f"the data set {name!r} has no emotion tree of its own; give one, with --hierarchy "
+            "tree.toml, or in Python such as Hierarchy.from_nested({'positive': ['joy'], "
+            "'negative': ['anger', 'fear']})"
         )
     return hierarchy or get_hierarchy(own)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mdan_zoo.datasets.cli import add_hierarchy_option, load_hierarchy
 from mdan_zoo.errors import InputError
 
 
@@ -20,7 +21,8 @@ def add_parser(subparsers: Any) -> None:
         ),
     )
     parser.add_argument("name", metavar="NAME", help="the data set, such as FI")
-    parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="its folder")
+    add_hierarchy_option(parser)
     parser.add_argument(
         "--method",
         required=True,
@@ -33,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the split and say how large its parts are; return the exit status."""
-    from mdan_zoo.datasets.registry import read_dataset
+    from mdan_zoo.datasets.registry import folder_of, read_dataset
     from mdan_zoo.datasets.split_methods import make_split
 
     if arguments.output.exists():
@@ -41,8 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.output} is there already; a split is written once, so give --output the "
             "name of a new file"
         )
-    samples = read_dataset(arguments.name, arguments.root, hierarchy=None)
-    split = make_split(arguments.name, samples, arguments.root, arguments.method, arguments.seed)
+    name, data = arguments.name, arguments.data
+    samples = read_dataset(name, data, load_hierarchy(arguments.hierarchy))
+    split = make_split(name, samples, folder_of(data), arguments.method, arguments.seed)
     split.save(arguments.output)
     for part, names in split.parts:
         print(f"{part}: {len(names)} pictures")

@@ -224,7 +224,7 @@ def evaluate(
     measures = dict(_measures(probabilities, samples))
     weights_sha256 = hashlib.sha256(predictor.weights.read_bytes()).hexdigest()
     return Evaluation(
-        model=predictor.config.name,
+        model=predictor.name,
         weights_sha256=weights_sha256,
         device=predictor.device.type,
         dtype=predictor.dtype,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdan_zoo.datasets.registry import read_dataset
+from mdan_zoo.datasets.registry import folder_of, read_dataset
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.split_methods import make_split
 from mdan_zoo.datasets.splits import Split, grouped_folds, select
@@ -66,7 +66,7 @@ def find_samples(
         InputError: `folds` is given though the split has folds.
     """
     samples = read_dataset(dataset, folder, hierarchy)
-    source = SampleSource(dataset, folder.parent if folder.is_file() else folder)
+    source = SampleSource(dataset, folder_of(folder))
     if split is not None:
         if split.dataset != dataset:
             raise DatasetError(f"the split is of {split.dataset}, not of {dataset}")

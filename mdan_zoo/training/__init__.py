@@ -1,6 +1,39 @@
-"""Training: a recipe as data, a loop that can be resumed, and evaluation.
+"""Training: recipes as data, and a loop for one GPU or many that goes on after an interruption.
 
-The backbone is frozen, up to its last stage or whole, so that its maps are computed once and a
-network is trained in minutes on a CPU. The paper's own recipe, which trains all of it, is not here
-yet.
+    from mdan_zoo.training import Plan, fine_tuning_recipe, train
+
+    recipe = fine_tuning_recipe("mdan_oasis4")
+    weights = train(Plan(recipe, data=folder, output=run, hierarchy=tree))
+
+The public names are imported when they are first used, so that the command line is quick.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "Recipe": "recipe",
+    "load_recipe": "recipe",
+    "fine_tuning_recipe": "recipe",
+    "Machine": "machine",
+    "Plan": "run",
+    "train": "run",
+}
+
+__all__ = list(_HOMES)
+
+if TYPE_CHECKING:
+    from mdan_zoo.training.machine import Machine as Machine
+    from mdan_zoo.training.recipe import Recipe as Recipe
+    from mdan_zoo.training.recipe import fine_tuning_recipe as fine_tuning_recipe
+    from mdan_zoo.training.recipe import load_recipe as load_recipe
+    from mdan_zoo.training.run import Plan as Plan
+    from mdan_zoo.training.run import train as train
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mdan_zoo.training' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"mdan_zoo.training.{_HOMES[name]}"), name)

@@ -10,10 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mdan_zoo.datasets.cli import load_hierarchy
 from mdan_zoo.errors import InputError, MdanZooError, TrainingStoppedError
-from mdan_zoo.hierarchy import Hierarchy
-from mdan_zoo.training.recipe import Recipe, list_recipes, load_recipe
-from mdan_zoo.zoo import MODELS
+from mdan_zoo.training.recipe import Recipe, fine_tuning_recipe, list_recipes, load_recipe
 
 _DESCRIPTION = """\
 Train a model by its recipe, or fine-tune one on an own emotion tree:
@@ -40,7 +39,11 @@ def add_parser(subparsers: Any) -> None:
     add("--data", type=Path, required=True, help="folder of the data set")
     add("--output", type=Path, required=True, help="folder for weights, log and state")
     add("--init", metavar="NAME|FILE", help="start from this model's weights")
-    add("--hierarchy", type=Path, metavar="FILE", help="an own emotion tree, as TOML or JSON")
+    add(
+        "--hierarchy",
+        metavar="FILE|NAME",
+        help="fine-tune on this emotion tree, .toml or .json, or the name of a built-in one",
+    )
     add("--recipe", metavar="NAME", help="whose recipe to fine-tune by (default: that of --init)")
     add("--dataset", metavar="READER", help="how the folder is read (default: the model's own)")
     add("--split", type=Path, metavar="FILE", help="a split file (default: as the recipe says)")
@@ -76,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     if options.cache is not None and not options.cache.is_dir():
         raise InputError(f"--cache must be a folder that exists, not {options.cache}")
     recipe = _recipe(options)
-    hierarchy = None if options.hierarchy is None else Hierarchy.load(options.hierarchy)
+    hierarchy = load_hierarchy(options.hierarchy)
 
     from mdan_zoo.training.machine import Machine
     from mdan_zoo.training.run import Plan, is_main_process, train
@@ -118,6 +121,11 @@ def _recipe(options: argparse.Namespace) -> Recipe:
             f"{options.name} has its own emotion tree; leave out its name to fine-tune on "
             f"{options.hierarchy}, and give the model to start from with --init"
         )
+    if options.name is not None and options.recipe is not None:
+        raise InputError(
+            f"{options.name} has a recipe of its own; --recipe {options.recipe} is for fine-tuning "
+            "on an own emotion tree"
+        )
     if options.name is not None:
         recipe = load_recipe(options.name, options.changes)
         return dataclasses.replace(recipe, init=options.init) if options.init else recipe
@@ -126,39 +134,4 @@ def _recipe(options: argparse.Namespace) -> Recipe:
             "give the name of a model to train, or --init and --hierarchy to fine-tune on an own "
             "emotion tree"
         )
-    return fine_tuning_recipe(options.init, options.changes, options.recipe or "")
-
-
-def fine_tuning_recipe(init: str, changes: list[str], name: str = "") -> Recipe:
-    """Return a model's recipe adapted to fine-tuning on an own tree.
-
-    Args:
-        init: Name of a model with released weights, or a weight file, to start from.
-        changes: Such as "epochs=3".
-        name: The model whose recipe it is; by default `init`, or the first registered one of the
-            same network where `init` is a file of a model that was itself fine-tuned.
-    """
-    if not name:
-        name = _registered_like(init) if Path(init).is_file() else init
-    # The rows of classes that both trees have are kept, so the classifiers do not start anew.
-    start = ["split=80/20", "base_rate_start=false", "stored_as=float32", *changes]
-    return dataclasses.replace(load_recipe(name, start), init=init)
-
-
-def _registered_like(path: str) -> str:
-    from mdan_zoo.checkpoint import read_identity
-
-    config, _ = read_identity(path)
-    if config.name in MODELS:
-        return config.name
-    for name, known in MODELS.items():
-        if (known.architecture, known.backbone, known.options) == (
-            config.architecture,
-            config.backbone,
-            config.options,
-        ):
-            return name
-    raise InputError(
-        f"{path} is of no registered network; say whose recipe to train it by, such as "
-        "--recipe mdan_oasis4"
-    )
+    return fine_tuning_recipe(options.init, options.changes, recipe=options.recipe or "")

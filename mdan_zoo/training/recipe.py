@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
+from mdan_zoo.zoo import MODELS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -188,6 +189,51 @@ def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
             raise InputError("a recipe's model cannot be changed; train another model by its name")
         values[name] = text
     return _read(values)
+
+
+def fine_tuning_recipe(init: str, overrides: Sequence[str] = (), *, recipe: str = "") -> Recipe:
+    """Return a model's recipe adapted to fine-tuning on an own emotion tree.
+
+    Args:
+        init: Name of a model with released weights, or a weight file, to start from.
+        overrides: Changes such as "epochs=3".
+        recipe: The model whose recipe it is; by default `init`, or the first registered one of the
+            same network where `init` is a file of a model that was itself fine-tuned.
+
+    Raises:
+        UnknownNameError: The model has no recipe, or there is no such field.
+        InputError: A value is impossible, or the file is of no registered network.
+        CheckpointError: The file is damaged.
+    """
+    if not recipe:
+        recipe = _registered_like(init) if is_weight_file(init) else init
+    # The rows of classes that both trees have are kept, so the classifiers do not start anew.
+    start = ["split=80/20", "base_rate_start=false", "stored_as=float32", *overrides]
+    return dataclasses.replace(load_recipe(recipe, start), init=init)
+
+
+def is_weight_file(init: str) -> bool:
+    """Tell whether `Recipe.init` is a weight file, which may be missing, and not a model's name."""
+    return Path(init).suffix == ".safetensors" or Path(init).is_file()
+
+
+def _registered_like(path: str) -> str:
+    from mdan_zoo.checkpoint import read_identity  # loads torch
+
+    config, _ = read_identity(path)
+    if config.name in MODELS:
+        return config.name
+    for name, known in MODELS.items():
+        if (known.architecture, known.backbone, known.options) == (
+            config.architecture,
+            config.backbone,
+            config.options,
+        ):
+            return name
+    raise InputError(
+        f"{path} is of no registered network; say whose recipe to train it by, such as "
+        "--recipe mdan_oasis4"
+    )
 
 
 def _read(values: Mapping[str, Any]) -> Recipe:

@@ -21,7 +21,7 @@ from mdan_zoo._files import write_atomically
 from mdan_zoo.checkpoint import read_identity, save_checkpoint
 from mdan_zoo.config import ModelConfig
 from mdan_zoo.datasets.oasis import read_oasis
-from mdan_zoo.datasets.registry import read_dataset
+from mdan_zoo.datasets.registry import folder_of, read_dataset
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.split_methods import make_split
 from mdan_zoo.datasets.splits import Split, select, split_sha256
@@ -36,7 +36,7 @@ from mdan_zoo.training.data import Pictures
 from mdan_zoo.training.features import CachedViews, PyramidCache, compute_pyramids
 from mdan_zoo.training.loop import Trainer, TrainingSet
 from mdan_zoo.training.machine import Machine
-from mdan_zoo.training.recipe import Recipe
+from mdan_zoo.training.recipe import Recipe, is_weight_file
 from mdan_zoo.training.start import load_backbone_file, load_model_file, timm_backbone
 from mdan_zoo.zoo import build_network, get_config, released_weights
 
@@ -54,7 +54,7 @@ class Plan:
 
     Attributes:
         recipe: How.
-        data: Folder of the data set.
+        data: Folder of the data set; for the reader "table" also the table itself.
         output: Folder for the weights, the log and the state; a training that was interrupted
             there goes on.
         dataset: Name of the reader; by default that of the model's data set, or "folder" for an
@@ -74,6 +74,11 @@ class Plan:
     split: Path | None = None
     backbone_weights: str | os.PathLike[str] | None = None
     machine: Machine = Machine()  # noqa: RUF009 - frozen
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the pictures are named from."""
+        return folder_of(self.data)
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,12 @@ def prepare(plan: Plan) -> PreparedData:
         WeightsUnavailableError: The weights to start from cannot be fetched.
         InputError: The plan contradicts itself.
     """
-    init = _find_init(plan.recipe)
+    init = _find_init(plan)
+    if init is not None and plan.backbone_weights is not None:
+        raise InputError(
+            f"the training starts from {plan.recipe.init}, which has a backbone's weights of its "
+            f"own; leave out --backbone-weights {plan.backbone_weights}"
+        )
     config, tree = _describe(plan, init)
     samples = read_samples(plan, config, tree)
     if init is not None:
@@ -156,17 +166,17 @@ def prepare(plan: Plan) -> PreparedData:
     )
 
 
-def _find_init(recipe: Recipe) -> Path | None:
+def _find_init(plan: Plan) -> Path | None:
     """Return the weight file that a training starts from; None for the backbone's own weights."""
-    if not recipe.init:
+    init = plan.recipe.init
+    if not init:
         return None
-    if Path(recipe.init).is_file():
-        return Path(recipe.init)
-    return released_weights(
-        recipe.init,
-        hint=f"Train {recipe.init} first and give its file with --init, or start from the "
-        "backbone's ImageNet weights with --set init=",
-    )
+    if is_weight_file(init):
+        return Path(init)
+    hint = f"Train {init} first and give its file with --init"
+    if plan.hierarchy is None:
+        hint += ", or start from the backbone's ImageNet weights with --set init="
+    return released_weights(init, hint=hint)
 
 
 def _describe(plan: Plan, init: Path | None) -> tuple[ModelConfig, Hierarchy]:
@@ -227,11 +237,12 @@ def train(plan: Plan) -> Path:
     Raises:
         MdanZooError: See `prepare` and `Trainer.run`.
     """
+    given = None if plan.split is None else Split.load(plan.split)  # told before the work, if bad
     data = prepare(plan)
     plan.output.mkdir(parents=True, exist_ok=True)
-    split = _find_split(plan, data)
+    split = given or _find_split(plan, data)
     everything = list(range(len(data.samples)))
-    pick = partial(select, samples=data.samples, folder=plan.data)
+    pick = partial(select, samples=data.samples, folder=plan.folder)
     if split is None:
         return _train_one(plan, data, everything, plan.output, None, [])
     parts = dict(split.parts)
@@ -274,16 +285,14 @@ def _write_report(folder: Path, report: dict[str, Any]) -> None:
 
 
 def _find_split(plan: Plan, data: PreparedData) -> Split | None:
-    """Return the plan's split, or the one that this output folder has, or a new one."""
-    if plan.split is not None:
-        return Split.load(plan.split)
+    """Return the split that this output folder has, or a new one; None to train on everything."""
     if plan.recipe.split == "all":
         return None
     kept = plan.output / SPLIT_FILE
     if kept.exists():
         return Split.load(kept)
     recipe = plan.recipe
-    split = make_split(data.config.dataset, data.samples, plan.data, recipe.split, recipe.seed)
+    split = make_split(data.config.dataset, data.samples, plan.folder, recipe.split, recipe.seed)
     with _processes().main_process_first():
         if not kept.exists():
             split.save(kept)
@@ -335,7 +344,11 @@ def _train_one(
     if held_out and split is not None:
         samples = [data.samples[index] for index in held_out]
         source = SampleSource(
-            data.config.dataset, plan.data, split.method, split.sha256, f"{part}, never trained on"
+            data.config.dataset,
+            plan.folder,
+            split.method,
+            split.sha256,
+            f"{part}, never trained on",
         )
         evaluation = evaluate(Predictor(checkpoint=path), samples, source=source)
         write_report(evaluation, folder / TEST_FOLDER)

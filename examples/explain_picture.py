@@ -1,0 +1,29 @@
+"""Say which emotion a picture evokes and where the network looked, and draw its maps.
+
+python examples/explain_picture.py [PICTURE]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import mdan_zoo
+
+
+def main() -> None:
+    picture = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("cat.jpg")
+    explanation = mdan_zoo.explain(picture)
+    print(explanation.prediction)
+    for level in explanation.levels:
+        attention = explanation.on_picture(level.name)  # (height, width); NaN where not seen
+        y, x = np.unravel_index(np.nanargmax(attention), attention.shape)
+        print(f"{level.name}: most attention at x={x}, y={y} of {explanation.image.size}")
+    explanation.plot("explained.png")
+    print("drawn: explained.png")
+
+
+if __name__ == "__main__":
+    main()
