@@ -24,6 +24,7 @@ from mdan_zoo import __version__, hub
 from mdan_zoo._files import open_atomically
 from mdan_zoo.datasets.cli import add_parser as add_dataset_parser
 from mdan_zoo.datasets.split_cli import add_parser as add_split_parser
+from mdan_zoo.demo.cli import add_parser as add_demo_parser
 from mdan_zoo.errors import (
     ImageError,
     InputError,
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_info(subparsers)
     _add_predict(subparsers)
     add_explain_parser(subparsers)
+    add_demo_parser(subparsers)
     add_hub_parsers(subparsers)
     add_publish_parser(subparsers)
     add_dataset_parser(subparsers)

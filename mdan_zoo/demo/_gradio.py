@@ -1,0 +1,17 @@
+"""Gradio, imported so that neither it nor huggingface_hub reports anything to anyone."""
+
+from __future__ import annotations
+
+import os
+
+from mdan_zoo.errors import MdanZooError
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # read when huggingface_hub is imported
+
+try:
+    import gradio as gr
+except ImportError as error:
+    raise MdanZooError("the demo needs Gradio: pip install 'mdan-zoo[demo]'") from error
+
+__all__ = ["gr"]

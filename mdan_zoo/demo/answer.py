@@ -1,0 +1,106 @@
+"""Pictures in, HTML out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+
+from mdan_zoo.demo.panel import panel_html
+from mdan_zoo.demo.table import downloads_html, table_html
+from mdan_zoo.errors import ImageError, InputError
+from mdan_zoo.explanation import Explanation, explain
+from mdan_zoo.images import describe
+from mdan_zoo.prediction import Prediction
+from mdan_zoo.predictor import Predictor
+
+MAX_PICTURES = 50
+"""At once: an answer of more would be slow to send and to show."""
+
+
+@dataclass(frozen=True)
+class NamedPicture:
+    """A picture file and the name that the user knows it by."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of a picture.
+
+    Attributes:
+        prediction: Named as the user's file; its `error` says what went wrong, if anything.
+        explanation: None if the picture could not be predicted.
+    """
+
+    prediction: Prediction
+    explanation: Explanation | None
+
+
+def answer_html(
+    predictor: Predictor,
+    pictures: Sequence[NamedPicture],
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> str:
+    """Explain pictures and return what the page shows of them.
+
+    Args:
+        predictor: The model.
+        pictures: Any number; of more than `MAX_PICTURES` the first ones are taken.
+        on_progress: Called with the number of pictures that are done, after each.
+    """
+    outcomes = []
+    for done, picture in enumerate(pictures[:MAX_PICTURES], start=1):
+        outcomes.append(explain_picture(predictor, picture))
+        on_progress(done)
+    predictions = [outcome.prediction for outcome in outcomes]
+    panels = [
+        panel_html(number, outcome.prediction, outcome.explanation)
+        for number, outcome in enumerate(outcomes)
+    ]
+    return "".join(
+        [
+            _status_html(predictor, predictions, len(pictures)),
+            table_html(predictions) if len(predictions) > 1 else "",
+            f'<div class="mz-panels">{"".join(panels)}</div>',
+            downloads_html(predictions),
+        ]
+    )
+
+
+def explain_picture(predictor: Predictor, picture: NamedPicture) -> Outcome:
+    """Explain a picture; an error becomes part of the outcome and names no path of the server."""
+    try:
+        content = picture.path.read_bytes()
+    except OSError:
+        error = "it is no longer kept here: give it again"
+        return Outcome(_failed(predictor, picture.name, error), None)
+    try:
+        explanation = explain(content, model=predictor)
+    except (ImageError, InputError) as error:
+        reason = str(error).removeprefix(f"{describe(content)}: ")
+        return Outcome(_failed(predictor, picture.name, reason), None)
+    return Outcome(replace(explanation.prediction, picture=picture.name), explanation)
+
+
+def message_html(message: str) -> str:
+    """Return what the page shows where there are no predictions to show."""
+    return f'<p class="mz-error" role="alert">{escape(message)}</p>'
+
+
+def _failed(predictor: Predictor, name: str, error: str) -> Prediction:
+    return Prediction(name, predictor.config.name, predictor.hierarchy, {}, error=error)
+
+
+def _status_html(predictor: Predictor, predictions: Sequence[Prediction], given: int) -> str:
+    failed = sum(prediction.error is not None for prediction in predictions)
+    count = len(predictions) - failed
+    parts = [f"{count} picture{'' if count == 1 else 's'} predicted by {predictor.config.name}"]
+    if failed:
+        parts.append(f"{failed} could not be read")
+    if given > len(predictions):
+        parts.append(f"of {given} the first {MAX_PICTURES} were taken")
+    return f'<p class="mz-status" role="status">{escape("; ".join(parts))}.</p>'

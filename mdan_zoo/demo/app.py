@@ -1,0 +1,144 @@
+"""The page and what happens on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mdan_zoo.demo import text
+from mdan_zoo.demo._gradio import gr
+from mdan_zoo.demo.answer import MAX_PICTURES, NamedPicture, answer_html, message_html
+from mdan_zoo.demo.models import ListedModel, choose_default, load_predictor
+from mdan_zoo.errors import MdanZooError
+
+HERE = Path(__file__).parent
+
+EXAMPLES = {
+    "Try a cat": (NamedPicture("cat.jpg", HERE / "examples" / "cat.jpg"),),
+    "Try a rocket": (NamedPicture("rocket.jpg", HERE / "examples" / "rocket.jpg"),),
+}
+"""Buttons and the pictures that they give."""
+
+
+@dataclass(frozen=True)
+class _Page:
+    """The parts of the page that events read or write."""
+
+    files: gr.File
+    model: gr.Radio
+    pictures: gr.State
+    answer: gr.HTML
+
+
+def build_page(models: Sequence[ListedModel], keep_seconds: int) -> gr.Blocks:
+    """Lay out the page.
+
+    Args:
+        models: What `mdan_zoo.demo.models.find_models` returns.
+        keep_seconds: How long uploads are kept; a user can try another model with them.
+    """
+    sweep = max(1, keep_seconds // 20)  # seconds between two looks for what is too old
+    blocks: gr.Blocks  # which Gradio does not say
+    with gr.Blocks(
+        title=text.TITLE, analytics_enabled=False, delete_cache=(sweep, keep_seconds)
+    ) as blocks:
+        gr.Markdown(text.INTRODUCTION)
+        with gr.Row(equal_height=True):
+            files = gr.File(
+                file_count="multiple",
+                label="Drop pictures here, paste them, or click",
+                height=150,
+                elem_id="mz-files",
+                scale=2,
+            )
+            with gr.Column(scale=1, min_width=260):
+                model = gr.Radio(
+                    [listed.name for listed in models if listed.weights is not None],
+                    value=choose_default(models),
+                    label="Model",
+                )
+                with gr.Row():
+                    buttons = {name: gr.Button(name, size="sm", min_width=80) for name in EXAMPLES}
+        gr.Markdown(text.LIMITS.format(minutes=math.ceil((keep_seconds + sweep) / 60)))
+        answer = gr.HTML(
+            elem_id="mz-answer",
+            min_height=60,
+            apply_default_css=False,
+            js_on_load=(HERE / "page.js").read_text(encoding="utf-8"),
+        )
+        with gr.Accordion("About the models", open=True):
+            gr.Markdown(text.ABOUT)
+            gr.HTML(text.models_html(models), js_on_load=None, apply_default_css=False)
+        page = _Page(files, model, gr.State(()), answer)
+        _connect(page, buttons)
+    blocks.queue(default_concurrency_limit=1, max_size=200)
+    return blocks
+
+
+def _connect(page: _Page, buttons: dict[str, gr.Button]) -> None:
+    """Say what happens on an upload, on a click on an example, and on the choice of a model."""
+    # The network has one user at a time, whatever the event: it takes all cores anyway.
+    options: dict[str, Any] = {
+        "concurrency_id": "network",
+        "concurrency_limit": 1,
+        "api_visibility": "private",
+    }
+    page.files.upload(
+        _take_files,
+        [page.files, page.model],
+        [page.answer, page.pictures, page.files],
+        show_progress_on=page.answer,
+        **options,
+    )
+    page.model.change(_predict, [page.pictures, page.model], page.answer, **options)
+    for name, button in buttons.items():
+        button.click(
+            _take_example(EXAMPLES[name]),
+            page.model,
+            [page.answer, page.pictures],
+            show_progress_on=page.answer,
+            **options,
+        )
+
+
+# Gradio recognises a gr.Progress by its being a default value.
+
+
+def _take_files(
+    files: list[str] | None,
+    model: str,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+) -> tuple[str, tuple[NamedPicture, ...], None]:
+    """Predict what was uploaded, and empty the upload field for the next pictures."""
+    pictures = tuple(NamedPicture(Path(file).name, Path(file)) for file in files or ())
+    return _predict(pictures, model, progress), pictures, None
+
+
+def _take_example(
+    pictures: tuple[NamedPicture, ...],
+) -> Callable[[str], tuple[str, tuple[NamedPicture, ...]]]:
+    def take(model: str) -> tuple[str, tuple[NamedPicture, ...]]:
+        return _predict(pictures, model), pictures
+
+    return take
+
+
+def _predict(
+    pictures: Sequence[NamedPicture],
+    model: str,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+) -> str:
+    if not pictures:
+        return ""
+    total = min(len(pictures), MAX_PICTURES)
+    try:
+        return answer_html(
+            load_predictor(model),
+            pictures,
+            lambda done: progress((done, total), unit="pictures"),
+        )
+    except MdanZooError as error:  # of the model; a picture's own is part of its answer
+        return message_html(str(error))

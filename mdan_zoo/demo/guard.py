@@ -1,0 +1,149 @@
+"""What of Gradio's server can be reached, and what the page may load.
+
+Gradio serves more than this page needs: files by their path, a proxy, an API with its description,
+an editor. And the file that a request names may be a URL, which it fetches, or any path of this
+machine, since Gradio checks paths only where `Blocks.launch` was called. Here everything that is
+not on a short list does not exist, a file is only what was uploaded, and a policy makes browsers
+refuse whatever is not from this server.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_API = "/gradio_api"
+
+_GET = re.compile(
+    r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/(assets|static)/.+"
+    rf"|{_API}/(startup-events|upload_progress|queue/data|heartbeat/\w+)"
+)
+_QUEUE = f"{_API}/queue/join"
+_POST = re.compile(rf"{_QUEUE}|{_API}/(upload|cancel|reset/?)")
+
+_MAX_QUESTION = 100_000  # bytes; a request for 50 pictures has about 20,000
+
+_POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "img-src 'self' data: blob:",
+        "style-src 'self' 'unsafe-inline'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # Gradio's templates are functions
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'self'",
+    ]
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Guard:
+    """ASGI middleware that lets through what the page needs.
+
+    Args:
+        app: The application behind it.
+        uploads: The folder where that keeps what was uploaded.
+    """
+
+    def __init__(self, app: ASGIApp, uploads: Path) -> None:
+        self._app = app
+        self._uploads = uploads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or pass it on."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http" or not _is_needed(scope["method"], scope["path"]):
+            await _refuse(404, "there is nothing here", scope, receive, send)
+            return
+        if scope["path"] == _QUEUE:
+            question = read_question(await _read(receive))
+            if question is None or not names_only(self._uploads, question):
+                await _refuse(400, "not a request of this page", scope, receive, send)
+                return
+            receive = _replay(json.dumps(question).encode(), receive)  # what was checked, no other
+        await self._app(scope, receive, _with_headers(send))
+
+
+def _is_needed(method: str, path: str) -> bool:
+    allowed = {"GET": _GET, "HEAD": _GET, "POST": _POST}.get(method)
+    return allowed is not None and allowed.fullmatch(path) is not None
+
+
+def read_question(body: bytes | None) -> dict[str, Any] | None:
+    """Return the JSON object of a request's body; None if it has none."""
+    try:
+        question = json.loads(body or b"")
+    except (ValueError, RecursionError):
+        return None
+    return question if isinstance(question, dict) else None
+
+
+def names_only(uploads: Path, value: Any) -> bool:
+    """Tell whether all files that a part of a request names are in the folder of the uploads.
+
+    Args:
+        uploads: The folder.
+        value: Of JSON. An object with a "path", at any depth, names a file.
+    """
+    if isinstance(value, dict):
+        inside = "path" not in value or _is_inside(uploads, value["path"])
+        return inside and all(names_only(uploads, part) for part in value.values())
+    return not isinstance(value, list) or all(names_only(uploads, part) for part in value)
+
+
+def _is_inside(folder: Path, path: Any) -> bool:
+    """Tell whether a path, with its links and dots resolved, is that of something in a folder."""
+    try:
+        return Path(path).resolve().is_relative_to(folder.resolve())
+    except (TypeError, ValueError, OSError, RuntimeError):  # no text, a null byte, a loop of links
+        return False
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """Return a request's body; None if it is too long or the client went away."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += bytes(message.get("body", b""))
+        if len(body) > _MAX_QUESTION:
+            return None
+        if not message.get("more_body", False):
+            return body
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return what gives a body that was read already, and then what comes after it."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replayed
+
+
+def _with_headers(send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(_HEADERS)
+        await send(message)
+
+    return send_with_headers
+
+
+async def _refuse(status: int, text: str, scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse(text, status, headers=_HEADERS)(scope, receive, send)

@@ -1,0 +1,106 @@
+"""Which models the page offers. Weights are taken from this machine only."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdan_zoo import hub
+from mdan_zoo.errors import WeightsUnavailableError
+from mdan_zoo.images import ImageOptions
+from mdan_zoo.manifest import ManifestEntry, load_manifest
+from mdan_zoo.predictor import Predictor
+from mdan_zoo.zoo import (
+    DEFAULT_EXPLAINED_MODEL,
+    get_config,
+    get_model_hierarchy,
+    list_models,
+)
+
+MAX_BYTES = 20_000_000
+"""Of a picture file; most cameras' are smaller."""
+
+MAX_PIXELS = 64_000_000
+"""Of a picture; one of this size takes some 200 MB while it is read."""
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """A model and whether it can be used.
+
+    Attributes:
+        name: The model's name.
+        dataset: The data set that it learned from, or would.
+        classes: Number of classes on every level, such as "2/4".
+        status: "ready", or why it is not and what to do.
+        weights: The weight file on this machine; None if there is none.
+    """
+
+    name: str
+    dataset: str
+    classes: str
+    status: str
+    weights: Path | None
+
+
+def find_models() -> list[ListedModel]:
+    """Return all models, those whose weights are on this machine first. No server is asked.
+
+    Raises:
+        WeightsUnavailableError: No model has its weights on this machine.
+    """
+    manifest = load_manifest()
+    models = [_listed(name, manifest.get(name)) for name in list_models()]
+    if all(model.weights is None for model in models):
+        raise WeightsUnavailableError(
+            "no model has its weights on this machine: run mdan-zoo download NAME first; "
+            "mdan-zoo list --pretrained shows the names"
+        )
+    return sorted(models, key=lambda model: model.weights is None)
+
+
+def choose_default(models: Iterable[ListedModel]) -> str:
+    """Return the name of the model to begin with: the one that `mdan_zoo.explain` uses, if any."""
+    names = [model.name for model in models if model.weights is not None]
+    return DEFAULT_EXPLAINED_MODEL if DEFAULT_EXPLAINED_MODEL in names else names[0]
+
+
+def _listed(name: str, entry: ManifestEntry | None) -> ListedModel:
+    sizes = "/".join(map(str, get_model_hierarchy(name).sizes))
+    weights = hub.find_local(entry) if entry is not None and entry.released else None
+    return ListedModel(
+        name, get_config(name).dataset, sizes, _status(name, entry, weights), weights
+    )
+
+
+def _status(name: str, entry: ManifestEntry | None, weights: Path | None) -> str:
+    if weights is not None:
+        return "ready"
+    if entry is None:
+        return "no entry in the weights manifest"
+    if entry.released:
+        return f"not downloaded: mdan-zoo download {name}"
+    return f"no released weights: {entry.reason}"
+
+
+@functools.lru_cache(maxsize=3)  # enough to compare; a server need not keep every model in memory
+def load_predictor(name: str) -> Predictor:
+    """Return the predictor of a model whose released weights are on this machine.
+
+    Unlike `Predictor(name)`, this fetches nothing where the weight file is damaged.
+
+    Raises:
+        WeightsUnavailableError: The weight file is no longer there.
+        CheckpointError: It is not the released one.
+    """
+    entry = load_manifest()[name]
+    weights = hub.find_local(entry)
+    if weights is None:
+        raise WeightsUnavailableError(
+            f"the weights of {name} are no longer here: run mdan-zoo download {name}"
+        )
+    hub.verify_file(weights, entry)
+    options = ImageOptions(max_pixels=MAX_PIXELS, max_bytes=MAX_BYTES)
+    return Predictor(name, checkpoint=weights, image_options=options)

@@ -1,0 +1,162 @@
+"""One picture as HTML: the photograph, the tree with a bar for every class, and the maps.
+
+A map is a small PNG in a button's `data-map`; page.js lays it over the photograph.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from html import escape
+
+import matplotlib
+import numpy as np
+from PIL import Image
+
+from mdan_zoo._explain_geometry import Map, Region
+from mdan_zoo._explanation_figure import COLOURS
+from mdan_zoo.explanation import Explanation
+from mdan_zoo.prediction import Prediction
+from mdan_zoo.preprocessing import without_far_ends
+
+_PHOTO_SIDE = 640  # pixels of the longer side
+_MAP_SIDE = 128
+
+
+def panel_html(number: int, prediction: Prediction, explanation: Explanation | None) -> str:
+    """Return the panel of one picture; all but the first are hidden at first.
+
+    Args:
+        number: The picture's position among those of the answer.
+        prediction: What the model says of it.
+        explanation: Its maps; None if the prediction is an error.
+    """
+    if explanation is None:
+        reason = f"{prediction.picture}: {prediction.error}"
+        body = f'<p class="mz-error" role="alert">{escape(reason)}</p>'
+    else:
+        body = (
+            f"<h3>{escape(prediction.picture)}</h3>"
+            f'<p class="mz-path">{escape(str(prediction))}</p>'
+            f'<div class="mz-body">{_photo_html(prediction.picture, explanation)}'
+            f'<div class="mz-classes">{_looks_html(explanation)}{_tree_html(explanation)}</div>'
+            "</div>"
+        )
+    hidden = " hidden" if number else ""
+    return f'<article class="mz-panel" data-picture="{number}"{hidden}>{body}</article>'
+
+
+def _photo_html(name: str, explanation: Explanation) -> str:
+    shown = without_far_ends(explanation.image)
+    left = (explanation.image.width - shown.width) / 2
+    top = (explanation.image.height - shown.height) / 2
+    place = _place(explanation.region, left, top, shown.size)
+    small = shown.copy()
+    small.thumbnail((_PHOTO_SIDE, _PHOTO_SIDE))
+    return (
+        '<figure><div class="mz-picture">'
+        f'<img class="mz-photo" alt="{escape(name)}" src="{_data_url(small, "JPEG")}">'
+        f'<img class="mz-map" alt="" style="{place}" hidden></div>'
+        '<figcaption aria-live="polite"><span class="mz-caption">'
+        "Choose a class to see what the network looked at for it.</span>"
+        '<span class="mz-scale" hidden><span class="mz-low"></span>'
+        '<span class="mz-colours"></span><span class="mz-high"></span></span>'
+        "</figcaption></figure>"
+    )
+
+
+def _place(region: Region, left: float, top: float, size: tuple[int, int]) -> str:
+    """Return CSS that lays something over the region of a picture whose edges were cut away."""
+    width, height = size
+    return (
+        f"left:{100 * (region.left - left) / width:.3f}%;"
+        f"top:{100 * (region.top - top) / height:.3f}%;"
+        f"width:{100 * (region.right - region.left) / width:.3f}%;"
+        f"height:{100 * (region.bottom - region.top) / height:.3f}%"
+    )
+
+
+def _looks_html(explanation: Explanation) -> str:
+    """Return the buttons that show the bare picture and, where there is any, the attention."""
+    buttons = ['<button type="button" class="mz-look" aria-pressed="true">picture</button>']
+    for maps in explanation.levels:
+        if maps.attention is not None:
+            fused = f"the children of {maps.parent}" if maps.parent else "all classes"
+            caption = f"{maps.name}: attention M, fused from the maps of {fused}."
+            limits = (float(maps.attention.min()), float(maps.attention.max()))
+            data = _map_data(maps.attention, limits, caption)
+            label = f"attention M: {escape(maps.name)}"
+            buttons.append(f'<button type="button" class="mz-look" {data}>{label}</button>')
+    return f'<div class="mz-looks" role="group" aria-label="What to show">{"".join(buttons)}</div>'
+
+
+def _tree_html(explanation: Explanation) -> str:
+    rows = "".join(_rows(explanation, 0, range(explanation.prediction.hierarchy.sizes[0])))
+    return f'<ul class="mz-tree" aria-label="Emotion tree">{rows}</ul>'
+
+
+def _rows(explanation: Explanation, level: int, classes: range | tuple[int, ...]) -> Iterator[str]:
+    """Yield the list items of some classes of a level, each with those below it."""
+    tree = explanation.prediction.hierarchy
+    for number in classes:
+        below = ""
+        if level + 1 < tree.depth:
+            children = tree.children_indices[level][number]
+            below = f"<ul>{''.join(_rows(explanation, level + 1, children))}</ul>"
+        yield f"<li>{_row_html(explanation, level, number)}{below}</li>"
+
+
+def _row_html(explanation: Explanation, level: int, number: int) -> str:
+    """Return a class with its bar: a button if the class has a map."""
+    predicted = explanation.prediction.levels[level]
+    label = explanation.prediction.hierarchy.levels[level][number]
+    score = predicted.scores[label]
+    picked = " mz-picked" if label == predicted.label else ""
+    content = (
+        f'<span class="mz-name">{escape(label)}</span>'
+        f'<span class="mz-bar"><span style="width:{100 * score:.1f}%"></span></span>'
+        f'<span class="mz-score">{score:.2f}</span>'
+    )
+    for maps in explanation.levels:
+        if maps.name == predicted.name:
+            caption = f"{maps.name}: class activation map of {label}."
+            limits = (float(maps.class_maps.min()), float(maps.class_maps.max()))
+            data = _map_data(maps.class_maps[number], limits, caption)
+            return f'<button type="button" class="mz-row{picked}" {data}>{content}</button>'
+    return f'<div class="mz-row{picked}">{content}</div>'
+
+
+def _map_data(values: Map, limits: tuple[float, float], caption: str) -> str:
+    """Return the attributes from which page.js shows a map.
+
+    Args:
+        values: The map, (h, w).
+        limits: The values of the darkest and the lightest colour. The maps of a level's classes
+            share them, so that they can be compared.
+        caption: What is shown.
+    """
+    low, high = limits
+    map_url = _data_url(_coloured(values, low, high), "PNG")
+    return (
+        f'aria-pressed="false" data-map="{map_url}" data-low="{low:.2g}" data-high="{high:.2g}" '
+        f'data-caption="{escape(caption)}"'
+    )
+
+
+def _coloured(values: Map, low: float, high: float) -> Image.Image:
+    """Interpolate a map's values and give them colours."""
+    side = (_MAP_SIDE, _MAP_SIDE)
+    laid = np.asarray(Image.fromarray(values).resize(side, Image.Resampling.BILINEAR))
+    scaled = (laid - low) / (high - low if high > low else 1)
+    image = Image.fromarray(np.clip(scaled * 255, 0, 255).round().astype(np.uint8))
+    colours = matplotlib.colormaps[COLOURS](np.arange(256), bytes=True)[:, :3]
+    image.putpalette(colours.tobytes())
+    return image
+
+
+def _data_url(image: Image.Image, kind: str) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return f"data:image/{kind.lower()};base64,{encoded}"

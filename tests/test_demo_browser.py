@@ -1,0 +1,299 @@
+"""The demo in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio", reason="the demo needs Gradio")
+playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+if CHROMIUM is None:
+    pytest.skip("browser tests need Chromium (Debian: chromium)", allow_module_level=True)
+
+from demo_server import running_demo  # noqa: E402
+
+import mdan_zoo  # noqa: E402
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+CAT, ROCKET = EXAMPLES / "cat.jpg", EXAMPLES / "rocket.jpg"
+WAIT = 120_000  # milliseconds; on a busy machine the first prediction takes a while
+UPLOAD = "#mz-files input[type=file]"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    with running_demo(tmp_path_factory.mktemp("demo")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def context(browser):
+    with browser.new_context(accept_downloads=True) as context:
+        yield context
+
+
+@pytest.fixture
+def page(context, demo):
+    """A page whose every request stays with the server and that logs no error."""
+    page = open_page(context, demo.url)
+    yield page
+    check(page)
+    page.close()
+
+
+def open_page(context, url):
+    page = context.new_page()
+    page.set_default_timeout(WAIT)
+    page.seen, page.errors = [], []
+    page.on("request", lambda request: page.seen.append(request.url))
+    page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.goto(url)
+    page.wait_for_selector(UPLOAD, state="attached")
+    return page
+
+
+def check(page):
+    own = (page.url, "data:", "blob:" + page.url)
+    assert [url for url in page.seen if not url.startswith(own)] == []
+    assert page.errors == []
+    assert any(url.startswith(page.url + "assets/") for url in page.seen)  # requests are seen
+
+
+def upload(page, *files):
+    page.set_input_files(UPLOAD, list(files))
+
+
+def wait_for_answer(page, text):
+    page.wait_for_function(
+        "text => document.querySelector('.mz-status')?.textContent.includes(text)", arg=text
+    )
+
+
+def label_of(page):
+    return page.locator(".mz-panel:not([hidden]) .mz-path").first.inner_text()
+
+
+def test_a_photo_gets_the_prediction_of_the_library(page):
+    upload(page, CAT)
+    wait_for_answer(page, "1 picture predicted by mdan_oasis4")
+    prediction = mdan_zoo.predict(CAT, model="mdan_oasis4")
+    assert label_of(page) == str(prediction)
+    shown = dict(zip(page.locator(".mz-name").all_inner_texts(), scores_of(page), strict=True))
+    for level in prediction.levels:
+        for name, score in level.scores.items():
+            assert shown[name] == f"{score:.2f}"
+
+
+def scores_of(page):
+    return page.locator(".mz-row .mz-score").all_inner_texts()
+
+
+def test_a_click_shows_the_map_of_that_class(page):
+    upload(page, CAT)
+    wait_for_answer(page, "1 picture predicted")
+    overlay = page.locator(".mz-map")
+    assert overlay.is_hidden()
+    sources = []
+    for name in ("serene", "excited", "attention M: polarity", "attention M: quadrant"):
+        page.get_by_role("button", name=name).click()
+        assert overlay.is_visible()
+        assert page.locator('[aria-pressed="true"]').count() == 1
+        assert name.rpartition(" ")[2] in page.locator(".mz-caption").inner_text()
+        sources.append(overlay.get_attribute("src"))
+        assert overlay.evaluate("image => image.naturalWidth") > 0
+    assert len(set(sources)) == len(sources)
+    place, photo = overlay.bounding_box(), page.locator(".mz-photo").bounding_box()
+    assert place["width"] == pytest.approx(photo["height"], rel=0.02)  # the square in the middle
+    middle = photo["x"] + photo["width"] / 2
+    assert place["x"] + place["width"] / 2 == pytest.approx(middle, abs=2)
+    page.get_by_role("button", name="picture", exact=True).click()
+    assert overlay.is_hidden()
+
+
+def test_a_flat_model_has_maps_of_its_finest_level_alone(page):
+    page.get_by_label("flat_oasis4").check()
+    upload(page, CAT)
+    wait_for_answer(page, "predicted by flat_oasis4")
+    assert label_of(page) == str(mdan_zoo.predict(CAT, model="flat_oasis4"))
+    named = page.locator("button.mz-row .mz-name").all_inner_texts()
+    assert sorted(named) == ["distressed", "excited", "gloomy", "serene"]
+    assert page.get_by_text("attention M:").count() == 0
+
+
+def test_another_model_takes_the_pictures_that_are_there(page):
+    upload(page, CAT)
+    wait_for_answer(page, "predicted by mdan_oasis4")
+    page.get_by_label("flat_oasis4").check()
+    wait_for_answer(page, "predicted by flat_oasis4")
+    assert label_of(page) == str(mdan_zoo.predict(CAT, model="flat_oasis4"))
+
+
+def test_only_models_with_weights_can_be_chosen_and_the_others_say_why(page):
+    assert page.get_by_role("radio").count() == 2
+    row = page.locator("tr", has_text="mdan_fi8")
+    assert "no released weights: it has not been trained yet" in row.inner_text()
+    assert "decisions about people" in page.inner_text("body")
+    assert "661 photographs" in page.inner_text("body")
+
+
+def test_what_is_no_picture_is_an_error_among_the_others(page, tmp_path):
+    (tmp_path / "notes.jpg").write_text("no picture")
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "huge.png")
+    upload(page, tmp_path / "notes.jpg", tmp_path / "huge.png", CAT)
+    wait_for_answer(page, "1 picture predicted by mdan_oasis4; 2 could not be read")
+    rows = page.locator("#mz-answer tbody tr").all_inner_texts()
+    assert "not a picture that Pillow can read" in rows[0]
+    assert "20000x10000 = 200000000 pixels are above" in rows[1]
+    assert str(mdan_zoo.predict(CAT, model="mdan_oasis4")) in rows[2]
+    assert "/tmp" not in page.inner_text("body")
+    page.get_by_role("button", name="cat.jpg", exact=True).click()
+    assert page.locator(".mz-photo").last.is_visible()
+
+
+def test_a_file_that_is_too_large_is_refused_and_the_page_goes_on(context, demo, tmp_path):
+    (tmp_path / "large.jpg").write_bytes(bytes(21_000_000))
+    page = open_page(context, demo.url)
+    upload(page, tmp_path / "large.jpg")
+    page.get_by_text("exceed the maximum allowed size").wait_for()
+    upload(page, CAT)
+    wait_for_answer(page, "1 picture predicted")
+    page.close()
+
+
+def test_names_are_text_and_never_run(page, tmp_path):
+    name = "<img src=x onerror=alert(1)>${alert(2)}{{value}}&amp;.jpg"
+    shutil.copy(CAT, tmp_path / name)
+    page.on("dialog", lambda dialog: page.errors.append(dialog.message))
+    upload(page, tmp_path / name)
+    wait_for_answer(page, "1 picture predicted")
+    assert page.locator(".mz-panel img").count() == 2  # the photograph and the map
+
+
+def test_thirty_pictures_make_a_table_and_files_and_two_can_be_compared(page, tmp_path):
+    cat = Image.open(CAT)
+    for number in range(30):
+        cat.rotate(12 * number).save(tmp_path / f"cat{number:02}.png")
+    upload(page, *sorted(tmp_path.iterdir()))
+    wait_for_answer(page, "30 pictures predicted")
+    assert page.locator("#mz-answer tbody tr").count() == 30
+    assert page.locator(".mz-panel:visible").count() == 1
+    page.get_by_role("button", name="compare with cat15.png").click()
+    assert page.locator(".mz-panel:visible h3").all_inner_texts() == ["cat00.png", "cat15.png"]
+    page.get_by_role("button", name="cat07.png", exact=True).click()
+    order = "panels => panels.map(panel => [panel.dataset.picture, panel.style.order])"
+    visible = page.locator(".mz-panel:visible").evaluate_all(order)
+    assert sorted(visible) == [["15", "1"], ["7", "0"]]
+
+    expected = mdan_zoo.predict(sorted(tmp_path.iterdir()), model="mdan_oasis4")
+    rows = list(csv.DictReader(io.StringIO(downloaded(page, "CSV"))))
+    assert [row["quadrant_label"] for row in rows] == [p.path[1] for p in expected]
+    assert [row["picture"] for row in rows] == [f"cat{number:02}.png" for number in range(30)]
+    objects = json.loads(downloaded(page, "JSON"))
+    assert [entry["path"] for entry in objects] == [list(p.path) for p in expected]
+
+
+def downloaded(page, name):
+    with page.expect_download() as download:
+        page.get_by_role("link", name=name).click()
+    return Path(download.value.path()).read_text()
+
+
+def test_an_example_is_a_click_away(page):
+    page.get_by_role("button", name="Try a cat").click()
+    wait_for_answer(page, "1 picture predicted")
+    assert label_of(page) == str(mdan_zoo.predict(CAT, model="mdan_oasis4"))
+
+
+def test_a_pasted_picture_is_an_upload(page):
+    page.evaluate(
+        """async bytes => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "pasted.jpg"));
+            const options = {clipboardData: transfer, bubbles: true};
+            document.body.dispatchEvent(new ClipboardEvent("paste", options));
+        }""",
+        list(CAT.read_bytes()),
+    )
+    wait_for_answer(page, "1 picture predicted")
+    assert page.locator("h3").inner_text() == "pasted.jpg"
+
+
+def test_the_keyboard_is_enough(page):
+    def tab_to(selector):
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            if page.evaluate("s => document.activeElement.matches(s)", selector):
+                return
+        raise AssertionError(f"Tab does not reach {selector}")
+
+    page.on("filechooser", lambda chooser: None)  # from here on, before the key, it is looked for
+    tab_to("#mz-files button")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files([CAT, ROCKET])
+    wait_for_answer(page, "2 pictures predicted")
+    tab_to('.mz-compare[data-picture="1"]')
+    page.keyboard.press("Enter")
+    assert page.locator(".mz-panel:visible").count() == 2
+    tab_to('.mz-panel[data-picture="0"] button.mz-row')
+    page.keyboard.press("Enter")
+    assert page.locator('.mz-panel[data-picture="0"] .mz-map').is_visible()
+    assert page.locator('.mz-panel[data-picture="1"] .mz-map').is_hidden()
+    focus = "getComputedStyle(document.activeElement).outlineStyle"
+    assert page.evaluate(focus) == "solid"
+
+
+def test_a_phone_shows_all_without_scrolling_sideways(browser, demo):
+    with browser.new_context(viewport={"width": 390, "height": 844}) as context:
+        page = open_page(context, demo.url)
+        upload(page, CAT, ROCKET)
+        wait_for_answer(page, "2 pictures predicted")
+        page.get_by_role("button", name="compare with rocket.jpg").click()
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        for box in page.locator(".mz-row:visible, .mz-look:visible, .mz-compare:visible").all():
+            place = box.bounding_box()
+            assert place["x"] >= 0
+            assert place["x"] + place["width"] <= 390
+            assert place["height"] >= 36
+        check(page)
+
+
+@pytest.mark.slow
+def test_twenty_sessions_at_once_each_see_their_own_picture(browser, demo, tmp_path):
+    cat = Image.open(CAT)
+    pictures = [tmp_path / f"user{number:02}.png" for number in range(20)]
+    for number, path in enumerate(pictures):
+        cat.rotate(18 * number).save(path)
+    # Each has a context of its own: within one, all pages share six connections to a server.
+    pages = [open_page(browser.new_context(), demo.url) for _ in pictures]
+    for page, picture in zip(pages, pictures, strict=True):
+        upload(page, picture)  # returns before the answer is there
+    expected = mdan_zoo.predict(pictures, model="mdan_oasis4")
+    for page, prediction in zip(pages, expected, strict=True):
+        wait_for_answer(page, "1 picture predicted")
+        assert page.locator("h3").all_inner_texts() == [Path(prediction.picture).name]
+        assert label_of(page) == str(prediction)
+        check(page)
+        page.context.close()
+
+
+def test_the_server_connected_to_nobody(demo):
+    """Last in this file: by now the server has done all that it does."""
+    assert demo.connections.exists()
+    assert demo.connections.read_text() == ""
