@@ -63,7 +63,7 @@ def test_files_that_cannot_be_read_are_found(folder, run):
     assert len(report.unreadable) == 2
     assert any("cut.jpg" in problem for problem in report.unreadable)
     assert any("page.jpg: it is an HTML page" in problem for problem in report.unreadable)
-    status, output = run("FI", "--data", folder)
+    status, output = run("FI", "--root", folder)
     assert status == 1
     assert "files that cannot be read: 2" in output
     assert output.splitlines()[-1] == "NOT fit for training"

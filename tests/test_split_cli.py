@@ -87,7 +87,7 @@ def test_a_split_is_not_overwritten(folder, tmp_path):
     path = tmp_path / "split.tsv"
     path.write_text("precious")
     with pytest.raises(InputError, match=r"split\.tsv is there already"):
-        run("OASIS", "--data", folder, "--method", "80/20", "--output", path)
+        run("OASIS", "--root", folder, "--method", "80/20", "--output", path)
     assert path.read_text() == "precious"
 
 

@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
         ),
     )
     parser.add_argument("name", metavar="NAME", help="one of " + ", ".join(DATASETS))
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="its folder")
+    parser.add_argument("--data", "--root", type=Path, required=True, metavar="DIR", help="folder")
     add_hierarchy_option(parser)
     parser.add_argument("--json", action="store_true", help="as one JSON object")
     parser.set_defaults(run=run)

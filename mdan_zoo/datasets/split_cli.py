@@ -21,7 +21,7 @@ def add_parser(subparsers: Any) -> None:
         ),
     )
     parser.add_argument("name", metavar="NAME", help="the data set, such as FI")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="its folder")
+    parser.add_argument("--data", "--root", type=Path, required=True, metavar="DIR", help="folder")
     add_hierarchy_option(parser)
     parser.add_argument(
         "--method",
