@@ -11,7 +11,7 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -100,12 +100,12 @@ class NaiveMDAN(MDAN):
 class StepTrainer(Trainer):
     """The loop alone: its loader gives one batch, which is on the device, again and again."""
 
-    def _loader(self) -> tuple[Steps, Any]:
-        steps, _ = super()._loader()
+    def loader(self, steps: Steps) -> Iterator[Any]:
+        """Yield the first step's batch for every step."""
         keys = next(iter(steps))
         batch = default_collate([self.data.dataset[key] for key in keys])
         on_device = [part.to(self.accelerator.device) for part in batch]
-        return steps, itertools.repeat(on_device, len(steps))
+        return itertools.repeat(on_device, len(steps))
 
 
 class InputTrainer(Trainer):
@@ -113,9 +113,9 @@ class InputTrainer(Trainer):
 
     def seconds_per_batch(self) -> float:
         """Return the average over the second epoch."""
-        steps, loader = self._loader()
+        steps = self.steps()
         count = steps.per_epoch
-        ends = [time.perf_counter() for _ in loader]
+        ends = [time.perf_counter() for _ in self.loader(steps)]
         return (ends[2 * count - 1] - ends[count - 1]) / count
 
 

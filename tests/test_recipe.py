@@ -72,6 +72,7 @@ def test_a_recipe_is_changed_field_by_field():
         ("ema_decay=1", InputError, "below 1, not 1"),
         ("momentum=-0.1", InputError, "at least 0 and below 1"),
         ("overall_weight=-1", InputError, "must not be negative"),
+        ("seed=4294967296", InputError, r"seed must be below 2\*\*32, not 4294967296"),
         ("clip_norm=-1", InputError, "must not be negative"),
     ],
 )

@@ -103,6 +103,20 @@ def test_the_cache_notices_that_a_picture_has_changed(tmp_path):
     assert pictures[0, 0][0][0].float().mean() < 5
 
 
+def test_the_cache_takes_a_picture_that_is_longer_than_a_jpeg_can_be(tmp_path):
+    Image.new("RGB", (66_000, 20), "red").save(tmp_path / "line.png")
+    (tmp_path / "cache").mkdir()
+    samples = [Sample(tmp_path / "line.png", (0,), (1.0,), "")]
+    plain, cached = (Pictures(samples, SPEC, CROPS, cache) for cache in (None, tmp_path / "cache"))
+    assert cached[0, 0][0].shape == plain[0, 0][0].shape
+
+
+def test_the_largest_seed_draws_views(samples):
+    recipe = Recipe("m", views=3, frozen_stages=3, min_crop_area=0.6, seed=2**32 - 1)
+    with Image.open(samples[4].picture) as picture:
+        assert len(draw_views(picture.convert("RGB"), SPEC, recipe, seed=2**32 - 1)) == 3
+
+
 def test_every_epoch_takes_each_picture_once_but_for_the_rest():
     steps = list(Steps([5, 6, 7, 8, 9, 10, 11], Recipe("m", batch_size=3, epochs=4)))
     assert len(steps) == 4 * 2

@@ -155,21 +155,22 @@ def test_what_needs_a_gpu_is_refused_without_one(capsys):
 
 def test_the_step_alone_takes_the_same_batch_every_time(bench):
     trainer = bench._trainer(StepTrainer, STEP)
-    steps, loader = trainer._loader()
-    batches = list(loader)
+    steps = trainer.steps()
+    batches = list(trainer.loader(steps))
     assert len(batches) == len(steps) == 2 * 2
     assert batches[0][0].shape == (2, 3, 64, 64)
     assert all(batch is batches[0] for batch in batches)
 
 
 def test_the_input_alone_is_the_trainers_own(bench):
-    _, loader = bench._trainer(InputTrainer, reading("input"))._loader()
+    trainer = bench._trainer(InputTrainer, reading("input"))
+    loader = trainer.loader(trainer.steps())
     assert [pictures.shape for pictures, _ in loader] == [(2, 3, 64, 64)] * 6
 
 
 def test_a_worker_has_a_whole_batch_to_read_in_every_epoch(bench):
-    _, loader = bench._trainer(InputTrainer, reading("input", workers=5))._loader()
-    assert len(loader) == 3 * 5
+    trainer = bench._trainer(InputTrainer, reading("input", workers=5))
+    assert len(list(trainer.loader(trainer.steps()))) == 3 * 5
 
 
 def test_training_is_told_from_its_step_in_the_same_turn(bench):

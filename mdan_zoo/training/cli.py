@@ -74,7 +74,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train; return the exit status."""
-    if any(importlib.util.find_spec(name) is None for name in ("accelerate", "matplotlib")):
+    needed = ("accelerate", "matplotlib", *(["tensorboard"] if options.tensorboard else []))
+    if any(importlib.util.find_spec(name) is None for name in needed):
         raise MdanZooError("training needs further packages: pip install 'mdan-zoo[train]'")
     if options.cache is not None and not options.cache.is_dir():
         raise InputError(f"--cache must be a folder that exists, not {options.cache}")

@@ -102,7 +102,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
             return load_image(file, self.options)
         kept = self.cache / f"{self._name(file)}.jpg"
         if not kept.exists():
-            picture = load_image(file, self.options)
+            picture = without_far_ends(load_image(file, self.options))  # JPEG has a longest side
             picture.thumbnail(_size_with_shorter_side(picture.size, self.side))
             content = io.BytesIO()
             picture.save(content, "JPEG", quality=_CACHE_QUALITY, subsampling=0)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import csv
 import dataclasses
-import io
 import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from mdan_zoo._files import write_atomically
-from mdan_zoo.errors import InputError, TrainingError, TrainingStoppedError
+from mdan_zoo.errors import ImageError, InputError, TrainingError, TrainingStoppedError
 from mdan_zoo.models.backbone import stages_after
 from mdan_zoo.preprocessing import Preprocessing
 from mdan_zoo.training.data import Pictures, Steps, number_from
@@ -33,12 +30,11 @@ from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.objective import balancing_weights, level_targets, loss
 from mdan_zoo.training.optimisation import build_optimizer, rate_factor, set_mode
 from mdan_zoo.training.recipe import Recipe
-from mdan_zoo.training.state import load_state, save_state
+from mdan_zoo.training.state import load_state, save_log, save_state
 
 if TYPE_CHECKING:
     from mdan_zoo.models import EmotionNetwork
 
-LOG_FILE = "log.csv"
 _CACHED_STAGES = 3
 
 
@@ -126,6 +122,7 @@ class Trainer:
         self.step = 0
         self.history: list[dict[str, float]] = []
         self._epoch_losses: list[float] = []
+        self._timed_from = (0, 0.0)  # a step, and when it began
 
     def run(self) -> EmotionNetwork:
         """Train to the recipe's end, from the folder's state if there is one.
@@ -139,6 +136,8 @@ class Trainer:
             CheckpointError: The folder's state belongs to another recipe or data set.
         """
         accelerator, machine = self.accelerator, self.machine
+        # One number a process: the environment, or a trainer made meanwhile, may have changed it.
+        accelerator.gradient_accumulation_steps = machine.accumulate
         layout = torch.channels_last if machine.channels_last else torch.preserve_format
         self.network.to(memory_format=layout)
         step = TrainingStep(self.network, self.data.preprocessing, self.recipe)
@@ -149,11 +148,12 @@ class Trainer:
             self.average.to(accelerator.device)
         self._resume()
         set_mode(self.network, self.recipe)
-        steps, loader = self._loader()
+        steps = self.steps()
+        loader = self.loader(steps)
         targets, weights = self._targets()
         total = self.recipe.epochs * steps.per_epoch
         with _sigterm() as stop, self._progress_bar(total) as bar:
-            started = time.perf_counter()
+            self._timed_from = (self.step, time.perf_counter())
             for number, (inputs, pictures) in enumerate(loader):
                 self._seed(number)
                 self._set_rates(steps.per_epoch)
@@ -172,8 +172,7 @@ class Trainer:
                 self.step += 1
                 bar.update()
                 if self.step % steps.per_epoch == 0:
-                    self._end_epoch(steps, time.perf_counter() - started)
-                    started = time.perf_counter()
+                    self._end_epoch(steps)
                 elif stopping:
                     self._save()
                 if stopping:
@@ -187,12 +186,14 @@ class Trainer:
 
     @torch.no_grad()
     def _start_at_base_rates(self) -> None:
-        frequencies = self.data.leaves[list(self.data.indices)].mean(dim=0)
+        # A class without a picture counts as half a picture: the logarithm of 0 makes the loss NaN.
+        rarest = 0.5 / len(self.data.indices)
+        frequencies = self.data.leaves[list(self.data.indices)].mean(dim=0).clamp(min=rarest)
         self.network.global_classifier.weight.zero_()
         self.network.global_classifier.bias.copy_(frequencies.log())
 
-    def _loader(self) -> tuple[Steps, Any]:
-        """Return the steps that are left and what loads them, this process's part of each."""
+    def steps(self) -> Steps:
+        """Return the steps that are left."""
         accelerator, machine, recipe = self.accelerator, self.machine, self.recipe
         leaves = self.data.leaves[list(self.data.indices)]
         steps = Steps(
@@ -209,14 +210,20 @@ class Trainer:
                 f"divided among {accelerator.num_processes} processes with {machine.accumulate} "
                 "parts each; raise batch_size"
             )
+        return steps
+
+    def loader(self, steps: Steps) -> Iterator[Any]:
+        """Return what loads this process's part of every step."""
+        accelerator, machine = self.accelerator, self.machine
         workers = 0 if isinstance(self.data.dataset, CachedViews) else machine.worker_count
         loader: Any = DataLoader(
             self.data.dataset,
             batch_sampler=steps,
             num_workers=workers,
             pin_memory=accelerator.device.type == "cuda",
+            worker_init_fn=_ignore_sigterm,
         )
-        return steps, accelerator.prepare(loader)
+        return _with_plain_errors(accelerator.prepare(loader))
 
     def _targets(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Return what to learn at every level, (N, K_l), and the pictures' weights."""
@@ -276,13 +283,16 @@ class Trainer:
 
     # After an epoch
 
-    def _end_epoch(self, steps: Steps, seconds: float) -> None:
+    def _end_epoch(self, steps: Steps) -> None:
+        first, started = self._timed_from
+        now = time.perf_counter()
         row = {
             "epoch": float(self.step // steps.per_epoch),
             "loss": sum(self._epoch_losses) / len(self._epoch_losses),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "pictures_per_second": steps.step_size * steps.per_epoch / seconds,
+            "pictures_per_second": steps.step_size * (self.step - first) / (now - started),
         }
+        self._timed_from = (self.step, now)
         self.history.append(row)
         self._epoch_losses = []
         if self.machine.tensorboard:
@@ -297,7 +307,8 @@ class Trainer:
         return {
             "recipe": dataclasses.asdict(self.recipe),
             "data": self.data.fingerprint,
-            "indices": list(self.data.indices),
+            "split": list(self.data.indices),
+            "step size": self.steps().step_size,  # steps are counted, and make up an epoch
         }
 
     def _save(self) -> None:
@@ -316,7 +327,7 @@ class Trainer:
                 "scaler": None if scaler is None else scaler.state_dict(),
             }
             save_state(self.folder, self._identity(), state)
-            write_atomically(self.folder / LOG_FILE, _csv(self.history).encode())
+            save_log(self.folder, self.history)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
@@ -337,27 +348,39 @@ class Trainer:
 def _accelerator(recipe: Recipe, folder: Path | None, machine: Machine) -> Accelerator:
     # A loss that leaves a branch out leaves its classifiers without gradients.
     partial = not recipe.overall_weight and not (recipe.local_weight and recipe.global_weight)
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),  # else torchrun's processes do not meet on a CPU
-        mixed_precision=machine.precision,
-        gradient_accumulation_steps=machine.accumulate,
-        dataloader_config=DataLoaderConfiguration(split_batches=True),
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=partial)],
-        log_with="tensorboard" if machine.tensorboard else None,
-        project_dir=folder,
-    )
+    try:
+        accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),  # else torchrun's processes do not meet on a CPU
+            mixed_precision=machine.precision,
+            gradient_accumulation_steps=machine.accumulate,
+            dataloader_config=DataLoaderConfiguration(split_batches=True),
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=partial)],
+            log_with="tensorboard" if machine.tensorboard else None,
+            project_dir=folder,
+        )
+    except ValueError as error:
+        raise InputError(f"a training cannot run here as {machine}: {error}") from error
     if machine.tensorboard:
         accelerator.init_trackers("tensorboard")
     return accelerator
 
 
-def _csv(rows: Sequence[dict[str, float]]) -> str:
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
-    return text.getvalue()
+def _with_plain_errors(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield the batches; name a picture that cannot be read as if it were read right here."""
+    try:
+        yield from batches
+    except ImageError as error:
+        # A reading process sends a traceback as the message. What it says is in the last line.
+        message = str(error).strip().splitlines()[-1]
+        raise ImageError(message.removeprefix("mdan_zoo.errors.ImageError: ")) from None
+
+
+def _ignore_sigterm(worker: int) -> None:
+    """Let a reading process go on when all processes of a job are told to stop.
+
+    The training needs its pictures to end the step, and ends the reading process afterwards.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextmanager

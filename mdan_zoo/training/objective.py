@@ -53,10 +53,9 @@ def loss(
     and the other learns only what is left; with few pictures each has to be taught by itself.
     """
     total = recipe.overall_weight * cross_entropy(output.log_overall, targets, weights)
-    if output.log_local:
+    if output.log_local:  # a flat network has no local branch
         total = total + recipe.local_weight * cross_entropy(output.log_local, targets, weights)
-        total = total + recipe.global_weight * cross_entropy(output.log_global, targets, weights)
-    return total
+    return total + recipe.global_weight * cross_entropy(output.log_global, targets, weights)
 
 
 def balancing_weights(leaves: Tensor) -> Tensor:

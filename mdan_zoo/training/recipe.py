@@ -135,6 +135,8 @@ class Recipe:
         for name in _NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, not {getattr(self, name)}")
+        if self.seed >= 1 << 32:
+            raise InputError(f"seed must be below 2**32, not {self.seed}")
         for name in ("momentum", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 value = getattr(self, name)

@@ -151,7 +151,8 @@ def prepare(plan: Plan) -> PreparedData:
         load_backbone_file(backbone, plan.backbone_weights)
     source: Pictures | PyramidCache
     if plan.recipe.views:
-        source = compute_pyramids(backbone, samples, config.input, plan.recipe)
+        stages = range(max(0, 3 - tree.depth), 4)  # level 1 reads C4, level 2 C3, level 3 C2
+        source = compute_pyramids(backbone, samples, config.input, plan.recipe, stages=stages)
     else:
         source = Pictures(samples, config.input, plan.recipe, plan.machine.cache)
     return PreparedData(
@@ -217,10 +218,16 @@ def targets(samples: list[Sample], tree: Hierarchy, recipe: Recipe) -> Tensor:
 
 
 def fingerprint(samples: list[Sample]) -> str:
-    """Return a hash of the samples' files, by name and size, and of their labels."""
+    """Return a hash of the samples' files, by name and size, and of their labels.
+
+    Names begin in the folder that all files share: a copy of a data set is the same data set, which
+    a job on a cluster may have elsewhere every time.
+    """
+    base = os.path.commonpath([sample.picture.parent for sample in samples])
     digest = hashlib.sha256()
     for sample in samples:
-        about = (str(sample.picture), sample.picture.stat().st_size, sample.labels)
+        name = sample.picture.relative_to(base).as_posix()
+        about = (name, sample.picture.stat().st_size, sample.labels)
         digest.update(repr((*about, sample.distribution)).encode())
     return digest.hexdigest()
 
@@ -237,7 +244,9 @@ def train(plan: Plan) -> Path:
     Raises:
         MdanZooError: See `prepare` and `Trainer.run`.
     """
-    given = None if plan.split is None else Split.load(plan.split)  # told before the work, if bad
+    # Told before the work, if bad.
+    given = None if plan.split is None else Split.load(plan.split)
+    _check_output(plan.output)
     data = prepare(plan)
     plan.output.mkdir(parents=True, exist_ok=True)
     split = given or _find_split(plan, data)
@@ -249,6 +258,11 @@ def train(plan: Plan) -> Path:
     if "train" in parts:
         held_out = pick(split, part="test") if "test" in parts else []
         return _train_one(plan, data, pick(split, part="train"), plan.output, split, held_out)
+    if len(parts) < 2:
+        raise InputError(
+            f"the split {split.method!r} has the part {', '.join(parts)} alone; needed are the "
+            "parts train and test, or two folds or more"
+        )
     for part in parts:
         held_out = pick(split, part=part)
         rest = sorted(set(everything) - set(held_out))
@@ -257,6 +271,17 @@ def train(plan: Plan) -> Path:
     if is_main_process():
         _add_cross_validation(plan, list(parts))
     return path
+
+
+def _check_output(folder: Path) -> None:
+    """Refuse a folder that cannot be written; it is made when the data have been read."""
+    path = folder.resolve()
+    existing = next(place for place in (path, *path.parents) if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(
+            f"the output must be a folder that can be written, not {folder}: {existing} is "
+            + ("not writable" if existing.is_dir() else "a file")
+        )
 
 
 def _fold_folder(plan: Plan, part: str) -> Path:
@@ -286,17 +311,21 @@ def _write_report(folder: Path, report: dict[str, Any]) -> None:
 
 def _find_split(plan: Plan, data: PreparedData) -> Split | None:
     """Return the split that this output folder has, or a new one; None to train on everything."""
-    if plan.recipe.split == "all":
-        return None
-    kept = plan.output / SPLIT_FILE
-    if kept.exists():
-        return Split.load(kept)
     recipe = plan.recipe
+    if recipe.split == "all":
+        return None
     split = make_split(data.config.dataset, data.samples, plan.folder, recipe.split, recipe.seed)
+    path = plan.output / SPLIT_FILE
     with _processes().main_process_first():
-        if not kept.exists():
-            split.save(kept)
-    return split
+        if not path.exists():
+            split.save(path)
+    kept = Split.load(path)
+    if kept.method != split.method:
+        raise InputError(
+            f"{path} is the split {kept.method!r}, and the recipe's is {split.method!r}; give "
+            "another output folder, or remove the file to start anew"
+        )
+    return kept
 
 
 def is_main_process() -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mdan_zoo._files import write_atomically
 from mdan_zoo.errors import CheckpointError, TrainingError
 
 STATE_FILE = "training_state.pt"
+LOG_FILE = "log.csv"
 
 
 def save_state(folder: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
@@ -51,7 +53,7 @@ def load_state(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | No
         # weights_only: tensors and plain values, no code
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = state.pop("identity")
-        differing = [name for name, value in identity.items() if found[name] != value]
+        differing = [name for name, value in identity.items() if found.get(name) != value]
     except (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"cannot resume from {path}, it is damaged: {error}") from error
     except (AttributeError, pickle.UnpicklingError) as error:
@@ -62,3 +64,13 @@ def load_state(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | No
             "output folder, or remove the file to start anew"
         )
     return state
+
+
+def save_log(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write one line for every epoch to `LOG_FILE`."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
+    write_atomically(folder / LOG_FILE, text.getvalue().encode())

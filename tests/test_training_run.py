@@ -1,0 +1,190 @@
+"""One training as a whole on a tiny network: what it refuses, and what it goes on from."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from tiny_model import CONFIG, OWN_TREE, write_own_data, write_tiny_model
+
+from mdan_zoo.checkpoint import save_checkpoint
+from mdan_zoo.cli import main
+from mdan_zoo.datasets.splits import Split
+from mdan_zoo.errors import CheckpointError, ImageError, InputError
+from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.models.flat import FlatClassifier
+from mdan_zoo.training.machine import Machine
+from mdan_zoo.training.recipe import Recipe
+from mdan_zoo.training.run import Plan, prepare, train
+from mdan_zoo.training.state import LOG_FILE, STATE_FILE
+from mdan_zoo.zoo import build_network
+
+ALONE = Machine(workers=0)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_own_data(tmp_path / "feelings")
+
+
+def plan(model, data, output, *, machine=ALONE, file=None, tree=OWN_TREE, **changes):
+    values = {"init": str(model), "epochs": 1, "batch_size": 8, "split": "all", **changes}
+    recipe = Recipe("mdan_fi8", **values)
+    return Plan(recipe, data, output, hierarchy=tree, split=file, machine=machine)
+
+
+def trainer(given, indices=range(24), folder=None):
+    return prepare(given).trainer(given.recipe, list(indices), folder)
+
+
+# --- what is learned
+
+
+def test_a_class_that_no_training_picture_has_leaves_the_start_finite(model, data, tmp_path):
+    given = plan(model, data, tmp_path / "run", base_rate_start=True)
+    samples = prepare(given).samples
+    learner = trainer(given, [n for n, sample in enumerate(samples) if sample.labels[-1] != 1])
+    biases = learner.network.global_classifier.bias.detach()
+    torch.testing.assert_close(biases.exp(), torch.tensor([6 / 18, 0.5 / 18, 6 / 18, 6 / 18]))
+    learner.run()
+    assert all(value.isfinite().all() for value in learner.network.state_dict().values())
+
+
+def test_cached_maps_of_a_tree_of_three_levels_have_the_map_that_the_third_reads(tmp_path, data):
+    tree = Hierarchy.from_nested(
+        {"pleasant": {"high": ["awe"], "low": ["calm"]}, "unpleasant": {"dark": ["fear", "gloom"]}}
+    )
+    model = tmp_path / "three.safetensors"
+    save_checkpoint(model, build_network(CONFIG, tree), CONFIG)
+    views = {"views": 2, "frozen_stages": 3, "min_crop_area": 0.6}
+    assert train(plan(model, data, tmp_path / "run", tree=tree, **views)).exists()
+
+
+def test_a_flat_network_learns_by_the_weights_of_a_network_with_two_branches(model, data, tmp_path):
+    weights = {"overall_weight": 0.0, "local_weight": 1.0, "global_weight": 1.0}
+    learner = trainer(plan(model, data, tmp_path / "run", **weights))
+    backbone = learner.network.backbone
+    learner.network = FlatClassifier(backbone, 512, OWN_TREE)
+    before = learner.network.global_classifier.weight.detach().clone()
+    learner.optimizer = torch.optim.SGD(
+        [{"params": list(learner.network.parameters()), "rate": 0.01}], lr=0.01
+    )
+    learner.run()
+    assert learner.history[0]["loss"] > 0
+    assert not learner.network.global_classifier.weight.equal(before)
+
+
+def test_trainers_side_by_side_keep_their_own_number_of_parts(model, data, tmp_path):
+    in_parts = trainer(
+        plan(model, data, tmp_path / "run", machine=Machine(workers=0, accumulate=4))
+    )
+    whole = trainer(plan(model, data, tmp_path / "run"))
+    for learner in (in_parts, whole):
+        learner.run()
+        assert learner.step == 3
+
+
+# --- what it goes on from
+
+
+def test_a_copy_of_the_data_elsewhere_is_the_same_data(model, data, tmp_path):
+    train(plan(model, data, tmp_path / "run"))
+    log = (tmp_path / "run" / LOG_FILE).read_bytes()
+    data.rename(tmp_path / "moved")
+    train(plan(model, tmp_path / "moved", tmp_path / "run"))
+    assert (tmp_path / "run" / LOG_FILE).read_bytes() == log
+    (tmp_path / "moved" / "awe" / "1.jpg").write_bytes(
+        (tmp_path / "moved" / "calm" / "1.jpg").read_bytes() + b"."
+    )
+    with pytest.raises(CheckpointError, match="another data"):
+        train(plan(model, tmp_path / "moved", tmp_path / "run"))
+
+
+def test_steps_of_another_size_are_not_gone_on_with(model, data, tmp_path):
+    """24 pictures in steps of 7 are 3 steps an epoch; those of 4, which 4 parts need, are 6."""
+    steps = {"epochs": 2, "batch_size": 7}
+    train(plan(model, data, tmp_path / "run", **steps))
+    in_parts = plan(
+        model, data, tmp_path / "run", machine=Machine(workers=0, accumulate=4), **steps
+    )
+    with pytest.raises(CheckpointError, match="another step size"):
+        train(in_parts)
+
+
+def test_a_split_of_another_recipe_is_not_taken_for_its_own(model, data, tmp_path):
+    train(plan(model, data, tmp_path / "run", split="80/20"))
+    (tmp_path / "run" / STATE_FILE).unlink()
+    with pytest.raises(InputError, match=r"80/20, seed 0.*80/20, seed 1"):
+        train(plan(model, data, tmp_path / "run", split="80/20", seed=1))
+
+
+def test_sigterm_to_all_processes_keeps_the_step_that_was_reached(model, data, tmp_path):
+    """As a cluster sends it: to the process that trains and to those that read pictures."""
+    tree, output = tmp_path / "tree.toml", tmp_path / "run"
+    OWN_TREE.save(tree)
+    changes = ("--set", "epochs=300", "--set", "batch_size=2", "--set", "split=all")
+    options = ("--init", model, "--data", data, "--hierarchy", tree, "--output", output)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mdan_zoo", "train", *options, "--workers", "2", *changes],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not (output / STATE_FILE).exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, told = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM, told
+    assert "the same command goes on" in told
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_cannot_be_read_is_told_in_a_line(workers, model, data, tmp_path):
+    (data / "calm" / "3.jpg").write_bytes(b"no picture")
+    with pytest.raises(ImageError) as raised:
+        train(plan(model, data, tmp_path / "run", machine=Machine(workers=workers)))
+    assert str(raised.value).startswith(f"{data / 'calm' / '3.jpg'}: ")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("inside", [".", "run"])
+def test_an_output_that_is_a_file_is_told_before_the_work(inside, model, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"output must be a folder.*is a file"):
+        train(plan(model, tmp_path / "no data", tmp_path / "file" / inside))
+
+
+def test_a_split_of_one_part_is_told(model, data, tmp_path):
+    names = [picture.relative_to(data).as_posix() for picture in data.glob("*/*.jpg")]
+    Split.from_parts("folder", "mine", ".", {"0": names}).save(tmp_path / "split.tsv")
+    with pytest.raises(InputError, match="'mine' has the part 0 alone"):
+        train(plan(model, data, tmp_path / "run", file=tmp_path / "split.tsv"))
+
+
+def test_another_precision_in_the_same_process_is_told(model, data, tmp_path):
+    """Accelerate keeps one precision a process."""
+    trainer(plan(model, data, tmp_path / "run"))
+    with pytest.raises(InputError, match="precision='bf16'"):
+        trainer(plan(model, data, tmp_path / "run", machine=Machine(precision="bf16", workers=0)))
+
+
+def test_a_log_without_its_package_is_told(model, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)  # Python's mark of a missing package
+    options = ["--data", str(data), "--output", str(tmp_path / "run"), "--tensorboard"]
+    assert main(["train", "mdan_oasis4", *options]) == 2
+    assert "mdan-zoo[train]" in capsys.readouterr().err
