@@ -110,7 +110,24 @@ def broken_identity(source, target):
     save_file(load_file(source), target, {"mdan_zoo": json.dumps({"config": {}})})
 
 
+def overlapping(source, target):
+    """Let the second tensor begin where the first one does."""
+    content = source.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    first, second = sorted(
+        (entry for name, entry in header.items() if name != "__metadata__"),
+        key=lambda entry: entry["data_offsets"],
+    )[:2]
+    length = second["data_offsets"][1] - second["data_offsets"][0]
+    start = first["data_offsets"][0]
+    second["data_offsets"] = [start, start + length]
+    written = json.dumps(header).encode()
+    target.write_bytes(len(written).to_bytes(8, "little") + written + content[8 + size :])
+
+
 FILES = {
+    "overlapping tensors": (overlapping, "not a whole safetensors file"),
     "truncated": (truncated, "not a whole safetensors file"),
     "empty": (lambda s, t: t.write_bytes(b""), "not a safetensors weight file"),
     "text": (lambda s, t: t.write_text("<html>not found</html>"), "not a safetensors weight file"),
