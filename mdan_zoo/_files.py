@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 from mdan_zoo.errors import InputError
 
+_PREFIX, _SUFFIX = ".mdan_zoo.", ".part"
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file as a whole or not at all; see `open_atomically`."""
@@ -40,7 +42,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         raise InputError(
             f"no file can be written at {path}: it is not a file, but a folder or a device"
         )
-    temporary = target.with_name(f".mdan_zoo.{secrets.token_hex(8)}.part")
+    temporary = target.with_name(f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
     try:
         file = temporary.open("xb")
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
@@ -54,3 +56,13 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the parts of files that a process left which was killed while it wrote.
+
+    Args:
+        folder: One that no other process is writing to.
+    """
+    for part in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        part.unlink(missing_ok=True)

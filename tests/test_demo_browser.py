@@ -171,8 +171,10 @@ def test_a_file_that_is_too_large_is_refused_and_the_page_goes_on(context, demo,
     page = open_page(context, demo.url)
     upload(page, tmp_path / "large.jpg")
     page.get_by_text("exceed the maximum allowed size").wait_for()
+    assert page.locator(".mz-photo").count() == 0
     upload(page, CAT)
     wait_for_answer(page, "1 picture predicted")
+    assert label_of(page) == str(mdan_zoo.predict(CAT, model="mdan_oasis4"))
     page.close()
 
 

@@ -178,6 +178,7 @@ def test_a_killed_training_on_cached_maps_goes_on_exactly(folder, backbone_file,
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the training ended before it could be killed"
+    (output / ".mdan_zoo.0123456789abcdef.part").write_bytes(b"killed while it wrote the state")
 
     finished = subprocess.run(
         command(output), env=environment, capture_output=True, text=True, check=True
@@ -189,6 +190,7 @@ def test_a_killed_training_on_cached_maps_goes_on_exactly(folder, backbone_file,
     assert expected.keys() == found.keys()
     assert all(value.equal(found[name]) for name, value in expected.items())
     assert read_identity(weights)[0] == MODELS["mdan_oasis4"]
+    assert not list(output.glob(".*")), "leftovers"
 
 
 def test_a_state_of_other_data_is_refused(folder, backbone_file, tmp_path):

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from mdan_zoo._files import remove_leftovers
 from mdan_zoo.errors import ImageError, InputError, TrainingError, TrainingStoppedError
 from mdan_zoo.models.backbone import stages_after
 from mdan_zoo.preprocessing import Preprocessing
@@ -331,6 +332,8 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
+        if self.folder is not None and self.accelerator.is_main_process:
+            remove_leftovers(self.folder)
         state = None if self.folder is None else load_state(self.folder, self._identity())
         if state is None:
             return
