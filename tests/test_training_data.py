@@ -155,6 +155,14 @@ def test_sampling_draws_heavier_pictures_more_often():
     assert drawn[2] / sum(drawn.values()) == pytest.approx(0.8, abs=0.05)  # 4.3 sd of 1200 draws
 
 
+def test_a_picture_that_is_drawn_again_is_cropped_anew():
+    recipe = Recipe("m", batch_size=8, epochs=3)
+    weights = torch.tensor([1.0] * 7 + [50.0])
+    keys = [key for step in Steps(range(8), recipe, weights=weights) for key in step]
+    assert len(keys) == len(set(keys)) == 3 * 8
+    assert Counter(index for _, index in keys)[7] > 3
+
+
 def test_views_are_the_picture_its_mirror_image_and_repeatable_crops(samples):
     with Image.open(samples[4].picture) as picture:
         picture = picture.convert("RGB")

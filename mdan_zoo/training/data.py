@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -168,18 +169,28 @@ class Steps(Sampler[list[Key]]):
             epoch, number = divmod(step, self.per_epoch)
             if number == 0 or step == self.start:
                 order = self._order(epoch)
-            pictures = order[number * self.step_size : (number + 1) * self.step_size]
-            for part in torch.split(pictures, self.batch_size):
-                yield [(epoch, index) for index in part.tolist()]
+            begin = number * self.step_size
+            for first in range(begin, begin + self.step_size, self.batch_size):
+                yield order[first : first + self.batch_size]
             step += 1
 
-    def _order(self, epoch: int) -> Tensor:
+    def _order(self, epoch: int) -> list[Key]:
+        """Return the pictures of an epoch.
+
+        One that is drawn again gets the crop of an epoch that never comes, not the same one again.
+        """
         generator = torch.Generator().manual_seed(number_from(self.recipe.seed, epoch, -1))
         count = len(self.indices)
         if self.weights is None:
-            return self.indices[torch.randperm(count, generator=generator)]
-        drawn = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        return self.indices[drawn]
+            order = torch.randperm(count, generator=generator)
+        else:
+            order = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        drawn: Counter[int] = Counter()
+        keys = []
+        for index in self.indices[order].tolist():
+            keys.append((epoch + drawn[index] * self.recipe.epochs, index))
+            drawn[index] += 1
+        return keys
 
 
 def number_from(*parts: Any) -> int:
