@@ -11,7 +11,7 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -100,12 +100,12 @@ class NaiveMDAN(MDAN):
 class StepTrainer(Trainer):
     """The loop alone: its loader gives one batch, which is on the device, again and again."""
 
-    def loader(self, steps: Steps) -> Iterator[Any]:
+    def loader(self, steps: Steps) -> Generator[Any, None, None]:
         """Yield the first step's batch for every step."""
         keys = next(iter(steps))
         batch = default_collate([self.data.dataset[key] for key in keys])
         on_device = [part.to(self.accelerator.device) for part in batch]
-        return itertools.repeat(on_device, len(steps))
+        yield from itertools.repeat(on_device, len(steps))
 
 
 class InputTrainer(Trainer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from tiny_model import CONFIG, OWN_TREE, write_own_data, write_tiny_model
 from mdan_zoo.checkpoint import save_checkpoint
 from mdan_zoo.cli import main
 from mdan_zoo.datasets.splits import Split
-from mdan_zoo.errors import CheckpointError, ImageError, InputError
+from mdan_zoo.errors import CheckpointError, ImageError, InputError, TrainingError
 from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.flat import FlatClassifier
 from mdan_zoo.training.machine import Machine
@@ -148,6 +149,38 @@ def test_sigterm_to_all_processes_keeps_the_step_that_was_reached(model, data, t
     _, told = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, told
     assert "the same command goes on" in told
+
+
+def test_an_error_ends_the_reading_processes(model, data, tmp_path):
+    """While it is still at hand, as in a notebook; a process that is left delays Python's exit."""
+    machine = Machine(workers=2)
+    with pytest.raises(TrainingError) as exploded:
+        train(plan(model, data, tmp_path / "run", machine=machine, learning_rate=1e30, epochs=9))
+    assert multiprocessing.active_children() == []
+    (data / "calm" / "3.jpg").write_bytes(b"no picture")
+    with pytest.raises(ImageError) as unreadable:
+        train(plan(model, data, tmp_path / "other", machine=machine))
+    assert multiprocessing.active_children() == []
+    assert exploded.tb
+    assert unreadable.tb
+
+
+def test_a_reading_process_that_is_left_does_not_keep_python_from_exiting():
+    code = """
+import gc
+from torch.utils.data import DataLoader
+from mdan_zoo.training import stopping
+stopping._GRACE_SECONDS = 1
+loaded = iter(DataLoader(range(9), num_workers=1, worker_init_fn=stopping.defer_sigterm))
+next(loaded)
+gc.disable()
+cycle = [loaded]
+cycle.append(cycle)
+del loaded, cycle  # nothing but the exit ends the reading process now
+print("exits")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("exits\n", 0), done.stderr
 
 
 # --- what is refused

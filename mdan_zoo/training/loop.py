@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import traceback
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from mdan_zoo.training.objective import balancing_weights, level_targets, loss
 from mdan_zoo.training.optimisation import build_optimizer, rate_factor, set_mode
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.state import load_state, save_log, save_state
+from mdan_zoo.training.stopping import defer_sigterm, sigterm
 
 if TYPE_CHECKING:
     from mdan_zoo.models import EmotionNetwork
@@ -150,10 +151,13 @@ class Trainer:
         self._resume()
         set_mode(self.network, self.recipe)
         steps = self.steps()
-        loader = self.loader(steps)
         targets, weights = self._targets()
         total = self.recipe.epochs * steps.per_epoch
-        with _sigterm() as stop, self._progress_bar(total) as bar:
+        with (
+            closing(self.loader(steps)) as loader,  # or an error would keep the reading processes
+            sigterm() as stop,
+            self._progress_bar(total) as bar,
+        ):
             self._timed_from = (self.step, time.perf_counter())
             for number, (inputs, pictures) in enumerate(loader):
                 self._seed(number)
@@ -213,8 +217,8 @@ class Trainer:
             )
         return steps
 
-    def loader(self, steps: Steps) -> Iterator[Any]:
-        """Return what loads this process's part of every step."""
+    def loader(self, steps: Steps) -> Generator[Any, None, None]:
+        """Return what loads this process's part of every step; its close ends all reading."""
         accelerator, machine = self.accelerator, self.machine
         workers = 0 if isinstance(self.data.dataset, CachedViews) else machine.worker_count
         loader: Any = DataLoader(
@@ -222,7 +226,7 @@ class Trainer:
             batch_sampler=steps,
             num_workers=workers,
             pin_memory=accelerator.device.type == "cuda",
-            worker_init_fn=_ignore_sigterm,
+            worker_init_fn=defer_sigterm,
         )
         return _with_plain_errors(accelerator.prepare(loader))
 
@@ -368,33 +372,13 @@ def _accelerator(recipe: Recipe, folder: Path | None, machine: Machine) -> Accel
     return accelerator
 
 
-def _with_plain_errors(batches: Iterable[Any]) -> Iterator[Any]:
+def _with_plain_errors(batches: Iterable[Any]) -> Generator[Any, None, None]:
     """Yield the batches; name a picture that cannot be read as if it were read right here."""
     try:
         yield from batches
     except ImageError as error:
+        # The frames hold the reading processes, which would live as long as the error does.
+        traceback.clear_frames(error.__traceback__)
         # A reading process sends a traceback as the message. What it says is in the last line.
         message = str(error).strip().splitlines()[-1]
         raise ImageError(message.removeprefix("mdan_zoo.errors.ImageError: ")) from None
-
-
-def _ignore_sigterm(worker: int) -> None:
-    """Let a reading process go on when all processes of a job are told to stop.
-
-    The training needs its pictures to end the step, and ends the reading process afterwards.
-    """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-@contextmanager
-def _sigterm() -> Iterator[threading.Event]:
-    """Give an event that SIGTERM sets, so that a training ends between two steps."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event  # signals reach the main thread only
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: event.set())
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGTERM, before)
