@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -123,7 +124,7 @@ def read_identity(path: str | os.PathLike[str]) -> tuple[ModelConfig, Hierarchy]
     Raises:
         CheckpointError: The file is missing, is not safetensors, or carries no config.
     """
-    _check_header_size(Path(path))
+    _check_header_size(path)
     with _open(path) as file:
         about = (file.metadata() or {}).get(_METADATA_KEY)
     if about is None:
@@ -135,7 +136,7 @@ def read_identity(path: str | os.PathLike[str]) -> tuple[ModelConfig, Hierarchy]
         content = json.loads(about)
         config = ModelConfig.from_dict(content["config"])
         return config, Hierarchy.from_dict(content["hierarchy"])
-    except (ValueError, KeyError, TypeError, MdanZooError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, MdanZooError) as error:
         raise CheckpointError(f"{path}: its description of the model is broken: {error}") from error
 
 
@@ -145,7 +146,8 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], config: Mo
     Args:
         network: The network, whose `hierarchy` must be the file's.
         path: A file that `save_checkpoint` wrote.
-        config: The network's config, which must be the file's.
+        config: The network's config, which must be the file's but for the mean and standard
+            deviation of the input: these belong to the weights, see `read_identity`.
 
     Raises:
         CheckpointError: The file is damaged or belongs to another model. The network is then
@@ -166,12 +168,18 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], config: Mo
 def _check_identity(
     path: str | os.PathLike[str], found: ModelConfig, expected: ModelConfig
 ) -> None:
-    theirs, ours = found.to_dict(), expected.to_dict()
+    theirs, ours = _architecture(found), _architecture(expected)
     differing = [
         f"{key} {theirs[key]!r}, not {ours[key]!r}" for key in ours if theirs[key] != ours[key]
     ]
     if differing:
         raise CheckpointError(f"{path} belongs to another model: it has " + "; ".join(differing))
+
+
+def _architecture(config: ModelConfig) -> dict[str, Any]:
+    values = config.to_dict()
+    values["input"] = {k: v for k, v in values["input"].items() if k not in ("mean", "std")}
+    return values
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -180,7 +188,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     Raises:
         CheckpointError: The file is missing or damaged.
     """
-    _check_header_size(Path(path))
+    _check_header_size(path)
     with _open(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
@@ -215,9 +223,11 @@ def _tensor_problems(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
     return problems
 
 
-def _check_header_size(path: Path) -> None:
+def _check_header_size(path: str | os.PathLike[str]) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"a weight file is given by its path, not {path!r}")
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             start = file.read(8)
     except OSError as error:
         raise CheckpointError(f"cannot read the weight file {path}: {error.strerror}") from error

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mdan_zoo.errors import InputError
-from mdan_zoo.models.options import STRIDE, MDANOptions
+from mdan_zoo.models.options import STRIDE, MDANOptions, is_number
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -39,8 +38,9 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != 3 or not all(math.isfinite(value) for value in values):
-                raise InputError(f"{name} must be three finite numbers, not {values}")
+            three = isinstance(values, (tuple, list)) and len(values) == 3
+            if not three or not all(map(is_number, values)):
+                raise InputError(f"{name} must be three finite numbers, not {values!r}")
         if min(self.std) <= 0:
             raise InputError(f"std must be above 0, not {self.std}")
         if type(self.crop) is not int or self.crop < STRIDE or self.crop % STRIDE:

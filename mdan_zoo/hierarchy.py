@@ -197,6 +197,8 @@ class Hierarchy:
             HierarchyError: The file is missing, broken or holds no valid tree. The message names
                 the file and the place in it.
         """
+        if not isinstance(path, (str, os.PathLike)):
+            raise HierarchyError(f"cannot read hierarchy {path!r}: give the path of a file")
         path = Path(path)
         try:
             return cls.from_dict(files.parse(path.read_text(encoding="utf-8-sig"), path.suffix))
@@ -259,7 +261,7 @@ class Hierarchy:
             UnknownNameError: There is no such level, or no such class in it.
         """
         names = self.levels[self.level_index(level)]
-        shown = dict(self.aliases).get(name, name)
+        shown = dict(self.aliases).get(name, name) if isinstance(name, str) else name
         if shown in names:
             return names.index(shown)
         raise UnknownNameError(

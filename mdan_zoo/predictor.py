@@ -7,6 +7,7 @@ for prediction in predictor.stream(paths, batch_size=64): ...
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import os
@@ -22,14 +23,14 @@ from PIL import Image
 from torch import Tensor
 
 from mdan_zoo._read_ahead import batches_ahead
-from mdan_zoo.checkpoint import load_checkpoint, read_identity
+from mdan_zoo.checkpoint import read_identity
 from mdan_zoo.config import ModelConfig
 from mdan_zoo.errors import CheckpointError, DeviceError, ImageError, InputError, MdanZooError
 from mdan_zoo.images import DEFAULT_OPTIONS, ImageOptions, Picture, describe, load_image
 from mdan_zoo.models.output import EmotionOutput
 from mdan_zoo.prediction import BRANCHES, Branch, Decode, Levels, Prediction, check_reading
 from mdan_zoo.preprocessing import Preprocessing
-from mdan_zoo.zoo import DEFAULT_MODEL, build_network, create_model, get_config, released_weights
+from mdan_zoo.zoo import DEFAULT_MODEL, create_model, get_config, load_network, released_weights
 
 if TYPE_CHECKING:
     from mdan_zoo.models import EmotionNetwork
@@ -95,8 +96,10 @@ class Predictor:
         decode: Decode = "consistent",
         image_options: ImageOptions = DEFAULT_OPTIONS,
     ) -> None:
-        if dtype not in DTYPES:
+        if not isinstance(dtype, str) or dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+        if not isinstance(image_options, ImageOptions):
+            raise InputError(f"image_options must be ImageOptions, not {image_options!r}")
         self.dtype = dtype
         self.device = find_device(device)
         self.weights, self.config, network = _load_network(name, checkpoint)
@@ -291,6 +294,7 @@ def predict(
 
 def shared_predictor(model: str) -> Predictor:
     """Return the predictor of a model with released weights that is loaded once and kept."""
+    get_config(model)  # what is no name cannot be looked up among those that are loaded
     with _loading:  # else two threads could both load the model
         return _shared_predictor(model)
 
@@ -333,14 +337,14 @@ def _load_network(
         name = DEFAULT_MODEL if name is None else name
         config = get_config(name)
         weights = released_weights(name)
-        return weights, config, create_model(name, checkpoint=weights)
-    config, hierarchy = read_identity(checkpoint)
+        network = create_model(name, checkpoint=weights)
+        # The mean and the standard deviation are the weights' own.
+        return weights, dataclasses.replace(config, input=read_identity(weights)[0].input), network
+    config, _ = read_identity(checkpoint)
     if name is not None and name != config.name:
         get_config(name)  # if there is no such model, that is the error to show
         raise CheckpointError(f"{checkpoint} belongs to the model {config.name}, not to {name}")
-    network = build_network(config, hierarchy)
-    load_checkpoint(network, checkpoint, config)
-    return Path(checkpoint), config, network
+    return Path(checkpoint), *load_network(checkpoint)
 
 
 def _split(output: EmotionOutput) -> Iterator[_Values]:

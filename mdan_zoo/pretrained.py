@@ -49,12 +49,9 @@ def from_pretrained(
         CheckpointError: The file is damaged, or not one of mdan_zoo.
     """
     path = find_pretrained(repo_or_folder, revision=revision, token=token)
-    from mdan_zoo.checkpoint import load_checkpoint, read_identity
-    from mdan_zoo.zoo import build_network
+    from mdan_zoo.zoo import load_network
 
-    config, hierarchy = read_identity(path)
-    network = build_network(config, hierarchy)
-    load_checkpoint(network, path, config)
+    _, network = load_network(path)
     return network.eval()
 
 

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 from mdan_zoo import hub
 from mdan_zoo.config import InputSpec, ModelConfig
-from mdan_zoo.errors import InputError, UnknownNameError, WeightsUnavailableError, did_you_mean
+from mdan_zoo.errors import (
+    CheckpointError,
+    InputError,
+    UnknownNameError,
+    WeightsUnavailableError,
+    did_you_mean,
+)
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.hierarchy import Hierarchy, Nested
 from mdan_zoo.manifest import load_manifest
@@ -97,6 +103,8 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
         pattern: Shell-style wildcard, such as "mdan_*8".
         pretrained: Keep only the models with released weights.
     """
+    if not isinstance(pattern, str):
+        raise InputError(f"pattern must be a text such as 'mdan_*', not {pattern!r}")
     manifest = load_manifest()
     names = sorted(fnmatch.filter({*MODELS, *manifest}, pattern))
     if pretrained:
@@ -167,6 +175,35 @@ def build_network(config: ModelConfig, hierarchy: Hierarchy | None = None) -> Em
     if config.architecture == "flat":
         return FlatClassifier(backbone, channels[-1], tree, config.options.dropout)
     return MDAN(backbone, channels, tree, config.options)
+
+
+def load_network(path: str | os.PathLike[str]) -> tuple[ModelConfig, EmotionNetwork]:
+    """Build the network that a weight file describes, and load it strictly.
+
+    Memory for the network is taken only when the file's tensors are known to fit it.
+
+    Returns:
+        The file's config, and the network in training mode with the file's emotion tree.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or does not fit what it describes.
+        UnknownNameError: It describes a network that cannot be built.
+    """
+    import torch
+
+    from mdan_zoo.checkpoint import check_tensors, read_identity, read_tensors
+
+    config, hierarchy = read_identity(path)
+    try:
+        with torch.device("meta"):
+            expected = build_network(config, hierarchy).state_dict()
+    except RuntimeError as error:  # a width that no tensor can have
+        raise CheckpointError(f"{path} describes a network that cannot be: {error}") from error
+    tensors = read_tensors(path)
+    check_tensors(path, tensors, expected)
+    network = build_network(config, hierarchy)
+    network.load_state_dict(tensors, strict=True)
+    return config, network
 
 
 def _as_hierarchy(given: Hierarchy | Nested | str) -> Hierarchy:

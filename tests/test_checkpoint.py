@@ -17,7 +17,8 @@ from mdan_zoo import hub
 from mdan_zoo.checkpoint import load_checkpoint, read_identity, save_checkpoint
 from mdan_zoo.errors import CheckpointError, InputError, MdanZooError, WeightsUnavailableError
 from mdan_zoo.manifest import Source, load_manifest
-from mdan_zoo.zoo import MODELS, build_network
+from mdan_zoo.predictor import Predictor
+from mdan_zoo.zoo import MODELS, build_network, load_network
 
 CONFIG = MODELS["mdan_oasis4"]
 
@@ -96,6 +97,60 @@ def test_damaged_tensors_are_refused_and_change_nothing(
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(network, path, CONFIG)
     assert all(value.equal(before[name]) for name, value in network.state_dict().items())
+
+
+def described_as(source, target, change):
+    """Copy a weight file, changing the description that it carries."""
+    with safe_open(str(source), "pt") as file:
+        about = json.loads(file.metadata()["mdan_zoo"])
+    change(about["config"])
+    save_file(load_file(source), target, {"mdan_zoo": json.dumps(about)})
+    return target
+
+
+def test_mean_and_deviation_belong_to_the_weights(random_checkpoint, network, tmp_path):
+    """Trained from timm's own weights, a registered model has ImageNet's."""
+    path = tmp_path / "imagenet.safetensors"
+    config = dataclasses.replace(CONFIG, input=dataclasses.replace(CONFIG.input, mean=(0.4,) * 3))
+    save_checkpoint(path, network, config)
+    load_checkpoint(build_network(CONFIG), path, CONFIG)
+    assert Predictor(CONFIG.name, checkpoint=path).config.input.mean == (0.4,) * 3
+    larger = dataclasses.replace(CONFIG.input, crop=352, resize=352)
+    save_checkpoint(path, network, dataclasses.replace(CONFIG, input=larger))
+    with pytest.raises(CheckpointError, match="another model: it has input"):
+        load_checkpoint(build_network(CONFIG), path, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dim": 10**18}, "describes a network that cannot be"),
+        ({"dim": 1 << 20}, r"weight has shape \(2, 64\), not \(2, 1048576\)"),
+        ({"heads": [[2], 4, 8]}, "heads must be three numbers"),
+    ],
+)
+def test_a_description_of_an_impossible_network_takes_no_memory(
+    options, message, random_checkpoint, tmp_path
+):
+    """A million channels would be four million million values."""
+    path = described_as(
+        random_checkpoint, tmp_path / "odd.safetensors", lambda c: c["options"].update(options)
+    )
+    with pytest.raises(CheckpointError, match=message):
+        load_network(path)
+
+
+def test_a_description_nested_without_end_is_refused(random_checkpoint, tmp_path):
+    path = tmp_path / "deep.safetensors"
+    save_file(load_file(random_checkpoint), path, {"mdan_zoo": "[" * 100_000})
+    with pytest.raises(CheckpointError, match="description of the model is broken"):
+        read_identity(path)
+
+
+@pytest.mark.parametrize("path", [3, None, ["a"]])
+def test_what_is_no_path_is_told(path, network):
+    with pytest.raises(InputError, match="given by its path"):
+        load_checkpoint(network, path, CONFIG)
 
 
 def truncated(source, target):

@@ -158,6 +158,11 @@ def test_a_wrong_input_shape_says_what_would_be_right(shape, message):
         tiny_mdan(2)(torch.zeros(shape, dtype=torch.float64))
 
 
+def test_what_is_no_tensor_is_refused():
+    with pytest.raises(InputError, match=r"must be a tensor .* not NoneType"):
+        tiny_mdan(2)(None)
+
+
 def test_integer_pictures_are_refused():
     with pytest.raises(InputError, match=r"torch\.uint8"):
         tiny_mdan(2)(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
@@ -165,7 +170,17 @@ def test_integer_pictures_are_refused():
 
 @pytest.mark.parametrize(
     "options",
-    [{"dim": 0}, {"alpha": 1.5}, {"lcam": "bright"}, {"dropout": 1.0}, {"heads": (3, 4, 8)}],
+    [
+        {"dim": 0},
+        {"alpha": 1.5},
+        {"alpha": "a"},
+        {"lcam": "bright"},
+        {"dropout": 1.0},
+        {"heads": (3, 4, 8)},
+        {"heads": None},
+        {"heads": (True, 4, 8)},
+        {"normalise_pyramid": "no"},
+    ],
 )
 def test_impossible_options_are_refused(options):
     with pytest.raises(InputError, match=next(iter(options))):

@@ -105,6 +105,8 @@ def test_a_config_survives_writing_and_reading():
         ("resize", True),
         ("interpolation", "nearest"),
         ("mean", (0.5,)),
+        ("mean", None),
+        ("mean", (0.5, "0.5", 0.5)),
         ("std", (0.0, 1.0, 1.0)),
     ],
 )

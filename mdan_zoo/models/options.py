@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from mdan_zoo.errors import InputError
 
@@ -49,15 +50,27 @@ class MDANOptions:
     def __post_init__(self) -> None:
         if type(self.dim) is not int or self.dim < 1:
             raise InputError(f"dim must be a whole number of at least 1, not {self.dim!r}")
-        bad = [h for h, rows in zip(self.heads, (2, 4, 8), strict=False) if h < 1 or rows % h]
-        if len(self.heads) != 3 or bad:
+        if not _divide(self.heads, (2, 4, 8)):
             raise InputError(
                 "heads must be three numbers that divide 2, 4 and 8, so that every head gets whole "
-                f"rows, not {self.heads}"
+                f"rows, not {self.heads!r}"
             )
-        if not 0.0 <= self.alpha <= 1.0:
-            raise InputError(f"alpha must lie within 0 and 1, not {self.alpha}")
+        if not is_number(self.alpha) or not 0.0 <= self.alpha <= 1.0:
+            raise InputError(f"alpha must lie within 0 and 1, not {self.alpha!r}")
         if self.lcam not in LCAM_MODES:
             raise InputError(f"lcam must be one of {', '.join(LCAM_MODES)}, not {self.lcam!r}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise InputError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        if not isinstance(self.normalise_pyramid, bool):
+            raise InputError(f"normalise_pyramid is True or False, not {self.normalise_pyramid!r}")
+        if not is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
+            raise InputError(f"dropout must be at least 0 and below 1, not {self.dropout!r}")
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value is a real, finite number, which True and False are not meant to be."""
+    return type(value) in (int, float) and math.isfinite(cast(float, value))
+
+
+def _divide(heads: object, rows: tuple[int, ...]) -> bool:
+    if not isinstance(heads, (tuple, list)) or len(heads) != len(rows):
+        return False
+    return all(type(h) is int and h >= 1 and r % h == 0 for h, r in zip(heads, rows, strict=True))

@@ -120,6 +120,10 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 def check_pictures(pictures: Tensor) -> None:
     """Raise `InputError` unless `pictures` is (N, 3, H, W) with sides that are multiples of 32."""
+    if not isinstance(pictures, Tensor):
+        raise InputError(
+            f"pictures must be a tensor (N, 3, height, width), not {type(pictures).__name__}"
+        )
     shape = tuple(pictures.shape)
     if len(shape) != 4 or shape[1] != 3 or shape[0] == 0:
         raise InputError(f"pictures must be a tensor (N, 3, height, width), not of shape {shape}")
