@@ -241,14 +241,27 @@ def _predict(options: argparse.Namespace) -> int:
         decode=options.decode,
     )
     stream = predictor.stream(pictures, batch_size=options.batch_size)
-    # Lines on a terminal show the progress themselves.
-    quiet = not sys.stderr.isatty() or (options.output is None and sys.stdout.isatty())
+    lines_are_seen = options.output is None and sys.stdout.isatty()
     status = 0
-    with _open_output(options.output) as file, closing(stream) as predictions:
+    with (
+        _open_output(options.output) as file,
+        closing(stream) as predictions,
+        tqdm(
+            total=len(pictures),
+            unit="picture",
+            disable=None if len(pictures) > 1 else True,  # None: unless stderr is a terminal
+            leave=not lines_are_seen,
+        ) as bar,
+    ):
         if options.format == "csv":
             file.write(_csv_line(_csv_header(predictor.hierarchy)))
-        for prediction in tqdm(predictions, total=len(pictures), unit="picture", disable=quiet):
-            file.write(_LINES[options.format](prediction))
+        for prediction in predictions:
+            line = _LINES[options.format](prediction)
+            if lines_are_seen:
+                bar.write(line, end="")  # above the bar, which moves down
+            else:
+                file.write(line)
+            bar.update()
             if file is sys.stdout:
                 file.flush()  # results show as they come, and a reader who went away is noticed
             if prediction.error is not None:

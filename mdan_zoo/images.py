@@ -26,7 +26,7 @@ import math
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
@@ -54,6 +54,8 @@ Picture: TypeAlias = (
 )
 
 _TEXT_LENGTH = 500
+
+_TELEPHONE_SUFFIXES = frozenset({".heic", ".heif"})
 
 # Pillow recognises these but does not decode them by itself (EPS starts Ghostscript).
 _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
@@ -84,14 +86,15 @@ class ImageOptions:
 
     def __post_init__(self) -> None:
         colour = self.background
-        if len(colour) != 3 or not all(isinstance(c, int) and 0 <= c <= 255 for c in colour):
+        three = isinstance(colour, (tuple, list)) and len(colour) == 3
+        if not three or not all(isinstance(c, int) and 0 <= c <= 255 for c in colour):
             raise InputError(f"background={colour!r} is not three integers in 0..255")
         for name in ("max_pixels", "max_bytes", "timeout"):
             value = getattr(self, name)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not 0 < value < math.inf:
                 raise InputError(f"{name}={value!r} is not a positive, finite number")
-        if self.shrink_to is not None and self.shrink_to < 1:
+        if self.shrink_to is not None and (type(self.shrink_to) is not int or self.shrink_to < 1):
             raise InputError(f"shrink_to={self.shrink_to!r} is not a positive number of pixels")
 
 
@@ -164,8 +167,14 @@ def _shortened(text: str) -> str:
 
 
 def is_picture_path(path: str | os.PathLike[str]) -> bool:
-    """Tell whether the suffix is one of a picture format that Pillow decodes. No file is read."""
+    """Tell whether the suffix is a picture format's. No file is read.
+
+    These are the formats that Pillow decodes, and HEIC, in which telephones keep photographs: it
+    needs a plugin, and a file that is left out in silence would be missed by nobody.
+    """
     suffix = os.path.splitext(path)[1].lower()
+    if suffix in _TELEPHONE_SUFFIXES:
+        return True
     file_format = Image.registered_extensions().get(suffix)
     return file_format in Image.OPEN and file_format not in _NOT_DECODED
 
@@ -197,7 +206,9 @@ def find_pictures(folder: str | os.PathLike[str]) -> list[Path]:
         visited.add((status.st_dev, status.st_ino))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         candidates = [Path(directory, name) for name in names if not name.startswith(".")]
-        found += [path for path in candidates if is_picture_path(path) and path.is_file()]
+        # One that cannot be opened, such as a link to nowhere, is named all the same: an error says
+        # more than silence.
+        found += [path for path in candidates if is_picture_path(path)]
     return sorted(found)
 
 
@@ -312,7 +323,7 @@ def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
             tried.add(name)
             plugin, accept = Image.OPEN[name]
             try:
-                accepted = accept(head[:16]) if accept else True
+                accepted = _accepts(accept, head[:16]) if accept else True
                 if isinstance(accepted, str):  # says that Pillow was built without this format
                     damaged = accepted
                 elif accepted:
@@ -328,6 +339,13 @@ def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
         or damaged
         or f"not a picture that Pillow can read (it starts with {head[:16]!r})"
     )
+
+
+def _accepts(accept: Callable[[bytes], bool | str], start: bytes) -> bool | str:
+    try:
+        return accept(start)
+    except Exception:  # some read further than a very short file goes
+        return False
 
 
 def _known_otherwise(head: bytes) -> str:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -390,6 +391,19 @@ def test_the_progress_bar_is_for_terminals(checkpoint, photos):
     assert process.returncode == 0
     assert len(output.splitlines()) == len(photos)
     assert f"{len(photos)}/{len(photos)}" in shown
+
+
+def test_lines_and_the_progress_bar_share_a_terminal(checkpoint, photos):
+    termios = pytest.importorskip("termios", reason="needs pseudo terminals")
+    fcntl = pytest.importorskip("fcntl")
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 200, 0, 0))
+    start("predict", "--checkpoint", checkpoint, *photos, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = read_terminal(ours)
+    assert f"0/{len(photos)} [" in shown, "the bar"
+    for photo in photos:
+        assert re.search(rf"(^|[\r\n]){re.escape(str(photo))}  \w+ ", shown), "whole lines"
 
 
 # The released weights

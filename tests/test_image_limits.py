@@ -93,6 +93,8 @@ def test_truncated_stays_an_error_and_settings_stay_the_same():
         {"background": (255, 255)},
         {"background": (255, 255, 256)},
         {"background": "red"},
+        {"background": None},
+        {"shrink_to": "x"},
         {"background": (0.5, 0.5, 0.5)},
         {"max_pixels": 0},
         {"max_pixels": "100"},

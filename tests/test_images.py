@@ -159,6 +159,7 @@ def test_unreadable_file(png):
 def test_files_that_are_no_pictures(png):
     for data, reason in [
         (b"", "it is empty"),
+        (b"hi", "not a picture that Pillow can read (it starts with b'hi')"),
         (
             b"hello, world\n",
             "not a picture that Pillow can read (it starts with b'hello, world\\n')",
@@ -293,6 +294,7 @@ def test_is_picture_path():
         "a.tif",
         "a.gif",
         "a.bmp",
+        "a.HEIC",
         Path("d/a.PNG"),
     ):
         assert is_picture_path(name)
@@ -305,7 +307,9 @@ def test_find_pictures(tmp_path):
     for name in ("b.png", "a.JPG", "B/c.gif", "B/deep/d.webp", "é/e.tif"):
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).touch()
-    expected = [top / name for name in ("B/c.gif", "B/deep/d.webp", "a.JPG", "b.png", "é/e.tif")]
+    # What cannot be opened is named, too: it gets a line that says why.
+    inside = ("B/c.gif", "B/deep/d.webp", "a.JPG", "b.png", "dead.png", "pipe.png", "é/e.tif")
+    expected = [top / name for name in inside]
     for name in (".hidden.png", "notes.txt", ".git/x.png", "B/.thumbs/y.png"):
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).touch()
