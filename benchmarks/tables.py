@@ -99,6 +99,33 @@ def metrics_by_branch() -> str:
     )
 
 
+def comparison() -> str:
+    """Cross-validation: mdan_oasis4 minus flat_oasis4, with the larger spread over seeds."""
+    mdan, flat = (
+        next(row for row in summary() if (row["model"], row["branch"]) == (name, "overall"))
+        for name in ("mdan_oasis4", "flat_oasis4")
+    )
+    rows = [
+        ["difference", *(f"{float(mdan[m]) - float(flat[m]):+.3f}" for m in MEASURES)],
+        [
+            "larger spread over seeds",
+            *(f"{max(float(row[m + '_sd_seeds']) for row in (mdan, flat)):.3f}" for m in MEASURES),
+        ],
+    ]
+    return table(["", *MEASURES.values()], rows)
+
+
+def second_panel() -> str:
+    """What a second panel of raters would reach on the released models' pictures."""
+    (row,) = read("oasis_second_panel.csv")
+    polarity, quadrant = (f"{float(row[m]):.0%}" for m in tuple(MEASURES)[:2])
+    return (
+        f"A second panel of raters of the same size would agree with these labels on {polarity}\n"
+        f"(polarity) and {quadrant} (quadrant) of the {row['pictures']} pictures, by the published "
+        "standard\nerrors (`python benchmarks/second_panel.py --data OASIS_FOLDER`)."
+    )
+
+
 def cost() -> str:
     """Time and memory as multiples of the bare backbone's, from the CPU run."""
     rows = read("top_down_cost_cpu.csv")
@@ -271,6 +298,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "metrics": metrics,
     "metrics by branch": metrics_by_branch,
+    "comparison": comparison,
+    "second panel": second_panel,
     "cost": cost,
     "machine": machine,
     "recipe fields": recipe_fields,

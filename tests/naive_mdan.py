@@ -40,6 +40,31 @@ def lcam(classifier_weight, combined, allowed):
     return mean + class_maps.where(allowed, -math.inf).amax(dim=1), class_maps
 
 
+def restrained(attention_map, mode):
+    """What an option of the network makes of M; "plain" is the paper's."""
+    if mode == "normalised":
+        low = attention_map.amin(dim=(1, 2), keepdim=True)
+        high = attention_map.amax(dim=(1, 2), keepdim=True)
+        return (attention_map - low) / (high - low)
+    return {
+        "plain": attention_map,
+        "detached": attention_map.detach(),
+        "bounded": torch.tanh(attention_map),
+        "off": torch.zeros_like(attention_map),
+    }[mode]
+
+
+def standardised(model, number, feature_map):
+    """Batch normalisation with the statistics that it has learned, where there is one."""
+    if not model.options.normalise_pyramid:
+        return feature_map
+    norm = f"norms.{number}"
+    values = [model.get_buffer(f"{norm}.running_{name}") for name in ("mean", "var")]
+    values += [model.get_parameter(f"{norm}.{name}") for name in ("weight", "bias")]
+    mean, variance, weight, bias = (value[:, None, None] for value in values)
+    return (feature_map - mean) / torch.sqrt(variance + 1e-5) * weight + bias
+
+
 def children_of(hierarchy, level, winners):
     """Which classes (N, K) are below the class that won one level up (N,)."""
     roots = [0] * hierarchy.sizes[0]
@@ -55,10 +80,10 @@ def forward(model, pyramid, children=None):
     """
     weight_of = model.get_parameter
     hierarchy, alpha, heads = model.hierarchy, model.options.alpha, model.options.heads
-    feature = conv1x1(weight_of("reduce.weight"), pyramid[3])
+    feature = conv1x1(weight_of("reduce.weight"), standardised(model, 0, pyramid[3]))
     local, maps, class_maps = [], [], []
     for number in range(hierarchy.depth):
-        fine = pyramid[2 - number]
+        fine = standardised(model, number + 1, pyramid[2 - number])
         name = f"levels.{number}"
         upsampled = upsample_like(feature, fine)
         attended = mhcca(
@@ -79,6 +104,7 @@ def forward(model, pyramid, children=None):
             allowed = torch.tensor(listed, device=fine.device)
         weight = weight_of(f"{name}.classifier.weight")
         attention_map, by_class = lcam(weight, combined, allowed)
+        attention_map = restrained(attention_map, model.options.lcam)
         maps.append(attention_map)
         class_maps.append(by_class)
         feature = (1 + attention_map[:, None]) * combined

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +13,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import tables  # noqa: E402
 
+from mdan_zoo.cli import main  # noqa: E402
 from mdan_zoo.manifest import load_manifest  # noqa: E402
+from mdan_zoo.zoo import list_models  # noqa: E402
+
+README = ROOT / "README.md"
 
 
 @pytest.mark.parametrize("name", tables.DOCUMENTS)
@@ -22,14 +27,36 @@ def test_the_tables_are_what_the_result_files_hold(name):
     assert tables.fill(text) == text, "run: python benchmarks/tables.py"
 
 
-def test_the_manifests_metrics_are_those_of_the_result_file():
-    details = load_manifest()["mdan_oasis4"].details
+@pytest.mark.parametrize("name", list_models(pretrained=True))
+def test_the_manifests_metrics_are_those_of_the_result_file(name):
+    details = load_manifest()[name].details
     rows = details["metrics"]["rows"]
     expected = [
         {k: v if k in ("model", "branch") else float(v) if v else None for k, v in row.items()}
         for row in tables.summary()
     ]
     assert rows == expected
+
+
+def test_the_readme_shows_what_its_first_command_prints(capsys, monkeypatch):
+    first, printed = re.findall(r"```\n(.*?)```", README.read_text(encoding="utf-8"), re.S)[:2]
+    command = first.splitlines()[-1]
+    monkeypatch.chdir(ROOT)
+    assert main(command.split()[1:]) == 0
+    assert command.startswith("mdan-zoo ")
+    assert capsys.readouterr().out == printed
+
+
+@pytest.mark.slow
+def test_the_readmes_python_runs_as_it_stands():
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    runnable = [block for block in blocks if "OWNER" not in block]
+    assert len(runnable) == 2
+    for block in runnable:
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", [*tables.DOCUMENTS, "CONTRIBUTING.md", "examples/README.md"])

@@ -1,7 +1,7 @@
 """The maps of frozen stages for several views of every picture, computed once.
 
 A frozen backbone gives the same maps for the same view in every epoch. With them at hand a network
-trains on a laptop's CPU in minutes, and cross-validation does not repeat the costly part.
+trains on a laptop's CPU, and cross-validation does not repeat the costly part.
 """
 
 from __future__ import annotations

@@ -1,0 +1,50 @@
+"""How well a second panel of raters would agree with the labels of OASIS.
+
+    python benchmarks/second_panel.py --data FOLDER
+
+The mean of about 100 ratings is not exact. By the published means, standard deviations and numbers
+of ratings, the mean of a second panel of the same size is normal around the first one's, with twice
+its squared standard error. Summed over the pictures, the probability that it falls on the same side
+of the threshold is the accuracy that the second panel would reach: the most that a network can be
+asked for. Writes it as CSV.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+from pathlib import Path
+from statistics import NormalDist
+
+from mdan_zoo.datasets.oasis import AROUSAL_THRESHOLD, VALENCE_THRESHOLD
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def same_side(row: dict[str, str], rating: str, threshold: float) -> float:
+    """Return the probability that a second mean is on the first one's side of a threshold."""
+    mean, deviation, count = (float(row[f"{rating}_{name}"]) for name in ("mean", "sd", "n"))
+    return NormalDist().cdf(abs(mean - threshold) / (deviation * math.sqrt(2 / count)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with OASIS's table")
+    parser.add_argument("--output", type=Path, default=RESULTS / "oasis_second_panel.csv")
+    arguments = parser.parse_args()
+    table = next(p for p in (arguments.data / n for n in ("OASIS.csv", "norms.csv")) if p.exists())
+    with table.open(newline="", encoding="utf-8") as file:
+        lines = file.read().splitlines()  # the published table has CR line ends
+    rows = [{key.lower(): value for key, value in row.items()} for row in csv.DictReader(lines)]
+    polarity = [same_side(row, "valence", VALENCE_THRESHOLD) for row in rows]
+    arousal = [same_side(row, "arousal", AROUSAL_THRESHOLD) for row in rows]
+    quadrant = [p * a for p, a in zip(polarity, arousal, strict=True)]
+    with arguments.output.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["pictures", "polarity_accuracy", "quadrant_accuracy"])
+        writer.writerow([len(rows), *(f"{sum(p) / len(p):.4f}" for p in (polarity, quadrant))])
+
+
+if __name__ == "__main__":
+    main()
