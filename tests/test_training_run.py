@@ -11,12 +11,13 @@ import time
 
 import pytest
 import torch
+from oasis_folder import write_oasis
 from tiny_model import CONFIG, OWN_TREE, write_own_data, write_tiny_model
 
 from mdan_zoo.checkpoint import save_checkpoint
 from mdan_zoo.cli import main
 from mdan_zoo.datasets.splits import Split
-from mdan_zoo.errors import CheckpointError, ImageError, InputError, TrainingError
+from mdan_zoo.errors import CheckpointError, HierarchyError, ImageError, InputError, TrainingError
 from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.flat import FlatClassifier
 from mdan_zoo.training.machine import Machine
@@ -38,10 +39,10 @@ def data(tmp_path):
     return write_own_data(tmp_path / "feelings")
 
 
-def plan(model, data, output, *, machine=ALONE, file=None, tree=OWN_TREE, **changes):
+def plan(model, data, output, *, machine=ALONE, file=None, tree=OWN_TREE, dataset="", **changes):
     values = {"init": str(model), "epochs": 1, "batch_size": 8, "split": "all", **changes}
     recipe = Recipe("mdan_fi8", **values)
-    return Plan(recipe, data, output, hierarchy=tree, split=file, machine=machine)
+    return Plan(recipe, data, output, dataset, hierarchy=tree, split=file, machine=machine)
 
 
 def trainer(given, indices=range(24), folder=None):
@@ -207,6 +208,14 @@ def test_a_split_of_one_part_is_told(model, data, tmp_path):
     Split.from_parts("folder", "mine", ".", {"0": names}).save(tmp_path / "split.tsv")
     with pytest.raises(InputError, match="'mine' has the part 0 alone"):
         train(plan(model, data, tmp_path / "run", file=tmp_path / "split.tsv"))
+
+
+@pytest.mark.parametrize("softness", [0.0, 0.75])
+def test_ratings_are_no_labels_of_an_own_tree(softness, model, tmp_path):
+    """OWN_TREE has four leaves as well, but they are others."""
+    data = write_oasis(tmp_path / "oasis")
+    with pytest.raises(HierarchyError, match="for the tree 'circumplex4'"):
+        prepare(plan(model, data, tmp_path / "run", dataset="OASIS", softness=softness))
 
 
 def test_another_precision_in_the_same_process_is_told(model, data, tmp_path):

@@ -14,8 +14,9 @@ from pathlib import Path
 from statistics import NormalDist
 
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.errors import DatasetError
+from mdan_zoo.errors import DatasetError, HierarchyError
 from mdan_zoo.hierarchies import get_hierarchy
+from mdan_zoo.hierarchy import Hierarchy
 
 VALENCE_THRESHOLD = 4.0
 """The middle of the scale: from here on a picture counts as positive."""
@@ -23,11 +24,14 @@ VALENCE_THRESHOLD = 4.0
 AROUSAL_THRESHOLD = 3.73
 """The median of the 900 mean ratings: from here on a picture counts as arousing."""
 
+_TREE = "circumplex4"
 _TABLES = ("OASIS.csv", "norms.csv")
 _COLUMNS = ("theme", "valence_mean", "valence_sd", "arousal_mean", "arousal_sd")
 
 
-def read_oasis(folder: Path, softness: float = 1.0) -> list[Sample]:
+def read_oasis(
+    folder: Path, softness: float = 1.0, hierarchy: Hierarchy | None = None
+) -> list[Sample]:
     """Read the pictures and norms of OASIS.
 
     The single ratings are taken to be normally distributed with the published mean and standard
@@ -39,13 +43,18 @@ def read_oasis(folder: Path, softness: float = 1.0) -> list[Sample]:
             folder `images` with a file `<theme>.jpg` for every row.
         softness: The raters' standard deviations are multiplied by this. At 1 the distribution is
             the raters'; towards 0 it becomes the hard label.
+        hierarchy: The tree that the labels are meant for, "circumplex4" by default. The ratings
+            give the classes of no other.
 
     Returns:
         A sample for each row, in the table's order.
 
     Raises:
+        HierarchyError: The tree has other classes.
         DatasetError: The table or a picture is missing, or a value is not a rating.
     """
+    if hierarchy is not None:
+        _check_classes(hierarchy)
     table = _find_table(folder)
     rows = _read_rows(table)
     samples = [_read_sample(row, folder, table, softness) for row in rows]
@@ -56,6 +65,15 @@ def read_oasis(folder: Path, softness: float = 1.0) -> list[Sample]:
             f"such as {missing[0]}"
         )
     return samples
+
+
+def _check_classes(hierarchy: Hierarchy) -> None:
+    own = get_hierarchy(_TREE)
+    if (hierarchy.levels, hierarchy.parents) != (own.levels, own.parents):
+        raise HierarchyError(
+            f"the classes of OASIS are made from its ratings for the tree {own.name!r}; hierarchy "
+            f"{hierarchy.name!r} does not fit"
+        )
 
 
 def _find_table(folder: Path) -> Path:
@@ -109,7 +127,7 @@ def _read_sample(row: Mapping[str, str], folder: Path, table: Path, softness: fl
         "excited": high_valence * high_arousal,
     }
     calm, excited = ("serene", "excited") if polarity == "positive" else ("gloomy", "distressed")
-    tree = get_hierarchy("circumplex4")
+    tree = get_hierarchy(_TREE)
     return Sample(
         picture=folder / "images" / row.get("file", f"{theme}.jpg"),
         labels=(tree.index(0, polarity), tree.index(1, excited if aroused else calm)),

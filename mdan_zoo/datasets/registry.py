@@ -23,7 +23,7 @@ from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.table import read_table
 from mdan_zoo.datasets.unbiased_emo import read_unbiased_emo
 from mdan_zoo.datasets.webemo import read_webemo
-from mdan_zoo.errors import HierarchyError, InputError, UnknownNameError, did_you_mean
+from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.hierarchy import Hierarchy
 
@@ -52,13 +52,7 @@ class DatasetReader:
 
 
 def _read_oasis(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
-    own = get_hierarchy("circumplex4")
-    if (hierarchy.levels, hierarchy.parents) != (own.levels, own.parents):
-        raise HierarchyError(
-            f"the classes of OASIS are made from its ratings for the tree {own.name!r}; hierarchy "
-            f"{hierarchy.name!r} does not fit"
-        )
-    return read_oasis(folder)
+    return read_oasis(folder, hierarchy=hierarchy)
 
 
 _STOCK = "URLs of pictures that stay their owners'; for research."

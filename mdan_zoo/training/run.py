@@ -198,10 +198,11 @@ def read_samples(plan: Plan, config: ModelConfig, tree: Hierarchy) -> list[Sampl
 
     Raises:
         DatasetError: The folder is not a copy of the data set.
+        HierarchyError: The data set's labels are not made for the tree.
     """
     name = plan.dataset or config.dataset
     if name == "OASIS" and plan.recipe.softness:
-        samples = read_oasis(plan.data, plan.recipe.softness)
+        samples = read_oasis(plan.data, plan.recipe.softness, tree)
     else:
         samples = read_dataset(name, plan.data, tree)
     if len(samples) < 2:
