@@ -269,8 +269,35 @@ def test_the_official_split_is_that_of_the_samples():
         make_split("EmoSet", [], FOLDER, "official")
 
 
+def test_an_official_split_can_be_preferred():
+    divided = [make_sample(f"{i}.jpg", split="train" if i % 3 else "test") for i in range(9)]
+    preferred = "official or 80/20"
+    official = make_split("FI", divided, FOLDER, "official")
+    assert make_split("FI", divided, FOLDER, preferred) == official
+    undivided = make_samples(20)
+    assert make_split("FI", undivided, FOLDER, preferred, seed=3) == make_split(
+        "FI", undivided, FOLDER, "80/20", seed=3
+    )
+    with pytest.raises(
+        DatasetError, match=r"without a split: 1 of its 10 .*80/20, divides it anew"
+    ):
+        make_split("FI", [*divided, make_sample("x.jpg")], FOLDER, preferred)
+
+
 @pytest.mark.parametrize(
-    "method", ["", "80", "80/30", "100/0", "25/25/25/25", "080/20", "80/20 ", "k-fold", "-5-fold"]
+    "method",
+    [
+        "",
+        "official or ",
+        "80",
+        "80/30",
+        "100/0",
+        "25/25/25/25",
+        "080/20",
+        "80/20 ",
+        "k-fold",
+        "-5-fold",
+    ],
 )
 def test_unknown_methods_are_refused(method):
     with pytest.raises(InputError, match="'80/20' or '80/5/15', '5-fold' or 'grouped-5-fold', not"):

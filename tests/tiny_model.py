@@ -31,12 +31,13 @@ def write_tiny_model(path: Path) -> Path:
     return path
 
 
-def write_own_data(folder: Path, pictures: int = 6) -> Path:
-    """Write a folder of pictures for every class of `OWN_TREE`."""
-    for name, colour in COLOURS.items():
+def write_own_data(folder: Path, pictures: int = 6, seed: int = 0) -> Path:
+    """Write a folder of pictures for every class of `OWN_TREE`; another seed gives others."""
+    for name, ground in COLOURS.items():
         (folder / name).mkdir(parents=True)
         for number in range(pictures):
-            picture = Image.new("RGB", (90, 70), colour)
-            picture.paste((7 * number, 90, 200 - number), (6 * number, 10, 6 * number + 20, 50))
+            picture = Image.new("RGB", (90, 70), ground)
+            colour = (7 * number, 90 + seed, 200 - number)
+            picture.paste(colour, (6 * number, 10, 6 * number + 20, 50))
             picture.save(folder / name / f"{number}.jpg", quality=95)
     return folder

@@ -18,6 +18,7 @@ from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.splits import Split, grouped_folds, picture_names
 from mdan_zoo.errors import DatasetError, InputError
 
+_OFFICIAL_OR = "official or "
 _PART_NAMES = {2: ("train", "test"), 3: ("train", "val", "test")}
 
 
@@ -38,6 +39,7 @@ def make_split(
             * "grouped-5-fold" and the like: the parts "0" to "4", made by `grouped_folds`, which
               looks at groups and not at classes.
             * "official": the parts that the data set comes with.
+            * "official or 80/20" and the like: "official" where it comes in parts, else the other.
 
             Percentages and folds hold within every class of the finest level (for a group, the
             class that most of its pictures have), up to a few pictures: with k parts and at most
@@ -50,6 +52,7 @@ def make_split(
         InputError: There is no such method.
     """
     names = picture_names(samples, folder)
+    method = _chosen(method, samples)
     parts = _divide(samples, names, method, seed)
     empty = [part for part, indices in parts.items() if not indices]
     if empty:
@@ -66,6 +69,13 @@ def make_split(
         base,
         {part: [inside[index] for index in indices] for part, indices in parts.items()},
     )
+
+
+def _chosen(method: str, samples: Sequence[Sample]) -> str:
+    """Return the method itself, or the right one of "official or ..."."""
+    other = method.removeprefix(_OFFICIAL_OR)
+    in_parts = other != method and any(sample.split for sample in samples)
+    return "official" if in_parts else other
 
 
 def _divide(
@@ -95,7 +105,8 @@ def _official(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, list
         which = f", such as {names[homeless[0]]!r}" if homeless else ""
         raise DatasetError(
             "this data set comes without a split: "
-            f"{len(homeless)} of its {len(samples)} pictures are in no official part{which}"
+            f"{len(homeless)} of its {len(samples)} pictures are in no official part{which}; "
+            "another method, such as 80/20, divides it anew"
         )
     return parts
 

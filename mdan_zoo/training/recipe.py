@@ -52,7 +52,8 @@ class Recipe:
         model: Name of the model.
         init: Name of the model, or a weight file, that it starts from; empty starts from the
             backbone's ImageNet weights. The paper's small sets start from FI.
-        split: How the data set is divided: "80/20", "80/5/15", "official", "5-fold",
+        split: How the data set is divided: "80/20", "80/5/15", "official" for the parts that it
+            comes with, "official or 80/20" for the latter where it comes without, "5-fold",
             "grouped-5-fold", or "all" for training on every picture. With folds a network is
             trained and tested for each, and then the released one on every picture.
         seed: Start of every random choice: weights, division, crops, order of the pictures.
@@ -95,7 +96,7 @@ class Recipe:
 
     model: str
     init: str = ""
-    split: str = "80/20"
+    split: str = "official or 80/20"
     seed: int = 0
     epochs: int = 30
     batch_size: int = 64
@@ -210,7 +211,7 @@ def fine_tuning_recipe(init: str, overrides: Sequence[str] = (), *, recipe: str 
     if not recipe:
         recipe = _registered_like(init) if is_weight_file(init) else init
     # The rows of classes that both trees have are kept, so the classifiers do not start anew.
-    start = ["split=80/20", "base_rate_start=false", "stored_as=float32", *overrides]
+    start = ["split=official or 80/20", "base_rate_start=false", "stored_as=float32", *overrides]
     return dataclasses.replace(load_recipe(recipe, start), init=init)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import statistics
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.recipe import Recipe, is_weight_file
 from mdan_zoo.training.start import load_backbone_file, load_model_file, timm_backbone
 from mdan_zoo.zoo import build_network, get_config, released_weights
+
+LOGGER = logging.getLogger("mdan_zoo.training")
+"""Says here what a training decides that its user may not expect."""
 
 WEIGHTS_FILE = "model.safetensors"
 REPORT_FILE = "training.json"
@@ -316,6 +320,8 @@ def _find_split(plan: Plan, data: PreparedData) -> Split | None:
     if recipe.split == "all":
         return None
     split = make_split(data.config.dataset, data.samples, plan.folder, recipe.split, recipe.seed)
+    if split.method == "official":
+        _check_official(plan, split)
     path = plan.output / SPLIT_FILE
     with _processes().main_process_first():
         if not path.exists():
@@ -327,6 +333,16 @@ def _find_split(plan: Plan, data: PreparedData) -> Split | None:
             "another output folder, or remove the file to start anew"
         )
     return kept
+
+
+def _check_official(plan: Plan, split: Split) -> None:
+    """Refuse parts without one to train on, and tell of parts that the recipe does not demand."""
+    sizes = ", ".join(f"{part} ({len(names):,} pictures)" for part, names in split.parts)
+    anew = "to divide it anew, give --set split=80/20 or --split FILE"
+    if "train" not in dict(split.parts):
+        raise InputError(f"{plan.data} comes in the parts {sizes}, none of which is train; {anew}")
+    if plan.recipe.split != split.method and is_main_process():
+        LOGGER.warning(f"{plan.data} comes in the parts {sizes}; train is trained on; {anew}")
 
 
 def is_main_process() -> bool:
