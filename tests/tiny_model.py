@@ -37,7 +37,7 @@ def write_own_data(folder: Path, pictures: int = 6, seed: int = 0) -> Path:
         (folder / name).mkdir(parents=True)
         for number in range(pictures):
             picture = Image.new("RGB", (90, 70), ground)
-            colour = (7 * number, 90 + seed, 200 - number)
+            colour = (7 * number, 90 + 40 * seed, 200 - number)
             picture.paste(colour, (6 * number, 10, 6 * number + 20, 50))
             picture.save(folder / name / f"{number}.jpg", quality=95)
     return folder

@@ -1,32 +1,94 @@
-"""Pictures that weights were trained on must not be taken for new ones."""
+"""Pictures that weights were trained on must not be taken for new ones.
+
+A training writes the list of its pictures beside its weights. They are known by their content, so
+that they are found again in another folder, under another name or in another division.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+from mdan_zoo._files import write_atomically
 from mdan_zoo.datasets.splits import Split, get_split, list_splits
 from mdan_zoo.manifest import load_manifest
 
+TRAINED_ON_FILE = "trained_on.txt"
+_FIRST_LINE = "# SHA-256 of every picture that the weights with this SHA-256 were trained on: "
 
-def count_trained_on(weights_sha256: str, dataset: str, pictures: Iterable[str]) -> int | None:
-    """Count the pictures that released weights were trained on.
+
+def save_trained_on(
+    weights: Path, pictures: Iterable[Path], folder: Path, init: Path | None = None
+) -> None:
+    """Write `TRAINED_ON_FILE` beside a weight file: a line "SHA-256  name" for every picture.
 
     Args:
-        weights_sha256: Hash of the weight file.
+        weights: The weight file.
+        pictures: What it was trained on.
+        folder: Where the pictures' names begin.
+        init: The weight file that the training started from. What that was trained on is listed
+            as well, where it is known.
+    """
+    paths = list(pictures)
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    lines = {f"{sha256}  {name}" for sha256, name in zip(_sha256_of(paths), names, strict=True)}
+    lines.update(_read_list(init) or () if init is not None else ())
+    text = "\n".join([_FIRST_LINE + _sha256(weights), *sorted(lines)]) + "\n"
+    write_atomically(weights.parent / TRAINED_ON_FILE, text.encode(errors="surrogateescape"))
+
+
+def count_trained_on(
+    weights: Path, dataset: str, pictures: Sequence[Path], names: Sequence[str]
+) -> int | None:
+    """Count the pictures that weights were trained on.
+
+    Args:
+        weights: The weight file.
         dataset: The data set of the pictures.
-        pictures: Their names, relative to the data set's folder.
+        pictures: Their files.
+        names: Their names, relative to the data set's folder.
 
     Returns:
-        None where that is not known: the weights are not in the manifest, or the package does not
-        have the list of their training pictures.
+        None where that is not known: there is no list beside the weights, and they are not in the
+        manifest or the package does not have the list of their training pictures.
     """
+    listed = _read_list(weights)
+    if listed is None:
+        return _count_released(_sha256(weights), dataset, names)
+    known = {line.partition(" ")[0] for line in listed}
+    return sum(sha256 in known for sha256 in _sha256_of(pictures))
+
+
+def _read_list(weights: Path) -> list[str] | None:
+    """Return the lines of a weight file's list; None where there is none, or that of others."""
+    try:
+        content = (weights.parent / TRAINED_ON_FILE).read_bytes()
+    except OSError:
+        return None
+    first, *lines = content.decode(errors="surrogateescape").removesuffix("\n").split("\n")
+    return lines if first == _FIRST_LINE + _sha256(weights) else None
+
+
+def _sha256_of(paths: Sequence[Path]) -> list[str]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(_sha256, paths))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _count_released(weights_sha256: str, dataset: str, names: Iterable[str]) -> int | None:
     for entry in load_manifest().values():
         training = (entry.details or {}).get("training") or {}
         if entry.sha256 != weights_sha256:
             continue
         for split in map(get_split, list_splits()):
             if split.sha256 == training.get("split_sha256"):
-                return len(_names(split) & set(pictures)) if split.dataset == dataset else 0
+                return len(_names(split) & set(names)) if split.dataset == dataset else 0
     return None
 
 

@@ -149,8 +149,9 @@ def _caution(evaluation: Evaluation) -> str:
     if count is None:
         return (
             "The numbers tell how the model does on new pictures only if its weights were trained "
-            "without these. For a model that was trained on a part of this data set, give the "
-            "split that it was trained with and evaluate on another part."
+            "without these, and that is not known: there is no list of its pictures beside the "
+            "weights. For a model that was trained on a part of this data set, give the split that "
+            "it was trained with and evaluate on another part."
         )
     if count:
         return (

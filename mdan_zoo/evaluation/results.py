@@ -229,7 +229,9 @@ def evaluate(
         device=predictor.device.type,
         dtype=predictor.dtype,
         source=source,
-        trained_on=count_trained_on(weights_sha256, source.dataset, names),
+        trained_on=count_trained_on(
+            predictor.weights, source.dataset, [sample.picture for sample in samples], names
+        ),
         groups=len(set(groups)),
         resamples=resamples,
         seed=seed,

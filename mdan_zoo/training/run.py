@@ -28,6 +28,7 @@ from mdan_zoo.datasets.split_methods import make_split
 from mdan_zoo.datasets.splits import Split, select, split_sha256
 from mdan_zoo.errors import InputError
 from mdan_zoo.evaluation import SampleSource, evaluate, write_report
+from mdan_zoo.evaluation.overlap import save_trained_on
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.backbone import build_backbone
@@ -372,6 +373,8 @@ def _train_one(
         return path
     dtype = getattr(torch, plan.recipe.stored_as)
     save_checkpoint(path, network, data.config, dtype=dtype)
+    learned = (data.samples[index].picture for index in indices)
+    save_trained_on(path, learned, plan.folder, data.init)
     report = {
         "model": data.config.name,
         "recipe": dataclasses.asdict(plan.recipe),

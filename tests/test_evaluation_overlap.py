@@ -1,0 +1,65 @@
+"""The list of what weights were trained on, and what is counted by it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+
+import pytest
+from dataset_trees import write_pictures
+
+from mdan_zoo.evaluation.overlap import TRAINED_ON_FILE, count_trained_on, save_trained_on
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = write_pictures(tmp_path / "data", [f"joy/{number}.jpg" for number in range(5)])
+    return [folder / f"joy/{number}.jpg" for number in range(5)]
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """For a list the content of a weight file is nothing but its hash."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.safetensors").write_bytes(b"weights")
+    return tmp_path / "run" / "model.safetensors"
+
+
+def count(weights, pictures):
+    return count_trained_on(weights, "folder", pictures, [path.name for path in pictures])
+
+
+def test_pictures_are_known_by_their_content(weights, pictures, tmp_path):
+    assert count(weights, pictures) is None, "there is no list yet"
+    save_trained_on(weights, pictures[:3], tmp_path / "data")
+    assert count(weights, pictures) == 3
+    assert count(weights, pictures[3:]) == 0
+    copy = shutil.copy(pictures[0], tmp_path / "other.jpg")
+    new = shutil.copy(pictures[4], tmp_path / "0.jpg")
+    assert count(weights, [tmp_path / copy, tmp_path / new]) == 1
+    lines = (weights.parent / TRAINED_ON_FILE).read_text().splitlines()
+    sha256 = hashlib.sha256(pictures[1].read_bytes()).hexdigest()
+    assert f"{sha256}  joy/1.jpg" in lines
+    assert len(lines) == 1 + 3
+
+
+def test_a_list_of_other_weights_is_not_believed(weights, pictures, tmp_path):
+    save_trained_on(weights, pictures, tmp_path / "data")
+    weights.write_bytes(b"other weights")
+    assert count(weights, pictures) is None
+    (weights.parent / TRAINED_ON_FILE).write_bytes(b"\xff")
+    assert count(weights, pictures) is None
+
+
+def test_what_a_start_was_trained_on_counts_too(weights, pictures, tmp_path):
+    save_trained_on(weights, pictures[:2], tmp_path / "data")
+    (tmp_path / "second").mkdir()
+    second = tmp_path / "second" / "model.safetensors"
+    second.write_bytes(b"second")
+    save_trained_on(second, pictures[2:4], tmp_path / "data", init=weights)
+    assert count(second, pictures) == 4
+    weights.unlink()
+    (weights.parent / TRAINED_ON_FILE).unlink()
+    weights.write_bytes(b"weights")
+    save_trained_on(second, pictures[2:4], tmp_path / "data", init=weights)
+    assert count(second, pictures) == 2
