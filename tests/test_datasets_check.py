@@ -106,6 +106,39 @@ def test_contradicting_labels_are_found(folder, run):
     assert "equal files with different labels: 1" in output
 
 
+def write_webemo(folder):
+    """Write a picture of every class in either split, as they are downloaded."""
+    names = [f"{split}/{label}/{split}{label}.jpg" for split in SPLITS[::2] for label in range(25)]
+    return write_pictures(folder, names)
+
+
+def test_several_labels_of_the_release_are_no_contradiction(tmp_path, run):
+    """WEBEmo lists some URLs under two classes; both copies have the name that is in the URL."""
+    folder = write_webemo(tmp_path)
+    for label in (3, 4):
+        write_picture(folder / f"test/{label}/twice.jpg", "same")
+    report = check_dataset("WEBEmo", folder)
+    assert report.ok
+    assert report.contradictions == ()
+    (files,) = report.several_labels
+    assert len(files.leaves) == 2
+    status, output = run("WEBEmo", "--data", folder)
+    assert status == 0
+    assert "note: 1 pictures have several labels, as in the release" in output
+    assert "pictures with several labels, as in the release: 1" in output
+
+
+@pytest.mark.parametrize("other", ["test/4/another.jpg", "train/4/twice.jpg"])
+def test_equal_files_of_another_name_or_split_are_a_contradiction(other, tmp_path):
+    folder = write_webemo(tmp_path)
+    for name in ("test/3/twice.jpg", other):
+        write_picture(folder / name, "same")
+    report = check_dataset("WEBEmo", folder)
+    assert not report.ok
+    assert len(report.contradictions) == 1
+    assert report.several_labels == ()
+
+
 def test_equal_files_across_splits_are_found(folder, run):
     write_picture(folder / "FI/train/awe/a.jpg", "same")
     write_picture(folder / "FI/test/awe/a.jpg", "same")

@@ -46,17 +46,28 @@ class EqualFiles:
         pictures: The files.
         leaves: Their classes, each once.
         splits: Their splits, each once.
+        groups: Their groups, each once.
     """
 
     sha256: str
     pictures: tuple[str, ...]
     leaves: tuple[str, ...]
     splits: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    @property
+    def has_several_labels(self) -> bool:
+        """Whether the data set itself gives one picture several labels, as WEBEmo does.
+
+        Its copies then have one name, for the picture is listed under one, and never part.
+        """
+        names = {Path(picture).name for picture in self.pictures}
+        return len(self.leaves) > 1 and len(names) == len(self.groups) == len(self.splits) == 1
 
     @property
     def is_contradiction(self) -> bool:
-        """Whether the same content has several labels."""
-        return len(self.leaves) > 1
+        """Whether the same content has several labels, which are not the data set's own."""
+        return len(self.leaves) > 1 and not self.has_several_labels
 
     @property
     def crosses_splits(self) -> bool:
@@ -97,8 +108,13 @@ class DatasetReport:
 
     @property
     def contradictions(self) -> tuple[EqualFiles, ...]:
-        """Contents with several labels."""
+        """Contents with several labels, but for those of one picture that has several."""
         return tuple(files for files in self.equal_files if files.is_contradiction)
+
+    @property
+    def several_labels(self) -> tuple[EqualFiles, ...]:
+        """Pictures that the data set itself gives several labels."""
+        return tuple(files for files in self.equal_files if files.has_several_labels)
 
     @property
     def across_splits(self) -> tuple[EqualFiles, ...]:
@@ -119,7 +135,7 @@ class DatasetReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain dicts, lists, strings and numbers."""
-        kinds = ("contradictions", "across_splits", "placeholders")
+        kinds = ("contradictions", "across_splits", "placeholders", "several_labels")
         found = {kind: [files.sha256 for files in getattr(self, kind)] for kind in kinds}
         return {**dataclasses.asdict(self), **found, "ok": self.ok}
 
@@ -237,6 +253,7 @@ def _equal_files(
             tuple(str(sample.picture) for sample in group),
             tuple(dict.fromkeys(tree.leaves[sample.labels[-1]] for sample in group)),
             tuple(dict.fromkeys(sample.split for sample in group)),
+            tuple(dict.fromkeys(sample.group for sample in group)),
         )
         for sha256, group in groups.items()
         if sha256 and len(group) > 1

@@ -86,6 +86,7 @@ def _lines(report: DatasetReport) -> list[str]:
     duplicates = (
         ("equal files with different labels", report.contradictions),
         ("equal files in different splits", report.across_splits),
+        ("pictures with several labels, as in the release", report.several_labels),
         ("files with so many copies that they may be placeholders", report.placeholders),
         ("equal files", report.equal_files),
     )
