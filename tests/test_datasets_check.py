@@ -89,8 +89,9 @@ def test_many_equal_files_may_be_placeholders(folder, run):
     report = check_dataset("FI", folder)
     assert report.placeholders == report.equal_files
     assert len(report.placeholders) == 1
+    assert not report.ok
     status, output = run("FI", "--data", folder)
-    assert status == 0
+    assert status == 1
     assert "may be placeholders: 1" in output
 
 
@@ -115,13 +116,14 @@ def write_webemo(folder):
 def test_several_labels_of_the_release_are_no_contradiction(tmp_path, run):
     """WEBEmo lists some URLs under two classes; both copies have the name that is in the URL."""
     folder = write_webemo(tmp_path)
-    for label in (3, 4):
+    for label in (3, 4, 5):
         write_picture(folder / f"test/{label}/twice.jpg", "same")
     report = check_dataset("WEBEmo", folder)
     assert report.ok
     assert report.contradictions == ()
     (files,) = report.several_labels
-    assert len(files.leaves) == 2
+    assert len(files.leaves) == 3
+    assert report.placeholders == ()
     status, output = run("WEBEmo", "--data", folder)
     assert status == 0
     assert "note: 1 pictures have several labels, as in the release" in output

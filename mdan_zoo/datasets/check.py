@@ -77,7 +77,7 @@ class EqualFiles:
     @property
     def is_placeholder(self) -> bool:
         """Whether there are so many copies that the content is probably no photograph."""
-        return len(self.pictures) >= PLACEHOLDER_COPIES
+        return len(self.pictures) >= PLACEHOLDER_COPIES and not self.has_several_labels
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,16 @@ class DatasetReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found that would spoil a training."""
+        """Whether nothing was found that would spoil a training.
+
+        Two equal files of one class do not: a new split keeps them in one part.
+        """
         return not (
-            self.empty_classes or self.unreadable or self.contradictions or self.across_splits
+            self.empty_classes
+            or self.unreadable
+            or self.contradictions
+            or self.across_splits
+            or self.placeholders
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -27,7 +27,8 @@ def add_parser(subparsers: Any) -> None:
         description=(
             "Count the pictures of a data set by class and split, decode each of them and compare "
             "them. Exit status 1 if something would spoil a training: files that cannot be read, "
-            "equal pictures with different labels or in different splits, a class without pictures."
+            "equal pictures with different labels, in different splits or in so many copies that "
+            'they may say "photo removed", a class without pictures.'
         ),
     )
     parser.add_argument("name", metavar="NAME", help="one of " + ", ".join(DATASETS))

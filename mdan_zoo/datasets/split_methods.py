@@ -7,17 +7,20 @@ random generator either.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.splits import Split, grouped_folds, picture_names
 from mdan_zoo.errors import DatasetError, InputError
 
+_END_BYTES = 4096
 _OFFICIAL_OR = "official or "
 _PART_NAMES = {2: ("train", "test"), 3: ("train", "val", "test")}
 
@@ -29,7 +32,8 @@ def make_split(
 
     Args:
         dataset: Its name.
-        samples: Its pictures. Those of one group come into one part.
+        samples: Its pictures. Those of one group come into one part, and but for the official
+            split so do equal files, with all of their groups.
         folder: Its folder, with all pictures below it.
         method: One of
 
@@ -83,6 +87,7 @@ def _divide(
 ) -> dict[str, list[int]]:
     if method == "official":
         return _official(samples, names)
+    samples = _joined(samples)
     if match := re.fullmatch(r"(grouped-)?(\d{1,4})-fold", method):
         return _folds(samples, int(match[2]), seed, stratified=match[1] is None)
     shares = [int(share) for share in re.findall(r"\d{1,3}", method)]
@@ -109,6 +114,53 @@ def _official(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, list
             "another method, such as 80/20, divides it anew"
         )
     return parts
+
+
+def _joined(samples: Sequence[Sample]) -> list[Sample]:
+    """Return samples whose groups are joined where they have equal files."""
+    joined: dict[str, str] = {}
+
+    def root(group: str) -> str:
+        while group in joined:
+            group = joined[group]
+        return group
+
+    for same in _equal_files(samples):
+        first, *others = sorted({root(sample.group) for sample in same})
+        joined.update(dict.fromkeys(others, first))
+    return [dataclasses.replace(sample, group=root(sample.group)) for sample in samples]
+
+
+def _equal_files(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Return the samples whose files have the same content, without reading most of the others."""
+    # A file that is missing is told where it is read.
+    found: Iterable[Sequence[Sample]] = [[s for s in samples if s.picture.is_file()]]
+    keys: tuple[Callable[[Path], Hashable], ...] = (_size, _end, _sha256)
+    for key in keys:
+        found = [same for group in found for same in _alike(group, key)]
+    return [list(group) for group in found]
+
+
+def _alike(samples: Sequence[Sample], key: Callable[[Path], Hashable]) -> list[list[Sample]]:
+    """Return the samples, of two or more, whose files agree in something."""
+    found: dict[Hashable, list[Sample]] = {}
+    for sample in samples:
+        found.setdefault(key(sample.picture), []).append(sample)
+    return [group for group in found.values() if len(group) > 1]
+
+
+def _size(picture: Path) -> int:
+    return picture.stat().st_size
+
+
+def _end(picture: Path) -> bytes:
+    with picture.open("rb") as file:
+        file.seek(-min(_END_BYTES, _size(picture)), os.SEEK_END)
+        return file.read()
+
+
+def _sha256(picture: Path) -> bytes:
+    return hashlib.sha256(picture.read_bytes()).digest()
 
 
 def _folds(
