@@ -208,6 +208,7 @@ def test_a_split_of_one_part_is_told(model, data, tmp_path):
     Split.from_parts("folder", "mine", ".", {"0": names}).save(tmp_path / "split.tsv")
     with pytest.raises(InputError, match="'mine' has the part 0 alone"):
         train(plan(model, data, tmp_path / "run", file=tmp_path / "split.tsv"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("softness", [0.0, 0.75])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -9,11 +10,15 @@ import pytest
 from tiny_model import OWN_TREE, write_own_data, write_tiny_model
 
 from mdan_zoo.cli import main
+from mdan_zoo.datasets.folder import read_folder
+from mdan_zoo.datasets.split_methods import make_split
 from mdan_zoo.datasets.splits import Split
-from mdan_zoo.errors import InputError
+from mdan_zoo.errors import DatasetError, InputError
 from mdan_zoo.training import Plan, fine_tuning_recipe, train
 from mdan_zoo.training.machine import Machine
+from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.run import _find_split, prepare
+from mdan_zoo.training.samples import check_classes, targets
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +57,12 @@ def learn(model, data, output, *changes, tree=OWN_TREE, **more):
     return train(Plan(recipe, data, output, hierarchy=tree, machine=machine, **more)).parent
 
 
+def find(model, data, output, *changes, tree=OWN_TREE, split=None):
+    """Return the split that a training would take."""
+    plan = Plan(fine_tuning_recipe(str(model), changes), data, output, hierarchy=tree, split=split)
+    return _find_split(plan, prepare(plan), split and Split.load(split))
+
+
 def folders(split, part):
     return {name.split("/")[0] for name in split.pictures(part)}
 
@@ -86,12 +97,76 @@ def test_parts_without_one_to_train_on_are_told(model, divided, tmp_path):
 def test_parts_that_the_recipe_does_not_demand_are_told(
     method, told, model, divided, tmp_path, caplog
 ):
-    recipe = fine_tuning_recipe(str(model), [f"split={method}"])
-    plan = Plan(recipe, divided, tmp_path, hierarchy=OWN_TREE)
-    assert _find_split(plan, prepare(plan)).method == "official"
+    assert find(model, divided, tmp_path, f"split={method}").method == "official"
     notes = [record.getMessage() for record in caplog.records]
     assert len(notes) == told
     assert all("in the parts test (12 pictures), train (24 pictures); train" in n for n in notes)
+
+
+# --- a split that is given
+
+
+def test_a_given_split_is_kept_beside_the_weights(model, divided, tmp_path):
+    """Also where the pictures come in parts. The same folder then takes no other."""
+    paths = []
+    for seed in (3, 4):
+        samples = read_folder(divided, OWN_TREE)
+        paths.append(tmp_path / f"{seed}.tsv")
+        make_split("folder", samples, divided, "80/20", seed).save(paths[-1])
+    for _ in range(2):
+        found = find(model, divided, tmp_path / "run", split=paths[0])
+        assert found == Split.load(tmp_path / "run" / "split.tsv") == Split.load(paths[0])
+    for other in ({"split": paths[1]}, {}):
+        with pytest.raises(InputError, match=r"split\.tsv is the split '80/20, seed 3', and not"):
+            find(model, divided, tmp_path / "run", **other)
+
+
+def test_a_split_of_another_data_set_is_refused(model, data, tmp_path):
+    names = [path.relative_to(data).as_posix() for path in data.glob("*/*.jpg")]
+    split = Split.from_parts("FI", "mine", ".", {"train": names[:-4], "test": names[-4:]})
+    split.save(tmp_path / "fi.tsv")
+    with pytest.raises(DatasetError, match=r"fi\.tsv is a split of FI, not of folder"):
+        find(model, data, tmp_path / "run", split=tmp_path / "fi.tsv")
+    assert not (tmp_path / "run").exists()
+
+
+# --- classes that nobody could learn
+
+
+@pytest.mark.parametrize(
+    ("method", "where"),
+    [("official", "in the split 'official'"), ("2-fold", "where the fold [01]")],
+)
+def test_a_class_without_a_training_picture_is_refused(method, where, model, data, tmp_path):
+    for name in ("train/awe", "train/calm", "train/fear", "test/gloom"):
+        folder = tmp_path / "data" / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(data / folder.name, folder)
+    for picture in sorted((tmp_path / "data" / "test" / "gloom").iterdir())[1:]:
+        picture.unlink()  # one is left, which is in the test part or in one of the folds
+    with pytest.raises(InputError, match=f"{where}.* no picture of gloom is trained on"):
+        find(model, tmp_path / "data", tmp_path / "run", f"split={method}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_that_a_published_data_set_lacks_is_told(data, caplog):
+    samples = [s for s in read_folder(data, OWN_TREE) if s.labels[-1] != 3]
+    check_classes(samples, data, OWN_TREE, None, own_tree=False)
+    (note,) = (record.getMessage() for record in caplog.records)
+    assert note.startswith("no picture of gloom is trained on, which hierarchy")
+
+
+def test_votes_that_are_not_learned_are_told(data, caplog):
+    samples = read_folder(data, OWN_TREE)
+    targets(samples, OWN_TREE, Recipe("mdan_fi8"))
+    assert not caplog.records
+    samples[5] = dataclasses.replace(samples[5], distribution=(0.25, 0.75, 0.0, 0.0))
+    targets(samples, OWN_TREE, Recipe("mdan_fi8", softness=1.0))
+    assert not caplog.records
+    targets(samples, OWN_TREE, Recipe("mdan_fi8"))
+    (note,) = (record.getMessage() for record in caplog.records)
+    assert note.startswith("1 of the 24 pictures have votes for several classes")
+    assert "--set softness=1 learns the votes" in note
 
 
 # --- what an evaluation knows of it

@@ -24,6 +24,9 @@ from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import DatasetError, UnknownNameError, did_you_mean
 
 VERSION = 1
+SPLIT_FILE = "split.tsv"
+"""The name that a training gives to the file of its split."""
+
 _FIRST_LINE = "# mdan-zoo split "
 _FIELDS = ("dataset", "method", "folder")
 _PACKAGED = Path(__file__).parent / "split_files"

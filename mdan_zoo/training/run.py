@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import logging
 import os
 import statistics
 from dataclasses import dataclass
@@ -21,12 +20,11 @@ from torch import Tensor
 from mdan_zoo._files import write_atomically
 from mdan_zoo.checkpoint import read_identity, save_checkpoint
 from mdan_zoo.config import ModelConfig
-from mdan_zoo.datasets.oasis import read_oasis
-from mdan_zoo.datasets.registry import folder_of, read_dataset
+from mdan_zoo.datasets.registry import folder_of
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.split_methods import make_split
-from mdan_zoo.datasets.splits import Split, select, split_sha256
-from mdan_zoo.errors import InputError
+from mdan_zoo.datasets.splits import SPLIT_FILE, Split, select, split_sha256
+from mdan_zoo.errors import DatasetError, InputError
 from mdan_zoo.evaluation import SampleSource, evaluate, write_report
 from mdan_zoo.evaluation.overlap import save_trained_on
 from mdan_zoo.hierarchies import get_hierarchy
@@ -39,15 +37,18 @@ from mdan_zoo.training.features import CachedViews, PyramidCache, compute_pyrami
 from mdan_zoo.training.loop import Trainer, TrainingSet
 from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.recipe import Recipe, is_weight_file
+from mdan_zoo.training.samples import (
+    LOGGER,
+    check_classes,
+    dataset_name,
+    read_samples,
+    targets,
+)
 from mdan_zoo.training.start import load_backbone_file, load_model_file, timm_backbone
 from mdan_zoo.zoo import build_network, get_config, released_weights
 
-LOGGER = logging.getLogger("mdan_zoo.training")
-"""Says here what a training decides that its user may not expect."""
-
 WEIGHTS_FILE = "model.safetensors"
 REPORT_FILE = "training.json"
-SPLIT_FILE = "split.tsv"
 TEST_FOLDER = "test"
 _OWN_READER = "folder"
 _LIBRARIES = ("accelerate", "safetensors", "timm", "torch", "torchvision")
@@ -198,31 +199,6 @@ def _describe(plan: Plan, init: Path | None) -> tuple[ModelConfig, Hierarchy]:
     return dataclasses.replace(started, name=name, hierarchy=name, dataset=dataset), plan.hierarchy
 
 
-def read_samples(plan: Plan, config: ModelConfig, tree: Hierarchy) -> list[Sample]:
-    """Read the plan's data set.
-
-    Raises:
-        DatasetError: The folder is not a copy of the data set.
-        HierarchyError: The data set's labels are not made for the tree.
-    """
-    name = plan.dataset or config.dataset
-    if name == "OASIS" and plan.recipe.softness:
-        samples = read_oasis(plan.data, plan.recipe.softness, tree)
-    else:
-        samples = read_dataset(name, plan.data, tree)
-    if len(samples) < 2:
-        raise InputError(f"{plan.data} has {len(samples)} picture; a training needs more")
-    return samples
-
-
-def targets(samples: list[Sample], tree: Hierarchy, recipe: Recipe) -> Tensor:
-    """Return the distribution over the leaves that each picture is to have, (N, K_n)."""
-    if recipe.softness:
-        return torch.tensor([sample.distribution for sample in samples])
-    labels = torch.tensor([sample.labels[-1] for sample in samples])
-    return torch.nn.functional.one_hot(labels, tree.sizes[-1]).float()
-
-
 def fingerprint(samples: list[Sample]) -> str:
     """Return a hash of the samples' files, by name and size, and of their labels.
 
@@ -254,8 +230,7 @@ def train(plan: Plan) -> Path:
     given = None if plan.split is None else Split.load(plan.split)
     _check_output(plan.output)
     data = prepare(plan)
-    plan.output.mkdir(parents=True, exist_ok=True)
-    split = given or _find_split(plan, data)
+    split = _find_split(plan, data, given)
     everything = list(range(len(data.samples)))
     pick = partial(select, samples=data.samples, folder=plan.folder)
     if split is None:
@@ -264,11 +239,6 @@ def train(plan: Plan) -> Path:
     if "train" in parts:
         held_out = pick(split, part="test") if "test" in parts else []
         return _train_one(plan, data, pick(split, part="train"), plan.output, split, held_out)
-    if len(parts) < 2:
-        raise InputError(
-            f"the split {split.method!r} has the part {', '.join(parts)} alone; needed are the "
-            "parts train and test, or two folds or more"
-        )
     for part in parts:
         held_out = pick(split, part=part)
         rest = sorted(set(everything) - set(held_out))
@@ -315,23 +285,31 @@ def _write_report(folder: Path, report: dict[str, Any]) -> None:
     write_atomically(folder / REPORT_FILE, (json.dumps(report, indent=2) + "\n").encode())
 
 
-def _find_split(plan: Plan, data: PreparedData) -> Split | None:
+def _find_split(plan: Plan, data: PreparedData, given: Split | None) -> Split | None:
     """Return the split that this output folder has, or a new one; None to train on everything."""
-    recipe = plan.recipe
-    if recipe.split == "all":
+    recipe, name = plan.recipe, dataset_name(plan, data.config)
+    if given is not None and given.dataset != name:
+        raise DatasetError(f"{plan.split} is a split of {given.dataset}, not of {name}")
+    split = given
+    if given is None and recipe.split != "all":
+        split = make_split(name, data.samples, plan.folder, recipe.split, recipe.seed)
+        if split.method == "official":
+            _check_official(plan, split)
+    own_tree = plan.hierarchy is not None
+    check_classes(data.samples, plan.folder, data.hierarchy, split, own_tree=own_tree)
+    if split is None:
         return None
-    split = make_split(data.config.dataset, data.samples, plan.folder, recipe.split, recipe.seed)
-    if split.method == "official":
-        _check_official(plan, split)
     path = plan.output / SPLIT_FILE
+    plan.output.mkdir(parents=True, exist_ok=True)
     with _processes().main_process_first():
         if not path.exists():
             split.save(path)
     kept = Split.load(path)
-    if kept.method != split.method:
+    if kept.method != split.method or given not in (None, kept):
         raise InputError(
-            f"{path} is the split {kept.method!r}, and the recipe's is {split.method!r}; give "
-            "another output folder, or remove the file to start anew"
+            f"{path} is the split {kept.method!r}, and not "
+            + (f"that of {plan.split}" if given else f"the recipe's, {split.method!r}")
+            + "; give another output folder, or remove the file to start anew"
         )
     return kept
 
