@@ -329,6 +329,19 @@ def test_grouped_folds_stay_what_they_were():
     assert split.sha256 == hashes[1]
 
 
+def test_the_hash_of_folds_is_that_of_the_split_with_their_names():
+    """Equal file names in two folders are two names, and who swaps them has another split."""
+    names = [f"data/{label}/{number}.jpg" for label in ("joy", "fear") for number in range(3)]
+    samples = [make_sample(name) for name in names]
+    folds = [[0, 1, 3], [2, 4, 5]]
+    parts = {str(n): [names[i].removeprefix("data/") for i in fold] for n, fold in enumerate(folds)}
+    expected = Split.from_parts("folder", "mine", "data", parts).sha256
+    assert split_sha256(samples, folds) == expected
+    assert split_sha256(samples, [[0, 1, 2], [3, 4, 5]]) != expected
+    assert split_sha256(samples, [[3, 1, 0], [2, 5, 4]]) == expected
+    assert split_sha256(samples, [[0, 4, 3], [2, 1, 5]]) != expected
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the OASIS pictures are not at ../shared")
 def test_the_folds_of_the_published_numbers_stay_what_they_were():
     samples = read_oasis(SHARED)

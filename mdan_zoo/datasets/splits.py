@@ -13,6 +13,7 @@ recomputes it.
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -268,12 +269,14 @@ def grouped_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[list
 
 
 def split_sha256(samples: Sequence[Sample], folds: Sequence[Sequence[int]]) -> str:
-    """Return the SHA-256 of a split: of its lines "fold<TAB>file name", sorted.
+    """Return the SHA-256 of the `Split` whose parts "0", "1"... are these folds of samples.
 
-    For pictures that lie in one folder this is the hash of the `Split` with the parts "0", "1"...
+    As in the splits that are made, names begin in the folder that all samples share.
     """
-    names = ((str(n), [samples[i].picture.name for i in fold]) for n, fold in enumerate(folds))
-    return _sha256(_lines(names))
+    base = os.path.commonpath([sample.picture.parent for sample in samples])
+    names = [sample.picture.relative_to(base).as_posix() for sample in samples]
+    parts = ((str(number), [names[i] for i in fold]) for number, fold in enumerate(folds))
+    return _sha256(_lines(parts))
 
 
 def _lines(parts: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
