@@ -238,6 +238,38 @@ def test_a_split_file_says_what_is_evaluated(folder, tmp_path, capsys):
     assert f"| split | 80/20, seed 0, sha256 `{split.sha256}` |" in capsys.readouterr().out
 
 
+def test_a_part_is_enough_for_a_data_set_that_comes_divided(fi, tmp_path, capsys, monkeypatch):
+    folder, weights = fi
+    given = (weights, "--data", folder, "--bootstrap", 100, "--device", "cpu")
+    for part, pictures in (("train", 8), ("test", 16)):
+        assert run(*given, "--split", part) == 0
+        printed = capsys.readouterr().out
+        assert f"| part | {part} |" in printed
+        assert f"| pictures | {pictures} in" in printed
+    with pytest.raises(InputError, match="--split train and --part test are two parts"):
+        run(*given, "--split", "train", "--part", "test")
+    monkeypatch.chdir(tmp_path)
+    Path("test").write_text("no split")
+    with pytest.raises(DatasetError, match="a split begins with"):
+        run(*given, "--split", "test")
+
+
+def test_a_part_is_that_of_the_split_beside_the_weights(fi, tmp_path, capsys):
+    folder, weights = fi
+    beside = tmp_path / "model.safetensors"
+    shutil.copy(weights, beside)
+    samples = find_samples("FI", folder, MIKELS, part="train")[0]
+    samples += find_samples("FI", folder, MIKELS, part="test")[0]
+    split = make_split("FI", samples, folder, "50/50")
+    split.save(tmp_path / "split.tsv")
+    given = (beside, "--data", folder, "--bootstrap", 100, "--device", "cpu")
+    assert run(*given, "--split", "test") == 0
+    assert f"| split | 50/50, seed 0, sha256 `{split.sha256}` |" in capsys.readouterr().out
+    Split.from_parts("other", "mine", ".", dict(split.parts)).save(tmp_path / "split.tsv")
+    assert run(*given, "--split", "test") == 0
+    assert "| split | official, sha256" in capsys.readouterr().out
+
+
 def test_a_split_into_folds_gives_all_of_them_or_one(folder):
     samples = read_oasis(folder)
     split = make_split("OASIS", samples, folder, "grouped-3-fold", seed=2)

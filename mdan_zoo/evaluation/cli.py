@@ -7,8 +7,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdan_zoo.errors import InputError
+
 if TYPE_CHECKING:
+    from mdan_zoo.datasets.splits import Split
     from mdan_zoo.predictor import Predictor
+
+
+_PARTS = ("train", "val", "test")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -26,11 +32,17 @@ def add_parser(subparsers: Any) -> None:
     add("model", metavar="NAME|FILE", help="a model with released weights, or a weight file")
     add("--data", type=Path, required=True, metavar="DIR", help="folder of the data set")
     add("--dataset", metavar="NAME", help="which one (default: the one that the model learns from)")
-    add("--split", type=Path, metavar="FILE", help="a split that `mdan-zoo split` wrote")
+    add(
+        "--split",
+        metavar="FILE|PART",
+        help="a split that `mdan-zoo split` or a training wrote; train, val or test is a part, as "
+        "with --part",
+    )
     add(
         "--part",
         metavar="NAME",
-        help="part of the split (default: test; all folds of a split into folds; all pictures "
+        help="part of the split: of the one that is given, that lies beside the weights, or that "
+        "the data set comes with (default: test; all folds of a split into folds; all pictures "
         "where there is no split)",
     )
     add("--folds", type=int, metavar="K", help="divide the pictures into K folds, groups together")
@@ -45,7 +57,6 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; return the exit status."""
-    from mdan_zoo.datasets.splits import Split
     from mdan_zoo.evaluation.figures import require_matplotlib
     from mdan_zoo.evaluation.report import make_folder, to_markdown, write_report
     from mdan_zoo.evaluation.results import evaluate
@@ -55,12 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
         require_matplotlib()
         make_folder(arguments.output)
     predictor = _load(arguments)
+    dataset = arguments.dataset or predictor.config.dataset
+    split, part = _find_split(arguments, dataset, predictor.weights)
     samples, source = find_samples(
-        arguments.dataset or predictor.config.dataset,
+        dataset,
         arguments.data,
         predictor.hierarchy,
-        split=arguments.split and Split.load(arguments.split),
-        part=arguments.part,
+        split=split,
+        part=part,
         folds=arguments.folds,
         seed=arguments.seed,
     )
@@ -76,6 +89,27 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         print(f"written: {write_report(evaluation, arguments.output)}", file=sys.stderr)
     return 0
+
+
+def _find_split(
+    arguments: argparse.Namespace, dataset: str, weights: Path
+) -> tuple[Split | None, str | None]:
+    """Return the split, and the part of it, if any is asked for."""
+    from mdan_zoo.datasets.splits import SPLIT_FILE, Split
+
+    given, part = arguments.split, arguments.part
+    if given in _PARTS and not Path(given).exists():
+        if part not in (None, given):
+            raise InputError(f"--split {given} and --part {part} are two parts; give one of them")
+        given, part = None, given
+    if given is not None:
+        return Split.load(Path(given)), part
+    beside = weights.parent / SPLIT_FILE
+    if part is not None and beside.is_file():
+        trained = Split.load(beside)
+        if trained.dataset == dataset and part in dict(trained.parts):
+            return trained, part
+    return None, part
 
 
 def _load(arguments: argparse.Namespace) -> Predictor:
