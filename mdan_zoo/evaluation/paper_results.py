@@ -184,22 +184,12 @@ _PROTOCOLS = {
     "Abstract": _FIVE_FOLDS,
 }
 
-_CAUTIONS = {
-    ("FI", "emotion"): "later papers report 70 to 74 for their models",
-    ("ArtPhoto", "emotion"): "independent results are 30 to 45; not to be expected",
-    ("Abstract", "emotion"): "independent results are 30 to 45; not to be expected",
-    ("WEBEmo", "secondary"): (
-        "2,140 addresses of the test list have more than one label, so 95.74 is the most that one "
-        "answer a picture can reach"
-    ),
-}
-
 
 def _table_1() -> Iterator[PaperResult]:
     for model, row, values in _TABLE_1:
         for (benchmark, level), accuracy in zip(_COLUMNS, values, strict=True):
             if accuracy is not None:
-                note = _note(benchmark, level) if model == "MDAN" else ""
+                note = _PROTOCOLS[benchmark] if model == "MDAN" else ""
                 yield PaperResult(
                     benchmark, model, level, accuracy, "overall", f"Table 1, {row}", note
                 )
@@ -207,11 +197,6 @@ def _table_1() -> Iterator[PaperResult]:
 
 def _table_3() -> Iterator[PaperResult]:
     for row, (benchmark, level), local, global_ in _TABLE_3:
-        place, note = f"Table 3, {row}", _note(benchmark, level)
+        place, note = f"Table 3, {row}", _PROTOCOLS[benchmark]
         yield PaperResult(benchmark, "MDAN", level, local, "local", place, note)
         yield PaperResult(benchmark, "MDAN", level, global_, "global", place, note)
-
-
-def _note(benchmark: str, level: str) -> str:
-    caution = _CAUTIONS.get((benchmark, level))
-    return _PROTOCOLS[benchmark] + (f"; {caution}" if caution else "")

@@ -81,7 +81,7 @@ def to_markdown(evaluation: Evaluation, figures: Mapping[str, str] | None = None
         blocks += ["## Folds", *_folds(evaluation)]
     if figures:
         blocks += ["## Figures", *(f"![{title}]({file})" for file, title in figures.items())]
-    return "\n\n".join([*blocks, *_paper(evaluation)]) + "\n"
+    return "\n\n".join([*blocks, *_paper(evaluation), *_known(evaluation)]) + "\n"
 
 
 def _percent(number: float) -> str:
@@ -231,6 +231,17 @@ def _paper(evaluation: Evaluation) -> Iterator[str]:
     )
     notes = dict.fromkeys((r.level, r.note) for r in results if r.note)
     yield "\n".join(f"* {level}: {note}." for level, note in notes)
+
+
+def _known(evaluation: Evaluation) -> Iterator[str]:
+    """Yield a section with what others found."""
+    results = evaluation.known()
+    if results:
+        yield "## What is known from elsewhere (not measured here, and not the paper's)"
+        yield _table(
+            ("of", "level", "accuracy, %", "source", "to be known"),
+            [(r.system, r.level, r.accuracy, r.source, r.note) for r in results],
+        )
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -15,6 +15,7 @@ from mdan_zoo import __version__
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import InputError, UnknownNameError
 from mdan_zoo.evaluation.bootstrap import FEWEST_RESAMPLES, LEVEL, interval, resample
+from mdan_zoo.evaluation.known_results import KnownResult, known_results
 from mdan_zoo.evaluation.metrics import (
     CALIBRATION_BINS,
     LEVEL_MEASURES,
@@ -153,6 +154,10 @@ class Evaluation:
         except UnknownNameError:
             return []
 
+    def known(self) -> list[KnownResult]:
+        """Return what is known of the data set from elsewhere."""
+        return known_results(self.source.dataset)
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the probabilities as JSON types."""
         tree = self.probabilities.hierarchy
@@ -187,6 +192,7 @@ class Evaluation:
                 for branch in self.probabilities.branches
             },
             "reported_in_the_paper": [vars(result) for result in self.paper()],
+            "known_from_elsewhere": [vars(result) for result in self.known()],
         }
 
 
