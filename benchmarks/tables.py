@@ -211,6 +211,8 @@ def regeneration() -> str:
         recipe = load_recipe(name)
         step = fastest_step(name, measured)
         options = "--data FOLDER --output RUN"
+        if recipe.init:  # of FI, which has no released weights
+            options = f"--init FI_RUN/model.safetensors {options}"
         if recipe.views:  # trained on cached maps, which needs no GPU
             hours = memory = "not measured"
         else:

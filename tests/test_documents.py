@@ -13,9 +13,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import tables  # noqa: E402
 
-from mdan_zoo.cli import main  # noqa: E402
+from mdan_zoo.cli import _parser, main  # noqa: E402
 from mdan_zoo.manifest import load_manifest  # noqa: E402
-from mdan_zoo.zoo import list_models  # noqa: E402
+from mdan_zoo.training.recipe import load_recipe  # noqa: E402
+from mdan_zoo.zoo import MODELS, list_models  # noqa: E402
 
 README = ROOT / "README.md"
 
@@ -57,6 +58,14 @@ def test_the_readmes_python_runs_as_it_stands():
             [sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_models_that_start_from_another_are_told_to_in_their_command():
+    text = (ROOT / "docs" / "regenerating.md").read_text(encoding="utf-8")
+    for name in MODELS:
+        (command,) = re.findall(rf"^\| .*`(mdan-zoo train {name} .*?)` \|$", text, re.M)
+        options = _parser().parse_args(command.split()[1:])
+        assert (options.init is None) == (not load_recipe(name).init), name
 
 
 @pytest.mark.parametrize("name", [*tables.DOCUMENTS, "CONTRIBUTING.md", "examples/README.md"])
