@@ -156,6 +156,7 @@ def test_a_flat_network_has_one_branch_and_no_alpha(folder, tmp_path):
     write_report(evaluation, tmp_path / "new" / "report")
     written = {path.name for path in (tmp_path / "new" / "report").iterdir()}
     assert "alpha.png" not in written
+    assert not any("local" in name for name in written)
     assert "reliability.png" in written
 
 
@@ -175,6 +176,7 @@ def test_the_command_writes_numbers_report_and_figures(folder, tmp_path, capsys)
     given = ("--data", folder, "--output", output, "--device", "cpu", "--bootstrap", 200)
     assert run("mdan_oasis4", *given, "--seed", 3) == 0
     names = {"confusion_polarity.png", "confusion_quadrant.png", "reliability.png", "alpha.png"}
+    names |= {"confusion_polarity_local.png", "confusion_quadrant_local.png"}
     names |= {"evaluation.json", "evaluation.md", "probabilities.npz"}
     assert {path.name for path in output.iterdir()} == names
     numbers = json.loads((output / "evaluation.json").read_text())

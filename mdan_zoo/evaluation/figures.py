@@ -23,6 +23,7 @@ from mdan_zoo.evaluation.metrics import (
 from mdan_zoo.evaluation.probabilities import Probabilities
 from mdan_zoo.evaluation.results import Evaluation
 from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.prediction import Branch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 _COLOURS = {"overall": "#0072B2", "local": "#E69F00", "global": "#009E73"}
 _MARKERS = {"overall": "o", "local": "^", "global": "s"}
+# The branches that Fig. 6 shows side by side, with their symbols and what their files end with.
+_MATRICES: dict[Branch, tuple[str, str]] = {"overall": ("P_O", ""), "local": ("P_L", "_local")}
 _BORDER = "#D55E00"
 _ALPHAS = np.linspace(0, 1, 51)
 _FEWEST_POINTS = 5  # of accuracy on an axis; else the noise of a few pictures looks like a trend
@@ -60,9 +63,13 @@ def draw_figures(evaluation: Evaluation, folder: Path) -> dict[str, str]:
     tree = evaluation.probabilities.hierarchy
     figures = {}
     for level, name in enumerate(tree.level_names):
-        file = f"confusion_{_file_name(name)}.png"
-        _save(draw_confusion(evaluation.confusion(level), tree, level), folder / file)
-        figures[file] = f"Confusion matrix, {name}"
+        for branch, (symbol, ending) in _MATRICES.items():
+            if branch not in evaluation.probabilities.branches:
+                continue
+            file = f"confusion_{_file_name(name)}{ending}.png"
+            counts = evaluation.confusion(level, branch)
+            _save(draw_confusion(counts, tree, level, symbol), folder / file)
+            figures[file] = f"Confusion matrix of {symbol}, {name}"
     _save(draw_reliability(evaluation.probabilities), folder / "reliability.png")
     figures["reliability.png"] = "Accuracy against confidence"
     if evaluation.probabilities.local:
@@ -71,13 +78,14 @@ def draw_figures(evaluation: Evaluation, folder: Path) -> dict[str, str]:
     return figures
 
 
-def draw_confusion(counts: Ints, tree: Hierarchy, level: int) -> Figure:
+def draw_confusion(counts: Ints, tree: Hierarchy, level: int, symbol: str = "P_O") -> Figure:
     """Draw a confusion matrix with borders between the children of different parents (Fig. 6).
 
     Args:
         counts: Pictures of each class (rows) that were taken for each (columns), (K, K).
         tree: The emotion tree.
         level: The matrix's level.
+        symbol: Of the prediction, for the title.
     """
     order = _tree_order(tree, level)
     names = [tree.levels[level][k] for k in order]
@@ -109,7 +117,8 @@ def draw_confusion(counts: Ints, tree: Hierarchy, level: int) -> Figure:
     _draw_borders(axes, tree, level, order)
     axes.set_xlabel("predicted")
     axes.set_ylabel("given (pictures)")
-    axes.set_title(f"{tree.level_names[level]}: predicted, in % of the given", fontsize=11)
+    title = f"{tree.level_names[level]}: predicted by {symbol}, in % of the given"
+    axes.set_title(title, fontsize=11)
     return figure
 
 
