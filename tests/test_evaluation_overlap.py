@@ -9,6 +9,7 @@ import pytest
 from dataset_trees import write_pictures
 
 from mdan_zoo.evaluation.overlap import TRAINED_ON_FILE, count_trained_on, save_trained_on
+from mdan_zoo.zoo import released_weights
 
 
 @pytest.fixture
@@ -63,3 +64,18 @@ def test_what_a_start_was_trained_on_counts_too(weights, pictures, tmp_path):
     weights.write_bytes(b"weights")
     save_trained_on(second, pictures[2:4], tmp_path / "data", init=weights)
     assert count(second, pictures) == 2
+
+
+def test_what_a_released_start_was_trained_on_counts_too(pictures, tmp_path):
+    """mdan_oasis4 learned "Acorns 1", but not "Another 1", which OASIS does not have."""
+    images = tmp_path / "oasis" / "images"
+    images.mkdir(parents=True)
+    for picture, name in zip(pictures, ("Acorns 1", "Acorns 2", "Another 1"), strict=False):
+        shutil.copy(picture, images / f"{name}.jpg")
+    new, known, other = (images / f"{n}.jpg" for n in ("Another 1", "Acorns 1", "Acorns 2"))
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"weights")
+    start = {"init": released_weights("mdan_oasis4"), "others": [new, known, other]}
+    for dataset, expected in (("OASIS", 3), ("folder", 1)):
+        save_trained_on(weights, [new], images.parent, dataset=dataset, **start)
+        assert count(weights, [new, known, other]) == expected

@@ -21,7 +21,13 @@ _FIRST_LINE = "# SHA-256 of every picture that the weights with this SHA-256 wer
 
 
 def save_trained_on(
-    weights: Path, pictures: Iterable[Path], folder: Path, init: Path | None = None
+    weights: Path,
+    pictures: Iterable[Path],
+    folder: Path,
+    *,
+    init: Path | None = None,
+    dataset: str = "",
+    others: Iterable[Path] = (),
 ) -> None:
     """Write `TRAINED_ON_FILE` beside a weight file: a line "SHA-256  name" for every picture.
 
@@ -31,11 +37,18 @@ def save_trained_on(
         folder: Where the pictures' names begin.
         init: The weight file that the training started from. What that was trained on is listed
             as well, where it is known.
+        dataset: The data set of the pictures.
+        others: Its other pictures. `init` may have been trained on some of them.
     """
-    paths = list(pictures)
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    lines = {f"{sha256}  {name}" for sha256, name in zip(_sha256_of(paths), names, strict=True)}
-    lines.update(_read_list(init) or () if init is not None else ())
+    named = {path.relative_to(folder).as_posix(): path for path in pictures}
+    listed: list[str] = []
+    if init is not None:
+        listed = _read_list(init) or []
+        released = _released_names(_sha256(init), dataset) or set()
+        known = {path.relative_to(folder).as_posix(): path for path in others}
+        named |= {name: path for name, path in known.items() if name in released}
+    hashes = _sha256_of(list(named.values()))
+    lines = {*listed, *(f"{sha256}  {name}" for sha256, name in zip(hashes, named, strict=True))}
     text = "\n".join([_FIRST_LINE + _sha256(weights), *sorted(lines)]) + "\n"
     write_atomically(weights.parent / TRAINED_ON_FILE, text.encode(errors="surrogateescape"))
 
@@ -57,7 +70,8 @@ def count_trained_on(
     """
     listed = _read_list(weights)
     if listed is None:
-        return _count_released(_sha256(weights), dataset, names)
+        released = _released_names(_sha256(weights), dataset)
+        return None if released is None else len(released & set(names))
     known = {line.partition(" ")[0] for line in listed}
     return sum(sha256 in known for sha256 in _sha256_of(pictures))
 
@@ -81,14 +95,15 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _count_released(weights_sha256: str, dataset: str, names: Iterable[str]) -> int | None:
+def _released_names(weights_sha256: str, dataset: str) -> set[str] | None:
+    """Return the pictures of a data set that released weights were trained on; None if unknown."""
     for entry in load_manifest().values():
         training = (entry.details or {}).get("training") or {}
         if entry.sha256 != weights_sha256:
             continue
         for split in map(get_split, list_splits()):
             if split.sha256 == training.get("split_sha256"):
-                return len(_names(split) & set(names)) if split.dataset == dataset else 0
+                return _names(split) if split.dataset == dataset else set()
     return None
 
 

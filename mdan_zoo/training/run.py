@@ -351,8 +351,14 @@ def _train_one(
         return path
     dtype = getattr(torch, plan.recipe.stored_as)
     save_checkpoint(path, network, data.config, dtype=dtype)
-    learned = (data.samples[index].picture for index in indices)
-    save_trained_on(path, learned, plan.folder, data.init)
+    save_trained_on(
+        path,
+        [data.samples[index].picture for index in indices],
+        plan.folder,
+        init=data.init,
+        dataset=dataset_name(plan, data.config),
+        others=[sample.picture for sample in data.samples],
+    )
     report = {
         "model": data.config.name,
         "recipe": dataclasses.asdict(plan.recipe),
