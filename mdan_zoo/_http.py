@@ -5,11 +5,13 @@ It imports requests, which takes a while: import this module only where a URL is
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 import requests
@@ -18,7 +20,12 @@ from requests.utils import requote_uri
 from mdan_zoo.errors import MdanZooError
 
 MAX_REDIRECTS = 10
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+"""Each may name a file of the authorities to trust; the first one that is set counts."""
+
 _CHUNK_BYTES = 16_384
+
+T = TypeVar("T")
 
 
 class Session(requests.Session):
@@ -28,10 +35,56 @@ class Session(requests.Session):
         """Say that there is no redirect."""
         return None
 
+    def merge_environment_settings(self, *arguments: Any, **named: Any) -> Any:
+        """Let SSL_CERT_FILE count too, which requests does not know and other clients do."""
+        settings = super().merge_environment_settings(*arguments, **named)
+        if settings["verify"] is True and (setting := ca_setting()):
+            settings["verify"] = setting[1]
+        return settings
+
+
+def ca_setting() -> tuple[str, str] | None:
+    """Return the variable that names a file of authorities, and that file; None if none does."""
+    return next(((name, os.environ[name]) for name in CA_VARIABLES if os.environ.get(name)), None)
+
 
 def redirect_target(session: Session, response: requests.Response) -> str | None:
     """Return where a response sends its client, as the server wrote it; None if it does not."""
     return requests.Session.get_redirect_target(session, response)
+
+
+def within(seconds: float, work: Callable[[], T]) -> T | Exception:
+    """Return what `work` returns or the exception that it ends with; TimeoutError if it takes long.
+
+    The work is done in a thread of its own, since a socket's timeout covers neither the name lookup
+    nor a server that sends a byte now and then. A thread that is given up ends with its connection.
+    """
+    outcome: queue.SimpleQueue[T | Exception] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            outcome.put(work())
+        except Exception as error:
+            outcome.put(error)
+
+    threading.Thread(target=run, name="mdan_zoo fetch", daemon=True).start()
+    try:
+        return outcome.get(timeout=seconds)
+    except queue.Empty:
+        return TimeoutError()
+
+
+def root_cause(error: BaseException, handled: BaseException | None = None) -> BaseException:
+    """Return what an error began with.
+
+    Args:
+        error: The error.
+        handled: What was being handled when the work began: Python chains it too, although it is
+            the business of whoever called.
+    """
+    while (deeper := error.__cause__ or error.__context__) not in (None, handled):
+        error = deeper
+    return error
 
 
 @dataclass(frozen=True)
@@ -51,26 +104,9 @@ class Fetch:
     error: type[MdanZooError]
 
     def run(self, url: str) -> bytes:
-        """Fetch a URL.
-
-        The work is done in a thread of its own, since a socket's timeout covers neither the name
-        lookup nor a server that sends a byte now and then. A thread that is given up ends with its
-        connection.
-        """
-        outcome: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+        """Fetch a URL."""
         deadline = time.monotonic() + self.timeout
-
-        def work() -> None:
-            try:
-                outcome.put(self._follow(url, deadline))
-            except Exception as error:
-                outcome.put(error)
-
-        threading.Thread(target=work, name="mdan_zoo fetch", daemon=True).start()
-        try:
-            result = outcome.get(timeout=self.timeout)
-        except queue.Empty:
-            result = TimeoutError()
+        result = within(self.timeout, lambda: self._follow(url, deadline))
         if isinstance(result, bytes):
             return result
         if isinstance(result, self.error):
@@ -105,9 +141,7 @@ class Fetch:
         return bytes(body)
 
     def _reason(self, error: Exception) -> str:
-        root: BaseException = error
-        while root.__context__ is not None:
-            root = root.__context__
+        root = root_cause(error)
         if isinstance(root, TimeoutError) or isinstance(error, requests.Timeout):
             return f"the download was not complete after timeout={self.timeout:g} seconds"
         said = root.strerror if isinstance(root, OSError) else None

@@ -44,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.connections += 1
         super().setup()
 
-    def do_GET(self) -> None:
+    def do_POST(self) -> None:
         self.request_seen = Request(self.path, {k.lower(): v for k, v in self.headers.items()})
         self.server.requests.append(self.request_seen)
         faults = self.server.faults.get(self.path)
@@ -54,6 +54,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server.always[self.path](self)
         else:
             self.send_file()
+
+    do_GET = do_POST  # noqa: N815 - http.server's names
 
     def log_message(self, *args: object) -> None:
         pass
@@ -71,9 +73,9 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def send(self, content: bytes) -> None:
+        self.request_seen.sent += len(content)  # before: the client may look as soon as it has all
         with contextlib.suppress(ConnectionError):  # a client may stop at the first byte too many
             self.wfile.write(content)
-        self.request_seen.sent += len(content)
 
     def send_file(self) -> None:
         """Send the file, or the part of it that is asked for, as a good server does."""
@@ -245,11 +247,52 @@ def stall(after: int) -> Fault:
     return answer
 
 
+def drip(answer: bytes, pause: float = 0.02) -> Fault:
+    """Send an answer, head and all, byte by byte."""
+
+    def send(handler: Handler) -> None:
+        with contextlib.suppress(ConnectionError):
+            for i in range(len(answer)):
+                handler.wfile.write(answer[i : i + 1])
+                if handler.server.stopping.wait(pause):
+                    break
+        handler.hang_up()
+
+    return send
+
+
+def raw(answer: bytes) -> Fault:
+    """Send bytes that need not be HTTP."""
+
+    def send(handler: Handler) -> None:
+        handler.wfile.write(answer)
+        handler.hang_up()
+
+    return send
+
+
+def cut_and_resumed(piece: int) -> Fault:
+    """Send the next part of a given size that is asked for, and end the connection."""
+
+    def answer(handler: Handler) -> None:
+        content = handler.content
+        asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
+        start = int(asked[1]) if asked else 0
+        headers = [("ETag", etag_of(content)), ("Content-Length", str(len(content) - start))]
+        if asked:
+            headers.append(("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}"))
+        handler.head(206 if asked else 200, [*headers, ("Connection", "close")])
+        handler.send(content[start : start + piece])
+        handler.hang_up()
+
+    return answer
+
+
 def endless(handler: Handler) -> None:
     """Send without an end, until the client hangs up."""
     handler.head(200, [("Connection", "close")])
     with contextlib.suppress(ConnectionError):
         while not handler.server.stopping.is_set():
-            handler.wfile.write(bytes(65536))
             handler.request_seen.sent += 65536
+            handler.wfile.write(bytes(65536))
     handler.close_connection = True

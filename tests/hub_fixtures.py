@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from fault_server import FaultServer
 
-from mdan_zoo import _download
+from mdan_zoo import _transport
+from mdan_zoo._http import CA_VARIABLES
 
 
 @pytest.fixture
@@ -25,9 +26,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Second attempts come at once.
     """
     for name in list(os.environ):
-        if name.startswith(("HF_", "MDAN_ZOO_")) or name.lower().endswith("_proxy"):
+        mine = name.startswith(("HF_", "MDAN_ZOO_")) or name.lower().endswith("_proxy")
+        if mine or name in CA_VARIABLES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no login here"))
     monkeypatch.setenv("MDAN_ZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(_download, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(_transport, "BACKOFF_SECONDS", 0.001)
     return tmp_path / "cache"

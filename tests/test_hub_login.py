@@ -8,7 +8,7 @@ import pytest
 from fault_server import COMMIT, FaultServer, redirect, status
 from hub_helpers import CONTENT, FILE, REPO, entry_for, mirror, mirrored, repository, stored
 
-from mdan_zoo import _download, hub
+from mdan_zoo import _transport, hub
 from mdan_zoo.errors import CheckpointError, ManifestError, WeightsUnavailableError
 from mdan_zoo.manifest import Source
 
@@ -150,8 +150,8 @@ def test_what_netrc_says_is_not_sent(place, server, tmp_path, monkeypatch):
 
 def test_the_token_goes_only_through_encryption_or_to_this_machine():
     def sent(home: str, here: str) -> bool:
-        remote = _download.Remote(home, "", 0, "", token=TOKEN)
-        request = _download.requests.Request("GET", here, auth=_download._Login(remote)).prepare()
+        login = _transport.Login(home, TOKEN)
+        request = _transport.requests.Request("GET", here, auth=login).prepare()
         return "Authorization" in request.headers
 
     assert sent("https://hub.example/a", "https://hub.example/b")

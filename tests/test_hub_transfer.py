@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import hashlib
 import re
+import time
 
 import pytest
 from fault_server import (
@@ -21,7 +22,7 @@ from fault_server import (
 )
 from hub_helpers import CONTENT, OTHER, PLACE, entry_for, mirror, mirrored, stored
 
-from mdan_zoo import _download, hub
+from mdan_zoo import _transport, hub
 from mdan_zoo.errors import WeightsUnavailableError
 
 pytest_plugins = ("hub_fixtures",)
@@ -97,7 +98,7 @@ def test_only_the_rest_is_sent_after_a_cut(fault, server, cache):
     assert second.headers["if-range"] == etag_of(CONTENT)
     have = int(re.fullmatch(r"bytes=(\d+)-", second.headers["range"])[1])
     # What stood in the buffer of the connection when it broke may be lost.
-    assert 150_000 - _download.CHUNK_BYTES < have <= 150_000
+    assert 150_000 - _transport.CHUNK_BYTES < have <= 150_000
     assert second.sent == len(CONTENT) - have
 
 
@@ -148,7 +149,7 @@ SIZE = len(CONTENT)
     ],
 )
 def test_a_part_that_was_not_asked_for_is_not_joined(answer, server, cache, monkeypatch):
-    monkeypatch.setattr(_download, "CHUNK_BYTES", 1000)  # so that exactly 150,000 bytes arrive
+    monkeypatch.setattr(_transport, "CHUNK_BYTES", 1000)  # so that exactly 150,000 bytes arrive
     server.faults[PLACE] = [cut(150_000), answer]
     assert fetch(server) == CONTENT
     asked = [request.headers.get("range") for request in server.requests]
@@ -156,7 +157,7 @@ def test_a_part_that_was_not_asked_for_is_not_joined(answer, server, cache, monk
 
 
 def test_joined_parts_with_the_wrong_hash_are_fetched_anew(server, cache, monkeypatch):
-    monkeypatch.setattr(_download, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(_transport, "CHUNK_BYTES", 1000)
     wrong_rest = part(f"bytes 150000-{SIZE - 1}/{SIZE}", OTHER[150_000:])
     server.faults[PLACE] = [cut(150_000), wrong_rest]
     assert fetch(server) == CONTENT
@@ -200,14 +201,14 @@ def test_a_fault_that_stays_is_told_after_five_attempts(fault, said, server, cac
 
 @pytest.mark.parametrize("fault", [hang, stall(70_000)])
 def test_a_server_that_hangs_is_given_up(fault, server, cache, monkeypatch):
-    monkeypatch.setattr(_download, "READ_TIMEOUT", 0.1)
+    monkeypatch.setattr(_transport, "READ_TIMEOUT", 0.1)
     server.always[PLACE] = fault
     assert "no byte within 0.1 s" in failure(server, cache)
     assert len(server.requests) == 5
 
 
 def test_a_server_that_hangs_once_is_survived(server, cache, monkeypatch):
-    monkeypatch.setattr(_download, "READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(_transport, "READ_TIMEOUT", 0.5)
     server.faults[PLACE] = [hang]
     assert fetch(server) == CONTENT
 
@@ -282,24 +283,38 @@ def test_a_body_that_is_too_long_is_stopped(fault, server, cache):
 @pytest.mark.parametrize("past", [False, True])
 def test_retry_after_is_obeyed(past, server, cache, monkeypatch):
     """The wait that the server asks for is none; that of the back-off would never end."""
-    monkeypatch.setattr(_download, "BACKOFF_SECONDS", 1e9)
-    monkeypatch.setattr(_download, "MAX_WAIT_SECONDS", 1e9)
+    monkeypatch.setattr(_transport, "BACKOFF_SECONDS", 1e9)
+    monkeypatch.setattr(_transport, "MAX_RETRY_AFTER", 1e9)
     header = email.utils.formatdate(0, usegmt=True) if past else "0"
     server.faults[PLACE] = [status(429, Retry_After=header), status(503, Retry_After=header)]
     assert fetch(server) == CONTENT
 
 
-def test_a_long_wait_is_capped():
-    seconds = _download._seconds_to_wait
+def test_the_wait_that_is_asked_for_is_waited(server, cache):
+    server.faults[PLACE] = [status(429, Retry_After="1")]
+    start = time.monotonic()
+    assert fetch(server) == CONTENT
+    assert time.monotonic() - start >= 1
+
+
+@pytest.mark.parametrize("header", ["301", "9" * 500, "Fri, 01 Jan 2100 00:00:00 GMT"])
+def test_a_long_wait_is_told_at_once(header, server, cache):
+    server.always[PLACE] = status(429, Retry_After=header)
+    assert re.search(r"429 Too Many Requests, and asks to wait [\d,]+ s", failure(server, cache))
+    assert len(server.requests) == 1
+
+
+def test_what_retry_after_may_hold():
+    seconds = _transport.seconds_to_wait
     assert seconds("7") == 7
-    assert seconds("3600") == seconds("9" * 500) == seconds("Fri, 01 Jan 2100 00:00:00 GMT") == 60
+    assert seconds("300") == 300
     assert seconds("Thu, 01 Jan 1970 00:00:00 GMT") == seconds("0") == 0
     for nonsense in (None, "", "soon", "-1", "1e3", "nan", "Fri, 99 Foo 2100 99:00:00"):
         assert seconds(nonsense) is None
 
 
 def test_the_back_off_doubles_within_a_limit():
-    waits = [_download._backoff(attempt) for attempt in (1, 2, 3, 4, 100)]
+    waits = [_transport.backoff(attempt) for attempt in (1, 2, 3, 4, 100)]
     for wait, longest in zip(waits, (1, 2, 4, 8, 60), strict=True):
         assert longest / 2 <= wait <= longest
 
@@ -347,7 +362,7 @@ def test_a_redirect_elsewhere_is_refused(target, said, server, cache):
 
 
 def test_a_redirect_may_not_give_up_encryption():
-    follow = _download._redirect
+    follow = _transport.redirect
     assert follow("https://a.org/x", "http://127.0.0.1:80/y") == "http://127.0.0.1:80/y"
     assert follow("https://a.org/x", "//b.org/y") == "https://b.org/y"
     assert follow("http://a.org/x", "http://b.org/y") == "http://b.org/y"
