@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -21,6 +22,10 @@ from mdan_zoo.errors import InputError, ManifestError, WeightsUnavailableError
 from mdan_zoo.manifest import ManifestEntry
 
 CACHE_VARIABLE = "MDAN_ZOO_CACHE"
+PATIENCE_SECONDS = 5.0
+"""How long to wait for another process without saying so."""
+
+LOGGER = logging.getLogger("mdan_zoo.hub")
 
 _PREFIX_LENGTH = 16  # 64 bits of the SHA-256 tell the versions of a model apart
 _VERSION = re.compile(f"[0-9a-f]{{{_PREFIX_LENGTH}}}")
@@ -29,6 +34,8 @@ _WEIGHTS_SUFFIX = ".safetensors"
 _PART_SUFFIX = ".part"
 # Lock files are empty and stay: whoever removes one splits those who wait for it.
 _LOCKS = ".locks"
+COMMITS = ".commits"
+"""The folder of what the hub told of commits: one folder a model, one JSON file a commit."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,8 @@ class CachedFile:
         path: Where it is.
         size: In bytes.
         sha256_prefix: The first 16 digits of the SHA-256 that it must have.
-        state: "whole", "damaged" (its SHA-256 is another), "unreadable", or "partial": what a
+        state: "whole", "damaged" (its SHA-256 is another), "unreadable" (or a link to nothing, or
+            a folder in the file's place), or "partial": what a
             download that is running, or was killed, has so far.
     """
 
@@ -92,12 +100,32 @@ def cached_path(entry: ManifestEntry) -> Path:
 @contextmanager
 def lock(version: Path) -> Iterator[None]:
     """Let one process at a time change a version's folder. The lock of a killed process is free."""
-    from filelock import FileLock
+    with named_lock(version.name, f"fetches or deletes {version.parent.name}"):
+        yield
+
+
+@contextmanager
+def named_lock(name: str, what: str) -> Iterator[None]:
+    """Hold a lock that the processes of this cache share.
+
+    Args:
+        name: Of the lock.
+        what: What another process that holds it does, for the message that it is waited for.
+    """
+    from filelock import FileLock, Timeout
 
     folder = cache_folder() / _LOCKS
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{version.name}.lock"):
+    held = FileLock(folder / f"{name}.lock")
+    try:
+        held.acquire(timeout=PATIENCE_SECONDS)
+    except Timeout:
+        LOGGER.warning("waiting for another process that %s", what)
+        held.acquire()
+    try:
         yield
+    finally:
+        held.release()
 
 
 @contextmanager
@@ -106,9 +134,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     The caller holds the lock of `path.parent`, so parts that are found there belong to nobody.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     for leftover in path.parent.glob(f"*{_PART_SUFFIX}"):
-        leftover.unlink()
+        if leftover.is_symlink() or not leftover.is_dir():  # a folder is not ours
+            leftover.unlink()
     part = path.with_name(f"{os.getpid()}-{secrets.token_hex(4)}{_PART_SUFFIX}")
     try:
         with part.open("xb") as file:
@@ -117,9 +146,27 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         _move_folder_aside(path)
         os.replace(part, path)  # a link is replaced, not written through
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)
+        _remove_empty(path.parent)
+        raise
     _sync_folder(path.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    for _ in range(10):  # another version's empty folders may just be removed
+        with contextlib.suppress(FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _remove_empty(version: Path) -> None:
+    """Remove a version's folder and those of its model, as far as they are empty."""
+    with contextlib.suppress(OSError):  # a folder that holds anything else stays
+        version.rmdir()
+        for folder in version.parents[: len(version.relative_to(cache_folder()).parts) - 1]:
+            folder.rmdir()
 
 
 def _move_folder_aside(path: Path) -> None:
@@ -151,11 +198,15 @@ def sha256_of(path: Path) -> str:
 
 
 def list_cache() -> list[CachedFile]:
-    """Return the files in the cache. Each is read whole, to tell whether it is what it must be."""
+    """Return the files in the cache. Each is read whole, to tell whether it is what it must be.
+
+    Raises:
+        WeightsUnavailableError: A folder of the cache cannot be read.
+    """
     return [
         CachedFile(model, path, path.lstat().st_size, path.parent.name, _state(path))
         for model, version in _versions(cache_folder())
-        for path in _files(version)
+        for path in _files(version) or _blocking(version)
     ]
 
 
@@ -173,15 +224,28 @@ def clear_cache(models: Collection[str] | None = None) -> int:
 
     Raises:
         InputError: `models` is one text instead of a collection.
+        WeightsUnavailableError: A folder of the cache cannot be read.
         OSError: A file cannot be deleted.
     """
     if isinstance(models, str):
         raise InputError(f"models must be a list of names, such as [{models!r}], not {models!r}")
+    _forget_commits(models)
     return sum(
         _clear_version(version)
         for model, version in list(_versions(cache_folder()))
         if models is None or model in models
     )
+
+
+def _forget_commits(models: Collection[str] | None) -> None:
+    for folder in _children(cache_folder() / COMMITS):
+        if models is None or folder.name in models:
+            for path in folder.glob("*.json"):
+                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder that holds anything else stays
+                folder.rmdir()
+    with contextlib.suppress(OSError):
+        (cache_folder() / COMMITS).rmdir()
 
 
 def _clear_version(version: Path) -> int:
@@ -190,10 +254,7 @@ def _clear_version(version: Path) -> int:
         for path in _files(version):
             freed += path.lstat().st_size
             path.unlink()
-        with contextlib.suppress(OSError):  # a folder that holds anything else stays
-            version.rmdir()
-            for folder in version.parents[: len(version.relative_to(cache_folder()).parts) - 1]:
-                folder.rmdir()
+        _remove_empty(version)
     return freed
 
 
@@ -216,8 +277,18 @@ def _files(version: Path) -> list[Path]:
     ]
 
 
+def _blocking(version: Path) -> list[Path]:
+    """Return folders in the place of the one file that a version should have."""
+    return [path for path in _children(version) if path.suffix == _WEIGHTS_SUFFIX]
+
+
 def _children(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise WeightsUnavailableError(f"the cache {folder} cannot be read: {error}") from error
 
 
 def _state(path: Path) -> Literal["whole", "damaged", "unreadable", "partial"]:

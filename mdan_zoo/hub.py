@@ -32,8 +32,9 @@ from mdan_zoo._cache import (
     clear_cache,
     list_cache,
 )
+from mdan_zoo._hub_api import Hub, find_hub
 from mdan_zoo._manifest_checks import without_secrets
-from mdan_zoo.errors import CheckpointError, WeightsUnavailableError
+from mdan_zoo.errors import CheckpointError, InputError, WeightsUnavailableError
 from mdan_zoo.manifest import OFFLINE_VARIABLES, ManifestEntry, Source, is_offline
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ MAX_HEADER_BYTES = 1 << 20
 """A header names a few hundred tensors in some 50 kB; a larger one is not a model's."""
 
 _PACKAGE = Path(__file__).parent
-_HUB = "https://huggingface.co"
 
 
 class DamagedWeightsWarning(UserWarning):
@@ -113,7 +113,8 @@ def find_local(entry: ManifestEntry) -> Path | None:
             places.insert(0, _PACKAGE / source.path)
         elif (source.url or source.base).startswith("file://"):
             places.append(_path_of(source))
-    return next((path for path in places if path.is_file()), None)
+    # Not Path.is_file, which raises an error for a folder that may not be read.
+    return next((path for path in places if os.path.isfile(path)), None)
 
 
 def verify_file(path: Path, entry: ManifestEntry) -> None:
@@ -174,18 +175,15 @@ class _Search:
 
     def in_sources(self) -> Path | None:
         """Try the other sources in their order; from the first remote one on, under the lock."""
-        try:
-            with ExitStack() as stack:
-                for source in self._entry.sources:
+        with ExitStack() as stack:
+            for source in self._entry.sources:
+                try:
                     path = self._in_source(source, stack)
-                    if path is not None:
-                        return path
-        except (OSError, NotImplementedError) as error:  # some file systems have no locks
-            self._note(
-                str(cache_folder()),
-                f"cannot be written to: {getattr(error, 'strerror', None) or error}; free or "
-                f"repair that folder, or set {CACHE_VARIABLE} to another",
-            )
+                except (OSError, NotImplementedError) as error:  # some file systems have no locks
+                    self._note(str(source), _about_cache(error))
+                    continue
+                if path is not None:
+                    return path
         return None
 
     def finish(self, path: Path | None) -> Path:
@@ -225,7 +223,7 @@ class _Search:
             remote = _remote(self._entry, source, url, self._token)
             with _cache.replacing(path) as file:
                 download(remote, file)
-        except (CheckpointError, WeightsUnavailableError) as error:
+        except (CheckpointError, InputError, WeightsUnavailableError) as error:
             self._note(str(source), str(error))
             return None
         return self._accept(path, str(source))
@@ -254,6 +252,14 @@ class _Search:
         )
 
 
+def _about_cache(error: OSError | NotImplementedError) -> str:
+    """Say why the cache cannot be used. Whatever the network does is no `OSError` here."""
+    return (
+        f"{cache_folder()}: cannot be written to: {getattr(error, 'strerror', None) or error}; "
+        f"free or repair that folder, or set {CACHE_VARIABLE} to another"
+    )
+
+
 def _path_of(source: Source) -> Path:
     """Return the path of a source whose URL is a file's."""
     url = source.url or source.base + source.path
@@ -275,31 +281,25 @@ def _remote(entry: ManifestEntry, source: Source, url: str, token: str | None) -
     file = (entry.file, entry.size, entry.sha256)
     if source.type != "huggingface":
         return Remote(url, *file)
-    url, token = _ask_huggingface_hub(source, token)
+    hub = find_hub(token)
     return Remote(
-        url,
+        _address(hub, source),
         *file,
-        token=token,
+        token=hub.token,
         login_hint="for a private or gated repository accept its conditions on its page, if it has "
         "any, and set HF_TOKEN to a token that may read it (it is sent through https only)",
     )
 
 
-def _ask_huggingface_hub(source: Source, token: str | None) -> tuple[str, str | None]:
-    """Return the URL of a file of a repository, and the token to ask for it with.
+def _address(hub: Hub, source: Source) -> str:
+    """Return the URL of a file of a repository.
 
-    huggingface_hub reads HF_ENDPOINT only when it is imported, this function at every call. Its
-    `build_hf_headers` is not used, because it may ask the server for something else by itself.
+    huggingface_hub's `build_hf_headers` is not used, because it may ask the server for something
+    else by itself.
     """
-    from huggingface_hub import constants, get_token, hf_hub_url
+    from huggingface_hub import hf_hub_url
 
-    endpoint = (os.environ.get("HF_ENDPOINT") or _HUB).rstrip("/")
-    if not endpoint.startswith(("https://", "http://")):
-        raise WeightsUnavailableError(f"HF_ENDPOINT is {endpoint!r}; it must begin with https://")
     try:
-        url = hf_hub_url(source.repo, source.path, revision=source.revision, endpoint=endpoint)
-        if token is None and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
-            token = get_token()
-    except Exception as error:  # those of its login have no class in common
+        return hf_hub_url(source.repo, source.path, revision=source.revision, endpoint=hub.endpoint)
+    except Exception as error:  # its class is not documented
         raise WeightsUnavailableError(f"huggingface_hub: {error}") from error
-    return url, token

@@ -4,9 +4,9 @@
     predictor = mdan_zoo.Predictor(checkpoint=find_pretrained("OWNER/REPO"))
 
 Loading is strict. The hub tells the commit of the revision and the SHA-256 of its weight file, and
-only a file with that hash is loaded, from the cache where it is there. This one question is asked
-every time; offline, give a folder, or use `create_model` with the manifest entry that
-`mdan-zoo publish` printed, which holds the answer.
+only a file with that hash is loaded, from the cache where it is there. For a branch this question
+is asked every time. What the hub told of a commit is kept: one that was loaded before is loaded
+without a question, also offline.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdan_zoo import hub
-from mdan_zoo._hub_api import WEIGHTS_FILE, RemoteWeights, find_remote
+from mdan_zoo._commits import RemoteWeights
+from mdan_zoo._hub_api import WEIGHTS_FILE, find_remote
 from mdan_zoo.errors import InputError, WeightsUnavailableError
 from mdan_zoo.manifest import Licences, ManifestEntry, Source
 
@@ -44,7 +45,8 @@ def from_pretrained(
         The network in evaluation mode.
 
     Raises:
-        InputError: There is no such folder, and it is not the name of a repository either.
+        InputError: There is no such folder, and it is not the name of a repository either; or the
+            token or HF_ENDPOINT is malformed.
         WeightsUnavailableError: There is no such repository, revision or file, or no connection.
         CheckpointError: The file is damaged, or not one of mdan_zoo.
     """
@@ -69,7 +71,8 @@ def find_pretrained(
         token: An access token for the hub.
 
     Raises:
-        InputError: There is no such folder, and it is not the name of a repository either.
+        InputError: There is no such folder, and it is not the name of a repository either; or the
+            token or HF_ENDPOINT is malformed.
         WeightsUnavailableError: There is no such repository, revision or file, or no connection.
         CheckpointError: The downloaded file is not the one that the hub told of.
     """

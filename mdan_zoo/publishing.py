@@ -21,11 +21,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdan_zoo._files import write_atomically
-from mdan_zoo._hub_api import WEIGHTS_FILE, check_repo, find_remote, hub_api, translated
+from mdan_zoo._hub_api import (
+    PUBLISHING_TIMEOUT,
+    WEIGHTS_FILE,
+    ask_for_remote,
+    check_repo,
+    find_hub,
+    publishing,
+)
 from mdan_zoo._publication import Publication
 from mdan_zoo.checkpoint import read_identity
 from mdan_zoo.config import ModelConfig
-from mdan_zoo.errors import CheckpointError, InputError, PublishingError
+from mdan_zoo.errors import CheckpointError, InputError, PublishingError, WeightsUnavailableError
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.manifest import SCHEMA_VERSION, Licences, load_manifest
@@ -177,30 +184,39 @@ def publish_to_hub(publication: Publication, repo: str, *, private: bool = False
         The manifest entry, whose source is pinned to the commit.
 
     Raises:
-        InputError: `repo` is not the name of a repository.
+        InputError: `repo` is not the name of a repository, or the token or HF_ENDPOINT is
+            malformed.
         CheckpointError: The weight file has changed since it was checked.
-        PublishingError: The hub refuses, cannot be reached, or has other weights afterwards.
+        PublishingError: The hub refuses, cannot be reached, would be told the token in clear text,
+            or has other weights afterwards.
     """
     check_repo(repo)
-    api = hub_api()
+    hub = find_hub()
     files = _files(publication, repo)
-    with translated(PublishingError, f"cannot publish {repo}", api):
+    with publishing(hub, f"cannot publish {repo}") as api:
         _make_repo(api, repo, private)
         commit = _commit(api, repo, files, f"Publish {publication.name}")
-    remote = find_remote(repo, commit)
+    source = {"type": "huggingface", "repo": repo, "revision": commit, "path": WEIGHTS_FILE}
+    entry = publication.entry(source)
+    try:
+        remote = ask_for_remote(repo, commit)
+    except WeightsUnavailableError as error:
+        raise PublishingError(
+            f"{repo} was published as commit {commit}, but this could not be checked: {error}. Its "
+            f"manifest entry is\n{to_json(entry)}"
+        ) from error
     if (remote.commit, remote.sha256) != (commit, publication.weights.sha256):
         raise PublishingError(
-            f"{api.endpoint}/{repo} at {commit} does not have the weights that were uploaded: "
+            f"{hub}/{repo} at {commit} does not have the weights that were uploaded: "
             f"their SHA-256 is {publication.weights.sha256}, the hub says {remote.sha256}"
         )
-    source = {"type": "huggingface", "repo": repo, "revision": commit, "path": WEIGHTS_FILE}
-    return publication.entry(source)
+    return entry
 
 
 def _make_repo(api: HfApi, repo: str, private: bool) -> None:
     api.create_repo(repo, private=private or None, exist_ok=True)
     # The hub ignores `private` for a repository that exists already.
-    if private and not api.model_info(repo).private:
+    if private and not api.model_info(repo, timeout=PUBLISHING_TIMEOUT).private:
         raise PublishingError(
             f"the repository {repo} exists and is public; make it private in its settings, or "
             "leave out --private"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from hf_server import WRITER, hf_server
-from huggingface_hub import CommitOperationAdd
+from huggingface_hub import CommitOperationAdd, HfApi
 from safetensors.torch import load_file, save
 
+from mdan_zoo import _transport
 from mdan_zoo import hub as weights_hub
-from mdan_zoo._hub_api import hub_api
 from mdan_zoo.errors import CheckpointError, InputError, WeightsUnavailableError
 from mdan_zoo.models.flat import FlatClassifier
 from mdan_zoo.models.mdan import MDAN
@@ -41,8 +42,9 @@ def publications():
 def upload(repo: str, files: dict[str, bytes]) -> str:
     """Commit any files, as somebody else might."""
     operations = [CommitOperationAdd(path, content) for path, content in files.items()]
-    hub_api().create_repo(repo, exist_ok=True)
-    return hub_api().create_commit(repo, operations, commit_message="files").oid
+    api = HfApi(endpoint=os.environ["HF_ENDPOINT"])
+    api.create_repo(repo, exist_ok=True)
+    return api.create_commit(repo, operations, commit_message="files").oid
 
 
 def logits(network) -> torch.Tensor:
@@ -107,6 +109,7 @@ def test_a_missing_repository_is_an_error(hub):
 
 def test_no_connection_is_an_error(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(_transport, "BACKOFF_SECONDS", 0.001)
     with pytest.raises(WeightsUnavailableError, match=r"cannot look up lab/mdan at http://127"):
         from_pretrained("lab/mdan")
 
