@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,8 @@ def add_parsers(subparsers: Any) -> None:
     parser.set_defaults(run=_verify)
 
     parser = subparsers.add_parser("cache", help="list or clear what was downloaded")
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    parser.set_defaults(run=_cache_list)
+    actions = parser.add_subparsers(metavar="ACTION")
     action = actions.add_parser("list", help="list the files")
     action.set_defaults(run=_cache_list)
     action = actions.add_parser("clear", help="delete the files")
@@ -97,7 +99,7 @@ def _released(entry: ManifestEntry) -> ManifestEntry:
 def _verify(options: argparse.Namespace) -> int:
     manifest = load_manifest()
     subjects: Sequence[str] = options.weights or [
-        name for name, entry in manifest.items() if entry.released and hub.find_local(entry)
+        name for name, entry in manifest.items() if entry.released and _place(entry)
     ]
     status = 0
     for subject in subjects:
@@ -109,26 +111,40 @@ def _verify(options: argparse.Namespace) -> int:
     return status
 
 
+def _place(entry: ManifestEntry) -> Path | None:
+    """Return where the file of a model is, or what is in its place in the cache."""
+    cached = hub.cached_path(entry)
+    return hub.find_local(entry) or (cached if os.path.lexists(cached) else None)
+
+
 def _verified(subject: str, manifest: dict[str, ManifestEntry], *, repair: bool) -> str:
     """Return a line about a model or a weight file that is right, or raise."""
     if subject in manifest:
         return _verified_model(manifest[subject], repair=repair)
-    if not Path(subject).exists():
+    for entry in manifest.values():
+        if entry.released and os.path.abspath(subject) == str(hub.cached_path(entry)):
+            return _verified_model(entry, repair=repair, cached=True)
+    if not os.path.lexists(subject):
         raise UnknownNameError(
             f"there is neither a model nor a file {subject!r}; {did_you_mean(subject, manifest)}"
+        )
+    if repair:
+        raise InputError(
+            f"--repair is for models and their files in the cache; {subject} is neither, so nobody "
+            "can say where to fetch it from"
         )
     return _verified_file(Path(subject), manifest)
 
 
-def _verified_model(entry: ManifestEntry, *, repair: bool) -> str:
-    """Return a line about a model whose file is right, or raise."""
+def _verified_model(entry: ManifestEntry, *, repair: bool, cached: bool = False) -> str:
+    """Return a line about a model whose file is right, or raise. `cached`: the one in the cache."""
     from mdan_zoo.weight_file import read_weight_file
     from mdan_zoo.zoo import create_model
 
     if repair:
         path = hub.repair(_released(entry))
     else:
-        found = hub.find_local(_released(entry))
+        found = hub.cached_path(entry) if cached else _place(_released(entry))
         if found is None:
             raise WeightsUnavailableError(
                 f"its weights are not on this machine; `mdan-zoo download {entry.name}` fetches "

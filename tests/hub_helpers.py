@@ -63,8 +63,12 @@ def mirrored(server: FaultServer, content: bytes = CONTENT) -> ManifestEntry:
 
 
 def stored(folder: Path) -> list[Path]:
-    """Return everything in a cache that is not a folder, but for the locks."""
-    found = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    """Return everything in a cache that is not a folder, but for the locks; and empty folders."""
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
+    ]
     return [path for path in found if ".locks" not in path.parts]
 
 

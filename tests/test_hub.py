@@ -94,6 +94,24 @@ def test_a_damaged_package_is_passed_over(package, server, cache):
     assert package.read_bytes() == OTHER
 
 
+def test_a_broken_cache_does_not_end_the_search(server, cache, tmp_path):
+    """Of the sources after it those that need no cache are tried."""
+    cache.write_text("a file")
+    good = tmp_path / "good.safetensors"
+    server.files[PLACE] = CONTENT
+    sources = (mirror(server.url(PLACE)), file_source(good), mirror(server.url("/2")))
+    entry = entry_for(CONTENT, *sources)
+    with pytest.raises(WeightsUnavailableError) as caught:
+        hub.find_weights(entry)
+    told = str(caught.value).splitlines()[1:-1]
+    assert [line.startswith(f"  {source}: ") for line, source in zip(told, sources, strict=True)]
+    assert f"{cache}: cannot be written to: " in told[0]
+    assert "is not a file" in told[1]
+    good.write_bytes(CONTENT)
+    assert hub.find_weights(entry) == good
+    assert server.connections == 0
+
+
 # Files on this machine
 
 

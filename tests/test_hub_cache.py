@@ -7,6 +7,7 @@ import hashlib
 import os
 import pickle
 import shutil
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -188,6 +189,30 @@ def test_leftovers_of_killed_downloads_are_removed(entry, cache):
     path.with_name("124-abcdef02.part").write_bytes(b"")
     hub.find_weights(entry)
     assert stored(cache) == [path]
+
+
+def test_a_folder_that_is_called_as_a_leftover_is_left_alone(entry, cache):
+    path = hub.cached_path(entry)
+    path.with_name("mine.part").mkdir()
+    assert hub.find_weights(entry).read_bytes() == CONTENT
+    assert path.with_name("mine.part").is_dir()
+
+
+@posix_only
+def test_the_file_and_its_folder_are_synced(server, cache, monkeypatch):
+    """The file before it takes its name, the folder after."""
+    synced = []
+    fsync = os.fsync
+
+    def recorded(handle):
+        names = [path.suffix for path in hub.cached_path(entry).parent.iterdir()]
+        synced.append((stat.S_ISDIR(os.fstat(handle).st_mode), names))
+        fsync(handle)
+
+    entry = mirrored(server)
+    monkeypatch.setattr(os, "fsync", recorded)
+    hub.find_weights(entry)
+    assert synced == [(False, [".part"]), (True, [".safetensors"])]
 
 
 FIND = """

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 
 import pytest
-from hub_helpers import CONTENT, FILE, OTHER, entry_for, mirror, stored
+from hub_helpers import CONTENT, FILE, OTHER, entry_for, mirror, run_python, stored
 
 from mdan_zoo import hub
-from mdan_zoo.errors import InputError
+from mdan_zoo.errors import InputError, WeightsUnavailableError
 from mdan_zoo.hub import CachedFile
 
 pytest_plugins = ("hub_fixtures",)
@@ -113,3 +114,55 @@ def test_a_link_without_a_file_is_listed(entries):
     path.unlink()
     path.symlink_to("nowhere")
     assert "unreadable" in [file.state for file in hub.list_cache()]
+
+
+def test_a_folder_in_the_place_of_a_file_is_listed(entries):
+    path = hub.cached_path(entries[0])
+    path.unlink()
+    path.mkdir()
+    assert [file.state for file in hub.list_cache() if file.path == path] == ["unreadable"]
+    hub.clear_cache()
+    assert path.is_dir()  # it is not ours
+
+
+UNREADABLE = """
+import os, sys
+from hub_helpers import CONTENT, entry_for, mirror
+from mdan_zoo import hub
+from mdan_zoo.errors import WeightsUnavailableError
+import filelock, mdan_zoo._download
+mdan_zoo._transport.ATTEMPTS = 1
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+entry = entry_for(CONTENT, mirror("http://127.0.0.1:1/x"))
+print(hub.find_local(entry))
+for work in (lambda: hub.find_weights(entry), hub.list_cache, hub.clear_cache):
+    try:
+        work()
+    except WeightsUnavailableError as error:
+        print("told:", str(error).replace("\\n", " "))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs permissions")
+def test_a_cache_that_may_not_be_read_is_told(cache, monkeypatch):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)  # unlike pytest's, for every user
+        monkeypatch.setenv("MDAN_ZOO_CACHE", f"{folder}/closed/cache")
+        os.makedirs(f"{folder}/closed/cache")
+        os.chmod(f"{folder}/closed", 0)
+        first, *told = run_python(UNREADABLE).splitlines()
+        os.chmod(f"{folder}/closed", 0o755)
+    assert first == "None"
+    assert len(told) == 3
+    assert all(line.startswith("told: ") and "Permission denied" in line for line in told)
+
+
+def test_a_path_that_is_too_long_is_told(server, monkeypatch, cache):
+    monkeypatch.setenv("MDAN_ZOO_CACHE", str(cache / ("x" * 300)))
+    entry = entry_for(CONTENT, mirror(server.url("/x")))
+    assert hub.find_local(entry) is None
+    for work in (lambda: hub.find_weights(entry), hub.list_cache, hub.clear_cache):
+        with pytest.raises(WeightsUnavailableError, match="File name too long"):
+            work()

@@ -118,6 +118,7 @@ def test_the_cache_is_listed_with_its_state(models, run):
     paths[1].write_bytes(CONTENT)
     exit_status, output, messages = run("cache", "list")
     assert (exit_status, messages) == (0, "")
+    assert run("cache") == (0, output, "")
     size = f"{len(CONTENT):,} bytes"
     assert output.splitlines() == [
         f"lab_one  whole  {size}  {paths[0]}",
@@ -149,7 +150,7 @@ def test_the_whole_cache_is_cleared(models, cache, run):
     assert stored(cache) == []
 
 
-@pytest.mark.parametrize("arguments", [["cache"], ["cache", "empty"], ["cache", "list", "a"]])
+@pytest.mark.parametrize("arguments", [["cache", "empty"], ["cache", "list", "a"]])
 def test_wrong_usage_of_cache(arguments, run):
     exit_status, output, messages = run(*arguments)
     assert (exit_status, output) == (2, "")

@@ -95,6 +95,38 @@ def test_a_damaged_download_is_told_and_repaired_when_asked(lab, server, run):
     assert len(server.requests) == 2
 
 
+@pytest.mark.parametrize("kind", ["link to nothing", "folder"])
+def test_what_is_in_the_place_of_a_download_is_told_and_repaired(kind, lab, run):
+    path = hub.cached_path(lab)
+    path.parent.mkdir(parents=True)
+    path.mkdir() if kind == "folder" else path.symlink_to("nowhere")
+    for arguments in (["verify"], ["verify", "lab_oasis"], ["verify", path]):
+        exit_status, _, messages = run(*arguments)
+        assert exit_status == 1
+        assert f"  FAILED: {path} is not a file" in messages
+    with pytest.warns(DamagedWeightsWarning, match="fetched instead"):
+        exit_status, output, messages = run("verify", "--repair")
+    assert (exit_status, messages) == (0, "")
+    assert output.endswith(f"lab_oasis  ok  {path}\n")
+
+
+def test_a_download_is_repaired_by_its_path(lab, run):
+    run("download", "lab_oasis")
+    path = hub.cached_path(lab)
+    whole = path.read_bytes()
+    damage(path)
+    with pytest.warns(DamagedWeightsWarning, match="fetched instead"):
+        exit_status, output, messages = run("verify", "--repair", path)
+    assert (exit_status, output, messages) == (0, f"lab_oasis  ok  {path}\n", "")
+    assert path.read_bytes() == whole
+
+
+def test_another_file_cannot_be_repaired(random_checkpoint, cache, run):
+    exit_status, output, messages = run("verify", "--repair", random_checkpoint)
+    assert (exit_status, output) == (1, "")
+    assert f"{random_checkpoint}  FAILED: --repair is for models and their files" in messages
+
+
 def test_what_cannot_be_repaired_stays(lab, server, run, monkeypatch):
     run("download", "lab_oasis")
     damaged = damage(hub.cached_path(lab))

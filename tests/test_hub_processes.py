@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import queue
 import random
 import struct
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ import pytest
 from fault_server import Fault, Handler, status
 from hub_helpers import CONTENT, FILE, PLACE, mirrored, python_process, stored
 
-from mdan_zoo import hub
+from mdan_zoo import _cache, hub
 from mdan_zoo.errors import WeightsUnavailableError
 
 pytest_plugins = ("hub_fixtures",)
@@ -148,12 +150,69 @@ with _cache.lock(Path(sys.argv[1])):
     assert hub.find_weights(entry).read_bytes() == CONTENT
 
 
+HOLD = """
+import sys, time
+from pathlib import Path
+from mdan_zoo import _cache
+with _cache.lock(Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.readline()
+    print("freed", time.monotonic(), flush=True)
+"""
+
+
+def test_a_long_wait_for_another_process_is_told_once(server, cache, monkeypatch, caplog):
+    monkeypatch.setattr(_cache, "PATIENCE_SECONDS", 0.1)
+    entry = mirrored(server)
+    process = python_process(HOLD, str(hub.cached_path(entry).parent))
+    assert process.stdout.readline() == "locked\n"
+    release = threading.Timer(0.5, lambda: process.communicate("\n"))
+    release.start()
+    assert hub.find_weights(entry).read_bytes() == CONTENT
+    release.join()
+    assert [record.getMessage() for record in caplog.records] == [
+        "waiting for another process that fetches or deletes mdan_test"
+    ]
+
+
+def test_clearing_waits_for_a_download(server, cache):
+    """What it would delete is in use until then."""
+    entry = mirrored(server)
+    path = hub.find_weights(entry)
+    process = python_process(HOLD, str(path.parent))
+    assert process.stdout.readline() == "locked\n"
+    clearing = threading.Thread(target=hub.clear_cache)
+    clearing.start()
+    clearing.join(0.3)
+    assert clearing.is_alive()
+    assert path.exists()
+    process.communicate("\n")
+    clearing.join()
+    assert not path.exists()
+
+
 # Progress
 
 
 def test_nothing_is_printed_where_there_is_no_terminal(server, cache, capfd):
     hub.find_weights(mirrored(server))
     assert capfd.readouterr() == ("", "")
+
+
+class Silent:
+    """A stream as some programs put in the place of stderr."""
+
+    def write(self, text: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize("stream", ["none", "closed", "without isatty"])
+def test_any_stderr_will_do(stream, server, cache, monkeypatch):
+    closed = io.StringIO()
+    closed.close()
+    streams = {"none": None, "closed": closed, "without isatty": Silent()}
+    monkeypatch.setattr(sys, "stderr", streams[stream])
+    assert hub.find_weights(mirrored(server)).read_bytes() == CONTENT
 
 
 def test_a_terminal_shows_the_progress(server, cache):
