@@ -14,13 +14,18 @@ import contextlib
 import hashlib
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+CERTIFICATE = Path(__file__).with_name("localhost.pem")
+"""Signed by itself, for 127.0.0.1, with its key: what is in a test is no secret."""
 
 Fault = Callable[["Handler"], None]
 
@@ -118,7 +123,7 @@ class FaultServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self) -> None:
+    def __init__(self, *, https: bool = False) -> None:
         self.files: dict[str, bytes] = {}
         self.faults: dict[str, list[Fault]] = {}
         self.always: dict[str, Fault] = {}
@@ -127,6 +132,11 @@ class FaultServer(ThreadingHTTPServer):
         self.connections = 0
         self.stopping = threading.Event()
         super().__init__(("127.0.0.1", 0), Handler)
+        self._scheme = "https" if https else "http"
+        if https:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(CERTIFICATE)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
 
     def __enter__(self) -> FaultServer:
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
@@ -143,7 +153,7 @@ class FaultServer(ThreadingHTTPServer):
         """Print nothing: a client that goes away is what several tests are about."""
 
     def url(self, path: str = "") -> str:
-        return f"http://127.0.0.1:{self.server_port}{path}"
+        return f"{self._scheme}://127.0.0.1:{self.server_port}{path}"
 
     def add_repository_file(self, repo: str, path: str, content: bytes) -> str:
         """Store a file where a hub has it, and return that path."""
