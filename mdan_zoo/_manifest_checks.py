@@ -132,9 +132,17 @@ def _check_entry(values: object, place: str) -> None:
     _check_sources(values.get("sources", []), f"{place}.sources")
     for field in DETAIL_OBJECTS:
         as_object(values.get(field, {}), f"{place}.{field}")
+    _check_rows(values.get("metrics", {}).get("rows", []), f"{place}.metrics.rows")
     needed = WEIGHT_FIELDS if values["status"] == "released" else ("reason",)
     present = {field: value for field, value in values.items() if value not in ("", [])}
     _check_present(present, needed, f"{place} (status {values['status']!r})")
+
+
+def _check_rows(rows: object, place: str) -> None:
+    if not isinstance(rows, list):
+        raise ManifestError(f"{place} is {shown(rows)}; it must be a list of objects")
+    for i, row in enumerate(rows):
+        as_object(row, f"{place}[{i}]")
 
 
 def _check_present(values: Mapping[str, Any], fields: Iterable[str], place: str) -> None:

@@ -95,7 +95,8 @@ class ManifestEntry:
         sources: Where to get it, in the order to try.
         details: The rest, as it stands in the manifest: config, training, metrics with their
             spread, input, hierarchy, library versions, golden input and output, version of the
-            weights.
+            weights, and unknown fields. Those of the licences and of the sources are there under
+            "licences" and "sources", the latter as a list with an object for each source.
     """
 
     name: str
@@ -148,7 +149,8 @@ def load_manifest(path: str | Path | None = None) -> dict[str, ManifestEntry]:
             `weights_manifest.schema.json` describes them.
 
     Warns:
-        ManifestWarning: There are unknown fields. Those of an entry are kept in its `details`.
+        ManifestWarning: There are unknown fields. Those of an entry are kept in its `details`;
+            `mdan-zoo publish` keeps all of them in the file.
     """
     if path is not None:
         return _load_file(Path(path), str(path))
@@ -241,8 +243,24 @@ def _read_entry(name: str, values: Mapping[str, Any], base: str, place: str) -> 
         sources=tuple(
             _read_source(source, base, f"{place}.sources[{i}]") for i, source in enumerate(sources)
         ),
-        details={k: v for k, v in values.items() if k not in checks.ENTRY_FIELDS},
+        details=_details(values),
     )
+
+
+def _details(values: Mapping[str, Any]) -> dict[str, Any]:
+    details = _without(values, checks.ENTRY_FIELDS)
+    if licences := _without(values["licences"], checks.LICENCE_FIELDS):
+        details["licences"] = licences
+    sources = [
+        _without(source, ("type", *checks.SOURCE_FIELDS)) for source in values.get("sources", [])
+    ]
+    if any(sources):
+        details["sources"] = sources
+    return details
+
+
+def _without(values: Mapping[str, Any], fields: Container[str]) -> dict[str, Any]:
+    return {field: value for field, value in values.items() if field not in fields}
 
 
 def _read_source(values: Mapping[str, Any], base: str, place: str) -> Source:
@@ -252,7 +270,7 @@ def _read_source(values: Mapping[str, Any], base: str, place: str) -> Source:
 
 
 def _warn_of_unknown(values: Mapping[str, Any], known: Container[str], place: str) -> None:
-    unknown = [field for field in values if field not in known]
+    unknown = _without(values, known)
     if unknown:
         warnings.warn(
             f"{place} has fields that this version of mdan_zoo does not know: {', '.join(unknown)}",

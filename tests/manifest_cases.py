@@ -79,6 +79,7 @@ ACCEPTED = {
             {"type": "relative", "path": "a/b.c/m.safetensors"},
         ]
     ),
+    "rows": released(metrics={"rows": [{"polarity_accuracy": 0.5, "model": None}]}),
     "port": source("https", url="https://example.org:8443/m"),
     "http on localhost": source("https", url="http://localhost:8080/m"),
     "http on 127.0.0.1": source("https", url="http://127.0.0.1/m"),
@@ -139,6 +140,8 @@ REFUSED = {
     "two licences": (released(licences={"code": "", "data": ""}), "licences lacks weights"),
     "licence": (released(licences={**RELEASED["licences"], "data": 1}), "data is 1; it must be a"),
     "metrics": (released(metrics=[1]), r"metrics is \[1\]; it must be an object"),
+    "rows": (released(metrics={"rows": 5}), r"metrics\.rows is 5; it must be a list of objects"),
+    "row": (released(metrics={"rows": [{}, "a"]}), r"metrics\.rows\[1\] is 'a'; it must be an obj"),
     "version": (released(version=2), "version is 2; it must be a text"),
     # sources
     "sources": (released(sources="package"), "sources is 'package'; it must be a list"),

@@ -132,7 +132,11 @@ def test_unknown_fields_are_named_and_those_of_an_entry_are_kept(write):
         end = f"{place} has fields that this version of mdan_zoo does not know: {field}"
         assert [text for text in told if text.endswith(end)], (end, told)
     assert len(told) == 4
-    assert entry.details == {"colour": "red"}
+    assert entry.details == {
+        "colour": "red",
+        "licences": {"site": "x"},
+        "sources": [{"region": "eu"}],
+    }
     assert entry.sources == (Source(**PACKAGE),)
 
 
