@@ -15,12 +15,15 @@ import json
 import math
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdan_zoo._files import write_atomically
+from mdan_zoo._cache import named_lock
+from mdan_zoo._files import remove_leftovers, write_atomically
 from mdan_zoo._hub_api import (
     PUBLISHING_TIMEOUT,
     WEIGHTS_FILE,
@@ -48,6 +51,7 @@ UNKNOWN_LICENCE = "unknown"
 UNKNOWN_DATA_TERMS = "not stated; ask whoever published the weights"
 UNKNOWN_COMMAND = "not recorded"
 
+_STAGING_PREFIX = ".publishing-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,95}")
 
 
@@ -235,8 +239,8 @@ def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) 
 
     They go to NAME/SHA/, with SHA the first 16 digits of the SHA-256: earlier weights of the same
     name stay, for those who still hold an earlier manifest. The folder's weights_manifest.json
-    gets the entry and keeps those of other names. Two publications at once into one folder can
-    lose one of the two entries.
+    gets the entry and keeps those of other names. Publications of one machine and user wait for
+    each other, and remove what one that was killed has left.
 
     Args:
         publication: What `prepare` gave.
@@ -257,10 +261,27 @@ def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) 
     files = _files(publication)
     place = f"{publication.name}/{publication.weights.sha256[:16]}"
     entry = publication.entry({"type": "relative", "path": f"{place}/{WEIGHTS_FILE}"})
-    manifest = _merged_manifest(folder / MANIFEST_FILE, publication.name, entry)
-    _write_version(folder, place, files)
-    write_atomically(folder / MANIFEST_FILE, manifest)  # last: it must not name what is not there
+    with _alone(folder):
+        manifest = _merged_manifest(folder / MANIFEST_FILE, publication.name, entry)
+        _remove_leftovers(folder)
+        _write_version(folder, place, files)
+        # Last: it must not name what is not there.
+        write_atomically(folder / MANIFEST_FILE, manifest)
     return entry
+
+
+def _alone(folder: Path) -> AbstractContextManager[None]:
+    """Hold the lock of a folder. It is in the cache: what is published has nothing of ours."""
+    digest = hashlib.sha256(os.path.realpath(folder).encode(errors="surrogateescape")).hexdigest()
+    return named_lock(f"publish-{digest[:16]}", f"publishes into {folder}")
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed publications have left. The caller holds the folder's lock."""
+    if folder.is_dir():
+        remove_leftovers(folder)
+        for staging in folder.glob(f"{_STAGING_PREFIX}*"):
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def _files(publication: Publication, repo: str = "") -> dict[str, bytes]:
@@ -293,7 +314,7 @@ def _write_version(folder: Path, place: str, files: Mapping[str, bytes]) -> None
     """Write the files of one version of a model, all of them or none."""
     target = folder / place
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".publishing-") as staging:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING_PREFIX) as staging:
         version = Path(staging) / target.name
         version.mkdir()  # unlike `staging` readable for a web server
         for name, content in files.items():

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -32,7 +35,7 @@ from mdan_zoo.errors import (
     InputError,
     ManifestError,
 )
-from mdan_zoo.manifest import load_manifest
+from mdan_zoo.manifest import ManifestWarning, load_manifest
 from mdan_zoo.manifest_config import config_of, hierarchy_of
 from mdan_zoo.predictor import Predictor
 from mdan_zoo.publishing import (
@@ -44,6 +47,12 @@ from mdan_zoo.zoo import build_network, create_model
 
 # What is published has no field that the manifest does not know.
 pytestmark = pytest.mark.filterwarnings("error::mdan_zoo.manifest.ManifestWarning")
+
+
+@pytest.fixture(autouse=True)
+def locks(tmp_path_factory, monkeypatch):
+    """Keep the locks of publications out of the user's own cache."""
+    monkeypatch.setenv("MDAN_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +198,47 @@ def test_nothing_half_written_stays(released, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "File too large\n"
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_what_a_killed_publication_left_is_removed(released, tmp_path):
+    code = f"""if True:
+        import os, signal
+        from mdan_zoo import publishing
+        publication = publishing.prepare({NAME!r}, {str(RELEASED)!r})
+        write = publishing.write_atomically
+
+        def write_and_die(path, content):
+            write(path, content)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        publishing.write_atomically = write_and_die
+        publishing.publish_to_folder(publication, {str(tmp_path)!r})
+    """
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob(".publishing-*"))) == 1
+    publish_to_folder(released, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"weights_manifest.json", NAME}
+
+
+def test_publications_at_once_lose_no_entry(released, tmp_path):
+    names = [f"model_{i}" for i in range(4)]
+
+    def publish(name: str) -> None:
+        publish_to_folder(dataclasses.replace(released, name=name), tmp_path)
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(publish, names))
+    assert set(load_manifest(tmp_path / "weights_manifest.json")) == set(names)
+
+
+def test_unknown_fields_of_a_manifest_are_kept(released, tmp_path):
+    path = tmp_path / "weights_manifest.json"
+    path.write_text('{"schema_version": 1, "mirrors": ["b"], "models": {}}')
+    with pytest.warns(ManifestWarning, match="mirrors"):
+        publish_to_folder(released, tmp_path)
+    assert json.loads(path.read_text())["mirrors"] == ["b"]
 
 
 # The card
