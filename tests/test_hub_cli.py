@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
+import tempfile
+import urllib.request
+from pathlib import Path
 
 import pytest
 from fault_server import status
-from hub_helpers import CONTENT, OTHER, entry_for, mirror, stored
+from hub_helpers import CONTENT, OTHER, entry_for, mirror, run_python, stored
 
 from mdan_zoo import hub
+from mdan_zoo.cli import main
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.manifest import Licences, ManifestEntry, load_manifest
 from mdan_zoo.zoo import MODELS
@@ -98,6 +104,49 @@ def test_offline_nothing_is_downloaded(models, server, run, monkeypatch):
     assert "not asked: MDAN_ZOO_OFFLINE or HF_HUB_OFFLINE is set" in messages
     assert run("download", *PACKAGED)[0] == 0
     assert server.connections == 0
+
+
+OFFLINE = """
+import os, sys
+from mdan_zoo.cli import main
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+sys.exit(main(["download", "lab_one"]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs permissions")
+def test_a_carried_folder_works_without_network_and_read_only(server, models, monkeypatch):
+    """As docs/hub.md says it: the manifest by its path, its weights in a cache beside it."""
+    entry, manifest = models[0], Path(os.environ["MDAN_ZOO_MANIFEST"])
+    values = json.loads(manifest.read_text())
+    values["models"]["lab_one"]["sources"] = [{"type": "relative", "path": "lab_one/x"}]
+    server.files |= {"/weights_manifest.json": json.dumps(values).encode(), "/lab_one/x": CONTENT}
+    monkeypatch.setenv("MDAN_ZOO_MANIFEST", server.url("/weights_manifest.json"))
+    with tempfile.TemporaryDirectory() as there, tempfile.TemporaryDirectory() as here:
+        carry = Path(there, "carry")
+        carry.mkdir()
+        content = urllib.request.urlopen(os.environ["MDAN_ZOO_MANIFEST"]).read()
+        (carry / "weights_manifest.json").write_bytes(content)
+        monkeypatch.setenv("MDAN_ZOO_CACHE", str(carry / "cache"))
+        assert main(["download", "lab_one"]) == 0
+        seen = len(server.requests)
+
+        Path(here).chmod(0o755)  # unlike pytest's folders, for every user
+        carried = Path(shutil.copytree(carry, Path(here, "carry")))
+        folders = [carried, *(path for path in carried.rglob("*") if path.is_dir())]
+        for folder in folders:
+            folder.chmod(0o555)
+        monkeypatch.setenv("MDAN_ZOO_MANIFEST", str(carried / "weights_manifest.json"))
+        monkeypatch.setenv("MDAN_ZOO_CACHE", str(carried / "cache"))
+        monkeypatch.setenv("MDAN_ZOO_OFFLINE", "1")
+        try:
+            assert run_python(OFFLINE) == line(entry)
+        finally:
+            for folder in folders:
+                folder.chmod(0o755)
+    assert len(server.requests) == seen
 
 
 # cache
