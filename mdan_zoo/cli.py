@@ -180,7 +180,7 @@ def _metrics(metrics: Any) -> Any:
         return metrics
     lines = []
     for row in metrics["rows"]:
-        numbers = {key: value for key, value in row.items() if isinstance(value, (int, float))}
+        numbers = {key: value for key, value in row.items() if _is_number(value)}
         cells = [
             f"{key} {value:.3f}" + (f" ± {numbers[spread]:.3f}" if spread in numbers else "")
             for key, value in numbers.items()
@@ -189,6 +189,12 @@ def _metrics(metrics: Any) -> Any:
         ]
         lines.append(f"{row.get('model', '')}, {row.get('branch', '')}: {', '.join(cells)}")
     return {**metrics, "rows": "\n".join(lines)}
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, int):
+        return abs(value) < 1e15  # a whole number may be too large for a decimal fraction
+    return isinstance(value, float)
 
 
 def _outline(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:

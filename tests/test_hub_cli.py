@@ -236,6 +236,18 @@ def test_info_tells_licences_sources_and_where_the_file_is(server, cache, name_m
     assert weights["sha256"] == entry.sha256
 
 
+def test_info_survives_odd_metrics(cache, name_manifest, run):
+    config, tree = MODELS["mdan_oasis4"], get_hierarchy("circumplex4")
+    rows = [{"a": 10**400, "b": float("nan"), "c": None, "d": True, "e": 0.5, "model": [1]}, {}]
+    details = {"config": config.to_dict(), "hierarchy": tree.to_dict(), "metrics": {"rows": rows}}
+    entry = entry_for(CONTENT, mirror("https://example.org/1"), name="lab_one")
+    name_manifest(lab_one=dataclasses.replace(entry, details=details))
+    exit_status, output, messages = run("info", "lab_one")
+    assert (exit_status, messages) == (0, "")
+    assert "b nan" in output
+    assert "e 0.500" in output
+
+
 def test_info_of_packaged_weights_names_their_file(cache, run):
     entry = load_manifest()["mdan_oasis4"]
     _, output, _ = run("info", "mdan_oasis4")
