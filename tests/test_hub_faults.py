@@ -56,6 +56,7 @@ def test_a_body_that_drips_is_given_up(server, cache, monkeypatch):
 
 def test_a_slow_attempt_is_resumed(server, cache, monkeypatch):
     monkeypatch.setattr(_transport, "PACE_SECONDS", 0.1)
+    monkeypatch.setattr(_transport, "PACE_BYTES", 500)  # one read from a good server is more
     server.faults[PLACE] = [slow_body]
     assert hub.find_weights(mirrored(server)).read_bytes() == CONTENT
     asked = server.requests[1].headers["range"]
@@ -66,8 +67,9 @@ def test_a_slow_attempt_is_resumed(server, cache, monkeypatch):
 def test_a_head_that_drips_is_given_up(server, cache, monkeypatch):
     monkeypatch.setattr(_transport, "HEAD_TIMEOUT", 0.1)
     server.always[PLACE] = drip(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1000)
-    assert "no answer within" in failure(server, cache)
-    assert len(server.requests) == 5
+    message = failure(server, cache)
+    assert "no answer within" in message
+    assert "given up after 5 attempts" in message
 
 
 def test_a_download_goes_on_as_long_as_it_makes_progress(server, cache):
@@ -134,10 +136,16 @@ def test_an_address_that_no_host_can_have_is_told(url, cache):
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"), [(reset, "Connection reset"), (stall(1000), "no byte within 0.1 s")]
+    ("fault", "timeout", "said"),
+    [
+        (reset, 30, "the connection failed"),
+        (stall(1000), 0.1, "no byte within 0.1 s with 1,000 of"),
+    ],
 )
-def test_the_reason_is_not_that_of_the_callers_own_error(fault, said, server, cache, monkeypatch):
-    monkeypatch.setattr(_transport, "READ_TIMEOUT", 0.1)
+def test_the_reason_is_not_that_of_the_callers_own_error(
+    fault, timeout, said, server, cache, monkeypatch
+):
+    monkeypatch.setattr(_transport, "READ_TIMEOUT", timeout)
     server.always[PLACE] = fault
     try:
         (cache / "of the caller").stat()

@@ -137,7 +137,6 @@ def test_a_hub_that_says_nothing_is_given_up(fault, hub_server, monkeypatch):
     monkeypatch.setattr(_hub_api, "LOOKUP_TIMEOUT", 0.1)
     hub_server.always[QUESTION] = fault
     assert "no whole answer within 0.1 s; given up after 5 attempts" in failure()
-    assert len(hub_server.requests) == 5
 
 
 @pytest.mark.parametrize(

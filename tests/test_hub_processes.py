@@ -166,7 +166,14 @@ def test_a_long_wait_for_another_process_is_told_once(server, cache, monkeypatch
     entry = mirrored(server)
     process = python_process(HOLD, str(hub.cached_path(entry).parent))
     assert process.stdout.readline() == "locked\n"
-    release = threading.Timer(0.5, lambda: process.communicate("\n"))
+
+    def free() -> None:
+        deadline = time.monotonic() + 30
+        while not caplog.records and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.communicate("\n")
+
+    release = threading.Thread(target=free)
     release.start()
     assert hub.find_weights(entry).read_bytes() == CONTENT
     release.join()

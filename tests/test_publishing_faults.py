@@ -12,6 +12,7 @@ from hf_server import hf_server
 from published_weights import NAME, RELEASED
 
 from mdan_zoo import _hub_api, _transport
+from mdan_zoo._http import CA_VARIABLES
 from mdan_zoo._publication import Publication
 from mdan_zoo.errors import PublishingError
 from mdan_zoo.publishing import prepare, publish_to_hub
@@ -38,6 +39,8 @@ def test_a_hub_in_clear_text_is_not_told_the_token(hub, released, monkeypatch):
 def test_a_hub_that_says_nothing_is_given_up(released, monkeypatch):
     monkeypatch.setattr(_hub_api, "PUBLISHING_TIMEOUT", 0.2)
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
+    for name in CA_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
     client = huggingface_hub.get_session()
     before = client.timeout
     with FaultServer() as server:
@@ -45,6 +48,7 @@ def test_a_hub_that_says_nothing_is_given_up(released, monkeypatch):
         server.always["/api/repos/create"] = hang
         with pytest.raises(PublishingError, match=f"cannot publish lab/oasis at {server.url()}: "):
             publish_to_hub(released, "lab/oasis")
+    assert huggingface_hub.get_session() is client
     assert client.timeout == before
 
 
