@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -30,6 +28,7 @@ from mdan_zoo.training.features import CachedViews
 from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.objective import balancing_weights, level_targets, loss
 from mdan_zoo.training.optimisation import build_optimizer, rate_factor, set_mode
+from mdan_zoo.training.processes import make_accelerator
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.state import load_state, save_log, save_state
 from mdan_zoo.training.stopping import defer_sigterm, sigterm
@@ -116,7 +115,7 @@ class Trainer:
         self.recipe = recipe
         self.folder = folder
         self.machine = machine
-        self.accelerator = _accelerator(recipe, folder, machine)
+        self.accelerator = make_accelerator(recipe, folder, machine)
         self.optimizer = build_optimizer(network, recipe)
         if recipe.base_rate_start:
             self._start_at_base_rates()
@@ -350,26 +349,6 @@ class Trainer:
         self.step = state["step"]
         self.history = state["history"]
         self._epoch_losses = state["epoch_losses"]
-
-
-def _accelerator(recipe: Recipe, folder: Path | None, machine: Machine) -> Accelerator:
-    # A loss that leaves a branch out leaves its classifiers without gradients.
-    partial = not recipe.overall_weight and not (recipe.local_weight and recipe.global_weight)
-    try:
-        accelerator = Accelerator(
-            cpu=not torch.cuda.is_available(),  # else torchrun's processes do not meet on a CPU
-            mixed_precision=machine.precision,
-            gradient_accumulation_steps=machine.accumulate,
-            dataloader_config=DataLoaderConfiguration(split_batches=True),
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=partial)],
-            log_with="tensorboard" if machine.tensorboard else None,
-            project_dir=folder,
-        )
-    except ValueError as error:
-        raise InputError(f"a training cannot run here as {machine}: {error}") from error
-    if machine.tensorboard:
-        accelerator.init_trackers("tensorboard")
-    return accelerator
 
 
 def _with_plain_errors(batches: Iterable[Any]) -> Generator[Any, None, None]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 from mdan_zoo._files import write_atomically
@@ -36,6 +35,7 @@ from mdan_zoo.training.data import Pictures
 from mdan_zoo.training.features import CachedViews, PyramidCache, compute_pyramids
 from mdan_zoo.training.loop import Trainer, TrainingSet
 from mdan_zoo.training.machine import Machine
+from mdan_zoo.training.processes import is_main_process, processes
 from mdan_zoo.training.recipe import Recipe, is_weight_file
 from mdan_zoo.training.start import load_backbone_file, load_model_file, timm_backbone
 from mdan_zoo.zoo import build_network, get_config, released_weights
@@ -316,7 +316,7 @@ def _find_split(plan: Plan, data: PreparedData) -> Split | None:
         return None
     split = make_split(data.config.dataset, data.samples, plan.folder, recipe.split, recipe.seed)
     path = plan.output / SPLIT_FILE
-    with _processes().main_process_first():
+    with processes().main_process_first():
         if not path.exists():
             split.save(path)
     kept = Split.load(path)
@@ -326,15 +326,6 @@ def _find_split(plan: Plan, data: PreparedData) -> Split | None:
             "another output folder, or remove the file to start anew"
         )
     return kept
-
-
-def is_main_process() -> bool:
-    """Tell whether this process is the one that writes, of the several that may train together."""
-    return bool(_processes().is_main_process)
-
-
-def _processes() -> PartialState:
-    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def _train_one(
