@@ -95,6 +95,44 @@ def test_trainers_side_by_side_keep_their_own_number_of_parts(model, data, tmp_p
         assert learner.step == 3
 
 
+# --- what stops it
+
+
+@pytest.mark.parametrize("factor", [float("nan"), 1e30], ids=["not a number", "too large"])
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_an_update_that_ruins_the_weights_leaves_the_state_before(
+    factor, ema_decay, model, data, tmp_path
+):
+    """A step an epoch: the loss before the update is fine, and the epoch would be kept."""
+    given = plan(model, data, tmp_path / "run", batch_size=24, epochs=4, ema_decay=ema_decay)
+    learner = trainer(given, folder=tmp_path)
+    state = tmp_path / STATE_FILE
+    kept = []
+
+    def poison(gradient):
+        if learner.step < 2:
+            return gradient
+        kept.append(state.read_bytes())
+        return gradient * factor
+
+    learner.network.levels[0].classifier.weight.register_hook(poison)
+    with pytest.raises(TrainingError, match=r"step 3 ruined.*after step 2 is kept"):
+        learner.run()
+    assert [state.read_bytes()] == kept
+    again = trainer(given, folder=tmp_path)
+    again.run()
+    assert [row["epoch"] for row in again.history] == [1, 2, 3, 4]
+    assert all(value.isfinite().all() for value in again.network.state_dict().values())
+
+
+def test_weights_that_the_last_step_ruined_are_not_released(model, data, tmp_path):
+    ruined = {"batch_size": 24, "learning_rate": 1e38, "backbone_rate": 1e38}
+    with pytest.raises(TrainingError, match=r"step 1 ruined the weights\. A lower") as raised:
+        train(plan(model, data, tmp_path / "run", **ruined))
+    assert "kept" not in str(raised.value)
+    assert list((tmp_path / "run").iterdir()) == []
+
+
 # --- what it goes on from
 
 

@@ -119,11 +119,14 @@ class Trainer:
         self.optimizer = build_optimizer(network, recipe)
         if recipe.base_rate_start:
             self._start_at_base_rates()
-        self.average = copy.deepcopy(network).eval() if recipe.ema_decay else None
+        self.average = copy.deepcopy(network) if recipe.ema_decay else None
+        if self.average is not None:
+            self.average.eval()
         self.step = 0
         self.history: list[dict[str, float]] = []
         self._epoch_losses: list[float] = []
         self._timed_from = (0, 0.0)  # a step, and when it began
+        self._kept_step: int | None = None  # of the state in the folder
 
     def run(self) -> EmotionNetwork:
         """Train to the recipe's end, from the folder's state if there is one.
@@ -132,7 +135,7 @@ class Trainer:
             The network, or the average of its weights, on the device, in evaluation mode.
 
         Raises:
-            TrainingError: The loss is no longer finite, or the state cannot be written.
+            TrainingError: Loss or weights are no longer finite, or the state cannot be written.
             TrainingStoppedError: SIGTERM came; the state has been written.
             CheckpointError: The folder's state belongs to another recipe or data set.
         """
@@ -175,7 +178,10 @@ class Trainer:
                 self._update_average()
                 self.step += 1
                 bar.update()
-                if self.step % steps.per_epoch == 0:
+                ends_epoch = self.step % steps.per_epoch == 0
+                if ends_epoch or stopping:
+                    self._check_weights(inputs, [level[pictures] for level in targets])
+                if ends_epoch:
                     self._end_epoch(steps)
                 elif stopping:
                     self._save()
@@ -265,12 +271,35 @@ class Trainer:
         mine = torch.stack([value.detach().float(), value.new_tensor(float(stop.is_set())).float()])
         mean, stopping = self.accelerator.reduce(mine, reduction="mean").tolist()
         if not math.isfinite(mean):
-            raise TrainingError(
-                f"the loss became {mean} in step {self.step + 1}; the state after the epoch before "
-                "is kept. A lower learning rate may help"
-            )
+            raise self._explosion(f"the loss became {mean} in step {self.step + 1}")
         self._epoch_losses.append(mean)
         return bool(stopping > 0)
+
+    @torch.no_grad()
+    def _check_weights(self, inputs: Any, targets: list[Tensor]) -> None:
+        """Refuse weights that the last update ruined, before they replace a good state.
+
+        They may be finite and still too large to compute with, so the last pictures go through the
+        network once more, as it will be used.
+        """
+        values = []
+        networks = [self.network] if self.average is None else [self.network, self.average]
+        for network in networks:
+            step = TrainingStep(network, self.data.preprocessing, self.recipe).eval()
+            with self.accelerator.autocast():
+                value = step(inputs, targets, None).float()
+            finite = all(tensor.isfinite().all() for tensor in network.state_dict().values())
+            values.append(value if finite else value * math.nan)
+        set_mode(self.network, self.recipe)
+        mean = self.accelerator.reduce(torch.stack(values).mean(), reduction="mean").item()
+        if not math.isfinite(mean):
+            raise self._explosion(f"the update in step {self.step} ruined the weights")
+
+    def _explosion(self, what: str) -> TrainingError:
+        if self._kept_step is None:
+            return TrainingError(f"{what}. A lower learning rate may help")
+        kept = f"The state after step {self._kept_step} is kept"
+        return TrainingError(f"{what}. {kept}; a lower learning rate may help")
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -332,6 +361,7 @@ class Trainer:
             }
             save_state(self.folder, self._identity(), state)
             save_log(self.folder, self.history)
+        self._kept_step = self.step
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
@@ -346,7 +376,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.step = state["step"]
+        self.step = self._kept_step = state["step"]
         self.history = state["history"]
         self._epoch_losses = state["epoch_losses"]
 
