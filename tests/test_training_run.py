@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -21,7 +22,7 @@ from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.flat import FlatClassifier
 from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.recipe import Recipe
-from mdan_zoo.training.run import Plan, prepare, train
+from mdan_zoo.training.run import REPORT_FILE, Plan, prepare, train
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
 from mdan_zoo.zoo import build_network
 
@@ -98,8 +99,7 @@ def test_trainers_side_by_side_keep_their_own_number_of_parts(model, data, tmp_p
 # --- what stops it
 
 
-@pytest.mark.parametrize("factor", [float("nan"), 1e30], ids=["not a number", "too large"])
-@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+@pytest.mark.parametrize(("factor", "ema_decay"), [(float("nan"), 0.0), (1e30, 0.9)])
 def test_an_update_that_ruins_the_weights_leaves_the_state_before(
     factor, ema_decay, model, data, tmp_path
 ):
@@ -147,6 +147,32 @@ def test_a_copy_of_the_data_elsewhere_is_the_same_data(model, data, tmp_path):
     )
     with pytest.raises(CheckpointError, match="another data"):
         train(plan(model, tmp_path / "moved", tmp_path / "run"))
+
+
+def test_an_exploded_training_goes_on_with_a_lower_rate(model, data, tmp_path, caplog):
+    """The state before is of use: no other rate would mean the same explosion again."""
+    given = plan(model, data, tmp_path / "run", batch_size=24, epochs=3)
+    learner = trainer(given, folder=tmp_path / "run")
+    weight = learner.network.levels[0].classifier.weight
+    weight.register_hook(lambda gradient: gradient * (float("nan") if learner.step else 1))
+    (tmp_path / "run").mkdir()
+    with pytest.raises(TrainingError):
+        learner.run()
+    lower = {"learning_rate": 0.001, "clip_norm": 1.0}
+    train(plan(model, data, tmp_path / "run", batch_size=24, epochs=3, **lower))
+    report = json.loads((tmp_path / "run" / REPORT_FILE).read_text())
+    assert [row["learning_rate"] for row in report["history"]] == [0.01, 0.001, 0.001]
+    changed = {"from": {"learning_rate": 0.01, "clip_norm": 0.0}, "to": lower}
+    assert report["changes"] == [{"step": 1, **changed}]
+    assert "going on from step 1 with another recipe" in caplog.text
+
+
+@pytest.mark.parametrize("change", [{"weight_decay": 0.0}, {"backbone_rate": 0.0}], ids=str)
+def test_a_state_is_not_gone_on_with_by_another_recipe(change, model, data, tmp_path):
+    """A backbone of rate 0 is frozen: another set of weights is trained."""
+    train(plan(model, data, tmp_path / "run"))
+    with pytest.raises(CheckpointError, match="another recipe"):
+        train(plan(model, data, tmp_path / "run", **change))
 
 
 def test_steps_of_another_size_are_not_gone_on_with(model, data, tmp_path):

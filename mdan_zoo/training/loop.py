@@ -3,40 +3,51 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
+import logging
 import math
 import threading
 import time
-import traceback
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mdan_zoo._files import remove_leftovers
-from mdan_zoo.errors import ImageError, InputError, TrainingError, TrainingStoppedError
-from mdan_zoo.models.backbone import stages_after
+from mdan_zoo.errors import (
+    CheckpointError,
+    InputError,
+    TrainingError,
+    TrainingStoppedError,
+)
 from mdan_zoo.preprocessing import Preprocessing
-from mdan_zoo.training.data import Pictures, Steps, number_from
+from mdan_zoo.training.data import Pictures, Steps, number_from, with_plain_errors
 from mdan_zoo.training.features import CachedViews
 from mdan_zoo.training.machine import Machine
-from mdan_zoo.training.objective import balancing_weights, level_targets, loss
+from mdan_zoo.training.objective import balancing_weights, level_targets
 from mdan_zoo.training.optimisation import build_optimizer, rate_factor, set_mode
 from mdan_zoo.training.processes import make_accelerator
 from mdan_zoo.training.recipe import Recipe
-from mdan_zoo.training.state import load_state, save_log, save_state
+from mdan_zoo.training.state import (
+    changeable_fields,
+    changes_since,
+    fixed_fields,
+    load_state,
+    save_log,
+    save_state,
+)
+from mdan_zoo.training.step import TrainingStep
 from mdan_zoo.training.stopping import defer_sigterm, sigterm
 
 if TYPE_CHECKING:
     from mdan_zoo.models import EmotionNetwork
 
-_CACHED_STAGES = 3
+_LOGGER = logging.getLogger("mdan_zoo.training")
 
 
 @dataclass(frozen=True)
@@ -62,34 +73,6 @@ class TrainingSet:
             raise InputError(f"a training needs at least two pictures, not {len(self.indices)}")
 
 
-class TrainingStep(nn.Module):
-    """From what the loader gives to the loss; what is distributed and compiled."""
-
-    def __init__(
-        self, network: EmotionNetwork, preprocessing: Preprocessing, recipe: Recipe
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.preprocessing = preprocessing
-        self.recipe = recipe
-        self.last_stage: nn.Module | None = None
-        if recipe.views and recipe.frozen_stages == _CACHED_STAGES:
-            self.last_stage = stages_after(network.backbone, _CACHED_STAGES)
-
-    def forward(
-        self, inputs: Tensor | list[Tensor], targets: list[Tensor], weights: Tensor | None
-    ) -> Tensor:
-        """Return the loss of pictures, uint8 (B, 3, S, S), or of cached maps C2..C5."""
-        if isinstance(inputs, Tensor):
-            output = self.network(self.preprocessing.normalise(inputs))
-        else:
-            maps = [stage.float() for stage in inputs]
-            if self.last_stage is not None:
-                maps[3] = self.last_stage(maps[2])
-            output = self.network.classify(maps)
-        return loss(output, targets, self.recipe, weights)
-
-
 class Trainer:
     """Trains the network that it is given, in place.
 
@@ -100,6 +83,11 @@ class Trainer:
         folder: Gets a state after every epoch, from which a later `Trainer` goes on, and a log.
             None keeps nothing. With several machines it must be one that all of them see.
         machine: How this machine runs it.
+
+    Attributes:
+        step: How many steps have been made.
+        history: A row for each epoch, as the log has it.
+        changes: Where the training went on with other rates: the step, and "from" and "to" what.
     """
 
     def __init__(
@@ -124,6 +112,7 @@ class Trainer:
             self.average.eval()
         self.step = 0
         self.history: list[dict[str, float]] = []
+        self.changes: list[dict[str, Any]] = []
         self._epoch_losses: list[float] = []
         self._timed_from = (0, 0.0)  # a step, and when it began
         self._kept_step: int | None = None  # of the state in the folder
@@ -233,7 +222,7 @@ class Trainer:
             pin_memory=accelerator.device.type == "cuda",
             worker_init_fn=defer_sigterm,
         )
-        return _with_plain_errors(accelerator.prepare(loader))
+        return with_plain_errors(accelerator.prepare(loader))
 
     def _targets(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Return what to learn at every level, (N, K_l), and the pictures' weights."""
@@ -299,7 +288,7 @@ class Trainer:
         if self._kept_step is None:
             return TrainingError(f"{what}. A lower learning rate may help")
         kept = f"The state after step {self._kept_step} is kept"
-        return TrainingError(f"{what}. {kept}; a lower learning rate may help")
+        return TrainingError(f"{what}. {kept}; go on from it with a lower learning rate")
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -338,7 +327,7 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         return {
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": fixed_fields(self.recipe),
             "data": self.data.fingerprint,
             "split": list(self.data.indices),
             "step size": self.steps().step_size,  # steps are counted, and make up an epoch
@@ -354,6 +343,8 @@ class Trainer:
                 "step": self.step,
                 "history": self.history,
                 "epoch_losses": self._epoch_losses,
+                "rates": changeable_fields(self.recipe),
+                "changes": self.changes,
                 "network": self.network.state_dict(),
                 "average": None if self.average is None else self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -373,21 +364,24 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        rates = [group["rate"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["rate"] = rate
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step = self._kept_step = state["step"]
         self.history = state["history"]
         self._epoch_losses = state["epoch_losses"]
-
-
-def _with_plain_errors(batches: Iterable[Any]) -> Generator[Any, None, None]:
-    """Yield the batches; name a picture that cannot be read as if it were read right here."""
-    try:
-        yield from batches
-    except ImageError as error:
-        # The frames hold the reading processes, which would live as long as the error does.
-        traceback.clear_frames(error.__traceback__)
-        # A reading process sends a traceback as the message. What it says is in the last line.
-        message = str(error).strip().splitlines()[-1]
-        raise ImageError(message.removeprefix("mdan_zoo.errors.ImageError: ")) from None
+        self.changes = state["changes"]
+        change = changes_since(state["rates"], self.recipe)
+        if not change:
+            return
+        if not len(self.steps()):
+            raise CheckpointError(
+                f"the training in {self.folder} is over; it had another recipe, with "
+                f"{change['from']}. Give another output folder"
+            )
+        self.changes.append({"step": self.step, **change})
+        if self.accelerator.is_main_process:
+            _LOGGER.warning("going on from step %d with another recipe: %s", self.step, change)

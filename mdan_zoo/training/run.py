@@ -353,6 +353,7 @@ def _train_one(
         "split": "all" if split is None else split.method,
         "split_sha256": split_sha256(data.samples, [indices]) if split is None else split.sha256,
         "history": trainer.history,
+        "changes": trainer.changes,
         "machine": {
             "device": str(trainer.accelerator.device),
             "processes": trainer.accelerator.num_processes,
