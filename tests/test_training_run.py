@@ -22,11 +22,12 @@ from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.flat import FlatClassifier
 from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.recipe import Recipe
-from mdan_zoo.training.run import REPORT_FILE, Plan, prepare, train
+from mdan_zoo.training.run import REPORT_FILE, SPLIT_FILE, Plan, prepare, train
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
 from mdan_zoo.zoo import build_network
 
 ALONE = Machine(workers=0)
+VIEWS = {"views": 2, "frozen_stages": 3, "min_crop_area": 0.6}
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,7 @@ def test_cached_maps_of_a_tree_of_three_levels_have_the_map_that_the_third_reads
     )
     model = tmp_path / "three.safetensors"
     save_checkpoint(model, build_network(CONFIG, tree), CONFIG)
-    views = {"views": 2, "frozen_stages": 3, "min_crop_area": 0.6}
-    assert train(plan(model, data, tmp_path / "run", tree=tree, **views)).exists()
+    assert train(plan(model, data, tmp_path / "run", tree=tree, **VIEWS)).exists()
 
 
 def test_a_flat_network_learns_by_the_weights_of_a_network_with_two_branches(model, data, tmp_path):
@@ -223,7 +223,7 @@ def test_an_error_ends_the_reading_processes(model, data, tmp_path):
     assert multiprocessing.active_children() == []
     (data / "calm" / "3.jpg").write_bytes(b"no picture")
     with pytest.raises(ImageError) as unreadable:
-        train(plan(model, data, tmp_path / "other", machine=machine))
+        trainer(plan(model, data, tmp_path / "other", machine=machine)).run()
     assert multiprocessing.active_children() == []
     assert exploded.tb
     assert unreadable.tb
@@ -250,11 +250,33 @@ print("exits")
 # --- what is refused
 
 
+@pytest.mark.parametrize("changes", [{}, VIEWS], ids=["crops", "views"])
+def test_pictures_that_cannot_be_read_are_told_before_the_work(changes, model, data, tmp_path):
+    """All at once, and also those that are held out and would be read at the very end."""
+    train(plan(model, data, tmp_path / "whole", split="80/20", epochs=1))
+    held_out = Split.load(tmp_path / "whole" / SPLIT_FILE).pictures("test")
+    for name in held_out:
+        (data / name).write_bytes(b"no picture")
+    with pytest.raises(ImageError) as raised:
+        train(plan(model, data, tmp_path / "run", split="80/20", **changes))
+    assert f"{len(held_out)} of 24 pictures cannot be read" in str(raised.value)
+    assert all(str(data / name) in str(raised.value) for name in held_out)
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_that_break_later_are_not_looked_for_when_a_training_goes_on(
+    model, data, tmp_path
+):
+    train(plan(model, data, tmp_path / "run"))
+    (data / "calm" / "3.jpg").write_bytes(bytes((data / "calm" / "3.jpg").stat().st_size))
+    assert train(plan(model, data, tmp_path / "run")).exists()
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_picture_that_cannot_be_read_is_told_in_a_line(workers, model, data, tmp_path):
     (data / "calm" / "3.jpg").write_bytes(b"no picture")
     with pytest.raises(ImageError) as raised:
-        train(plan(model, data, tmp_path / "run", machine=Machine(workers=workers)))
+        trainer(plan(model, data, tmp_path / "run", machine=Machine(workers=workers))).run()
     assert str(raised.value).startswith(f"{data / 'calm' / '3.jpg'}: ")
     assert "\n" not in str(raised.value)
 

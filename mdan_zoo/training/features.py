@@ -18,8 +18,10 @@ from tqdm import tqdm
 
 from mdan_zoo.config import InputSpec
 from mdan_zoo.datasets.sample import Sample
+from mdan_zoo.errors import ImageError
 from mdan_zoo.images import load_image
 from mdan_zoo.preprocessing import Preprocessing
+from mdan_zoo.training.checks import raise_unreadable
 from mdan_zoo.training.data import Key, number_from, random_crop
 from mdan_zoo.training.recipe import Recipe
 
@@ -85,13 +87,19 @@ def compute_pyramids(
         stages: Which maps to keep; 0 is C2, 3 is C5.
 
     Raises:
-        ImageError: A picture cannot be read.
+        ImageError: Pictures cannot be read.
     """
     backbone = backbone.eval().to(memory_format=torch.channels_last)
     preprocessing = Preprocessing(spec)
     kept: dict[int, Tensor] = {}
+    problems: list[str] = []
     for number, sample in enumerate(tqdm(samples, desc="pictures", disable=None)):
-        picture = load_image(sample.picture)
+        try:
+            picture = load_image(sample.picture)
+        except ImageError as error:
+            problems.append(str(error))
+        if problems:  # look at the rest only to name them all
+            continue
         views = torch.stack(draw_views(picture, spec, recipe, seed=number))
         inputs = preprocessing.normalise(views).to(memory_format=torch.channels_last)
         # Two views at a time: the tensors of a larger batch are so large that the allocator takes
@@ -103,6 +111,7 @@ def compute_pyramids(
                 shape = (recipe.views, len(samples), *maps.shape[1:])
                 kept[stage] = torch.empty(shape, dtype=torch.float16)
             kept[stage][:, number] = maps
+    raise_unreadable(problems, len(samples))
     c2, c3, c4, c5 = (kept.get(stage, torch.empty(0)) for stage in range(4))
     return PyramidCache((c2, c3, c4, c5))
 

@@ -31,6 +31,7 @@ from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.backbone import build_backbone
 from mdan_zoo.predictor import Predictor
 from mdan_zoo.preprocessing import Preprocessing
+from mdan_zoo.training.checks import check_output, check_pictures, has_state
 from mdan_zoo.training.data import Pictures
 from mdan_zoo.training.features import CachedViews, PyramidCache, compute_pyramids
 from mdan_zoo.training.loop import Trainer, TrainingSet
@@ -246,8 +247,10 @@ def train(plan: Plan) -> Path:
     """
     # Told before the work, if bad.
     given = None if plan.split is None else Split.load(plan.split)
-    _check_output(plan.output)
+    check_output(plan.output)
     data = prepare(plan)
+    if not plan.recipe.views and not has_state(plan.output):  # views have all been drawn by now
+        check_pictures(data.samples)
     plan.output.mkdir(parents=True, exist_ok=True)
     split = given or _find_split(plan, data)
     everything = list(range(len(data.samples)))
@@ -271,17 +274,6 @@ def train(plan: Plan) -> Path:
     if is_main_process():
         _add_cross_validation(plan, list(parts))
     return path
-
-
-def _check_output(folder: Path) -> None:
-    """Refuse a folder that cannot be written; it is made when the data have been read."""
-    path = folder.resolve()
-    existing = next(place for place in (path, *path.parents) if place.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise InputError(
-            f"the output must be a folder that can be written, not {folder}: {existing} is "
-            + ("not writable" if existing.is_dir() else "a file")
-        )
 
 
 def _fold_folder(plan: Plan, part: str) -> Path:
@@ -362,6 +354,7 @@ def _train_one(
         },
         "libraries": {library: metadata.version(library) for library in _LIBRARIES},
     }
+    _write_report(folder, report)  # of use even where the test fails
     if held_out and split is not None:
         samples = [data.samples[index] for index in held_out]
         source = SampleSource(
@@ -377,5 +370,5 @@ def _train_one(
         report["test"] = {
             "accuracy": {level: evaluation.score("accuracy", level).value for level in levels}
         }
-    _write_report(folder, report)
+        _write_report(folder, report)
     return path
