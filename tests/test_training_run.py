@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import torch
 from tiny_model import CONFIG, OWN_TREE, write_own_data, write_tiny_model
@@ -20,7 +21,9 @@ from mdan_zoo.datasets.splits import Split
 from mdan_zoo.errors import CheckpointError, ImageError, InputError, TrainingError
 from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.flat import FlatClassifier
+from mdan_zoo.training import features
 from mdan_zoo.training.machine import Machine
+from mdan_zoo.training.memory import available_memory
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.run import REPORT_FILE, SPLIT_FILE, Plan, prepare, train
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
@@ -270,6 +273,26 @@ def test_pictures_that_break_later_are_not_looked_for_when_a_training_goes_on(
     train(plan(model, data, tmp_path / "run"))
     (data / "calm" / "3.jpg").write_bytes(bytes((data / "calm" / "3.jpg").stat().st_size))
     assert train(plan(model, data, tmp_path / "run")).exists()
+
+
+def test_maps_that_do_not_fit_into_memory_are_told_at_the_first_picture(
+    model, data, tmp_path, monkeypatch
+):
+    """24 pictures x 2 views x C3, C4, C5 of 128 x 8 x 8, 256 x 4 x 4, 512 x 2 x 2 in 2 bytes."""
+    needed = 24 * 2 * (128 * 64 + 256 * 16 + 512 * 4) * 2
+    monkeypatch.setattr(features, "available_memory", lambda: needed)
+    assert prepare(plan(model, data, tmp_path / "run", **VIEWS)).source.views == 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # torchrun's; each process keeps all maps
+    with pytest.raises(InputError, match=r"needs 0\.0 GB.*--set views=0"):
+        prepare(plan(model, data, tmp_path / "run", **VIEWS))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    monkeypatch.setattr(features, "available_memory", lambda: needed - 1)
+    with pytest.raises(InputError, match=r"2 views of 24 pictures"):
+        prepare(plan(model, data, tmp_path / "run", **VIEWS))
+
+
+def test_the_memory_that_is_there_is_known():
+    assert 0 < available_memory() <= psutil.virtual_memory().total
 
 
 @pytest.mark.parametrize("workers", [0, 1])

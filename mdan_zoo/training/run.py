@@ -153,7 +153,14 @@ def prepare(plan: Plan) -> PreparedData:
     source: Pictures | PyramidCache
     if plan.recipe.views:
         stages = range(max(0, 3 - tree.depth), 4)  # level 1 reads C4, level 2 C3, level 3 C2
-        source = compute_pyramids(backbone, samples, config.input, plan.recipe, stages=stages)
+        source = compute_pyramids(
+            backbone,
+            samples,
+            config.input,
+            plan.recipe,
+            stages=stages,
+            device=processes().device,
+        )
     else:
         source = Pictures(samples, config.input, plan.recipe, plan.machine.cache)
     return PreparedData(
