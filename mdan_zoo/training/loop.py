@@ -168,12 +168,12 @@ class Trainer:
                 self.step += 1
                 bar.update()
                 ends_epoch = self.step % steps.per_epoch == 0
-                if ends_epoch or stopping:
-                    self._check_weights(inputs, [level[pictures] for level in targets])
                 if ends_epoch:
                     self._end_epoch(steps)
-                elif stopping:
+                if ends_epoch or stopping:
+                    self._check_weights(inputs, [level[pictures] for level in targets])
                     self._save()
+                    self._timed_from = (self.step, time.perf_counter())
                 if stopping:
                     raise TrainingStoppedError(
                         f"stopped after step {self.step} of {total}; the same command goes on"
@@ -307,19 +307,17 @@ class Trainer:
 
     def _end_epoch(self, steps: Steps) -> None:
         first, started = self._timed_from
-        now = time.perf_counter()
+        seconds = time.perf_counter() - started
         row = {
             "epoch": float(self.step // steps.per_epoch),
             "loss": sum(self._epoch_losses) / len(self._epoch_losses),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "pictures_per_second": steps.step_size * (self.step - first) / (now - started),
+            "pictures_per_second": steps.step_size * (self.step - first) / seconds,
         }
-        self._timed_from = (self.step, now)
         self.history.append(row)
         self._epoch_losses = []
         if self.machine.tensorboard:
             self.accelerator.log(row, step=int(row["epoch"]))
-        self._save()
 
     def _progress_bar(self, total: int) -> Any:
         hidden = None if self.accelerator.is_main_process else True  # None: unless on a terminal
