@@ -22,6 +22,7 @@ from mdan_zoo.errors import CheckpointError, ImageError, InputError, TrainingErr
 from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.flat import FlatClassifier
 from mdan_zoo.training import features
+from mdan_zoo.training.checks import check_output
 from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.memory import available_memory
 from mdan_zoo.training.recipe import Recipe
@@ -309,6 +310,21 @@ def test_an_output_that_is_a_file_is_told_before_the_work(inside, model, tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"output must be a folder.*is a file"):
         train(plan(model, tmp_path / "no data", tmp_path / "file" / inside))
+
+
+def test_an_output_within_the_data_is_told(model, data, tmp_path):
+    """The next training would read it as a class. A table names its pictures itself."""
+    for output in (data, data / "run", data / "runs" / "first"):
+        with pytest.raises(InputError, match="must be outside the data"):
+            train(plan(model, data, output))
+    assert not (data / "run").exists()
+    check_output(data / "run", data / "votes.csv")
+
+
+def test_the_name_of_a_registered_model_is_not_taken(model, data, tmp_path):
+    with pytest.raises(InputError, match=r"mdan_fi8 is a registered model"):
+        train(plan(model, data, tmp_path / "mdan_fi8"))
+    assert not (tmp_path / "mdan_fi8").exists()
 
 
 def test_a_split_of_one_part_is_told(model, data, tmp_path):

@@ -17,13 +17,22 @@ from mdan_zoo.training.state import STATE_FILE
 _NAMED = 5
 
 
-def check_output(folder: Path) -> None:
-    """Refuse a folder that cannot be written; it is made when the data have been read.
+def check_output(folder: Path, data: Path) -> None:
+    """Refuse an output folder that cannot be used; it is made when the data have been read.
+
+    Args:
+        folder: The output folder.
+        data: The data set's folder, or its table.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: It cannot be written, or would be taken for a part of the data the next time.
     """
     path = folder.resolve()
+    if data.is_dir() and path.is_relative_to(data.resolve()):
+        raise InputError(
+            f"the output must be outside the data, not {folder} in {data}: the next training would "
+            "take it for a class of pictures"
+        )
     existing = next(place for place in (path, *path.parents) if place.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise InputError(

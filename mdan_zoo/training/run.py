@@ -39,7 +39,7 @@ from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.processes import is_main_process, processes
 from mdan_zoo.training.recipe import Recipe, is_weight_file
 from mdan_zoo.training.start import load_backbone_file, load_model_file, timm_backbone
-from mdan_zoo.zoo import build_network, get_config, released_weights
+from mdan_zoo.zoo import MODELS, build_network, get_config, released_weights
 
 WEIGHTS_FILE = "model.safetensors"
 REPORT_FILE = "training.json"
@@ -197,6 +197,11 @@ def _describe(plan: Plan, init: Path | None) -> tuple[ModelConfig, Hierarchy]:
         raise InputError("an own emotion tree needs a model to start from; give one with --init")
     started, _ = read_identity(init)
     name = plan.output.resolve().name
+    if name in MODELS:
+        raise InputError(
+            f"a model with an own emotion tree is called as its output folder, and {name} is a "
+            "registered model; give another --output"
+        )
     dataset = plan.dataset or _OWN_READER
     return dataclasses.replace(started, name=name, hierarchy=name, dataset=dataset), plan.hierarchy
 
@@ -254,7 +259,7 @@ def train(plan: Plan) -> Path:
     """
     # Told before the work, if bad.
     given = None if plan.split is None else Split.load(plan.split)
-    check_output(plan.output)
+    check_output(plan.output, plan.data)
     data = prepare(plan)
     if not plan.recipe.views and not has_state(plan.output):  # views have all been drawn by now
         check_pictures(data.samples)
