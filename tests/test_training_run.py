@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -26,7 +25,8 @@ from mdan_zoo.training.checks import check_output
 from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.memory import available_memory
 from mdan_zoo.training.recipe import Recipe
-from mdan_zoo.training.run import REPORT_FILE, SPLIT_FILE, Plan, prepare, train
+from mdan_zoo.training.report import read_report
+from mdan_zoo.training.run import SPLIT_FILE, Plan, prepare, train
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
 from mdan_zoo.zoo import build_network
 
@@ -164,7 +164,7 @@ def test_an_exploded_training_goes_on_with_a_lower_rate(model, data, tmp_path, c
         learner.run()
     lower = {"learning_rate": 0.001, "clip_norm": 1.0}
     train(plan(model, data, tmp_path / "run", batch_size=24, epochs=3, **lower))
-    report = json.loads((tmp_path / "run" / REPORT_FILE).read_text())
+    report = read_report(tmp_path / "run")
     assert [row["learning_rate"] for row in report["history"]] == [0.01, 0.001, 0.001]
     changed = {"from": {"learning_rate": 0.01, "clip_norm": 0.0}, "to": lower}
     assert report["changes"] == [{"step": 1, **changed}]

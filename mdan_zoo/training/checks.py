@@ -6,12 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from accelerate.utils import broadcast_object_list
-
 from mdan_zoo.datasets.check import inspect_all
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import ImageError, InputError
-from mdan_zoo.training.processes import is_main_process
+from mdan_zoo.training.processes import in_main_process
 from mdan_zoo.training.state import STATE_FILE
 
 _NAMED = 5
@@ -52,11 +50,12 @@ def check_pictures(samples: Sequence[Sample]) -> None:
     Raises:
         ImageError: Some cannot be read; raised in all processes.
     """
-    problems: list[str] = []
-    if is_main_process():
+
+    def problems() -> list[str]:
         found = inspect_all([sample.picture for sample in samples])
-        problems = [inspection.problem for inspection in found if inspection.problem]
-    raise_unreadable(broadcast_object_list([problems])[0], len(samples))
+        return [inspection.problem for inspection in found if inspection.problem]
+
+    raise_unreadable(in_main_process(problems), len(samples))
 
 
 def raise_unreadable(problems: Sequence[str], pictures: int) -> None:

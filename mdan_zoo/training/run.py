@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
-import statistics
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mdan_zoo._files import write_atomically
 from mdan_zoo.checkpoint import read_identity, save_checkpoint
 from mdan_zoo.config import ModelConfig
 from mdan_zoo.datasets.oasis import read_oasis
@@ -36,17 +32,17 @@ from mdan_zoo.training.data import Pictures
 from mdan_zoo.training.features import CachedViews, PyramidCache, compute_pyramids
 from mdan_zoo.training.loop import Trainer, TrainingSet
 from mdan_zoo.training.machine import Machine
-from mdan_zoo.training.processes import is_main_process, processes
+from mdan_zoo.training.processes import in_main_process, processes
 from mdan_zoo.training.recipe import Recipe, is_weight_file
+from mdan_zoo.training.report import add_cross_validation, describe_run
+from mdan_zoo.training.report import write_report as write_training_report
 from mdan_zoo.training.start import load_backbone_file, load_model_file, timm_backbone
 from mdan_zoo.zoo import MODELS, build_network, get_config, released_weights
 
 WEIGHTS_FILE = "model.safetensors"
-REPORT_FILE = "training.json"
 SPLIT_FILE = "split.tsv"
 TEST_FOLDER = "test"
 _OWN_READER = "folder"
-_LIBRARIES = ("accelerate", "safetensors", "timm", "torch", "torchvision")
 
 
 @dataclass(frozen=True)
@@ -283,34 +279,13 @@ def train(plan: Plan) -> Path:
         rest = sorted(set(everything) - set(held_out))
         _train_one(plan, data, rest, _fold_folder(plan, part), split, held_out, part)
     path = _train_one(plan, data, everything, plan.output, split, [])
-    if is_main_process():
-        _add_cross_validation(plan, list(parts))
+    folds = [_fold_folder(plan, part) for part in parts]
+    in_main_process(partial(add_cross_validation, plan.output, folds))
     return path
 
 
 def _fold_folder(plan: Plan, part: str) -> Path:
     return plan.output / f"fold_{part}"
-
-
-def _add_cross_validation(plan: Plan, parts: list[str]) -> None:
-    """Add the folds' accuracies, with their mean and standard deviation, to the report."""
-    reports = [json.loads((_fold_folder(plan, part) / REPORT_FILE).read_text()) for part in parts]
-    tests = [report["test"]["accuracy"] for report in reports]
-    summary = {}
-    for level in tests[0]:
-        values = [test[level] for test in tests]
-        summary[level] = {
-            "folds": values,
-            "mean": statistics.mean(values),
-            "sd": statistics.stdev(values),
-        }
-    report = json.loads((plan.output / REPORT_FILE).read_text())
-    report["cross_validation"] = {"accuracy": summary}
-    _write_report(plan.output, report)
-
-
-def _write_report(folder: Path, report: dict[str, Any]) -> None:
-    write_atomically(folder / REPORT_FILE, (json.dumps(report, indent=2) + "\n").encode())
 
 
 def _find_split(plan: Plan, data: PreparedData) -> Split | None:
@@ -346,41 +321,40 @@ def _train_one(
     trainer = data.trainer(plan.recipe, indices, folder)
     network = trainer.run()
     path = folder / WEIGHTS_FILE
-    if not trainer.accelerator.is_main_process:
-        return path
-    dtype = getattr(torch, plan.recipe.stored_as)
-    save_checkpoint(path, network, data.config, dtype=dtype)
-    report = {
-        "model": data.config.name,
-        "recipe": dataclasses.asdict(plan.recipe),
-        "pictures": len(indices),
-        "split": "all" if split is None else split.method,
-        "split_sha256": split_sha256(data.samples, [indices]) if split is None else split.sha256,
-        "history": trainer.history,
-        "changes": trainer.changes,
-        "machine": {
-            "device": str(trainer.accelerator.device),
-            "processes": trainer.accelerator.num_processes,
-            "precision": plan.machine.precision,
-            "accumulate": plan.machine.accumulate,
-        },
-        "libraries": {library: metadata.version(library) for library in _LIBRARIES},
-    }
-    _write_report(folder, report)  # of use even where the test fails
-    if held_out and split is not None:
-        samples = [data.samples[index] for index in held_out]
-        source = SampleSource(
-            data.config.dataset,
-            plan.folder,
-            split.method,
-            split.sha256,
-            f"{part}, never trained on",
-        )
-        evaluation = evaluate(Predictor(checkpoint=path), samples, source=source)
-        write_report(evaluation, folder / TEST_FOLDER)
-        levels = data.hierarchy.level_names
-        report["test"] = {
-            "accuracy": {level: evaluation.score("accuracy", level).value for level in levels}
+    sha256 = split_sha256(data.samples, [indices]) if split is None else split.sha256
+
+    def write() -> None:
+        save_checkpoint(path, network, data.config, dtype=getattr(torch, plan.recipe.stored_as))
+        report = {
+            "model": data.config.name,
+            "dataset": data.config.dataset,
+            "pictures": len(indices),
+            "split": "all" if split is None else split.method,
+            "split_sha256": sha256,
+            **describe_run(trainer, path, plan.recipe),
         }
-        _write_report(folder, report)
+        write_training_report(folder, report)  # of use even where the test fails
+        if held_out and split is not None:
+            report["test"] = _test(plan, data, folder, split, held_out, part)
+            write_training_report(folder, report)
+
+    in_main_process(write)
     return path
+
+
+def _test(
+    plan: Plan, data: PreparedData, folder: Path, split: Split, held_out: list[int], part: str
+) -> dict[str, Any]:
+    """Evaluate a folder's weights on what was held out; return the accuracies."""
+    samples = [data.samples[index] for index in held_out]
+    source = SampleSource(
+        data.config.dataset,
+        plan.folder,
+        split.method,
+        split.sha256,
+        f"{part}, never trained on",
+    )
+    evaluation = evaluate(Predictor(checkpoint=folder / WEIGHTS_FILE), samples, source=source)
+    write_report(evaluation, folder / TEST_FOLDER)
+    levels = data.hierarchy.level_names
+    return {"accuracy": {level: evaluation.score("accuracy", level).value for level in levels}}
