@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shlex
 import statistics
 from collections.abc import Sequence
 from importlib import metadata
@@ -12,20 +13,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdan_zoo._files import write_atomically
-from mdan_zoo.training.recipe import Recipe
+from mdan_zoo.training.recipe import (
+    fine_tuning_recipe,
+    is_weight_file,
+    list_recipes,
+    load_recipe,
+)
 
 if TYPE_CHECKING:
     from mdan_zoo.training.loop import Trainer
+    from mdan_zoo.training.run import Plan
 
 REPORT_FILE = "training.json"
 _LIBRARIES = ("accelerate", "safetensors", "timm", "torch", "torchvision")
 
 
-def describe_run(trainer: Trainer, weights: Path, recipe: Recipe) -> dict[str, Any]:
+def describe_run(trainer: Trainer, weights: Path, plan: Plan) -> dict[str, Any]:
     """Return what the report says of a training that has written its weights."""
     return {
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "recipe": dataclasses.asdict(recipe),
+        "command": shlex.join(repeating_command(plan)),
+        "recipe": dataclasses.asdict(plan.recipe),
         "history": trainer.history,
         "changes": trainer.changes,
         "machine": {
@@ -36,6 +44,40 @@ def describe_run(trainer: Trainer, weights: Path, recipe: Recipe) -> dict[str, A
         },
         "libraries": {library: metadata.version(library) for library in _LIBRARIES},
     }
+
+
+def repeating_command(plan: Plan) -> list[str]:
+    """Return the command that trains as the plan says.
+
+    FOLDER stands for the data, FILE for a file that is given, and DIR for the output, as in the
+    manifest. What has no effect on the weights, such as the number of workers, is left out. There
+    is no such command, [], where the recipe is that of no model.
+    """
+    recipe, machine = plan.recipe, plan.machine
+    if recipe.model not in list_recipes():
+        return []
+    init = "FILE" if is_weight_file(recipe.init) else recipe.init
+    command = ["mdan-zoo", "train"]
+    if plan.hierarchy is None:
+        usual = load_recipe(recipe.model)
+        command.append(recipe.model)
+        if recipe.init != usual.init:
+            command += ["--init", init] if init else ["--set", "init="]
+    else:
+        usual = fine_tuning_recipe(recipe.init, recipe=recipe.model)
+        command += ["--init", init, "--recipe", recipe.model, "--hierarchy", "FILE"]
+    command += ["--data", "FOLDER", "--output", "DIR"]
+    command += ["--dataset", plan.dataset] if plan.dataset else []
+    command += ["--split", "FILE"] if plan.split is not None else []
+    command += ["--backbone-weights", "FILE"] if plan.backbone_weights is not None else []
+    for name, value in dataclasses.asdict(recipe).items():
+        if name != "init" and value != getattr(usual, name):
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            command += ["--set", f"{name}={text}"]
+    command += ["--precision", machine.precision] if machine.precision != "no" else []
+    command += ["--accumulate", str(machine.accumulate)] if machine.accumulate > 1 else []
+    command += ["--channels-last"] if machine.channels_last else []
+    return [*command, *(["--compile"] if machine.compile else [])]
 
 
 def add_cross_validation(folder: Path, folds: Sequence[Path]) -> None:

@@ -331,7 +331,7 @@ def _train_one(
             "pictures": len(indices),
             "split": "all" if split is None else split.method,
             "split_sha256": sha256,
-            **describe_run(trainer, path, plan.recipe),
+            **describe_run(trainer, path, plan),
         }
         write_training_report(folder, report)  # of use even where the test fails
         if held_out and split is not None:
