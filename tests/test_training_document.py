@@ -53,7 +53,7 @@ def test_every_option_exists():
         option for parser in parsers.choices.values() for option in parser._option_string_actions
     }
     # those of accelerate and torchrun
-    known |= {"--num_processes", "--nproc_per_node", "--nnodes"}
+    known |= {"--multi_gpu", "--num_processes", "--nproc_per_node", "--nnodes"}
     known |= {"--rdzv_backend", "--rdzv_id", "--rdzv_endpoint"}
     assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", TEXT)) <= known
 

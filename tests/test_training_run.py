@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import torch
 from oasis_folder import write_oasis
@@ -20,13 +21,18 @@ from mdan_zoo.datasets.splits import Split
 from mdan_zoo.errors import CheckpointError, HierarchyError, ImageError, InputError, TrainingError
 from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.flat import FlatClassifier
+from mdan_zoo.training import features
+from mdan_zoo.training.checks import check_output
 from mdan_zoo.training.machine import Machine
+from mdan_zoo.training.memory import available_memory
 from mdan_zoo.training.recipe import Recipe
-from mdan_zoo.training.run import Plan, prepare, train
+from mdan_zoo.training.report import read_report
+from mdan_zoo.training.run import SPLIT_FILE, Plan, prepare, train
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
 from mdan_zoo.zoo import build_network
 
 ALONE = Machine(workers=0)
+VIEWS = {"views": 2, "frozen_stages": 3, "min_crop_area": 0.6}
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +74,7 @@ def test_cached_maps_of_a_tree_of_three_levels_have_the_map_that_the_third_reads
     )
     model = tmp_path / "three.safetensors"
     save_checkpoint(model, build_network(CONFIG, tree), CONFIG)
-    views = {"views": 2, "frozen_stages": 3, "min_crop_area": 0.6}
-    assert train(plan(model, data, tmp_path / "run", tree=tree, **views)).exists()
+    assert train(plan(model, data, tmp_path / "run", tree=tree, **VIEWS)).exists()
 
 
 def test_a_flat_network_learns_by_the_weights_of_a_network_with_two_branches(model, data, tmp_path):
@@ -96,6 +101,43 @@ def test_trainers_side_by_side_keep_their_own_number_of_parts(model, data, tmp_p
         assert learner.step == 3
 
 
+# --- what stops it
+
+
+@pytest.mark.parametrize(("factor", "ema_decay"), [(float("nan"), 0.0), (1e30, 0.9)])
+def test_an_update_that_ruins_the_weights_leaves_the_state_before(
+    factor, ema_decay, model, data, tmp_path
+):
+    """A step an epoch: the loss before the update is fine, and the epoch would be kept."""
+    given = plan(model, data, tmp_path / "run", batch_size=24, epochs=4, ema_decay=ema_decay)
+    learner = trainer(given, folder=tmp_path)
+    state = tmp_path / STATE_FILE
+    kept = []
+
+    def poison(gradient):
+        if learner.step < 2:
+            return gradient
+        kept.append(state.read_bytes())
+        return gradient * factor
+
+    learner.network.levels[0].classifier.weight.register_hook(poison)
+    with pytest.raises(TrainingError, match=r"step 3 ruined.*after step 2 is kept"):
+        learner.run()
+    assert [state.read_bytes()] == kept
+    again = trainer(given, folder=tmp_path)
+    again.run()
+    assert [row["epoch"] for row in again.history] == [1, 2, 3, 4]
+    assert all(value.isfinite().all() for value in again.network.state_dict().values())
+
+
+def test_weights_that_the_last_step_ruined_are_not_released(model, data, tmp_path):
+    ruined = {"batch_size": 24, "learning_rate": 1e38, "backbone_rate": 1e38}
+    with pytest.raises(TrainingError, match=r"step 1 ruined the weights\. A lower") as raised:
+        train(plan(model, data, tmp_path / "run", **ruined))
+    assert "kept" not in str(raised.value)
+    assert list((tmp_path / "run").iterdir()) == []
+
+
 # --- what it goes on from
 
 
@@ -110,6 +152,32 @@ def test_a_copy_of_the_data_elsewhere_is_the_same_data(model, data, tmp_path):
     )
     with pytest.raises(CheckpointError, match="another data"):
         train(plan(model, tmp_path / "moved", tmp_path / "run"))
+
+
+def test_an_exploded_training_goes_on_with_a_lower_rate(model, data, tmp_path, caplog):
+    """The state before is of use: no other rate would mean the same explosion again."""
+    given = plan(model, data, tmp_path / "run", batch_size=24, epochs=3)
+    learner = trainer(given, folder=tmp_path / "run")
+    weight = learner.network.levels[0].classifier.weight
+    weight.register_hook(lambda gradient: gradient * (float("nan") if learner.step else 1))
+    (tmp_path / "run").mkdir()
+    with pytest.raises(TrainingError):
+        learner.run()
+    lower = {"learning_rate": 0.001, "clip_norm": 1.0}
+    train(plan(model, data, tmp_path / "run", batch_size=24, epochs=3, **lower))
+    report = read_report(tmp_path / "run")
+    assert [row["learning_rate"] for row in report["history"]] == [0.01, 0.001, 0.001]
+    changed = {"from": {"learning_rate": 0.01, "clip_norm": 0.0}, "to": lower}
+    assert report["changes"] == [{"step": 1, **changed}]
+    assert "going on from step 1 with another recipe" in caplog.text
+
+
+@pytest.mark.parametrize("change", [{"weight_decay": 0.0}, {"backbone_rate": 0.0}], ids=str)
+def test_a_state_is_not_gone_on_with_by_another_recipe(change, model, data, tmp_path):
+    """A backbone of rate 0 is frozen: another set of weights is trained."""
+    train(plan(model, data, tmp_path / "run"))
+    with pytest.raises(CheckpointError, match="another recipe"):
+        train(plan(model, data, tmp_path / "run", **change))
 
 
 def test_steps_of_another_size_are_not_gone_on_with(model, data, tmp_path):
@@ -160,7 +228,7 @@ def test_an_error_ends_the_reading_processes(model, data, tmp_path):
     assert multiprocessing.active_children() == []
     (data / "calm" / "3.jpg").write_bytes(b"no picture")
     with pytest.raises(ImageError) as unreadable:
-        train(plan(model, data, tmp_path / "other", machine=machine))
+        trainer(plan(model, data, tmp_path / "other", machine=machine)).run()
     assert multiprocessing.active_children() == []
     assert exploded.tb
     assert unreadable.tb
@@ -187,11 +255,53 @@ print("exits")
 # --- what is refused
 
 
+@pytest.mark.parametrize("changes", [{}, VIEWS], ids=["crops", "views"])
+def test_pictures_that_cannot_be_read_are_told_before_the_work(changes, model, data, tmp_path):
+    """All at once, and also those that are held out and would be read at the very end."""
+    train(plan(model, data, tmp_path / "whole", split="80/20", epochs=1))
+    held_out = Split.load(tmp_path / "whole" / SPLIT_FILE).pictures("test")
+    for name in held_out:
+        (data / name).write_bytes(b"no picture")
+    with pytest.raises(ImageError) as raised:
+        train(plan(model, data, tmp_path / "run", split="80/20", **changes))
+    assert f"{len(held_out)} of 24 pictures cannot be read" in str(raised.value)
+    assert all(str(data / name) in str(raised.value) for name in held_out)
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_that_break_later_are_not_looked_for_when_a_training_goes_on(
+    model, data, tmp_path
+):
+    train(plan(model, data, tmp_path / "run"))
+    (data / "calm" / "3.jpg").write_bytes(bytes((data / "calm" / "3.jpg").stat().st_size))
+    assert train(plan(model, data, tmp_path / "run")).exists()
+
+
+def test_maps_that_do_not_fit_into_memory_are_told_at_the_first_picture(
+    model, data, tmp_path, monkeypatch
+):
+    """24 pictures x 2 views x C3, C4, C5 of 128 x 8 x 8, 256 x 4 x 4, 512 x 2 x 2 in 2 bytes."""
+    needed = 24 * 2 * (128 * 64 + 256 * 16 + 512 * 4) * 2
+    monkeypatch.setattr(features, "available_memory", lambda: needed)
+    assert prepare(plan(model, data, tmp_path / "run", **VIEWS)).source.views == 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # torchrun's; each process keeps all maps
+    with pytest.raises(InputError, match=r"needs 0\.0 GB.*--set views=0"):
+        prepare(plan(model, data, tmp_path / "run", **VIEWS))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    monkeypatch.setattr(features, "available_memory", lambda: needed - 1)
+    with pytest.raises(InputError, match=r"2 views of 24 pictures"):
+        prepare(plan(model, data, tmp_path / "run", **VIEWS))
+
+
+def test_the_memory_that_is_there_is_known():
+    assert 0 < available_memory() <= psutil.virtual_memory().total
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_picture_that_cannot_be_read_is_told_in_a_line(workers, model, data, tmp_path):
     (data / "calm" / "3.jpg").write_bytes(b"no picture")
     with pytest.raises(ImageError) as raised:
-        train(plan(model, data, tmp_path / "run", machine=Machine(workers=workers)))
+        trainer(plan(model, data, tmp_path / "run", machine=Machine(workers=workers))).run()
     assert str(raised.value).startswith(f"{data / 'calm' / '3.jpg'}: ")
     assert "\n" not in str(raised.value)
 
@@ -201,6 +311,21 @@ def test_an_output_that_is_a_file_is_told_before_the_work(inside, model, tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"output must be a folder.*is a file"):
         train(plan(model, tmp_path / "no data", tmp_path / "file" / inside))
+
+
+def test_an_output_within_the_data_is_told(model, data, tmp_path):
+    """The next training would read it as a class. A table names its pictures itself."""
+    for output in (data, data / "run", data / "runs" / "first"):
+        with pytest.raises(InputError, match="must be outside the data"):
+            train(plan(model, data, output))
+    assert not (data / "run").exists()
+    check_output(data / "run", data / "votes.csv")
+
+
+def test_the_name_of_a_registered_model_is_not_taken(model, data, tmp_path):
+    with pytest.raises(InputError, match=r"mdan_fi8 is a registered model"):
+        train(plan(model, data, tmp_path / "mdan_fi8"))
+    assert not (tmp_path / "mdan_fi8").exists()
 
 
 def test_a_split_of_one_part_is_told(model, data, tmp_path):

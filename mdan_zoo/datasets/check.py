@@ -171,7 +171,7 @@ def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -
         samples = reader.read(folder, tree)
     if reader.pictures not in (None, len(samples)):
         notes.append(f"{len(samples)} pictures; {name} is said to have {reader.pictures}")
-    found = _inspect_all([sample.picture for sample in samples])
+    found = inspect_all([sample.picture for sample in samples])
     return DatasetReport(
         name,
         str(folder),
@@ -224,7 +224,7 @@ def _empty_classes(samples: Sequence[Sample], tree: Hierarchy) -> tuple[str, ...
     return tuple(leaf for k, leaf in enumerate(tree.leaves) if k not in used)
 
 
-def _inspect_all(pictures: Sequence[Path]) -> list[_Inspection]:
+def inspect_all(pictures: Sequence[Path]) -> list[_Inspection]:
     """Decode pictures in threads; a bar shows the progress on a terminal."""
     batches = batches_ahead(_inspect, pictures, batch_size=32, workers=os.cpu_count() or 1)
     with tqdm(total=len(pictures), unit="picture", disable=None) as bar:

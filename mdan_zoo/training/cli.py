@@ -83,7 +83,8 @@ def run(options: argparse.Namespace) -> int:
     hierarchy = load_hierarchy(options.hierarchy)
 
     from mdan_zoo.training.machine import Machine
-    from mdan_zoo.training.run import Plan, is_main_process, train
+    from mdan_zoo.training.processes import is_main_process
+    from mdan_zoo.training.run import Plan, train
 
     machine = Machine(
         precision=options.precision,

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from torchvision.transforms import v2
 from mdan_zoo._files import write_atomically
 from mdan_zoo.config import InputSpec
 from mdan_zoo.datasets.sample import Sample
+from mdan_zoo.errors import ImageError
 from mdan_zoo.images import ImageOptions, load_image
 from mdan_zoo.preprocessing import without_far_ends
 from mdan_zoo.training.recipe import Recipe
@@ -197,3 +199,15 @@ def number_from(*parts: Any) -> int:
     """Return a seed that depends on all of `parts`, the same on every machine."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=7).digest()
     return int.from_bytes(digest, "little")
+
+
+def with_plain_errors(batches: Iterable[Any]) -> Generator[Any, None, None]:
+    """Yield the batches; name a picture that cannot be read as if it were read right here."""
+    try:
+        yield from batches
+    except ImageError as error:
+        # The frames hold the reading processes, which would live as long as the error does.
+        traceback.clear_frames(error.__traceback__)
+        # A reading process sends a traceback as the message. What it says is in the last line.
+        message = str(error).strip().splitlines()[-1]
+        raise ImageError(message.removeprefix("mdan_zoo.errors.ImageError: ")) from None

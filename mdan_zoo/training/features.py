@@ -6,7 +6,8 @@ trains on a laptop's CPU, and cross-validation does not repeat the costly part.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,9 +19,12 @@ from tqdm import tqdm
 
 from mdan_zoo.config import InputSpec
 from mdan_zoo.datasets.sample import Sample
+from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.images import load_image
 from mdan_zoo.preprocessing import Preprocessing
+from mdan_zoo.training.checks import raise_unreadable
 from mdan_zoo.training.data import Key, number_from, random_crop
+from mdan_zoo.training.memory import available_memory
 from mdan_zoo.training.recipe import Recipe
 
 
@@ -74,6 +78,7 @@ def compute_pyramids(
     recipe: Recipe,
     *,
     stages: Sequence[int] = (1, 2, 3),
+    device: torch.device | str = "cpu",
 ) -> PyramidCache:
     """Run the backbone over every view of every picture.
 
@@ -83,28 +88,52 @@ def compute_pyramids(
         spec: How a picture becomes the network's input.
         recipe: Number and kind of the views, and the seed that draws them.
         stages: Which maps to keep; 0 is C2, 3 is C5.
+        device: Where the backbone runs; the maps are kept in the memory beside the CPU.
 
     Raises:
-        ImageError: A picture cannot be read.
+        ImageError: Pictures cannot be read.
+        InputError: The maps need more memory than there is.
     """
-    backbone = backbone.eval().to(memory_format=torch.channels_last)
+    backbone = backbone.eval().to(device).to(memory_format=torch.channels_last)
     preprocessing = Preprocessing(spec)
     kept: dict[int, Tensor] = {}
+    problems: list[str] = []
     for number, sample in enumerate(tqdm(samples, desc="pictures", disable=None)):
-        picture = load_image(sample.picture)
+        try:
+            picture = load_image(sample.picture)
+        except ImageError as error:
+            problems.append(str(error))
+        if problems:  # look at the rest only to name them all
+            continue
         views = torch.stack(draw_views(picture, spec, recipe, seed=number))
-        inputs = preprocessing.normalise(views).to(memory_format=torch.channels_last)
+        inputs = preprocessing.normalise(views.to(device)).to(memory_format=torch.channels_last)
         # Two views at a time: the tensors of a larger batch are so large that the allocator takes
         # fresh memory for each, which on a CPU costs as much as the convolutions.
         parts = [list(backbone(pair)) for pair in torch.split(inputs, 2)]
-        for stage in stages:
-            maps = torch.cat([pyramid[stage] for pyramid in parts]).half()
-            if stage not in kept:
+        pyramid = {stage: torch.cat([part[stage] for part in parts]).half() for stage in stages}
+        if not kept:
+            _check_memory(pyramid.values(), len(samples), recipe.views)
+            for stage, maps in pyramid.items():
                 shape = (recipe.views, len(samples), *maps.shape[1:])
-                kept[stage] = torch.empty(shape, dtype=torch.float16)
+                kept[stage] = torch.empty(shape, dtype=maps.dtype)
+        for stage, maps in pyramid.items():
             kept[stage][:, number] = maps
+    raise_unreadable(problems, len(samples))
+    backbone.cpu()
     c2, c3, c4, c5 = (kept.get(stage, torch.empty(0)) for stage in range(4))
     return PyramidCache((c2, c3, c4, c5))
+
+
+def _check_memory(maps: Iterable[Tensor], pictures: int, views: int) -> None:
+    """Refuse to keep the maps of so many pictures, given those of one, where memory is short."""
+    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each of them keeps all maps
+    needed = sum(stage.nbytes for stage in maps) * pictures * local_processes
+    there = available_memory()
+    if needed > there:
+        raise InputError(
+            f"keeping {views} views of {pictures} pictures needs {needed / 1e9:.1f} GB of memory, "
+            f"and {there / 1e9:.1f} GB are there; --set views=0 crops anew in every epoch"
+        )
 
 
 def draw_views(picture: Image.Image, spec: InputSpec, recipe: Recipe, seed: int) -> list[Tensor]:

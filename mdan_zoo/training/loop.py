@@ -3,41 +3,51 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
+import logging
 import math
 import threading
 import time
-import traceback
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mdan_zoo._files import remove_leftovers
-from mdan_zoo.errors import ImageError, InputError, TrainingError, TrainingStoppedError
-from mdan_zoo.models.backbone import stages_after
+from mdan_zoo.errors import (
+    CheckpointError,
+    InputError,
+    TrainingError,
+    TrainingStoppedError,
+)
 from mdan_zoo.preprocessing import Preprocessing
-from mdan_zoo.training.data import Pictures, Steps, number_from
+from mdan_zoo.training.data import Pictures, Steps, number_from, with_plain_errors
 from mdan_zoo.training.features import CachedViews
 from mdan_zoo.training.machine import Machine
-from mdan_zoo.training.objective import balancing_weights, level_targets, loss
+from mdan_zoo.training.objective import balancing_weights, level_targets
 from mdan_zoo.training.optimisation import build_optimizer, rate_factor, set_mode
+from mdan_zoo.training.processes import make_accelerator
 from mdan_zoo.training.recipe import Recipe
-from mdan_zoo.training.state import load_state, save_log, save_state
+from mdan_zoo.training.state import (
+    changeable_fields,
+    changes_since,
+    fixed_fields,
+    load_state,
+    save_log,
+    save_state,
+)
+from mdan_zoo.training.step import TrainingStep
 from mdan_zoo.training.stopping import defer_sigterm, sigterm
 
 if TYPE_CHECKING:
     from mdan_zoo.models import EmotionNetwork
 
-_CACHED_STAGES = 3
+_LOGGER = logging.getLogger("mdan_zoo.training")
 
 
 @dataclass(frozen=True)
@@ -63,34 +73,6 @@ class TrainingSet:
             raise InputError(f"a training needs at least two pictures, not {len(self.indices)}")
 
 
-class TrainingStep(nn.Module):
-    """From what the loader gives to the loss; what is distributed and compiled."""
-
-    def __init__(
-        self, network: EmotionNetwork, preprocessing: Preprocessing, recipe: Recipe
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.preprocessing = preprocessing
-        self.recipe = recipe
-        self.last_stage: nn.Module | None = None
-        if recipe.views and recipe.frozen_stages == _CACHED_STAGES:
-            self.last_stage = stages_after(network.backbone, _CACHED_STAGES)
-
-    def forward(
-        self, inputs: Tensor | list[Tensor], targets: list[Tensor], weights: Tensor | None
-    ) -> Tensor:
-        """Return the loss of pictures, uint8 (B, 3, S, S), or of cached maps C2..C5."""
-        if isinstance(inputs, Tensor):
-            output = self.network(self.preprocessing.normalise(inputs))
-        else:
-            maps = [stage.float() for stage in inputs]
-            if self.last_stage is not None:
-                maps[3] = self.last_stage(maps[2])
-            output = self.network.classify(maps)
-        return loss(output, targets, self.recipe, weights)
-
-
 class Trainer:
     """Trains the network that it is given, in place.
 
@@ -101,6 +83,11 @@ class Trainer:
         folder: Gets a state after every epoch, from which a later `Trainer` goes on, and a log.
             None keeps nothing. With several machines it must be one that all of them see.
         machine: How this machine runs it.
+
+    Attributes:
+        step: How many steps have been made.
+        history: A row for each epoch, as the log has it.
+        changes: Where the training went on with other rates: the step, and "from" and "to" what.
     """
 
     def __init__(
@@ -116,15 +103,19 @@ class Trainer:
         self.recipe = recipe
         self.folder = folder
         self.machine = machine
-        self.accelerator = _accelerator(recipe, folder, machine)
+        self.accelerator = make_accelerator(recipe, folder, machine)
         self.optimizer = build_optimizer(network, recipe)
         if recipe.base_rate_start:
             self._start_at_base_rates()
-        self.average = copy.deepcopy(network).eval() if recipe.ema_decay else None
+        self.average = copy.deepcopy(network) if recipe.ema_decay else None
+        if self.average is not None:
+            self.average.eval()
         self.step = 0
         self.history: list[dict[str, float]] = []
+        self.changes: list[dict[str, Any]] = []
         self._epoch_losses: list[float] = []
         self._timed_from = (0, 0.0)  # a step, and when it began
+        self._kept_step: int | None = None  # of the state in the folder
 
     def run(self) -> EmotionNetwork:
         """Train to the recipe's end, from the folder's state if there is one.
@@ -133,7 +124,7 @@ class Trainer:
             The network, or the average of its weights, on the device, in evaluation mode.
 
         Raises:
-            TrainingError: The loss is no longer finite, or the state cannot be written.
+            TrainingError: Loss or weights are no longer finite, or the state cannot be written.
             TrainingStoppedError: SIGTERM came; the state has been written.
             CheckpointError: The folder's state belongs to another recipe or data set.
         """
@@ -176,10 +167,13 @@ class Trainer:
                 self._update_average()
                 self.step += 1
                 bar.update()
-                if self.step % steps.per_epoch == 0:
+                ends_epoch = self.step % steps.per_epoch == 0
+                if ends_epoch:
                     self._end_epoch(steps)
-                elif stopping:
+                if ends_epoch or stopping:
+                    self._check_weights(inputs, [level[pictures] for level in targets])
                     self._save()
+                    self._timed_from = (self.step, time.perf_counter())
                 if stopping:
                     raise TrainingStoppedError(
                         f"stopped after step {self.step} of {total}; the same command goes on"
@@ -228,7 +222,7 @@ class Trainer:
             pin_memory=accelerator.device.type == "cuda",
             worker_init_fn=defer_sigterm,
         )
-        return _with_plain_errors(accelerator.prepare(loader))
+        return with_plain_errors(accelerator.prepare(loader))
 
     def _targets(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Return what to learn at every level, (N, K_l), and the pictures' weights."""
@@ -266,12 +260,35 @@ class Trainer:
         mine = torch.stack([value.detach().float(), value.new_tensor(float(stop.is_set())).float()])
         mean, stopping = self.accelerator.reduce(mine, reduction="mean").tolist()
         if not math.isfinite(mean):
-            raise TrainingError(
-                f"the loss became {mean} in step {self.step + 1}; the state after the epoch before "
-                "is kept. A lower learning rate may help"
-            )
+            raise self._explosion(f"the loss became {mean} in step {self.step + 1}")
         self._epoch_losses.append(mean)
         return bool(stopping > 0)
+
+    @torch.no_grad()
+    def _check_weights(self, inputs: Any, targets: list[Tensor]) -> None:
+        """Refuse weights that the last update ruined, before they replace a good state.
+
+        They may be finite and still too large to compute with, so the last pictures go through the
+        network once more, as it will be used.
+        """
+        values = []
+        networks = [self.network] if self.average is None else [self.network, self.average]
+        for network in networks:
+            step = TrainingStep(network, self.data.preprocessing, self.recipe).eval()
+            with self.accelerator.autocast():
+                value = step(inputs, targets, None).float()
+            finite = all(tensor.isfinite().all() for tensor in network.state_dict().values())
+            values.append(value if finite else value * math.nan)
+        set_mode(self.network, self.recipe)
+        mean = self.accelerator.reduce(torch.stack(values).mean(), reduction="mean").item()
+        if not math.isfinite(mean):
+            raise self._explosion(f"the update in step {self.step} ruined the weights")
+
+    def _explosion(self, what: str) -> TrainingError:
+        if self._kept_step is None:
+            return TrainingError(f"{what}. A lower learning rate may help")
+        kept = f"The state after step {self._kept_step} is kept"
+        return TrainingError(f"{what}. {kept}; go on from it with a lower learning rate")
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -290,19 +307,17 @@ class Trainer:
 
     def _end_epoch(self, steps: Steps) -> None:
         first, started = self._timed_from
-        now = time.perf_counter()
+        seconds = time.perf_counter() - started
         row = {
             "epoch": float(self.step // steps.per_epoch),
             "loss": sum(self._epoch_losses) / len(self._epoch_losses),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "pictures_per_second": steps.step_size * (self.step - first) / (now - started),
+            "pictures_per_second": steps.step_size * (self.step - first) / seconds,
         }
-        self._timed_from = (self.step, now)
         self.history.append(row)
         self._epoch_losses = []
         if self.machine.tensorboard:
             self.accelerator.log(row, step=int(row["epoch"]))
-        self._save()
 
     def _progress_bar(self, total: int) -> Any:
         hidden = None if self.accelerator.is_main_process else True  # None: unless on a terminal
@@ -310,7 +325,7 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         return {
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": fixed_fields(self.recipe),
             "data": self.data.fingerprint,
             "split": list(self.data.indices),
             "step size": self.steps().step_size,  # steps are counted, and make up an epoch
@@ -326,6 +341,8 @@ class Trainer:
                 "step": self.step,
                 "history": self.history,
                 "epoch_losses": self._epoch_losses,
+                "rates": changeable_fields(self.recipe),
+                "changes": self.changes,
                 "network": self.network.state_dict(),
                 "average": None if self.average is None else self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -333,6 +350,7 @@ class Trainer:
             }
             save_state(self.folder, self._identity(), state)
             save_log(self.folder, self.history)
+        self._kept_step = self.step
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
@@ -344,41 +362,24 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        rates = [group["rate"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["rate"] = rate
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.step = state["step"]
+        self.step = self._kept_step = state["step"]
         self.history = state["history"]
         self._epoch_losses = state["epoch_losses"]
-
-
-def _accelerator(recipe: Recipe, folder: Path | None, machine: Machine) -> Accelerator:
-    # A loss that leaves a branch out leaves its classifiers without gradients.
-    partial = not recipe.overall_weight and not (recipe.local_weight and recipe.global_weight)
-    try:
-        accelerator = Accelerator(
-            cpu=not torch.cuda.is_available(),  # else torchrun's processes do not meet on a CPU
-            mixed_precision=machine.precision,
-            gradient_accumulation_steps=machine.accumulate,
-            dataloader_config=DataLoaderConfiguration(split_batches=True),
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=partial)],
-            log_with="tensorboard" if machine.tensorboard else None,
-            project_dir=folder,
-        )
-    except ValueError as error:
-        raise InputError(f"a training cannot run here as {machine}: {error}") from error
-    if machine.tensorboard:
-        accelerator.init_trackers("tensorboard")
-    return accelerator
-
-
-def _with_plain_errors(batches: Iterable[Any]) -> Generator[Any, None, None]:
-    """Yield the batches; name a picture that cannot be read as if it were read right here."""
-    try:
-        yield from batches
-    except ImageError as error:
-        # The frames hold the reading processes, which would live as long as the error does.
-        traceback.clear_frames(error.__traceback__)
-        # A reading process sends a traceback as the message. What it says is in the last line.
-        message = str(error).strip().splitlines()[-1]
-        raise ImageError(message.removeprefix("mdan_zoo.errors.ImageError: ")) from None
+        self.changes = state["changes"]
+        change = changes_since(state["rates"], self.recipe)
+        if not change:
+            return
+        if not len(self.steps()):
+            raise CheckpointError(
+                f"the training in {self.folder} is over; it had another recipe, with "
+                f"{change['from']}. Give another output folder"
+            )
+        self.changes.append({"step": self.step, **change})
+        if self.accelerator.is_main_process:
+            _LOGGER.warning("going on from step %d with another recipe: %s", self.step, change)

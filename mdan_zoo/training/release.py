@@ -23,7 +23,8 @@ from mdan_zoo.checkpoint import read_identity
 from mdan_zoo.config import ModelConfig
 from mdan_zoo.errors import InputError
 from mdan_zoo.manifest import SCHEMA_VERSION
-from mdan_zoo.training.run import REPORT_FILE, WEIGHTS_FILE
+from mdan_zoo.training.report import read_report
+from mdan_zoo.training.run import WEIGHTS_FILE
 from mdan_zoo.weight_file import golden_picture as golden_picture  # manifests name it as ours
 from mdan_zoo.weight_file import read_weight_file
 from mdan_zoo.zoo import MODELS, build_network
@@ -43,7 +44,6 @@ UNRELEASED_TERMS = "The data set's own; it has to be obtained from its authors."
 def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
     """Return name and manifest entry of a run of `mdan-zoo train`."""
     weights = read_weight_file(run / WEIGHTS_FILE)
-    report = json.loads((run / REPORT_FILE).read_text(encoding="utf-8"))
     config = weights.config
     command = f"mdan-zoo train {config.name} --data FOLDER --backbone-weights FILE --output DIR"
     file = f"{config.name}.safetensors"
@@ -57,7 +57,7 @@ def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
         "command": command,
         "file": file,
         "sources": [{"type": "package", "path": f"weights/{file}"}],
-        "training": report,
+        "training": read_report(run),
         "metrics": read_metrics(metrics, config.name),
         **weights.to_dict(),
     }

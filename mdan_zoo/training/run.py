@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
-import statistics
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
-from mdan_zoo._files import write_atomically
 from mdan_zoo.checkpoint import read_identity, save_checkpoint
 from mdan_zoo.config import ModelConfig
 from mdan_zoo.datasets.registry import folder_of
@@ -32,11 +27,15 @@ from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.backbone import build_backbone
 from mdan_zoo.predictor import Predictor
 from mdan_zoo.preprocessing import Preprocessing
+from mdan_zoo.training.checks import check_output, check_pictures, has_state
 from mdan_zoo.training.data import Pictures
 from mdan_zoo.training.features import CachedViews, PyramidCache, compute_pyramids
 from mdan_zoo.training.loop import Trainer, TrainingSet
 from mdan_zoo.training.machine import Machine
+from mdan_zoo.training.processes import in_main_process, is_main_process, processes
 from mdan_zoo.training.recipe import Recipe, is_weight_file
+from mdan_zoo.training.report import add_cross_validation, describe_run
+from mdan_zoo.training.report import write_report as write_training_report
 from mdan_zoo.training.samples import (
     LOGGER,
     check_classes,
@@ -45,13 +44,11 @@ from mdan_zoo.training.samples import (
     targets,
 )
 from mdan_zoo.training.start import load_backbone_file, load_model_file, timm_backbone
-from mdan_zoo.zoo import build_network, get_config, released_weights
+from mdan_zoo.zoo import MODELS, build_network, get_config, released_weights
 
 WEIGHTS_FILE = "model.safetensors"
-REPORT_FILE = "training.json"
 TEST_FOLDER = "test"
 _OWN_READER = "folder"
-_LIBRARIES = ("accelerate", "safetensors", "timm", "torch", "torchvision")
 
 
 @dataclass(frozen=True)
@@ -158,7 +155,14 @@ def prepare(plan: Plan) -> PreparedData:
     source: Pictures | PyramidCache
     if plan.recipe.views:
         stages = range(max(0, 3 - tree.depth), 4)  # level 1 reads C4, level 2 C3, level 3 C2
-        source = compute_pyramids(backbone, samples, config.input, plan.recipe, stages=stages)
+        source = compute_pyramids(
+            backbone,
+            samples,
+            config.input,
+            plan.recipe,
+            stages=stages,
+            device=processes().device,
+        )
     else:
         source = Pictures(samples, config.input, plan.recipe, plan.machine.cache)
     return PreparedData(
@@ -195,6 +199,11 @@ def _describe(plan: Plan, init: Path | None) -> tuple[ModelConfig, Hierarchy]:
         raise InputError("an own emotion tree needs a model to start from; give one with --init")
     started, _ = read_identity(init)
     name = plan.output.resolve().name
+    if name in MODELS:
+        raise InputError(
+            f"a model with an own emotion tree is called as its output folder, and {name} is a "
+            "registered model; give another --output"
+        )
     dataset = plan.dataset or _OWN_READER
     return dataclasses.replace(started, name=name, hierarchy=name, dataset=dataset), plan.hierarchy
 
@@ -228,8 +237,10 @@ def train(plan: Plan) -> Path:
     """
     # Told before the work, if bad.
     given = None if plan.split is None else Split.load(plan.split)
-    _check_output(plan.output)
+    check_output(plan.output, plan.data)
     data = prepare(plan)
+    if not plan.recipe.views and not has_state(plan.output):  # views have all been drawn by now
+        check_pictures(data.samples)
     split = _find_split(plan, data, given)
     everything = list(range(len(data.samples)))
     pick = partial(select, samples=data.samples, folder=plan.folder)
@@ -244,45 +255,13 @@ def train(plan: Plan) -> Path:
         rest = sorted(set(everything) - set(held_out))
         _train_one(plan, data, rest, _fold_folder(plan, part), split, held_out, part)
     path = _train_one(plan, data, everything, plan.output, split, [])
-    if is_main_process():
-        _add_cross_validation(plan, list(parts))
+    folds = [_fold_folder(plan, part) for part in parts]
+    in_main_process(partial(add_cross_validation, plan.output, folds))
     return path
-
-
-def _check_output(folder: Path) -> None:
-    """Refuse a folder that cannot be written; it is made when the data have been read."""
-    path = folder.resolve()
-    existing = next(place for place in (path, *path.parents) if place.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise InputError(
-            f"the output must be a folder that can be written, not {folder}: {existing} is "
-            + ("not writable" if existing.is_dir() else "a file")
-        )
 
 
 def _fold_folder(plan: Plan, part: str) -> Path:
     return plan.output / f"fold_{part}"
-
-
-def _add_cross_validation(plan: Plan, parts: list[str]) -> None:
-    """Add the folds' accuracies, with their mean and standard deviation, to the report."""
-    reports = [json.loads((_fold_folder(plan, part) / REPORT_FILE).read_text()) for part in parts]
-    tests = [report["test"]["accuracy"] for report in reports]
-    summary = {}
-    for level in tests[0]:
-        values = [test[level] for test in tests]
-        summary[level] = {
-            "folds": values,
-            "mean": statistics.mean(values),
-            "sd": statistics.stdev(values),
-        }
-    report = json.loads((plan.output / REPORT_FILE).read_text())
-    report["cross_validation"] = {"accuracy": summary}
-    _write_report(plan.output, report)
-
-
-def _write_report(folder: Path, report: dict[str, Any]) -> None:
-    write_atomically(folder / REPORT_FILE, (json.dumps(report, indent=2) + "\n").encode())
 
 
 def _find_split(plan: Plan, data: PreparedData, given: Split | None) -> Split | None:
@@ -301,7 +280,7 @@ def _find_split(plan: Plan, data: PreparedData, given: Split | None) -> Split | 
         return None
     path = plan.output / SPLIT_FILE
     plan.output.mkdir(parents=True, exist_ok=True)
-    with _processes().main_process_first():
+    with processes().main_process_first():
         if not path.exists():
             split.save(path)
     kept = Split.load(path)
@@ -324,15 +303,6 @@ def _check_official(plan: Plan, split: Split) -> None:
         LOGGER.warning(f"{plan.data} comes in the parts {sizes}; train is trained on; {anew}")
 
 
-def is_main_process() -> bool:
-    """Tell whether this process is the one that writes, of the several that may train together."""
-    return bool(_processes().is_main_process)
-
-
-def _processes() -> PartialState:
-    return PartialState(cpu=not torch.cuda.is_available())
-
-
 def _train_one(
     plan: Plan,
     data: PreparedData,
@@ -347,47 +317,48 @@ def _train_one(
     trainer = data.trainer(plan.recipe, indices, folder)
     network = trainer.run()
     path = folder / WEIGHTS_FILE
-    if not trainer.accelerator.is_main_process:
-        return path
-    dtype = getattr(torch, plan.recipe.stored_as)
-    save_checkpoint(path, network, data.config, dtype=dtype)
-    save_trained_on(
-        path,
-        [data.samples[index].picture for index in indices],
-        plan.folder,
-        init=data.init,
-        dataset=dataset_name(plan, data.config),
-        others=[sample.picture for sample in data.samples],
-    )
-    report = {
-        "model": data.config.name,
-        "recipe": dataclasses.asdict(plan.recipe),
-        "pictures": len(indices),
-        "split": "all" if split is None else split.method,
-        "split_sha256": split_sha256(data.samples, [indices]) if split is None else split.sha256,
-        "history": trainer.history,
-        "machine": {
-            "device": str(trainer.accelerator.device),
-            "processes": trainer.accelerator.num_processes,
-            "precision": plan.machine.precision,
-            "accumulate": plan.machine.accumulate,
-        },
-        "libraries": {library: metadata.version(library) for library in _LIBRARIES},
-    }
-    if held_out and split is not None:
-        samples = [data.samples[index] for index in held_out]
-        source = SampleSource(
-            data.config.dataset,
+    sha256 = split_sha256(data.samples, [indices]) if split is None else split.sha256
+
+    def write() -> None:
+        save_checkpoint(path, network, data.config, dtype=getattr(torch, plan.recipe.stored_as))
+        save_trained_on(
+            path,
+            [data.samples[index].picture for index in indices],
             plan.folder,
-            split.method,
-            split.sha256,
-            f"{part}, never trained on",
+            init=data.init,
+            dataset=dataset_name(plan, data.config),
+            others=[sample.picture for sample in data.samples],
         )
-        evaluation = evaluate(Predictor(checkpoint=path), samples, source=source)
-        write_report(evaluation, folder / TEST_FOLDER)
-        levels = data.hierarchy.level_names
-        report["test"] = {
-            "accuracy": {level: evaluation.score("accuracy", level).value for level in levels}
+        report = {
+            "model": data.config.name,
+            "dataset": dataset_name(plan, data.config),
+            "pictures": len(indices),
+            "split": "all" if split is None else split.method,
+            "split_sha256": sha256,
+            **describe_run(trainer, path, plan),
         }
-    _write_report(folder, report)
+        write_training_report(folder, report)  # of use even where the test fails
+        if held_out and split is not None:
+            report["test"] = _test(plan, data, folder, split, held_out, part)
+            write_training_report(folder, report)
+
+    in_main_process(write)
     return path
+
+
+def _test(
+    plan: Plan, data: PreparedData, folder: Path, split: Split, held_out: list[int], part: str
+) -> dict[str, Any]:
+    """Evaluate a folder's weights on what was held out; return the accuracies."""
+    samples = [data.samples[index] for index in held_out]
+    source = SampleSource(
+        dataset_name(plan, data.config),
+        plan.folder,
+        split.method,
+        split.sha256,
+        f"{part}, never trained on",
+    )
+    evaluation = evaluate(Predictor(checkpoint=folder / WEIGHTS_FILE), samples, source=source)
+    write_report(evaluation, folder / TEST_FOLDER)
+    levels = data.hierarchy.level_names
+    return {"accuracy": {level: evaluation.score("accuracy", level).value for level in levels}}

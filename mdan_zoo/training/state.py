@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import pickle
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,36 @@ import torch
 
 from mdan_zoo._files import write_atomically
 from mdan_zoo.errors import CheckpointError, TrainingError
+from mdan_zoo.training.recipe import Recipe
 
 STATE_FILE = "training_state.pt"
 LOG_FILE = "log.csv"
+
+_CHANGEABLE = ("learning_rate", "backbone_rate", "clip_norm")
+"""What a training may go on with other values of: what helps where it exploded."""
+
+
+def fixed_fields(recipe: Recipe) -> dict[str, Any]:
+    """Return what of a recipe must stay as it is for a training to go on."""
+    fields = {**dataclasses.asdict(recipe), **dict.fromkeys(_CHANGEABLE)}
+    return {**fields, "backbone_rate": bool(recipe.backbone_rate)}  # 0 freezes the backbone
+
+
+def changeable_fields(recipe: Recipe) -> dict[str, float]:
+    """Return the rest of a recipe, which may change when a training goes on."""
+    return {name: getattr(recipe, name) for name in _CHANGEABLE}
+
+
+def changes_since(before: Mapping[str, float], recipe: Recipe) -> dict[str, dict[str, float]]:
+    """Return the changeable fields whose values differ, "from" what and "to" what; {} if none."""
+    now = changeable_fields(recipe)
+    changed = [name for name in now if now[name] != before[name]]
+    if not changed:
+        return {}
+    return {
+        "from": {name: before[name] for name in changed},
+        "to": {name: now[name] for name in changed},
+    }
 
 
 def save_state(folder: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:

@@ -1,0 +1,105 @@
+"""`training.json`: what was trained, how, and how good it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shlex
+import statistics
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mdan_zoo._files import write_atomically
+from mdan_zoo.training.recipe import (
+    fine_tuning_recipe,
+    is_weight_file,
+    list_recipes,
+    load_recipe,
+)
+
+if TYPE_CHECKING:
+    from mdan_zoo.training.loop import Trainer
+    from mdan_zoo.training.run import Plan
+
+REPORT_FILE = "training.json"
+_LIBRARIES = ("accelerate", "safetensors", "timm", "torch", "torchvision")
+
+
+def describe_run(trainer: Trainer, weights: Path, plan: Plan) -> dict[str, Any]:
+    """Return what the report says of a training that has written its weights."""
+    return {
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "command": shlex.join(repeating_command(plan)),
+        "recipe": dataclasses.asdict(plan.recipe),
+        "history": trainer.history,
+        "changes": trainer.changes,
+        "machine": {
+            "device": str(trainer.accelerator.device),
+            "processes": trainer.accelerator.num_processes,
+            "precision": trainer.machine.precision,
+            "accumulate": trainer.machine.accumulate,
+        },
+        "libraries": {library: metadata.version(library) for library in _LIBRARIES},
+    }
+
+
+def repeating_command(plan: Plan) -> list[str]:
+    """Return the command that trains as the plan says.
+
+    FOLDER stands for the data, FILE for a file that is given, and DIR for the output, as in the
+    manifest. What has no effect on the weights, such as the number of workers, is left out. There
+    is no such command, [], where the recipe is that of no model.
+    """
+    recipe, machine = plan.recipe, plan.machine
+    if recipe.model not in list_recipes():
+        return []
+    init = "FILE" if is_weight_file(recipe.init) else recipe.init
+    command = ["mdan-zoo", "train"]
+    if plan.hierarchy is None:
+        usual = load_recipe(recipe.model)
+        command.append(recipe.model)
+        if recipe.init != usual.init:
+            command += ["--init", init] if init else ["--set", "init="]
+    else:
+        usual = fine_tuning_recipe(recipe.init, recipe=recipe.model)
+        command += ["--init", init, "--recipe", recipe.model, "--hierarchy", "FILE"]
+    command += ["--data", "FOLDER", "--output", "DIR"]
+    command += ["--dataset", plan.dataset] if plan.dataset else []
+    command += ["--split", "FILE"] if plan.split is not None else []
+    command += ["--backbone-weights", "FILE"] if plan.backbone_weights is not None else []
+    for name, value in dataclasses.asdict(recipe).items():
+        if name != "init" and value != getattr(usual, name):
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            command += ["--set", f"{name}={text}"]
+    command += ["--precision", machine.precision] if machine.precision != "no" else []
+    command += ["--accumulate", str(machine.accumulate)] if machine.accumulate > 1 else []
+    command += ["--channels-last"] if machine.channels_last else []
+    return [*command, *(["--compile"] if machine.compile else [])]
+
+
+def add_cross_validation(folder: Path, folds: Sequence[Path]) -> None:
+    """Add the folds' accuracies, with their mean and standard deviation, to a folder's report."""
+    tests = [read_report(fold)["test"]["accuracy"] for fold in folds]
+    summary = {}
+    for level in tests[0]:
+        values = [test[level] for test in tests]
+        summary[level] = {
+            "folds": values,
+            "mean": statistics.mean(values),
+            "sd": statistics.stdev(values),
+        }
+    write_report(folder, {**read_report(folder), "cross_validation": {"accuracy": summary}})
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Return the report in an output folder."""
+    report: dict[str, Any] = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+    return report
+
+
+def write_report(folder: Path, report: dict[str, Any]) -> None:
+    """Write the report of an output folder."""
+    write_atomically(folder / REPORT_FILE, (json.dumps(report, indent=2) + "\n").encode())
