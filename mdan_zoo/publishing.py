@@ -33,6 +33,7 @@ from mdan_zoo._hub_api import (
     publishing,
 )
 from mdan_zoo._publication import Publication
+from mdan_zoo._training_record import read_training_record
 from mdan_zoo.checkpoint import read_identity
 from mdan_zoo.config import ModelConfig
 from mdan_zoo.errors import CheckpointError, InputError, PublishingError, WeightsUnavailableError
@@ -113,7 +114,8 @@ def prepare(
     """Check a weight file, and gather what is known of it.
 
     The terms of the training data and the training command of a name that the manifest has are
-    taken from there; licence and metrics too if it is this very file and they are not given.
+    taken from there; licence and metrics too if it is this very file and they are not given. Where
+    `mdan-zoo train` left its training.json beside the file, command and metrics come from it.
 
     Args:
         name: A registered model or a new name; see `check_weights`.
@@ -133,13 +135,18 @@ def prepare(
     weights = check_weights(name, path)
     known = load_manifest().get(name)
     licences = Licences(CODE_LICENCE, licence or UNKNOWN_LICENCE, UNKNOWN_DATA_TERMS)
-    if known is None:
-        return Publication(name, weights, licences, UNKNOWN_COMMAND, measured, base_model)
-    licences = dataclasses.replace(licences, data=known.licences.data)
-    if known.sha256 == weights.sha256:
-        licences = dataclasses.replace(licences, weights=licence or known.licences.weights)
-        measured = measured or (known.details or {}).get("metrics")
-    return Publication(name, weights, licences, known.command, measured, base_model)
+    command = UNKNOWN_COMMAND
+    record = read_training_record(weights.path, weights.sha256)
+    if known is not None:
+        command = known.command
+        licences = dataclasses.replace(licences, data=known.licences.data)
+        if known.sha256 == weights.sha256:
+            licences = dataclasses.replace(licences, weights=licence or known.licences.weights)
+            measured = measured or (known.details or {}).get("metrics")
+    if record is not None:
+        command = record.command or command
+        measured = measured or record.metrics
+    return Publication(name, weights, licences, command, measured, base_model)
 
 
 def read_metrics(path: str | os.PathLike[str]) -> dict[str, Any]:

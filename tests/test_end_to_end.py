@@ -153,3 +153,8 @@ def test_from_real_pictures_to_published_weights(tmp_path):
         "my_oasis", weights, next((OASIS / "images").iterdir()), tmp_path / "served"
     )
     assert classes == set(get_hierarchy("circumplex4").leaves)
+    entry = json.loads((tmp_path / "served" / "weights_manifest.json").read_text())["models"]
+    assert entry["my_oasis"]["command"] == report["command"]
+    (row,) = entry["my_oasis"]["metrics"]["rows"]
+    accuracy = report["test"]["accuracy"]
+    assert row == {"branch": "overall"} | {f"{k}_accuracy": v for k, v in accuracy.items()}
