@@ -19,6 +19,7 @@ from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.prediction import Prediction
 
 try:  # here for every module that draws, so that all say alike what is missing
+    from matplotlib import colormaps as colormaps
     from matplotlib.axes import Axes as Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_pdf import PdfPages as PdfPages

@@ -1,4 +1,4 @@
-"""Gradio, imported so that neither it nor huggingface_hub reports anything to anyone."""
+"""Gradio and its server, imported so that neither reports anything to anyone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # read when huggingface_hub is imp
 
 try:
     import gradio as gr
+    import uvicorn
+    from fastapi import FastAPI
 except ImportError as error:
     raise MdanZooError("the demo needs Gradio: pip install 'mdan-zoo[demo]'") from error
 
-__all__ = ["gr"]
+__all__ = ["FastAPI", "gr", "uvicorn"]

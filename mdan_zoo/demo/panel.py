@@ -10,13 +10,13 @@ import io
 from collections.abc import Iterator
 from html import escape
 
-import matplotlib
 import numpy as np
 from PIL import Image
 
 from mdan_zoo._explain_geometry import Map, Region
 from mdan_zoo._explanation_figure import COLOURS
 from mdan_zoo.explanation import Explanation
+from mdan_zoo.figures import colormaps
 from mdan_zoo.prediction import Prediction
 from mdan_zoo.preprocessing import without_far_ends
 
@@ -150,7 +150,7 @@ def _coloured(values: Map, low: float, high: float) -> Image.Image:
     laid = np.asarray(Image.fromarray(values).resize(side, Image.Resampling.BILINEAR))
     scaled = (laid - low) / (high - low if high > low else 1)
     image = Image.fromarray(np.clip(scaled * 255, 0, 255).round().astype(np.uint8))
-    colours = matplotlib.colormaps[COLOURS](np.arange(256), bytes=True)[:, :3]
+    colours = colormaps[COLOURS](np.arange(256), bytes=True)[:, :3]
     image.putpalette(colours.tobytes())
     return image
 

@@ -15,11 +15,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import uvicorn
-from fastapi import FastAPI
-
 from mdan_zoo.demo import app as page
-from mdan_zoo.demo._gradio import gr
+from mdan_zoo.demo._gradio import FastAPI, gr, uvicorn
 from mdan_zoo.demo.guard import Guard
 from mdan_zoo.demo.models import MAX_BYTES, ListedModel
 from mdan_zoo.errors import InputError
