@@ -66,7 +66,7 @@ def running_demo(folder: Path, keep_seconds: int = 600) -> Iterator[DemoServer]:
         port = process.stdout.readline()
         assert re.fullmatch(r"\d+\n", port), "the demo did not start"
         wait_until_served(f"http://127.0.0.1:{int(port)}/")
-        (uploads,) = temporary.glob("mdan_zoo_demo_*")
+        (uploads,) = temporary.glob("mdan_zoo_demo_*/uploads")
         yield DemoServer(f"http://127.0.0.1:{int(port)}/", uploads, process, connections)
     finally:
         process.terminate()

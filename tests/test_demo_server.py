@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from filelock import FileLock
 
 pytest.importorskip("gradio", reason="the demo needs Gradio")
 
@@ -26,6 +28,7 @@ from mdan_zoo.demo.cli import add_parser
 from mdan_zoo.demo.guard import names_only, read_question
 from mdan_zoo.demo.models import choose_default, find_models
 from mdan_zoo.demo.server import DEFAULT_PORT, is_loopback, open_socket
+from mdan_zoo.demo.uploads import remove_abandoned
 from mdan_zoo.errors import InputError
 from mdan_zoo.manifest import load_manifest
 
@@ -157,12 +160,55 @@ def test_uploads_are_deleted(tmp_path):
     with running_demo(tmp_path, keep_seconds=1) as demo:
         old = Path(upload(demo, CAT))
         assert old.read_bytes() == CAT.read_bytes()
+        break_off_an_upload(demo)
+        other_field = {"other": (CAT.name, CAT.read_bytes())}
+        requests.post(f"{demo.url}gradio_api/upload", files=other_field, timeout=60)
+        assert len(files_in(demo.uploads)) == 3
         deadline = time.monotonic() + 60
-        while old.exists():
-            assert time.monotonic() < deadline, "the upload is still there"
+        while files_in(demo.uploads):
+            assert time.monotonic() < deadline, "uploads are still there"
             time.sleep(0.2)
         assert Path(upload(demo, CAT)).exists()  # left behind for the end
     assert not demo.uploads.exists()
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def break_off_an_upload(demo) -> None:
+    """Send the head and some of a picture, wait until it is being kept, and hang up."""
+    port = int(demo.url.rstrip("/").rpartition(":")[2])
+    before = len(files_in(demo.uploads))
+    head = (
+        b"POST /gradio_api/upload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n"
+        b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(head + bytes(100_000))
+        deadline = time.monotonic() + 60
+        while len(files_in(demo.uploads)) == before:
+            assert time.monotonic() < deadline, "the upload does not begin"
+            time.sleep(0.05)
+
+
+def test_what_a_killed_server_left_is_deleted_and_nothing_else(tmp_path):
+    names = ("killed", "running", "young", "unlocked")
+    folders = {name: tmp_path / f"mdan_zoo_demo_{name}" for name in names}
+    folders["other"] = tmp_path / "other"
+    for name, folder in folders.items():
+        (folder / "uploads").mkdir(parents=True)
+        (folder / "uploads" / "cat.jpg").write_bytes(b"")
+        if name != "unlocked":
+            (folder / "lock").write_bytes(b"")
+    with FileLock(folders["running"] / "lock"):
+        for name in set(folders) - {"young"}:
+            os.utime(folders[name], (0, 0))
+        remove_abandoned(tmp_path)
+    assert {name for name, folder in folders.items() if folder.exists()} == set(folders) - {
+        "killed"
+    }
 
 
 def test_connections_would_be_noted(tmp_path):

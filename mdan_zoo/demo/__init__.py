@@ -4,7 +4,8 @@ Gradio lays out the page, takes the uploads and queues the users. The answers ar
 in which a picture, its maps and its tables are data: nothing that a user gave or got can be fetched
 from the server, and clicking through the maps of a picture asks the server nothing.
 
-server.py    the address, the limits, the folder of the uploads
+server.py    the address and the limits
+uploads.py   the folder of the uploads, and how long they stay
 guard.py     what of Gradio's server is reachable, and what a browser may load
 app.py       the page and what happens on it
 answer.py    pictures in, HTML out

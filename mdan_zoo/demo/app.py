@@ -12,6 +12,7 @@ from mdan_zoo.demo import text
 from mdan_zoo.demo._gradio import gr
 from mdan_zoo.demo.answer import MAX_PICTURES, NamedPicture, answer_html, message_html
 from mdan_zoo.demo.models import ListedModel, choose_default, load_predictor
+from mdan_zoo.demo.uploads import sweep_seconds
 from mdan_zoo.errors import MdanZooError
 
 HERE = Path(__file__).parent
@@ -40,11 +41,8 @@ def build_page(models: Sequence[ListedModel], keep_seconds: int) -> gr.Blocks:
         models: What `mdan_zoo.demo.models.find_models` returns.
         keep_seconds: How long uploads are kept; a user can try another model with them.
     """
-    sweep = max(1, keep_seconds // 20)  # seconds between two looks for what is too old
     blocks: gr.Blocks  # which Gradio does not say
-    with gr.Blocks(
-        title=text.TITLE, analytics_enabled=False, delete_cache=(sweep, keep_seconds)
-    ) as blocks:
+    with gr.Blocks(title=text.TITLE, analytics_enabled=False) as blocks:
         gr.Markdown(text.INTRODUCTION)
         with gr.Row(equal_height=True):
             files = gr.File(
@@ -62,7 +60,9 @@ def build_page(models: Sequence[ListedModel], keep_seconds: int) -> gr.Blocks:
                 )
                 with gr.Row():
                     buttons = {name: gr.Button(name, size="sm", min_width=80) for name in EXAMPLES}
-        gr.Markdown(text.LIMITS.format(minutes=math.ceil((keep_seconds + sweep) / 60)))
+        gr.Markdown(
+            text.LIMITS.format(minutes=math.ceil((keep_seconds + sweep_seconds(keep_seconds)) / 60))
+        )
         answer = gr.HTML(
             elem_id="mz-answer",
             min_height=60,

@@ -1,4 +1,4 @@
-"""The address, the limits, and the folder of the uploads.
+"""The address and the limits.
 
 `Blocks.launch` is not used: it can open a public tunnel when the environment says so, and it asks
 its own server through whatever proxy is configured. Here uvicorn serves the same application.
@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from mdan_zoo.demo import app as page
 from mdan_zoo.demo._gradio import FastAPI, gr, uvicorn
 from mdan_zoo.demo.guard import Guard
 from mdan_zoo.demo.models import MAX_BYTES, ListedModel
+from mdan_zoo.demo.uploads import upload_folder
 from mdan_zoo.errors import InputError
 
 DEFAULT_PORT = 7860
@@ -65,10 +65,10 @@ def serve(listener: socket.socket, models: Sequence[ListedModel], keep_seconds: 
     """
     # uvicorn stops on SIGTERM and then sends it again, which would end the process at once.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with tempfile.TemporaryDirectory(prefix="mdan_zoo_demo_") as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = uploads
+    with upload_folder(keep_seconds) as uploads:
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads)
         config = uvicorn.Config(
-            create_app(models, keep_seconds, Path(uploads)),
+            create_app(models, keep_seconds, uploads),
             log_level="warning",
             timeout_graceful_shutdown=2,
         )
