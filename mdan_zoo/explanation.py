@@ -184,6 +184,9 @@ def explain(
 ) -> Explanation | list[Explanation]:
     """Predict one picture, or each of a list or tuple of pictures, and keep the network's maps.
 
+    Every explanation holds its picture at full size, and those of a list are all there at the end.
+    Explain many large pictures one by one, and keep of each what you need.
+
     Args:
         pictures: Paths, URLs, bytes, binary files, PIL images, uint8 arrays or tensors.
         model: A model with released weights, which is loaded at the first call and kept; or a

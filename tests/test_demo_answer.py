@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from html.parser import HTMLParser
 
 import pytest
@@ -11,8 +12,10 @@ from PIL import Image
 pytest.importorskip("matplotlib", reason="maps are coloured by matplotlib")
 
 from mdan_zoo.cli import main
+from mdan_zoo.demo import answer
 from mdan_zoo.demo.answer import MAX_PICTURES, NamedPicture, answer_html, explain_picture
 from mdan_zoo.demo.table import to_csv, to_json
+from mdan_zoo.explanation import explain
 
 
 class Elements(HTMLParser):
@@ -51,6 +54,33 @@ def test_every_picture_has_a_panel_with_all_classes_and_maps(predictor, photos):
     looks = [look for look in page.with_class("mz-look") if "data-map" in look]
     assert len(looks) == predictor.hierarchy.depth * len(photos)
     assert [("hidden" in panel) for panel in page.with_class("mz-panel")] == [False] + [True] * 6
+
+
+def test_no_picture_is_kept_after_its_turn(predictor, photos, monkeypatch):
+    images = []
+
+    def noted_explain(*arguments, **options):
+        explanation = explain(*arguments, **options)
+        images.append(weakref.ref(explanation.image))
+        return explanation
+
+    monkeypatch.setattr(answer, "explain", noted_explain)
+    kept = []
+    count = lambda done: kept.append(sum(image() is not None for image in images))  # noqa: E731
+    answer_html(predictor, named(photos[:3]), count)
+    assert (len(images), kept) == (3, [0, 0, 0])
+
+
+def test_the_answer_opens_with_the_first_picture_that_could_be_read(predictor, photos, tmp_path):
+    (tmp_path / "broken.png").write_text("no picture")
+    broken = tmp_path / "broken.png"
+    page = Elements(answer_html(predictor, named([broken, *photos[:2]])))
+    assert [("hidden" in panel) for panel in page.with_class("mz-panel")] == [True, False, True]
+    pressed = [button["aria-pressed"] for button in page.with_class("mz-show")]
+    assert pressed == ["false", "true", "false"]
+    assert [("disabled" in b) for b in page.with_class("mz-compare")] == [False, True, False]
+    none = Elements(answer_html(predictor, named([broken, broken])))
+    assert [("hidden" in panel) for panel in none.with_class("mz-panel")] == [False, True]
 
 
 def test_the_files_are_those_of_the_command(predictor, checkpoint, photos, tmp_path, capsys):

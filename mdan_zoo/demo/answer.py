@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
-from mdan_zoo.demo.panel import panel_html
+from mdan_zoo.demo.panel import content_html, panel_html
 from mdan_zoo.demo.table import downloads_html, table_html
 from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.explanation import Explanation, explain
@@ -52,23 +52,30 @@ def answer_html(
         pictures: Any number; of more than `MAX_PICTURES` the first ones are taken.
         on_progress: Called with the number of pictures that are done, after each.
     """
-    outcomes = []
+    predictions: list[Prediction] = []
+    contents: list[str] = []
     for done, picture in enumerate(pictures[:MAX_PICTURES], start=1):
-        outcomes.append(explain_picture(predictor, picture))
+        prediction, content = _answer(predictor, picture)
+        predictions.append(prediction)
+        contents.append(content)
         on_progress(done)
-    predictions = [outcome.prediction for outcome in outcomes]
-    panels = [
-        panel_html(number, outcome.prediction, outcome.explanation)
-        for number, outcome in enumerate(outcomes)
-    ]
+    readable = (n for n, prediction in enumerate(predictions) if prediction.error is None)
+    shown = next(readable, 0)
+    panels = (panel_html(n, content, n == shown) for n, content in enumerate(contents))
     return "".join(
         [
             _status_html(predictor, predictions, len(pictures)),
-            table_html(predictions) if len(predictions) > 1 else "",
+            table_html(predictions, shown) if len(predictions) > 1 else "",
             f'<div class="mz-panels">{"".join(panels)}</div>',
             downloads_html(predictions),
         ]
     )
+
+
+def _answer(predictor: Predictor, picture: NamedPicture) -> tuple[Prediction, str]:
+    """Return what is kept of a picture: 50 pictures of full size would fill the memory."""
+    outcome = explain_picture(predictor, picture)
+    return outcome.prediction, content_html(outcome.prediction, outcome.explanation)
 
 
 def explain_picture(predictor: Predictor, picture: NamedPicture) -> Outcome:

@@ -24,27 +24,35 @@ _PHOTO_SIDE = 640  # pixels of the longer side
 _MAP_SIDE = 128
 
 
-def panel_html(number: int, prediction: Prediction, explanation: Explanation | None) -> str:
-    """Return the panel of one picture; all but the first are hidden at first.
+def panel_html(number: int, content: str, shown: bool) -> str:
+    """Return the panel of one picture.
 
     Args:
         number: The picture's position among those of the answer.
+        content: From `content_html`.
+        shown: Whether it is the one that the answer opens with.
+    """
+    hidden = "" if shown else " hidden"
+    return f'<article class="mz-panel" data-picture="{number}"{hidden}>{content}</article>'
+
+
+def content_html(prediction: Prediction, explanation: Explanation | None) -> str:
+    """Return what a panel holds.
+
+    Args:
         prediction: What the model says of it.
         explanation: Its maps; None if the prediction is an error.
     """
     if explanation is None:
         reason = f"{prediction.picture}: {prediction.error}"
-        body = f'<p class="mz-error" role="alert">{escape(reason)}</p>'
-    else:
-        body = (
-            f"<h3>{escape(prediction.picture)}</h3>"
-            f'<p class="mz-path">{escape(str(prediction))}</p>'
-            f'<div class="mz-body">{_photo_html(prediction.picture, explanation)}'
-            f'<div class="mz-classes">{_looks_html(explanation)}{_tree_html(explanation)}</div>'
-            "</div>"
-        )
-    hidden = " hidden" if number else ""
-    return f'<article class="mz-panel" data-picture="{number}"{hidden}>{body}</article>'
+        return f'<p class="mz-error" role="alert">{escape(reason)}</p>'
+    return (
+        f"<h3>{escape(prediction.picture)}</h3>"
+        f'<p class="mz-path">{escape(str(prediction))}</p>'
+        f'<div class="mz-body">{_photo_html(prediction.picture, explanation)}'
+        f'<div class="mz-classes">{_looks_html(explanation)}{_tree_html(explanation)}</div>'
+        "</div>"
+    )
 
 
 def _photo_html(name: str, explanation: Explanation) -> str:

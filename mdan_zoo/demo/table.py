@@ -12,9 +12,14 @@ from html import escape
 from mdan_zoo.prediction import Prediction
 
 
-def table_html(predictions: Sequence[Prediction]) -> str:
-    """Return a table whose buttons choose the one or two pictures that are shown below it."""
-    rows = "".join(_row_html(number, prediction) for number, prediction in enumerate(predictions))
+def table_html(predictions: Sequence[Prediction], shown: int) -> str:
+    """Return a table whose buttons choose the one or two pictures that are shown below it.
+
+    Args:
+        predictions: A row each.
+        shown: The position of the one that is shown at first.
+    """
+    rows = "".join(_row_html(n, prediction, n == shown) for n, prediction in enumerate(predictions))
     return (
         '<div class="mz-table"><table><caption>Choose a picture, and one to compare it with.'
         '</caption><thead><tr><th scope="col">picture</th><th scope="col">prediction</th>'
@@ -22,14 +27,14 @@ def table_html(predictions: Sequence[Prediction]) -> str:
     )
 
 
-def _row_html(number: int, prediction: Prediction) -> str:
+def _row_html(number: int, prediction: Prediction, shown: bool) -> str:
     name = escape(prediction.picture)
-    shown = "false" if number else "true"
-    disabled = "" if number else " disabled"
+    pressed = "true" if shown else "false"
+    disabled = " disabled" if shown else ""
     failed = ' class="mz-error"' if prediction.error is not None else ""
     return (
         f'<tr><td><button type="button" class="mz-show" data-picture="{number}" '
-        f'aria-pressed="{shown}">{name}</button></td>'
+        f'aria-pressed="{pressed}">{name}</button></td>'
         f"<td{failed}>{escape(str(prediction))}</td>"
         f'<td><button type="button" class="mz-compare" data-picture="{number}"{disabled} '
         f'aria-pressed="false" aria-label="compare with {name}">compare</button></td></tr>'
