@@ -20,6 +20,7 @@ if CHROMIUM is None:
 from demo_server import running_demo  # noqa: E402
 
 import mdan_zoo  # noqa: E402
+from mdan_zoo.demo.server import MAX_UPLOAD  # noqa: E402
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 CAT, ROCKET = EXAMPLES / "cat.jpg", EXAMPLES / "rocket.jpg"
@@ -126,6 +127,23 @@ def test_a_click_shows_the_map_of_that_class(page):
     assert overlay.is_hidden()
 
 
+def test_pictures_given_before_the_answer_are_predicted_after_it(page, tmp_path):
+    upload(page, *turned_cats(tmp_path, 12))
+    page.locator("#mz-files").get_by_text("cat11").wait_for()  # they are on the server
+    assert page.locator(".mz-status").count() == 0
+    upload(page, ROCKET)
+    page.locator(".mz-panel h3", has_text="rocket.jpg").wait_for(state="attached")
+
+
+def turned_cats(folder, number):
+    """Write different pictures."""
+    cat = Image.open(CAT)
+    paths = [folder / f"cat{n:02}.png" for n in range(number)]
+    for n, path in enumerate(paths):
+        cat.rotate(360 * n / number).save(path)
+    return paths
+
+
 def test_a_flat_model_has_maps_of_its_finest_level_alone(page):
     page.get_by_label("flat_oasis4").check()
     upload(page, CAT)
@@ -166,8 +184,18 @@ def test_what_is_no_picture_is_an_error_among_the_others(page, tmp_path):
     assert page.locator(".mz-photo").last.is_visible()
 
 
-def test_a_file_that_is_too_large_is_refused_and_the_page_goes_on(context, demo, tmp_path):
-    (tmp_path / "large.jpg").write_bytes(bytes(21_000_000))
+def test_a_file_that_is_too_large_is_an_error_among_the_others(page, tmp_path):
+    (tmp_path / "large.jpg").write_bytes(bytes(20_000_001))
+    upload(page, tmp_path / "large.jpg", CAT)
+    wait_for_answer(page, "1 picture predicted by mdan_oasis4; 1 could not be read")
+    rows = page.locator("#mz-answer tbody tr").all_inner_texts()
+    assert "20000001 bytes or more are above max_bytes=20000000" in rows[0]
+    assert label_of(page) == str(mdan_zoo.predict(CAT, model="mdan_oasis4"))
+
+
+def test_a_file_far_too_large_is_refused_and_the_page_goes_on(context, demo, tmp_path):
+    with (tmp_path / "large.jpg").open("wb") as file:
+        file.truncate(MAX_UPLOAD + 1)
     page = open_page(context, demo.url)
     upload(page, tmp_path / "large.jpg")
     page.get_by_text("exceed the maximum allowed size").wait_for()
@@ -185,13 +213,11 @@ def test_names_are_text_and_never_run(page, tmp_path):
     upload(page, tmp_path / name)
     wait_for_answer(page, "1 picture predicted")
     assert page.locator(".mz-panel img").count() == 2  # the photograph and the map
+    assert page.locator("h3").inner_text() == "img src=x onerror=alert(1)alert(2)value&amp;.jpg"
 
 
 def test_thirty_pictures_make_a_table_and_files_and_two_can_be_compared(page, tmp_path):
-    cat = Image.open(CAT)
-    for number in range(30):
-        cat.rotate(12 * number).save(tmp_path / f"cat{number:02}.png")
-    upload(page, *sorted(tmp_path.iterdir()))
+    upload(page, *turned_cats(tmp_path, 30))
     wait_for_answer(page, "30 pictures predicted")
     assert page.locator("#mz-answer tbody tr").count() == 30
     assert page.locator(".mz-panel:visible").count() == 1
@@ -278,10 +304,7 @@ def test_a_phone_shows_all_without_scrolling_sideways(browser, demo):
 
 @pytest.mark.slow
 def test_twenty_sessions_at_once_each_see_their_own_picture(browser, demo, tmp_path):
-    cat = Image.open(CAT)
-    pictures = [tmp_path / f"user{number:02}.png" for number in range(20)]
-    for number, path in enumerate(pictures):
-        cat.rotate(18 * number).save(path)
+    pictures = turned_cats(tmp_path, 20)
     # Each has a context of its own: within one, all pages share six connections to a server.
     pages = [open_page(browser.new_context(), demo.url) for _ in pictures]
     for page, picture in zip(pages, pictures, strict=True):

@@ -86,12 +86,14 @@ def _connect(page: _Page, buttons: dict[str, gr.Button]) -> None:
         "concurrency_limit": 1,
         "api_visibility": "private",
     }
+    # By default Gradio drops what is given while the answer before it is being made.
+    queued: dict[str, Any] = {**options, "trigger_mode": "multiple"}
     page.files.upload(
         _take_files,
         [page.files, page.model],
         [page.answer, page.pictures, page.files],
         show_progress_on=page.answer,
-        **options,
+        **queued,
     )
     page.model.change(_predict, [page.pictures, page.model], page.answer, **options)
     for name, button in buttons.items():
@@ -100,7 +102,7 @@ def _connect(page: _Page, buttons: dict[str, gr.Button]) -> None:
             page.model,
             [page.answer, page.pictures],
             show_progress_on=page.answer,
-            **options,
+            **queued,
         )
 
 

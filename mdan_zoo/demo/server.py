@@ -22,6 +22,10 @@ from mdan_zoo.demo.uploads import upload_folder
 from mdan_zoo.errors import InputError
 
 DEFAULT_PORT = 7860
+
+MAX_UPLOAD = 5 * MAX_BYTES
+"""Gradio refuses all files of an upload if one is larger; below it that one becomes an error."""
+
 _PORTS_TRIED = 100
 
 
@@ -91,7 +95,7 @@ def create_app(models: Sequence[ListedModel], keep_seconds: int, uploads: Path) 
         path="/",
         footer_links=[],
         run_history=False,
-        max_file_size=MAX_BYTES,
+        max_file_size=MAX_UPLOAD,
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,
