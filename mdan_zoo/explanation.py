@@ -14,7 +14,9 @@ Every affective level of an MDAN has two kinds of map (section 4.2 of the paper)
   children of one class, the one that the local classifier of the level above finds most likely.
 
 They add up to the score that the level's local classifier has for class k, before the softmax:
-b_k + mean over x of (1 + M(x)) m_k(x). Values are as the network has them, scaled to no range.
+b_k + mean over x of (1 + M(x)) m_k(x). Values are as the network has them: m_k is scaled to no
+range, and M neither, unless the model says so. Released mdan_oasis4 has lcam="normalised", by which
+M is scaled to 0..1 in every picture.
 
 A flat network has no attention and one classifier, on the backbone's last map C5. Its maps are
 those of its finest level alone, the classic CAM m_k(x) = w_k . C5(x) of Zhou et al. (2016).
@@ -60,8 +62,8 @@ class LevelMaps:
     Attributes:
         name: The level's name.
         labels: The level's classes, in the order of `class_maps`.
-        attention: L-CAM's M, float32 (H, W) at the size of the level's features; None for a flat
-            network.
+        attention: L-CAM's M, float32 (H, W) at the size of the level's features; 0..1 in every
+            picture where the model's options say lcam="normalised". None for a flat network.
         class_maps: m_k of every class, float32 (K, H, W).
         parent: The class one level up whose children's maps make up `attention`. It is the local
             classifiers' choice, which the prediction need not share. None at the first level,

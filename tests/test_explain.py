@@ -152,6 +152,21 @@ def test_the_default_model_has_attention(photos):
     assert all(maps.attention is not None for maps in explanation.levels)
 
 
+def test_the_released_models_attention_is_scaled_within_each_picture(photos):
+    predictor = Predictor(DEFAULT_EXPLAINED_MODEL, device="cpu")
+    assert predictor.config.options.lcam == "normalised"
+    for explanation in explain(photos[:3], model=predictor):
+        tree = explanation.prediction.hierarchy
+        first, second = explanation.levels
+        for maps, fused in ((first, first.labels), (second, tree.children(0, second.parent))):
+            chosen = maps.class_maps[[maps.labels.index(label) for label in fused]]
+            plain = chosen.mean(axis=0) + chosen.max(axis=0)
+            scaled = (plain - plain.min()) / (plain.max() - plain.min())
+            np.testing.assert_allclose(maps.attention, scaled, atol=1e-4)
+        local = explanation.prediction.probabilities["local"][0]
+        assert second.parent == tree.levels[0][int(np.argmax(local))]
+
+
 def test_unknown_names_are_told_with_the_nearest(predictor, photos):
     explanation = explain(photos[0], model=predictor)
     with pytest.raises(UnknownNameError, match=r"no level 'mood'.*'polarity', 'quadrant'"):

@@ -38,6 +38,9 @@ models are wrong, and a quarter of positive against negative: take a score as we
 average over many pictures as better evidence. Nudity was not among their training pictures, nor
 were drawings, paintings, screenshots, text and memes.
 
+**What is set off.** The path with the highest product of probabilities over the levels. At a level
+by itself another class may be a little more probable.
+
 **What the maps show.** The class activation map of a class says how much each place adds to that
 class's score. The attention M of L-CAM says where the network amplifies its features. Light is
 much, dark is little. The network sees the square in the middle; there is no map outside of it.
