@@ -15,6 +15,7 @@ from mdan_zoo.errors import UnknownNameError, did_you_mean
 from mdan_zoo.explanation import Explanation, LevelMaps
 from mdan_zoo.figures import (
     MARGIN,
+    PICKED_LEGEND,
     TREE_WIDTH,
     Axes,
     Figure,
@@ -39,6 +40,7 @@ _TITLE = 0.42
 _BAR = 0.08
 _TICKS = 0.42
 _GAP = 0.12
+_FOOTER = 0.4
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ def _arrange(explanation: Explanation, panels: Sequence[_Panel], columns: int) -
     rows = math.ceil(len(panels) / columns)
     tree_left = MARGIN + columns * across + 0.1
     height = max(rows * down, tree_height(explanation.prediction.hierarchy) + _TITLE)
-    figure = new_figure(tree_left + TREE_WIDTH + MARGIN, height + _HEADER + 2 * MARGIN)
+    below = MARGIN + _HEADER + height
+    figure = new_figure(tree_left + TREE_WIDTH + MARGIN, below + _FOOTER + MARGIN)
     draw_header(figure, explanation.prediction)
     for number, draw in enumerate(panels):
         row, column = divmod(number, columns)
@@ -135,7 +138,19 @@ def _arrange(explanation: Explanation, panels: Sequence[_Panel], columns: int) -
     heading = inch_axes(figure, tree_left, MARGIN + _HEADER, TREE_WIDTH, _TITLE)
     add_text(heading, 0, 0.12, "probabilities", TREE_WIDTH, fontweight="bold")
     draw_tree(figure, explanation.prediction, tree_left, MARGIN + _HEADER + 0.5 * _TITLE)
+    _draw_footer(figure, explanation, below)
     return figure
+
+
+def _draw_footer(figure: Figure, explanation: Explanation, top: float) -> None:
+    """Say what the colours and their numbers mean."""
+    maps = "Maps: yellow is high, violet is low. Class activation: what a place adds to the logit."
+    if explanation.levels[0].attention is not None:
+        maps += " Attention: M; the network amplifies its features by 1 + M."
+    room = float(figure.get_size_inches()[0]) - 2 * MARGIN
+    axes = inch_axes(figure, MARGIN, top, room, _FOOTER)
+    add_text(axes, 0, 0.15, maps, room)
+    add_text(axes, 0, 0.33, f"Tree: {PICKED_LEGEND}.", room)
 
 
 def _draw_picture(explanation: Explanation, cell: _Cell) -> None:

@@ -35,6 +35,7 @@ _SIDE = 1.25
 _CAPTION = 0.2
 _GAP = 0.1
 _HEADING = 0.4
+_LEGEND = 0.25
 _PAGE_HEIGHT = 11.0
 _WIDTH = 2 * MARGIN + _COLUMNS * (_SIDE + _GAP) - _GAP
 _THUMBNAIL = 240  # pixels
@@ -134,8 +135,9 @@ def _paginate(rows: Sequence[_Row]) -> Iterator[_Page]:
 
 def _draw_page(rows: _Page) -> Figure:
     height = sum(row.height for row in rows)
-    figure = new_figure(_WIDTH, height + 2 * MARGIN)
-    top = MARGIN
+    figure = new_figure(_WIDTH, height + _LEGEND + 2 * MARGIN)
+    _draw_legend(figure, rows[0].entries[0].prediction)
+    top = MARGIN + _LEGEND
     for row in rows:
         if row.heading:
             axes = inch_axes(figure, MARGIN, top, _WIDTH - 2 * MARGIN, _HEADING)
@@ -147,6 +149,14 @@ def _draw_page(rows: _Page) -> Figure:
             _draw_entry(figure, entry, left, bottom - _SIDE - _CAPTION - _GAP)
         top = bottom
     return figure
+
+
+def _draw_legend(figure: Figure, prediction: Prediction) -> None:
+    """Say whose predictions these are, and what the numbers are."""
+    level = prediction.levels[-1].name
+    legend = f"{prediction.model}; below a picture: the probability of its class, level {level}"
+    axes = inch_axes(figure, MARGIN, MARGIN, _WIDTH - 2 * MARGIN, _LEGEND)
+    add_text(axes, 0, _LEGEND / 2, legend, _WIDTH - 2 * MARGIN, fontsize=9)
 
 
 def _draw_entry(figure: Figure, entry: _Entry, left: float, top: float) -> None:

@@ -39,6 +39,8 @@ MARGIN = 0.25
 INK, PALE, PICKED = "#202020", "#b9c3cc", "#26648e"
 """Text, bars, and what was picked; they differ in lightness too."""
 
+PICKED_LEGEND = "bold and blue is the predicted path, of the highest product of levels"
+
 TREE_WIDTH = 4.2
 ROW = 0.2
 _INDENT = 0.16
@@ -115,11 +117,13 @@ def draw_prediction(prediction: Prediction) -> Figure:
         InputError: There is no prediction, because the picture could not be read.
     """
     check_predicted(prediction)
-    header = 0.6
-    height = tree_height(prediction.hierarchy)
-    figure = new_figure(TREE_WIDTH + 2 * MARGIN, height + header + 2 * MARGIN)
+    header, footer = 0.6, 0.3
+    below = MARGIN + header + tree_height(prediction.hierarchy)
+    figure = new_figure(TREE_WIDTH + 2 * MARGIN, below + footer + MARGIN)
     draw_header(figure, prediction)
     draw_tree(figure, prediction, MARGIN, MARGIN + header)
+    axes = inch_axes(figure, MARGIN, below, TREE_WIDTH, footer)
+    add_text(axes, 0, 0.2, PICKED_LEGEND, TREE_WIDTH)
     return figure
 
 

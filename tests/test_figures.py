@@ -110,6 +110,12 @@ def test_the_figure_says_what_it_shows(oasis):
             assert label in said
             assert f"{score:.2f}" in said
     assert f"L-CAM of children of {oasis.levels[1].parent}" in said
+    assert said[-2].startswith("Maps: yellow is high, violet is low.")
+    assert said[-2].endswith("amplifies its features by 1 + M.")  # neither is shortened
+    assert said[-1] == f"Tree: {figures.PICKED_LEGEND}."
+    assert texts(oasis.prediction.plot())[-1] == figures.PICKED_LEGEND
+    for figure in (oasis.plot(level="quadrant"), oasis.plot(label="serene")):
+        assert texts(figure)[-2:] == said[-2:]
 
 
 def test_a_level_shows_all_its_classes_and_a_class_itself(oasis):
@@ -224,6 +230,7 @@ def test_a_sheet_is_sorted_by_emotion_and_score(photos):
     ]
     figure = contact_sheet._draw_page(list(contact_sheet._rows(entries)))
     assert texts(figure) == [
+        "made; below a picture: the probability of its class, level quadrant",
         "negative > gloomy: 2 pictures",
         "0.80  photo4.png",
         "0.60  photo1.png",
