@@ -9,85 +9,22 @@ import shutil
 from pathlib import Path
 
 import pytest
+from demo_browser import (
+    CAT,
+    ROCKET,
+    check,
+    label_of,
+    open_page,
+    turned_cats,
+    upload,
+    wait_for_answer,
+)
 from PIL import Image
 
-pytest.importorskip("gradio", reason="the demo needs Gradio")
-playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None:
-    pytest.skip("browser tests need Chromium (Debian: chromium)", allow_module_level=True)
+import mdan_zoo
+from mdan_zoo.demo.server import MAX_UPLOAD
 
-from demo_server import running_demo  # noqa: E402
-
-import mdan_zoo  # noqa: E402
-from mdan_zoo.demo.server import MAX_UPLOAD  # noqa: E402
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
-CAT, ROCKET = EXAMPLES / "cat.jpg", EXAMPLES / "rocket.jpg"
-WAIT = 120_000  # milliseconds; on a busy machine the first prediction takes a while
-UPLOAD = "#mz-files input[type=file]"
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    with running_demo(tmp_path_factory.mktemp("demo")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def context(browser):
-    with browser.new_context(accept_downloads=True) as context:
-        yield context
-
-
-@pytest.fixture
-def page(context, demo):
-    """A page whose every request stays with the server and that logs no error."""
-    page = open_page(context, demo.url)
-    yield page
-    check(page)
-    page.close()
-
-
-def open_page(context, url):
-    page = context.new_page()
-    page.set_default_timeout(WAIT)
-    page.seen, page.errors = [], []
-    page.on("request", lambda request: page.seen.append(request.url))
-    page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.goto(url)
-    page.wait_for_selector(UPLOAD, state="attached")
-    return page
-
-
-def check(page):
-    own = (page.url, "data:", "blob:" + page.url)
-    assert [url for url in page.seen if not url.startswith(own)] == []
-    assert page.errors == []
-    assert any(url.startswith(page.url + "assets/") for url in page.seen)  # requests are seen
-
-
-def upload(page, *files):
-    page.set_input_files(UPLOAD, list(files))
-
-
-def wait_for_answer(page, text):
-    page.wait_for_function(
-        "text => document.querySelector('.mz-status')?.textContent.includes(text)", arg=text
-    )
-
-
-def label_of(page):
-    return page.locator(".mz-panel:not([hidden]) .mz-path").first.inner_text()
+pytest_plugins = ("demo_fixtures",)
 
 
 def test_a_photo_gets_the_prediction_of_the_library(page):
@@ -133,15 +70,6 @@ def test_pictures_given_before_the_answer_are_predicted_after_it(page, tmp_path)
     assert page.locator(".mz-status").count() == 0
     upload(page, ROCKET)
     page.locator(".mz-panel h3", has_text="rocket.jpg").wait_for(state="attached")
-
-
-def turned_cats(folder, number):
-    """Write different pictures."""
-    cat = Image.open(CAT)
-    paths = [folder / f"cat{n:02}.png" for n in range(number)]
-    for n, path in enumerate(paths):
-        cat.rotate(360 * n / number).save(path)
-    return paths
 
 
 def test_a_flat_model_has_maps_of_its_finest_level_alone(page):
@@ -260,46 +188,6 @@ def test_a_pasted_picture_is_an_upload(page):
     )
     wait_for_answer(page, "1 picture predicted")
     assert page.locator("h3").inner_text() == "pasted.jpg"
-
-
-def test_the_keyboard_is_enough(page):
-    def tab_to(selector):
-        for _ in range(40):
-            page.keyboard.press("Tab")
-            if page.evaluate("s => document.activeElement.matches(s)", selector):
-                return
-        raise AssertionError(f"Tab does not reach {selector}")
-
-    page.on("filechooser", lambda chooser: None)  # from here on, before the key, it is looked for
-    tab_to("#mz-files button")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files([CAT, ROCKET])
-    wait_for_answer(page, "2 pictures predicted")
-    tab_to('.mz-compare[data-picture="1"]')
-    page.keyboard.press("Enter")
-    assert page.locator(".mz-panel:visible").count() == 2
-    tab_to('.mz-panel[data-picture="0"] button.mz-row')
-    page.keyboard.press("Enter")
-    assert page.locator('.mz-panel[data-picture="0"] .mz-map').is_visible()
-    assert page.locator('.mz-panel[data-picture="1"] .mz-map').is_hidden()
-    focus = "getComputedStyle(document.activeElement).outlineStyle"
-    assert page.evaluate(focus) == "solid"
-
-
-def test_a_phone_shows_all_without_scrolling_sideways(browser, demo):
-    with browser.new_context(viewport={"width": 390, "height": 844}) as context:
-        page = open_page(context, demo.url)
-        upload(page, CAT, ROCKET)
-        wait_for_answer(page, "2 pictures predicted")
-        page.get_by_role("button", name="compare with rocket.jpg").click()
-        assert page.evaluate("document.documentElement.scrollWidth") == 390
-        for box in page.locator(".mz-row:visible, .mz-look:visible, .mz-compare:visible").all():
-            place = box.bounding_box()
-            assert place["x"] >= 0
-            assert place["x"] + place["width"] <= 390
-            assert place["height"] >= 36
-        check(page)
 
 
 @pytest.mark.slow

@@ -59,13 +59,15 @@ def build_page(models: Sequence[ListedModel], keep_seconds: int) -> gr.Blocks:
                     label="Model",
                 )
                 with gr.Row():
-                    buttons = {name: gr.Button(name, size="sm", min_width=80) for name in EXAMPLES}
+                    buttons = {
+                        name: gr.Button(name, size="sm", min_width=80, elem_classes="mz-example")
+                        for name in EXAMPLES
+                    }
         gr.Markdown(
             text.LIMITS.format(minutes=math.ceil((keep_seconds + sweep_seconds(keep_seconds)) / 60))
         )
         answer = gr.HTML(
             elem_id="mz-answer",
-            min_height=60,
             apply_default_css=False,
             js_on_load=(HERE / "page.js").read_text(encoding="utf-8"),
         )
