@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -75,6 +76,28 @@ def ask(demo, path: str) -> str:
 
 def test_an_upload_is_predicted_by_whoever_made_it(demo):
     assert "1 picture predicted by mdan_oasis4" in ask(demo, upload(demo, CAT))
+
+
+IN_A_NETWORK_OF_ITS_OWN = """
+import fcntl, socket, struct, sys
+from pathlib import Path
+request = struct.pack("16sh", b"lo", 1)  # up; SIOCSIFFLAGS sets it
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    fcntl.ioctl(any_socket, 0x8914, request)
+from demo_server import running_demo
+from test_demo_server import CAT, ask, upload
+with running_demo(Path(sys.argv[1])) as demo:
+    print(ask(demo, upload(demo, CAT)))
+"""
+
+
+def test_no_other_host_is_needed(tmp_path):
+    """The kernel gives the server a network in which there is nobody else."""
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rn", "true"]).returncode:
+        pytest.skip("a network of its own needs Linux, unshare, and the right to use it")
+    command = ["unshare", "-rn", sys.executable, "-c", IN_A_NETWORK_OF_ITS_OWN, tmp_path]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert "1 picture predicted by mdan_oasis4" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
