@@ -40,8 +40,10 @@ def add_parser(subparsers: Any) -> None:
         f"attention; with --sheet {DEFAULT_MODEL}, as in predict)",
     )
     add("--checkpoint", type=Path, metavar="FILE", help="a weight file to use instead")
-    add("--level", help="draw the maps of all classes of this level of the emotion tree")
-    add("--class", dest="label", metavar="CLASS", help="draw the map of this class")
+    add(
+        "--level", help="draw the attention and all classes' maps of this level of the emotion tree"
+    )
+    add("--class", dest="label", metavar="CLASS", help="draw this class's map and the attention")
     add(
         "--output",
         type=Path,

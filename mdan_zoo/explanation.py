@@ -155,9 +155,10 @@ class Explanation:
 
         Args:
             path: Also write the figure to this file, whole or not at all; its suffix says how.
-            level: Draw the maps of all classes of this level. By default, at every level, the
-                attention and the map of the class that the prediction names.
-            label: Draw the map of this class, of `level` or of the finest level that has it.
+            level: Draw the attention of this level and the maps of all its classes. By default,
+                at every level, the attention and the map of the class that the prediction names.
+            label: Draw the map of this class alone beside the attention, of `level` or of the
+                finest level that has the class.
 
         Raises:
             UnknownNameError: The tree has no such level or class.
