@@ -23,6 +23,7 @@ from mdan_zoo.checkpoint import read_identity
 from mdan_zoo.config import ModelConfig
 from mdan_zoo.errors import InputError
 from mdan_zoo.manifest import SCHEMA_VERSION
+from mdan_zoo.training.recipe import load_recipe
 from mdan_zoo.training.report import read_report
 from mdan_zoo.training.run import WEIGHTS_FILE
 from mdan_zoo.weight_file import golden_picture as golden_picture  # manifests name it as ours
@@ -65,12 +66,14 @@ def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
 
 def unreleased_entry(config: ModelConfig) -> dict[str, Any]:
     """Return the manifest entry of a model that nobody has trained yet."""
+    init = load_recipe(config.name).init  # the three small sets start from FI
+    start = " --init FI_RUN/model.safetensors" if init else ""
     return {
         "status": "unreleased",
         "reason": (
             f"it has not been trained yet; {config.dataset} has to be obtained from its authors"
         ),
-        "command": f"mdan-zoo train {config.name} --data FOLDER --output DIR",
+        "command": f"mdan-zoo train {config.name} --data FOLDER --output DIR{start}",
         "parameters": count_parameters(config),
         "licences": {"code": CODE_LICENCE, "weights": "none", "data": UNRELEASED_TERMS},
     }
