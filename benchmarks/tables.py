@@ -126,6 +126,13 @@ def second_panel() -> str:
     )
 
 
+def stored_precision() -> str:
+    """What float16 changes in the released models' predictions."""
+    rows = read("oasis_stored_precision.csv")
+    head = ["", "pictures", "largest difference of a probability", "mean", "other path"]
+    return table(head, [[bold(row["model"]), *list(row.values())[1:]] for row in rows])
+
+
 def cost() -> str:
     """Time and memory as multiples of the bare backbone's, from the CPU run."""
     rows = read("top_down_cost_cpu.csv")
@@ -302,6 +309,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "metrics by branch": metrics_by_branch,
     "comparison": comparison,
     "second panel": second_panel,
+    "stored precision": stored_precision,
     "cost": cost,
     "machine": machine,
     "recipe fields": recipe_fields,
