@@ -167,16 +167,11 @@ def _shortened(text: str) -> str:
 
 
 def is_picture_path(path: str | os.PathLike[str]) -> bool:
-    """Tell whether the suffix is a picture format's. No file is read.
-
-    These are the formats that Pillow decodes, and HEIC, in which telephones keep photographs: it
-    needs a plugin, and a file that is left out in silence would be missed by nobody.
-    """
+    """Tell whether the suffix is that of a photograph or picture format. No file is read."""
     suffix = os.path.splitext(path)[1].lower()
-    if suffix in _TELEPHONE_SUFFIXES:
-        return True
     file_format = Image.registered_extensions().get(suffix)
-    return file_format in Image.OPEN and file_format not in _NOT_DECODED
+    decoded = file_format in Image.OPEN and file_format not in _NOT_DECODED
+    return decoded or suffix in _TELEPHONE_SUFFIXES  # left out in silence, nobody would miss it
 
 
 def find_pictures(folder: str | os.PathLike[str]) -> list[Path]:
@@ -206,8 +201,7 @@ def find_pictures(folder: str | os.PathLike[str]) -> list[Path]:
         visited.add((status.st_dev, status.st_ino))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         candidates = [Path(directory, name) for name in names if not name.startswith(".")]
-        # One that cannot be opened, such as a link to nowhere, is named all the same: an error says
-        # more than silence.
+        # One that cannot be opened, such as a link to nowhere, is named too and gets an error.
         found += [path for path in candidates if is_picture_path(path)]
     return sorted(found)
 
