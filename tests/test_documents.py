@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -37,6 +38,12 @@ def test_the_manifests_metrics_are_those_of_the_result_file(name):
         for row in tables.summary()
     ]
     assert rows == expected
+
+
+@pytest.mark.parametrize("name", list_models(pretrained=True))
+def test_released_weights_were_trained_by_the_recipe_that_is_here(name):
+    recipe = load_manifest()[name].details["training"]["recipe"]
+    assert recipe == dataclasses.asdict(load_recipe(name))
 
 
 def test_the_readme_shows_what_its_first_command_prints(capsys, monkeypatch):

@@ -1,0 +1,64 @@
+"""What it costs in accuracy to store released weights in float16.
+
+    python benchmarks/stored_precision.py RUN ... --data FOLDER
+
+Every RUN is the output folder of a finished `mdan-zoo train` of a model with `ema_decay`: its
+training state still has the float32 weights that `model.safetensors` was rounded from. Every
+picture of OASIS is predicted with both. Writes one row for each run as CSV.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+import torch
+
+from mdan_zoo.datasets.oasis import read_oasis
+from mdan_zoo.predictor import Predictor
+
+RESULTS = Path(__file__).parent / "results"
+COLUMNS = ("model", "pictures", "largest_difference", "mean_difference", "changed_paths")
+
+
+def compare(run: Path, pictures: list[Path]) -> dict[str, object]:
+    """Return the differences in the probabilities of all leaves, and how many paths change."""
+    rounded = Predictor(checkpoint=run / "model.safetensors", device="cpu")
+    exact = Predictor(checkpoint=run / "model.safetensors", device="cpu")
+    state = torch.load(run / "training_state.pt", map_location="cpu", weights_only=True)
+    exact.network.load_state_dict(state["average"], strict=True)
+    pairs = list(zip(rounded.stream(pictures), exact.stream(pictures), strict=True))
+    differences = torch.tensor(
+        [
+            [
+                abs(a.levels[-1].scores[leaf] - b.levels[-1].scores[leaf])
+                for leaf in a.levels[-1].scores
+            ]
+            for a, b in pairs
+        ]
+    )
+    return {
+        "model": rounded.name,
+        "pictures": len(pictures),
+        "largest_difference": f"{differences.max().item():.4f}",
+        "mean_difference": f"{differences.mean().item():.5f}",
+        "changed_paths": sum(a.path != b.path for a, b in pairs),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    parser.add_argument("--data", type=Path, required=True, help="folder of OASIS")
+    parser.add_argument("--output", type=Path, default=RESULTS / "oasis_stored_precision.csv")
+    arguments = parser.parse_args()
+    pictures = [sample.picture for sample in read_oasis(arguments.data)]
+    with arguments.output.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(compare(run, pictures) for run in arguments.runs)
+
+
+if __name__ == "__main__":
+    main()
