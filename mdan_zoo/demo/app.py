@@ -24,6 +24,12 @@ EXAMPLES = {
 """Buttons and the pictures that they give."""
 
 
+_AGAIN_IF_ANSWERED = """() => {
+    const answered = document.querySelector("#mz-answer .mz-status");
+    if (answered) document.querySelector("#mz-again").click();
+}"""
+
+
 @dataclass(frozen=True)
 class _Page:
     """The parts of the page that events read or write."""
@@ -31,6 +37,7 @@ class _Page:
     files: gr.File
     model: gr.Radio
     pictures: gr.State
+    again: gr.Button
     answer: gr.HTML
 
 
@@ -66,6 +73,7 @@ def build_page(models: Sequence[ListedModel], keep_seconds: int) -> gr.Blocks:
         gr.Markdown(
             text.LIMITS.format(minutes=math.ceil((keep_seconds + sweep_seconds(keep_seconds)) / 60))
         )
+        again = gr.Button("Predict again", elem_id="mz-again")
         answer = gr.HTML(
             elem_id="mz-answer",
             apply_default_css=False,
@@ -74,7 +82,7 @@ def build_page(models: Sequence[ListedModel], keep_seconds: int) -> gr.Blocks:
         with gr.Accordion("About the models", open=True):
             gr.Markdown(text.ABOUT)
             gr.HTML(text.models_html(models), js_on_load=None, apply_default_css=False)
-        page = _Page(files, model, gr.State(()), answer)
+        page = _Page(files, model, gr.State(()), again, answer)
         _connect(page, buttons)
     blocks.queue(default_concurrency_limit=1, max_size=200)
     return blocks
@@ -97,7 +105,10 @@ def _connect(page: _Page, buttons: dict[str, gr.Button]) -> None:
         show_progress_on=page.answer,
         **queued,
     )
-    page.model.change(_predict, [page.pictures, page.model], page.answer, **options)
+    # Without a picture there is nothing to ask the server for. Gradio can lose an event that comes
+    # in the moment in which the answer to another ends, and that answer would end at once.
+    page.model.change(None, js=_AGAIN_IF_ANSWERED)
+    page.again.click(_predict, [page.pictures, page.model], page.answer, **options)
     for name, button in buttons.items():
         button.click(
             _take_example(EXAMPLES[name]),
