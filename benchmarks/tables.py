@@ -235,6 +235,24 @@ def regeneration() -> str:
     return table(head, lines)
 
 
+def input_loss() -> str:
+    """What a training on the CPU loses to reading its pictures."""
+    rows = [
+        [
+            f"`{row['model']}`",
+            row["decoding"],
+            row["workers"],
+            row["pictures_per_second"],
+            f"{float(row['loss_to_input_percent']):.1f} %",
+            row["repeats"],
+        ]
+        for row in read("training_throughput_cpu.csv")
+        if row["measured"] == "training" and row["status"] == "measured"
+    ]
+    head = ["", "decoding", "workers", "pictures per second", "lost to reading", "turns"]
+    return table(head, rows)
+
+
 def throughput() -> list[dict[str, str]]:
     """Return the GPU run's rows; none where there was no run."""
     name = "training_throughput_cuda.csv"
@@ -316,6 +334,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "faithfulness": faithfulness,
     "regeneration": regeneration,
     "training machine": training_machine,
+    "input loss": input_loss,
 }
 
 
