@@ -36,6 +36,7 @@ from top_down_cost import RESULTS, SMALLEST, environment, positive, quartiles, w
 from training_bench import Bench, Job, Turn
 from training_pictures import read_size, write_pictures
 
+from mdan_zoo._allocator import keep_freed_memory
 from mdan_zoo.models.options import STRIDE, MDANOptions
 from mdan_zoo.training.recipe import load_recipe
 from mdan_zoo.zoo import MODELS, get_config
@@ -228,6 +229,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     start = time.monotonic()
     deadline = start + (arguments.limit or math.inf)
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
     path = arguments.output or RESULTS / f"training_throughput_{arguments.device}.csv"
     about = {**environment(arguments.device), "pillow": PIL.__version__}
     turns: Turns = defaultdict(list)

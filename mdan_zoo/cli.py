@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mdan_zoo import __version__, hub
+from mdan_zoo._allocator import keep_freed_memory
 from mdan_zoo._files import open_atomically
 from mdan_zoo.datasets.cli import add_parser as add_dataset_parser
 from mdan_zoo.datasets.split_cli import add_parser as add_split_parser
@@ -238,6 +239,7 @@ def _predict(options: argparse.Namespace) -> int:
 
     from mdan_zoo.predictor import Predictor
 
+    keep_freed_memory()
     predictor = Predictor(
         options.model,
         checkpoint=options.checkpoint,

@@ -234,13 +234,23 @@ def test_an_error_ends_the_reading_processes(model, data, tmp_path):
     assert unreadable.tb
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for a training on the CPU")
+def test_reading_leaves_the_cores_to_the_step(model, data, tmp_path):
+    learner = trainer(plan(model, data, tmp_path / "run", machine=Machine(workers=1)))
+    loader = learner.loader(learner.steps())
+    next(loader)
+    (reader,) = multiprocessing.active_children()
+    assert psutil.Process(reader.pid).nice() == 19
+    loader.close()
+
+
 def test_a_reading_process_that_is_left_does_not_keep_python_from_exiting():
     code = """
 import gc
 from torch.utils.data import DataLoader
-from mdan_zoo.training import stopping
-stopping._GRACE_SECONDS = 1
-loaded = iter(DataLoader(range(9), num_workers=1, worker_init_fn=stopping.defer_sigterm))
+from mdan_zoo.training import reading
+reading._GRACE_SECONDS = 1
+loaded = iter(DataLoader(range(9), num_workers=1, worker_init_fn=reading.read_beside_cpu))
 next(loaded)
 gc.disable()
 cycle = [loaded]

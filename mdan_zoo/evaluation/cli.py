@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdan_zoo._allocator import keep_freed_memory
 from mdan_zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:  # what is missing is better told before the work than after
         require_matplotlib()
         make_folder(arguments.output)
+    keep_freed_memory()
     predictor = _load(arguments)
     dataset = arguments.dataset or predictor.config.dataset
     split, part = _find_split(arguments, dataset, predictor.weights)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mdan_zoo._allocator import keep_freed_memory
 from mdan_zoo.datasets.cli import load_hierarchy
 from mdan_zoo.errors import InputError, MdanZooError, TrainingStoppedError
 from mdan_zoo.training.recipe import Recipe, fine_tuning_recipe, list_recipes, load_recipe
@@ -105,6 +106,7 @@ def run(options: argparse.Namespace) -> int:
         backbone_weights=options.backbone_weights,
         machine=machine,
     )
+    keep_freed_memory()
     try:
         path = train(plan)
     except TrainingStoppedError as stopped:

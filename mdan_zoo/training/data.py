@@ -90,7 +90,8 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         epoch, index = key
         picture = without_far_ends(self.load(index))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(number_from(self.seed, epoch, index))
+            # torch.manual_seed would note where it was called, for the GPUs that are used later.
+            torch.default_generator.manual_seed(number_from(self.seed, epoch, index))
             pixels: Tensor = self.transform(picture)
         return pixels, index
 

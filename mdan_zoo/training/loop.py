@@ -32,6 +32,7 @@ from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.objective import balancing_weights, level_targets
 from mdan_zoo.training.optimisation import build_optimizer, rate_factor, set_mode
 from mdan_zoo.training.processes import make_accelerator
+from mdan_zoo.training.reading import defer_sigterm, read_beside_cpu
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.state import (
     changeable_fields,
@@ -42,7 +43,7 @@ from mdan_zoo.training.state import (
     save_state,
 )
 from mdan_zoo.training.step import TrainingStep
-from mdan_zoo.training.stopping import defer_sigterm, sigterm
+from mdan_zoo.training.stopping import sigterm
 
 if TYPE_CHECKING:
     from mdan_zoo.models import EmotionNetwork
@@ -215,12 +216,13 @@ class Trainer:
         """Return what loads this process's part of every step; its close ends all reading."""
         accelerator, machine = self.accelerator, self.machine
         workers = 0 if isinstance(self.data.dataset, CachedViews) else machine.worker_count
+        on_gpu = accelerator.device.type == "cuda"
         loader: Any = DataLoader(
             self.data.dataset,
             batch_sampler=steps,
             num_workers=workers,
-            pin_memory=accelerator.device.type == "cuda",
-            worker_init_fn=defer_sigterm,
+            pin_memory=on_gpu,
+            worker_init_fn=defer_sigterm if on_gpu else read_beside_cpu,
         )
         return with_plain_errors(accelerator.prepare(loader))
 

@@ -7,8 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_GRACE_SECONDS = 30  # what clusters usually give between SIGTERM and SIGKILL
-
 
 @contextmanager
 def sigterm() -> Iterator[threading.Event]:
@@ -22,13 +20,3 @@ def sigterm() -> Iterator[threading.Event]:
         yield event
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def defer_sigterm(worker: int) -> None:
-    """Let a reading process go on for a while when all processes of a job are told to stop.
-
-    The training needs its pictures to end the step, and ends the reading process afterwards. A
-    process that ignored the signal for good could keep Python from ever exiting: it sends SIGTERM
-    to the reading processes that are left, and then waits for them.
-    """
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_SECONDS))
