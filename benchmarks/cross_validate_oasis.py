@@ -148,6 +148,13 @@ def network(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict[
     """Train a network by its recipe and predict the plain views of the held-out fold."""
     data = dataclasses.replace(PREPARED, config=get_config(job.model))
     recipe = dataclasses.replace(RECIPES[job.model], seed=job.seed)
+    return train_network(data, recipe, training, held_out)
+
+
+def train_network(
+    data: PreparedData, recipe: Recipe, training: Sequence[int], held_out: Sequence[int]
+) -> dict[str, Levels]:
+    """Train a network; return the probabilities of the plain views of other pictures."""
     trained = data.trainer(recipe, list(training)).run()
     outputs = list(classify(trained, held_out))
     branches = {"overall": [output.overall for output in outputs]}

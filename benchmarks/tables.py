@@ -115,6 +115,14 @@ def comparison() -> str:
     return table(["", *MEASURES.values()], rows)
 
 
+def ablation() -> str:
+    """mdan_oasis4 without one of its recipe's choices: P_O, with the spread over seeds."""
+    rows = [row for row in read("oasis_ablation.csv") if row["branch"] == "overall"]
+    return table(
+        ["", *MEASURES.values()], [[row["variant"], *cells(row, "_sd_seeds")] for row in rows]
+    )
+
+
 def second_panel() -> str:
     """What a second panel of raters would reach on the released models' pictures."""
     (row,) = read("oasis_second_panel.csv")
@@ -240,16 +248,26 @@ def input_loss() -> str:
     rows = [
         [
             f"`{row['model']}`",
+            row["pictures"].split(", ")[1],
             row["decoding"],
             row["workers"],
             row["pictures_per_second"],
             f"{float(row['loss_to_input_percent']):.1f} %",
             row["repeats"],
         ]
-        for row in read("training_throughput_cpu.csv")
+        for name in ("training_throughput_cpu.csv", "training_throughput_fi8_cpu.csv")
+        for row in read(name)
         if row["measured"] == "training" and row["status"] == "measured"
     ]
-    head = ["", "decoding", "workers", "pictures per second", "lost to reading", "turns"]
+    head = [
+        "",
+        "pictures",
+        "decoding",
+        "workers",
+        "pictures per second",
+        "lost to reading",
+        "turns",
+    ]
     return table(head, rows)
 
 
@@ -326,6 +344,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "metrics by branch": metrics_by_branch,
     "comparison": comparison,
+    "ablation": ablation,
     "second panel": second_panel,
     "stored precision": stored_precision,
     "cost": cost,

@@ -42,7 +42,6 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from mdan_zoo._allocator import keep_freed_memory
 from mdan_zoo._files import write_atomically
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.models.options import STRIDE, MDANOptions
@@ -183,7 +182,6 @@ def serve(case: Case, variant: str, connection: Connection) -> None:
     """Answer the other side of the connection until it hangs up: first the peak, then seconds."""
     with contextlib.suppress(OSError):  # if memory runs out, end this process and no other
         Path("/proc/self/oom_score_adj").write_text("1000")
-    keep_freed_memory()
     try:
         stepper = Stepper(case, variant)
         with contextlib.suppress(EOFError):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from accelerate.utils import send_to_device
 from top_down_cost import is_out_of_memory
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -30,6 +31,7 @@ from mdan_zoo.models.mdan import MDAN
 from mdan_zoo.models.output import EmotionOutput
 from mdan_zoo.preprocessing import Preprocessing
 from mdan_zoo.training.data import Pictures, Steps
+from mdan_zoo.training.features import CachedViews, compute_pyramids
 from mdan_zoo.training.loop import Trainer, TrainingSet
 from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.recipe import Recipe, load_recipe
@@ -104,7 +106,7 @@ class StepTrainer(Trainer):
         """Yield the first step's batch for every step."""
         keys = next(iter(steps))
         batch = default_collate([self.data.dataset[key] for key in keys])
-        on_device = [part.to(self.accelerator.device) for part in batch]
+        on_device = send_to_device(batch, self.accelerator.device)
         yield from itertools.repeat(on_device, len(steps))
 
 
@@ -168,7 +170,9 @@ class Bench:
         # A job that reads no pictures takes its one batch from any set.
         dataset = self.dataset(config, job.pictures or min(self.pictures), job.decoding)
         classes = network.hierarchy.sizes[-1]
-        count = max(self.steps, job.workers or 0) * job.batch
+        # Steps on cached maps are so short that few of them measure the machine's moods.
+        steps = self.steps * 10 if job.decoding == "views" else self.steps
+        count = max(steps, job.workers or 0) * job.batch
         data = TrainingSet(
             dataset,
             Preprocessing(config.input),
@@ -183,9 +187,13 @@ class Bench:
         )
         return kind(network, data, recipe, machine=machine)
 
-    def _dataset(self, config: ModelConfig, name: str, decoding: str) -> Pictures:
+    def _dataset(self, config: ModelConfig, name: str, decoding: str) -> Pictures | CachedViews:
         samples = [Sample(file, (0,), (1.0,), "") for file in self.pictures[name]]
-        dataset = Pictures(samples, config.input, load_recipe(config.name))
+        recipe = load_recipe(config.name)
+        if decoding == "views":
+            backbone = copy.deepcopy(self.build(config, "fast").backbone)
+            return CachedViews(compute_pyramids(backbone, samples, config.input, recipe), 0)
+        dataset = Pictures(samples, config.input, recipe)
         if decoding == "full":
             dataset.options = ImageOptions()
         if decoding == "cache":
@@ -210,7 +218,7 @@ def config_of(job: Job) -> ModelConfig:
 
 
 def recipe_of(job: Job, epochs: int) -> Recipe:
-    """Return the model's recipe, with new crops in every epoch.
+    """Return the model's recipe, with new crops in every epoch unless it is to read cached views.
 
     The second epoch is the one that counts. In the first, workers start and the network is
     compiled. A third keeps the workers as busy at the end of the second as at its start.
@@ -219,7 +227,7 @@ def recipe_of(job: Job, epochs: int) -> Recipe:
     return dataclasses.replace(
         recipe,
         init="",
-        views=0,
+        views=recipe.views if job.decoding == "views" else 0,
         epochs=epochs,
         batch_size=job.batch,
         learning_rate=TINY_RATE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,8 +13,8 @@ from torchvision.transforms.v2 import functional as tv
 
 from mdan_zoo.images import find_pictures, load_image
 
-Size = tuple[int, int]
-"""Width and height in pixels."""
+Size = tuple[int, int] | None
+"""Width and height in pixels; None takes pictures as they are."""
 
 QUALITY = 90
 _DETAIL = ((6, 60.0), (24, 30.0), (96, 15.0), (384, 9.0))
@@ -29,7 +29,7 @@ def write_pictures(
 
     Args:
         source: The pictures below this folder are resampled; None makes pictures up.
-        sizes: One set for each of these. With none the pictures are taken as they are.
+        sizes: One set for each of these. What is made up has no size of its own.
         count: Pictures of a set, at most.
         folder: Where to write.
 
@@ -39,24 +39,35 @@ def write_pictures(
     Raises:
         ImageError: A picture of `source` cannot be read.
     """
-    found = [] if source is None else find_pictures(source)[:count]
-    if source is not None and not sizes:
-        return {f"{source.resolve().name}, as they are": found}
-    sets = {}
-    for width, height in sizes:
-        target = folder / f"{width}x{height}"
-        target.mkdir(parents=True)
-        files = [target / f"{number}.jpg" for number in range(len(found) or count)]
-        for number, file in enumerate(files):
-            picture = (
-                ImageOps.fit(load_image(found[number]), (width, height))
-                if found
-                else synthetic((width, height), number)
+    if source is None:
+        return {
+            f"synthetic, {width} x {height}": write_set(
+                (synthetic((width, height), number) for number in range(count)),
+                folder / f"{width}x{height}",
             )
-            picture.save(file, quality=QUALITY)
-        kind = "synthetic," if source is None else f"{source.resolve().name}, resampled to"
-        sets[f"{kind} {width} x {height}"] = files
+            for width, height in filter(None, sizes)
+        }
+    found, name = find_pictures(source)[:count], source.resolve().name
+    sets = {}
+    for size in sizes:
+        if size is None:
+            sets[f"{name}, as they are"] = found
+            continue
+        width, height = size
+        resampled = (ImageOps.fit(load_image(file), size) for file in found)
+        files = write_set(resampled, folder / f"{width}x{height}")
+        sets[f"{name}, resampled to {width} x {height}"] = files
     return sets
+
+
+def write_set(pictures: Iterable[Image.Image], folder: Path) -> list[Path]:
+    """Write pictures into a new folder; return the files."""
+    folder.mkdir(parents=True)
+    files = []
+    for number, picture in enumerate(pictures):
+        files.append(folder / f"{number}.jpg")
+        picture.save(files[-1], quality=QUALITY)
+    return files
 
 
 def synthetic(size: Size, seed: int) -> Image.Image:
@@ -71,12 +82,16 @@ def synthetic(size: Size, seed: int) -> Image.Image:
 
 
 def read_size(text: str) -> Size:
-    """Read an option's value such as 1024x768.
+    """Read an option's value such as 1024x768 or own.
 
     Raises:
         argparse.ArgumentTypeError: It is none.
     """
+    if text == "own":
+        return None
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"must be WIDTHxHEIGHT such as 1024x768, not {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"must be own or WIDTHxHEIGHT such as 1024x768, not {text!r}"
+        )
     return int(match[1]), int(match[2])

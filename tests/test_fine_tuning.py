@@ -134,7 +134,7 @@ def test_the_last_unfinished_epoch_is_repeated_after_a_kill(model, data, tree, t
 
 
 def test_sigterm_keeps_the_step_that_was_reached(model, data, tree, tmp_path):
-    changes = ("--set", "epochs=15", "--set", "batch_size=2", "--set", "split=all")
+    changes = ("--set", "epochs=6", "--set", "batch_size=2", "--set", "split=all")
     undisturbed = tmp_path / "undisturbed" / "run"
     undisturbed.parent.mkdir()
     subprocess.run(
@@ -152,7 +152,7 @@ def test_sigterm_keeps_the_step_that_was_reached(model, data, tree, tmp_path):
     assert process.returncode == 128 + signal.SIGTERM
     assert "the same command goes on" in told
     reached = torch.load(output / STATE_FILE, weights_only=True)["step"]
-    assert 0 < reached < 15 * 12
+    assert 0 < reached < 6 * 12
     subprocess.run(start, env=ENVIRONMENT, check=True, capture_output=True)
     _same_weights(output, undisturbed)
 

@@ -132,7 +132,7 @@ def test_no_turn_begins_after_the_limit(bench):
     [
         ("--size 100", "multiple of 32 from 64 on, not 100"),
         ("--picture-sizes 10x0", "such as 1024x768, not '10x0'"),
-        ("--picture-sizes", "goes with --data"),
+        ("--picture-sizes own", "goes with --data"),
         ("--models mdan_fi9", "mdan_fi8"),
     ],
 )
@@ -191,6 +191,23 @@ def test_the_ways_to_decode(bench, tmp_path):
     assert len(list(tmp_path.glob("*.jpg"))) == 4
 
 
+def test_cached_views_are_trained_on_as_the_recipe_says(bench):
+    (name,) = bench.pictures
+    job = Job("mdan_oasis4", "mobilenetv2_100", "fast", 64, 2, "cpu", 1, "no", False, False, "")
+    job = dataclasses.replace(job, pictures=name, decoding="views", workers=0)
+    assert bench.dataset(config_of(job), name, "views").cache.views == 12
+    assert bench.turn(dataclasses.replace(job, measured="training")).step_seconds > 0
+    assert bench.turn(dataclasses.replace(job, measured="input")).seconds > 0
+
+
+def test_cached_views_are_read_where_a_recipe_has_them(folder):
+    parse = training_throughput.parse
+    arguments = parse(["--data", str(folder), "--decoding", "draft", "views", "--workers", "1"])
+    ways = training_throughput.ways_to_read
+    assert ways(arguments, "mdan_oasis4") == [("draft", 1), ("views", 0)]
+    assert ways(arguments, "mdan_fi8") == [("draft", 1)]
+
+
 def test_naive_and_fast_are_one_function():
     networks = [build(config_of(STEP), network).double().eval() for network in ("fast", "naive")]
     networks[1].load_state_dict(networks[0].state_dict())
@@ -219,7 +236,7 @@ def test_pictures_are_resampled_or_taken_as_they_are(folder, tmp_path):
     assert (name, len(files)) == ("photos, resampled to 64 x 32", 3)
     with Image.open(files[0]) as picture:
         assert (picture.size, picture.format) == ((64, 32), "JPEG")
-    as_they_are = write_pictures(folder, [], 3, tmp_path)
+    as_they_are = write_pictures(folder, [None], 3, tmp_path)
     assert as_they_are == {"photos, as they are": sorted(folder.iterdir())[:3]}
 
 

@@ -6,12 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from mdan_zoo.errors import InputError
 
 _PRECISIONS = ("no", "bf16", "fp16")
-_GPU_WORKERS = 8
+_MOST_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -24,8 +22,8 @@ class Machine:
         accumulate: Each step is computed in so many parts, which needs as much less memory.
         channels_last: Whether maps are kept in that layout, which convolutions on GPUs prefer.
         compile: Whether the network goes through `torch.compile`.
-        workers: Processes that read pictures, for each GPU; None takes up to 8 beside a GPU, and
-            one beside a CPU, whose cores are busy.
+        workers: Processes that read pictures, for each GPU; None takes as many as there are cores,
+            and 8 at most.
         cache: Folder where pictures are kept at the size that is needed; see `Pictures`.
         tensorboard: Whether the log is also written for TensorBoard.
     """
@@ -52,4 +50,4 @@ class Machine:
         """The number of reading processes."""
         if self.workers is not None:
             return self.workers
-        return min(_GPU_WORKERS, os.cpu_count() or 1) if torch.cuda.is_available() else 1
+        return min(_MOST_WORKERS, os.cpu_count() or 1)

@@ -22,7 +22,8 @@ def defer_sigterm(worker: int) -> None:
 def read_beside_cpu(worker: int) -> None:
     """Do the same, and read in the time that a training on the same cores leaves.
 
-    The threads of a step wait for each other, so what interrupts one holds up all of them.
+    The threads of a step wait for each other, so what interrupts one holds up all of them. Where
+    the step has to wait for pictures, as many processes as cores have them in the shortest time.
     """
     defer_sigterm(worker)
     if hasattr(os, "nice"):

@@ -1,0 +1,145 @@
+"""Undo the choices of mdan_oasis4's recipe one at a time, and cross-validate each on OASIS.
+
+    python benchmarks/ablate_oasis.py --data FOLDER --backbone-weights FILE
+
+Folds by theme, as in cross_validate_oasis.py, but of other seeds: those on whose divisions the
+recipe was chosen, so that no choice rests on the divisions whose results are reported. Writes one
+row for every variant and branch: means over seeds, and spreads over seeds and over single folds.
+The file is complete after every variant; `--variants` runs some, and keeps the others' rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cross_validate_oasis as validation
+import torch
+from cross_validate_oasis import FOLDS, Job, Levels, rows_of, summarise, train_network
+from top_down_cost import RESULTS, environment, write_rows
+
+from mdan_zoo._allocator import keep_freed_memory
+from mdan_zoo.datasets.splits import grouped_folds
+from mdan_zoo.training.features import PyramidCache
+from mdan_zoo.training.recipe import Recipe, load_recipe
+from mdan_zoo.training.run import Plan, PreparedData, prepare
+from mdan_zoo.training.samples import targets
+
+MODEL = "mdan_oasis4"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs from the recipe.
+
+    Attributes:
+        name: What to call it.
+        changes: Fields of the recipe, as after `mdan-zoo train --set`.
+        options: Options of the network.
+        views: Take only so many of the cached views; 2 are the plain picture and its mirror image.
+    """
+
+    name: str
+    changes: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    views: int | None = None
+
+    def recipe(self, seed: int) -> Recipe:
+        """Return the variant's recipe."""
+        return dataclasses.replace(load_recipe(MODEL, self.changes), seed=seed)
+
+    def data(self, prepared: PreparedData) -> PreparedData:
+        """Return the data with the variant's network, targets and views."""
+        options = dataclasses.replace(prepared.config.options, **self.options)
+        config = dataclasses.replace(prepared.config, options=options)
+        source = prepared.source
+        assert isinstance(source, PyramidCache), "the recipe has views"
+        c2, c3, c4, c5 = (maps[: self.views] for maps in source.maps)
+        return dataclasses.replace(
+            prepared,
+            config=config,
+            leaves=targets(prepared.samples, prepared.hierarchy, self.recipe(0)),
+            source=PyramidCache((c2, c3, c4, c5)),
+        )
+
+
+VARIANTS = (
+    Variant("the recipe"),
+    Variant("loss on P_O alone", ("overall_weight=1", "local_weight=0", "global_weight=0")),
+    Variant("maps not normalised", options={"normalise_pyramid": False}),
+    Variant("hard labels", ("softness=0",)),
+    Variant("plain L-CAM", options={"lcam": "plain"}),
+    Variant("D = 256", options={"dim": 256}),
+    Variant("no average of weights", ("ema_decay=0",)),
+    Variant("no random crops", views=2),
+)
+
+
+def train_fold(variant: Variant, job: Job) -> dict[str, Levels]:
+    """Train on all folds but one; return the probabilities of that one, by branch."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    folds = validation.FOLDS_OF[job.seed]
+    training = [i for number, fold in enumerate(folds) if number != job.fold for i in fold]
+    data = variant.data(validation.PREPARED)
+    return train_network(data, variant.recipe(job.seed), training, folds[job.fold])
+
+
+def cross_validate(variant: Variant, seeds: Sequence[int], workers: int) -> Iterator[Any]:
+    """Yield a variant's rows: every branch, seed and fold."""
+    jobs = [Job(MODEL, seed, fold) for seed in seeds for fold in range(FOLDS)]
+    fork = multiprocessing.get_context("fork")  # shares the maps
+    with ProcessPoolExecutor(workers, mp_context=fork) as pool:
+        results = list(pool.map(train_fold, [variant] * len(jobs), jobs))
+    for number, seed in enumerate(seeds):
+        yield from rows_of(MODEL, seed, results[number * FOLDS : (number + 1) * FOLDS])
+
+
+def main() -> None:
+    """Cross-validate every variant; the file is complete after each."""
+    names = [variant.name for variant in VARIANTS]
+    parser = argparse.ArgumentParser(
+        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--backbone-weights", type=Path)
+    parser.add_argument("--variants", nargs="+", choices=names, default=names, metavar="NAME")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=RESULTS / "oasis_ablation.csv")
+    arguments = parser.parse_args()
+
+    plan = Plan(
+        load_recipe(MODEL),
+        arguments.data,
+        arguments.output,
+        backbone_weights=arguments.backbone_weights,
+    )
+    validation.PREPARED = prepare(plan)
+    samples = validation.PREPARED.samples
+    for seed in arguments.seeds:
+        validation.FOLDS_OF[seed] = grouped_folds(samples, FOLDS, seed)
+    done: dict[str, list[dict[str, Any]]] = {}
+    if arguments.output.exists():
+        with arguments.output.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                done.setdefault(row["variant"], []).append(row)
+    about = {**environment("cpu"), "seeds": " ".join(map(str, arguments.seeds))}
+    for variant in VARIANTS:
+        if variant.name not in arguments.variants:
+            continue
+        rows = list(cross_validate(variant, arguments.seeds, arguments.workers))
+        done[variant.name] = [{**about, "variant": variant.name, **row} for row in summarise(rows)]
+        print(*done[variant.name], sep="\n", flush=True)
+        write_rows(arguments.output, [row for name in names for row in done.get(name, [])])
+
+
+if __name__ == "__main__":
+    main()
