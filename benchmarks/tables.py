@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import inspect
+import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -245,6 +246,7 @@ def regeneration() -> str:
 
 def input_loss() -> str:
     """What a training on the CPU loses to reading its pictures."""
+    files = ("training_throughput_cpu.csv", "training_throughput_fi8_cpu.csv")
     rows = [
         [
             f"`{row['model']}`",
@@ -252,23 +254,34 @@ def input_loss() -> str:
             row["decoding"],
             row["workers"],
             row["pictures_per_second"],
+            f"{float(row['waiting_percent']):.1f} %",
             f"{float(row['loss_to_input_percent']):.1f} %",
             row["repeats"],
         ]
-        for name in ("training_throughput_cpu.csv", "training_throughput_fi8_cpu.csv")
-        for row in read(name)
+        for row in itertools.chain.from_iterable(read(name) for name in files)
         if row["measured"] == "training" and row["status"] == "measured"
     ]
-    head = [
-        "",
-        "pictures",
-        "decoding",
-        "workers",
-        "pictures per second",
-        "lost to reading",
-        "turns",
+    measured = ["pictures per second", "waiting for pictures", "slower than without", "turns"]
+    return table(["", "pictures", "decoding", "workers", *measured], rows)
+
+
+def freed_memory() -> str:
+    """Rates of commands that give memory back, and that keep it."""
+    rows = read("freed_memory_cpu.csv")
+    lines = [
+        [
+            kept["mode"],
+            kept["batch"],
+            returned["pictures_per_second"],
+            kept["pictures_per_second"],
+            f"x {float(kept['rate_ratio']):.2f}",
+            f"{int(returned['resident_bytes']) / 1e9:.2f} GB",
+            f"{int(kept['resident_bytes']) / 1e9:.2f} GB",
+        ]
+        for returned, kept in zip(rows[::2], rows[1::2], strict=True)
     ]
-    return table(head, rows)
+    head = ["", "batch", "returned, pictures/s", "kept, pictures/s", ""]
+    return table([*head, "most memory, returned", "most memory, kept"], lines)
 
 
 def throughput() -> list[dict[str, str]]:
@@ -354,6 +367,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "regeneration": regeneration,
     "training machine": training_machine,
     "input loss": input_loss,
+    "freed memory": freed_memory,
 }
 
 

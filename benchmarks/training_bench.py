@@ -12,8 +12,10 @@ import math
 import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -75,11 +77,13 @@ class Turn:
     Attributes:
         seconds: What a step took, on average.
         step_seconds: What a step without input took, measured just before; of "training" only.
+        waiting_seconds: What a step waited for its pictures, on average; of "training" only.
         peak_bytes: The most that all tensors occupied; on a GPU only.
     """
 
     seconds: float
     step_seconds: float | None = None
+    waiting_seconds: float | None = None
     peak_bytes: int | None = None
 
 
@@ -108,6 +112,25 @@ class StepTrainer(Trainer):
         batch = default_collate([self.data.dataset[key] for key in keys])
         on_device = send_to_device(batch, self.accelerator.device)
         yield from itertools.repeat(on_device, len(steps))
+
+
+class WaitingTrainer(Trainer):
+    """The trainer itself, which notes how long it waits for the pictures of every step."""
+
+    def loader(self, steps: Steps) -> Generator[Any, None, None]:
+        """Yield what the loader gives."""
+        self.waits: list[float] = []
+        with closing(super().loader(steps)) as loader:
+            start = time.perf_counter()
+            for batch in loader:
+                self.waits.append(time.perf_counter() - start)
+                yield batch
+                start = time.perf_counter()
+
+    def seconds_waited(self) -> float:
+        """Return the average over the second epoch."""
+        count = self.steps().per_epoch
+        return fmean(self.waits[count : 2 * count])
 
 
 class InputTrainer(Trainer):
@@ -145,7 +168,7 @@ class Bench:
             if job.measured == "step":
                 return self._run(StepTrainer, job)
             alone = self._run(StepTrainer, job)
-            both = self._run(Trainer, job)
+            both = self._run(WaitingTrainer, job)
             return dataclasses.replace(both, step_seconds=alone.seconds)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -161,8 +184,11 @@ class Bench:
             torch.cuda.reset_peak_memory_stats()
         trainer = self._trainer(kind, job)
         trainer.run()
-        seconds = job.batch / trainer.history[1]["pictures_per_second"]
-        return Turn(seconds, peak_bytes=torch.cuda.max_memory_allocated() if on_gpu else None)
+        return Turn(
+            job.batch / trainer.history[1]["pictures_per_second"],
+            waiting_seconds=trainer.seconds_waited() if kind is WaitingTrainer else None,
+            peak_bytes=torch.cuda.max_memory_allocated() if on_gpu else None,
+        )
 
     def _trainer(self, kind: type[T], job: Job) -> T:
         config, recipe = config_of(job), recipe_of(job, epochs=2 if kind is StepTrainer else 3)

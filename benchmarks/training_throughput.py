@@ -9,11 +9,13 @@ Three things are measured, all with the recipe, the loader and the loop of `mdan
     step      the loop alone, with one batch, which is on the device already, in every step
     training  both together
 
-The loss to input is 1 - training / step, in pictures per second. Every epoch crops anew; `views` is
-the exception, which trains on cached maps as the recipes of mdan_oasis4 and flat_oasis4 do. `step`
-is measured for MDAN as mdan_zoo computes it (`fast`) and as the paper's formulas stand (`naive`,
-from tests/naive_mdan.py). Weights are random and hardly learn. What is compared takes turns, so
-that what slows the machine down slows all of it down, and the file is complete after every turn.
+The loss to input is 1 - training / step, in pictures per second. Beside it stands the share of the
+time in which the loop waits for pictures, which hardly changes where the machine slows down in
+between. Every epoch crops anew; `views` is the exception, which trains on cached maps as the
+recipes of mdan_oasis4 and flat_oasis4 do. `step` is measured for MDAN as mdan_zoo computes it
+(`fast`) and as the paper's formulas stand (`naive`, from tests/naive_mdan.py). Weights are random
+and hardly learn. What is compared takes turns, so that what slows the machine down slows all of it
+down, and the file is complete after every turn.
 """
 
 from __future__ import annotations
@@ -81,6 +83,7 @@ class Result:
     pictures_per_second: float | None = None
     peak_bytes: int | None = None
     loss_to_input_percent: float | None = None
+    waiting_percent: float | None = None
 
 
 def fast_step(arguments: argparse.Namespace, model: str, compiled: bool = False) -> Job:
@@ -154,6 +157,7 @@ def summarise(job: Job, turns: Sequence[Turn | None]) -> Result:
         return Result("out of memory", repeats=0)
     q1, median, q3 = quartiles([turn.seconds for turn in measured])
     losses = [100 * (1 - t.step_seconds / t.seconds) for t in measured if t.step_seconds]
+    waiting = [100 * t.waiting_seconds / t.seconds for t in measured if t.waiting_seconds]
     return Result(
         "measured",
         repeats=len(measured),
@@ -163,6 +167,7 @@ def summarise(job: Job, turns: Sequence[Turn | None]) -> Result:
         pictures_per_second=round(job.batch / median, 3),
         peak_bytes=max((t.peak_bytes for t in measured if t.peak_bytes), default=None),
         loss_to_input_percent=round(quartiles(losses)[1], 2) if losses else None,
+        waiting_percent=round(quartiles(waiting)[1], 2) if waiting else None,
     )
 
 
@@ -173,8 +178,8 @@ def line(job: Job, result: Result) -> str:
     what = f"{job.model:14}{job.network:6}{compiled:9}{job.measured:9}"
     rate = "" if result.pictures_per_second is None else f"{result.pictures_per_second:.1f}/s"
     loss = result.loss_to_input_percent
-    lost = "" if loss is None else f"{loss:.1f} % lost"
-    return f"{what}{job.pictures:34}{job.decoding:6}{workers:11}{rate:>10} {lost:12}{result.status}"
+    lost = "" if loss is None else f"{loss:.1f} % lost, {result.waiting_percent:.1f} % waited"
+    return f"{what}{job.pictures:34}{job.decoding:6}{workers:11}{rate:>10} {lost:28}{result.status}"
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -15,9 +15,9 @@ def keep_freed_memory() -> None:
 
     glibc gives every block of more than 32 MiB, which a map of a batch soon is, back to the system
     and takes the next from there, and the system clears all its pages again: with two cores about
-    half the time of a training step (benchmarks/freed_memory.py). The most that a process occupies
-    hardly changes, but what it has had it keeps. So this is for commands, which end when their work
-    is done; a library must not decide it for the program that it is part of. Where the C library is
+    half the time of a training step (benchmarks/freed_memory.py). A process keeps what it once had,
+    and at most it has up to a fifth more. So this is for commands, which end when their work is
+    done; a library must not decide it for the program that it is part of. Where the C library is
     another, nothing happens.
     """
     if sys.platform != "linux":

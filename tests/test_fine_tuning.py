@@ -163,9 +163,10 @@ def test_two_processes_learn_what_one_does(model, data, tree, tmp_path):
     frozen = ("--set", "batch_statistics=false")
     one, two, other = tmp_path / "one", tmp_path / "two", tmp_path / "other"
     assert main(arguments(model, data, tree, one, *changes, *frozen)) == 0
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    torchrun += ["--nproc_per_node", "2", "-m", "mdan_zoo"]
     done = subprocess.run(
-        [*torchrun, "-m", "mdan_zoo", *arguments(model, data, tree, two, *changes, *frozen)],
+        [*torchrun, *arguments(model, data, tree, two, *changes, *frozen)],
         env=ENVIRONMENT,
         capture_output=True,
         text=True,

@@ -81,7 +81,7 @@ def test_all_processes_wait_for_what_the_main_one_does_alone(model, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     given = (tmp_path / "script.py", model, data, tmp_path / "tree.toml", tmp_path)
     done = subprocess.run(
-        [*TORCHRUN, "--nproc_per_node", "2", *map(str, given)],
+        [*TORCHRUN, "--standalone", "--nproc_per_node", "2", *map(str, given)],
         env=ENVIRONMENT,
         capture_output=True,
         text=True,

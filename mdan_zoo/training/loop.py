@@ -129,17 +129,8 @@ class Trainer:
             TrainingStoppedError: SIGTERM came; the state has been written.
             CheckpointError: The folder's state belongs to another recipe or data set.
         """
-        accelerator, machine = self.accelerator, self.machine
-        # One number a process: the environment, or a trainer made meanwhile, may have changed it.
-        accelerator.gradient_accumulation_steps = machine.accumulate
-        layout = torch.channels_last if machine.channels_last else torch.preserve_format
-        self.network.to(memory_format=layout)
-        step = TrainingStep(self.network, self.data.preprocessing, self.recipe)
-        model, optimizer = accelerator.prepare(
-            torch.compile(step) if machine.compile else step, self.optimizer
-        )
-        if self.average is not None:
-            self.average.to(accelerator.device)
+        accelerator = self.accelerator
+        model, optimizer = self._distribute()
         self._resume()
         set_mode(self.network, self.recipe)
         steps = self.steps()
@@ -183,6 +174,21 @@ class Trainer:
         return result.eval()
 
     # Set up
+
+    def _distribute(self) -> tuple[Any, Any]:
+        """Return the step and the optimizer as the machine and all its processes run them."""
+        accelerator, machine = self.accelerator, self.machine
+        # One number a process: the environment, or a trainer made meanwhile, may have changed it.
+        accelerator.gradient_accumulation_steps = machine.accumulate
+        layout = torch.channels_last if machine.channels_last else torch.preserve_format
+        self.network.to(memory_format=layout)
+        if self.average is not None:
+            self.average.to(accelerator.device)
+        step = TrainingStep(self.network, self.data.preprocessing, self.recipe)
+        model, optimizer = accelerator.prepare(
+            torch.compile(step) if machine.compile else step, self.optimizer
+        )
+        return model, optimizer
 
     @torch.no_grad()
     def _start_at_base_rates(self) -> None:
