@@ -157,7 +157,9 @@ def summarise(job: Job, turns: Sequence[Turn | None]) -> Result:
         return Result("out of memory", repeats=0)
     q1, median, q3 = quartiles([turn.seconds for turn in measured])
     losses = [100 * (1 - t.step_seconds / t.seconds) for t in measured if t.step_seconds]
-    waiting = [100 * t.waiting_seconds / t.seconds for t in measured if t.waiting_seconds]
+    waiting = [
+        100 * t.waiting_seconds / t.seconds for t in measured if t.waiting_seconds is not None
+    ]
     return Result(
         "measured",
         repeats=len(measured),

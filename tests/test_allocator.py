@@ -49,8 +49,10 @@ def test_other_systems_are_left_alone(monkeypatch):
     from mdan_zoo import _allocator
 
     monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setattr(_allocator.ctypes, "CDLL", None)  # would fail if it were called
+    asked = []
+    monkeypatch.setattr(_allocator.ctypes, "CDLL", asked.append)
     _allocator.keep_freed_memory()
+    assert asked == []
 
 
 def test_the_benchmark_compares_medians_and_takes_the_most_memory():
