@@ -18,7 +18,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
 
-import tables  # noqa: E402 - the folder is no package
+import training_tables  # noqa: E402 - the folder is no package
 import training_throughput  # noqa: E402
 from training_bench import Bench, InputTrainer, Job, StepTrainer, Turn, build, config_of  # noqa: E402
 from training_pictures import synthetic, write_pictures  # noqa: E402
@@ -258,10 +258,11 @@ def step_row(**changes: str) -> dict[str, str]:
 
 def test_hours_are_pictures_by_epochs_by_rate():
     step = step_row()
-    assert tables.gpu_hours("mdan_fi8", step) == f"{23308 * 0.8 * 30 / 100 / 3600:.1f}"
-    assert tables.gpu_hours("mdan_artphoto8", step) == f"{806 * 5 * 30 / 100 / 3600:.1f}"
-    assert tables.gpu_memory(step) == "50 GB"
-    assert tables.gpu_hours("mdan_fi8", None) == tables.gpu_memory(None) == "not measured"
+    assert training_tables.gpu_hours("mdan_fi8", step) == f"{23308 * 0.8 * 30 / 100 / 3600:.1f}"
+    assert training_tables.gpu_hours("mdan_artphoto8", step) == f"{806 * 5 * 30 / 100 / 3600:.1f}"
+    assert training_tables.gpu_memory(step) == "50 GB"
+    assert training_tables.gpu_hours("mdan_fi8", None) == "not measured"
+    assert training_tables.gpu_memory(None) == "not measured"
 
 
 def test_the_rate_is_the_fastest_of_an_equal_network():
@@ -276,14 +277,14 @@ def test_the_rate_is_the_fastest_of_an_equal_network():
         step_row(status="out of memory", pictures_per_second=""),
     ]
     rows = [*others, step_row(), compiled]
-    assert tables.fastest_step("mdan_fi8", rows) is compiled
-    assert tables.fastest_step("mdan_emotion6", rows) is compiled
-    assert tables.fastest_step("mdan_oasis4", rows) is None
-    assert tables.fastest_step("mdan_webemo25", rows) is others[0]
+    assert training_tables.fastest_step("mdan_fi8", rows) is compiled
+    assert training_tables.fastest_step("mdan_emotion6", rows) is compiled
+    assert training_tables.fastest_step("mdan_oasis4", rows) is None
+    assert training_tables.fastest_step("mdan_webemo25", rows) is others[0]
 
 
 @pytest.mark.parametrize(
     ("split", "times"), [("all", 1), ("80/20", 0.8), ("official", 0.8), ("grouped-5-fold", 5)]
 )
 def test_how_often_a_split_trains_on_a_picture(split, times):
-    assert tables.times_trained(split) == times
+    assert training_tables.times_trained(split) == times

@@ -1,0 +1,181 @@
+"""The tables of docs/training.md and docs/regenerating.md; `tables.py` writes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import itertools
+import re
+
+from result_tables import RESULTS, read, table
+
+from mdan_zoo.hierarchies import get_hierarchy
+from mdan_zoo.training.recipe import Recipe, load_recipe
+from mdan_zoo.zoo import MODELS
+
+PICTURES = {
+    "WEBEmo": 268_000,
+    "Emotion-6": 8_350,
+    "FI": 23_308,
+    "ArtPhoto": 806,
+    "IAPSsubset": 395,
+    "Abstract": 228,
+    "EmoSet-118K": 118_102,
+    "OASIS": 661,
+}
+"""Pictures of every data set, by section 5.1 of the paper; EmoSet's by its own lists, and of OASIS
+those that the released models learned from."""
+
+
+def recipe_fields() -> str:
+    """Every field of a recipe, as the docstring of `Recipe` explains it."""
+    explained = inspect.getdoc(Recipe).partition("Attributes:\n")[2]
+    meanings = dict(re.findall(r"^    (\w+): (.*?)(?=^    \w|\Z)", explained, re.M | re.S))
+    oasis = load_recipe("mdan_oasis4")
+    rows = []
+    for field in dataclasses.fields(Recipe):
+        if field.name != "model":
+            default, other = _value(field.default), _value(getattr(oasis, field.name))
+            changed = other if other != default else ""
+            rows.append(
+                [f"`{field.name}`", default, changed, " ".join(meanings[field.name].split())]
+            )
+    return table(["field", "default", "`mdan_oasis4`", "meaning"], rows)
+
+
+def _value(value: object) -> str:
+    """Return a value as it is written after `--set FIELD=`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def regeneration() -> str:
+    """What it takes to train every model, with the time from the GPU run."""
+    measured = throughput()
+    lines = []
+    for name, config in MODELS.items():
+        recipe = load_recipe(name)
+        step = fastest_step(name, measured)
+        options = "--data FOLDER --output RUN"
+        if recipe.init:  # of FI, which has no released weights
+            options = f"--init FI_RUN/model.safetensors {options}"
+        if recipe.views:  # trained on cached maps, which needs no GPU
+            hours = memory = "not measured"
+        else:
+            options += " --precision bf16 --channels-last"
+            options += " --compile" if step and step["compiled"] == "True" else ""
+            hours, memory = gpu_hours(name, step), gpu_memory(step)
+        pictures = f"{PICTURES[config.dataset]:,}"
+        command = f"`mdan-zoo train {name} {options}`"
+        lines.append(
+            [config.dataset, pictures, recipe.split, recipe.epochs, hours, memory, command]
+        )
+    head = ["data set", "pictures", "split", "epochs", "hours on a GPU", "GPU memory", "command"]
+    return table(head, lines)
+
+
+def input_loss() -> str:
+    """What a training on the CPU loses to reading its pictures."""
+    files = ("training_throughput_cpu.csv", "training_throughput_fi8_cpu.csv")
+    rows = [
+        [
+            f"`{row['model']}`",
+            row["pictures"].split(", ")[1],
+            row["decoding"],
+            row["workers"],
+            row["pictures_per_second"],
+            f"{float(row['waiting_percent']):.1f} %",
+            f"{float(row['loss_to_input_percent']):.1f} %",
+            row["repeats"],
+        ]
+        for row in itertools.chain.from_iterable(read(name) for name in files)
+        if row["measured"] == "training" and row["status"] == "measured"
+    ]
+    measured = ["pictures per second", "waiting for pictures", "slower than without", "turns"]
+    return table(["", "pictures", "decoding", "workers", *measured], rows)
+
+
+def freed_memory() -> str:
+    """Rates of commands that give memory back, and that keep it."""
+    rows = read("freed_memory_cpu.csv")
+    lines = [
+        [
+            kept["mode"],
+            kept["batch"],
+            returned["pictures_per_second"],
+            kept["pictures_per_second"],
+            f"x {float(kept['rate_ratio']):.2f}",
+            f"{int(returned['resident_bytes']) / 1e9:.2f} GB",
+            f"{int(kept['resident_bytes']) / 1e9:.2f} GB",
+        ]
+        for returned, kept in zip(rows[::2], rows[1::2], strict=True)
+    ]
+    head = ["", "batch", "returned, pictures/s", "kept, pictures/s", ""]
+    return table([*head, "most memory, returned", "most memory, kept"], lines)
+
+
+def throughput() -> list[dict[str, str]]:
+    """Return the GPU run's rows; none where there was no run."""
+    name = "training_throughput_cuda.csv"
+    return read(name) if (RESULTS / name).exists() else []
+
+
+def fastest_step(model: str, measured: list[dict[str, str]]) -> dict[str, str] | None:
+    """Return the fastest step that was measured of a model, or of one with an equal network.
+
+    Networks are equal if nothing but the number of classes differs.
+    """
+    config, batch = MODELS[model], load_recipe(model).batch_size
+    steps = [
+        row
+        for row in measured
+        if (row["measured"], row["network"], row["status"]) == ("step", "fast", "measured")
+        and (row["backbone"], int(row["size"])) == (config.backbone, config.input.crop)
+        and int(row["batch"]) == batch
+        and MODELS[row["model"]].options == config.options
+        and MODELS[row["model"]].architecture == config.architecture
+        and depth(row["model"]) == depth(model)
+    ]
+    return max(steps, key=lambda row: float(row["pictures_per_second"]), default=None)
+
+
+def depth(model: str) -> int:
+    """Return the number of levels of a model's tree."""
+    return get_hierarchy(MODELS[model].hierarchy).depth
+
+
+def gpu_hours(model: str, step: dict[str, str] | None) -> str:
+    """Return pictures x epochs / rate in hours, of all networks that the recipe trains."""
+    if step is None:
+        return "not measured"
+    recipe = load_recipe(model)
+    pictures = PICTURES[MODELS[model].dataset] * times_trained(recipe.split)
+    return f"{pictures * recipe.epochs / float(step['pictures_per_second']) / 3600:.1f}"
+
+
+def gpu_memory(step: dict[str, str] | None) -> str:
+    """Return the most that a training step occupies."""
+    return "not measured" if step is None else f"{int(step['peak_bytes']) / 1e9:.0f} GB"
+
+
+def times_trained(split: str) -> float:
+    """Return how often an epoch uses each picture on average, over all networks of a split.
+
+    Of k folds each picture is in the training part of k - 1, and then in that of the network
+    trained on every picture. The official splits train on 80 %.
+    """
+    if split == "all":
+        return 1.0
+    folds = re.fullmatch(r"(?:grouped-)?(\d+)-fold", split)
+    return float(folds[1]) if folds else 0.8
+
+
+def training_machine() -> str:
+    """The machine of the training times."""
+    measured = throughput()
+    if not measured:
+        return "On a GPU: not measured."
+    row = measured[0]
+    return (
+        f"One {row['machine']}, batches of {row['batch']}, {row['precision']}, torch "
+        f"{row['torch']}, timm {row['timm']}, {row['date']}."
+    )
