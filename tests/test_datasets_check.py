@@ -53,6 +53,16 @@ def test_a_sound_data_set_passes(folder, run):
     assert lines[-1] == "nothing that would spoil a training"
 
 
+def test_files_without_an_ending_are_told(folder, run):
+    for name in ("b", "a"):
+        write_picture(folder / "FI/train/awe" / name)
+    (folder / "FI/train/awe/.hidden").touch()
+    status, output = run("FI", "--data", folder)
+    assert status == 0
+    a, b = (folder / "FI/train/awe" / name for name in "ab")
+    assert f"note: files without an ending, such as .jpg, are passed over: {a}, {b}\n" in output
+
+
 def test_files_that_cannot_be_read_are_found(folder, run):
     (folder / "FI/train/awe/cut.jpg").write_bytes(
         (folder / "FI/train/awe/train.jpg").read_bytes()[:300]

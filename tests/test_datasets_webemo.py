@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 
 import pytest
 from dataset_trees import leaves_of, write_picture, write_pictures
@@ -95,6 +96,27 @@ def test_a_url_with_several_labels_counts_under_each_and_is_told(tmp_path, caplo
     assert twice[0].group == twice[1].group
     assert len({sample.group for sample in samples}) == len(samples) - 1
     assert "1 pictures have several labels" in caplog.text
+
+
+def test_numbers_within_each_class_are_no_names_of_urls(tmp_path, caplog):
+    """Equal names with other contents are other pictures; equal contents are copies also then."""
+    for label in range(25):
+        for number in (0, 1):
+            write_picture(tmp_path / f"train/{label}/{number}.jpg", f"{label} {number}")
+    for label in (3, 22):
+        write_picture(tmp_path / f"train/{label}/1.jpg", "one picture")
+    with caplog.at_level(logging.WARNING):
+        samples = read_webemo(tmp_path, TREE)
+    groups = {sample.picture.relative_to(tmp_path).as_posix(): sample.group for sample in samples}
+    assert len(groups) == 2 * len(TREE.leaves)
+    assert groups["train/3/1.jpg"] == groups["train/22/1.jpg"]
+    assert len(set(groups.values())) == len(groups) - 1
+    assert (
+        "1 pictures have several labels, as in the release, and each counts: 1.jpg" in caplog.text
+    )
+    shutil.move(tmp_path / "train", tmp_path / "elsewhere" / "train")
+    moved = read_webemo(tmp_path / "elsewhere", TREE)
+    assert {sample.group for sample in moved} == set(groups.values())
 
 
 @pytest.mark.parametrize(

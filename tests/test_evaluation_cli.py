@@ -140,6 +140,32 @@ def test_folds_are_measured_one_by_one(evaluation, folder):
     assert score.sd == pytest.approx(np.std(expected, ddof=1))
 
 
+def test_new_folds_are_a_file_that_gives_them_again(evaluation, folder, mdan, tmp_path):
+    report = write_report(evaluation, tmp_path / "report")
+    written = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    division = Split.load(tmp_path / "report" / "folds.tsv")
+    about = ("grouped-3-fold, seed 0", division.sha256)
+    assert (written["folds_split"], written["folds_split_sha256"]) == about
+    assert f"The folds: {about[0]}, sha256 `{about[1]}`." in report.read_text()
+    _, again = find_samples("OASIS", folder, mdan.hierarchy, split=division)
+    assert (again.folds, again.split, again.split_sha256) == (evaluation.source.folds, *about)
+
+
+def test_without_a_split_the_hash_is_that_of_all_pictures(evaluation, folder):
+    pictures = [f"0\t{picture.name}\n" for picture in (folder / "images").glob("*.jpg")]
+    sha256 = hashlib.sha256("".join(sorted(pictures)).encode()).hexdigest()
+    assert (evaluation.source.split, evaluation.source.split_sha256) == ("all", sha256)
+
+
+def test_equal_files_are_in_one_new_fold(mdan, folder, tmp_path):
+    copy = Path(shutil.copytree(folder, tmp_path / "oasis"))
+    first, *_, last = (sample.picture for sample in read_oasis(copy))
+    shutil.copy(first, last)
+    samples, source = find_samples("OASIS", copy, mdan.hierarchy, folds=3)
+    (with_both,) = (fold for _, fold in source.folds if {0, len(samples) - 1} & {*fold})
+    assert {0, len(samples) - 1} <= {*with_both}
+
+
 def test_a_correlation_that_is_not_defined_is_null():
     score = Score("overall", "", "valence_r", 0.5, 0.4, 0.6, folds=(0.5, float("nan")))
     written = score.to_dict()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.axis import Axis
@@ -114,6 +116,19 @@ def test_siblings_are_side_by_side_in_the_confusion_matrix():
     first = TREE.index(2, shown[0])
     row = counts[first, [TREE.index(2, name) for name in shown]] / counts[first].sum()
     np.testing.assert_allclose(axes.images[0].get_array()[0], row)
+
+
+@pytest.mark.parametrize(("right", "ends"), [(True, (97.2, 100)), (False, (0, 2.8))])
+def test_no_axis_goes_beyond_all_or_none(data, right, ends):
+    """Of one picture, of which every branch is sure."""
+    path = TREE.leaf_paths[0]
+    labels = np.array([path if right else TREE.leaf_paths[-1]])
+    sure = tuple(
+        np.eye(size, dtype=np.float32)[[k]] for size, k in zip(TREE.sizes, path, strict=True)
+    )
+    one = dataclasses.replace(data, pictures=("one",), labels=labels, local=sure, global_=sure)
+    axes = draw_alpha(one).axes[-1]
+    assert axes.get_ylim() == pytest.approx(ends)
 
 
 FIGURES = {

@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mdan_zoo._read_ahead import batches_ahead
-from mdan_zoo.datasets._files import LOGGER
+from mdan_zoo.datasets._files import LOGGER, shown
 from mdan_zoo.datasets.registry import choose_hierarchy, get_dataset
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import ImageError
@@ -171,6 +171,7 @@ def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -
         samples = reader.read(folder, tree)
     if reader.pictures not in (None, len(samples)):
         notes.append(f"{len(samples)} pictures; {name} is said to have {reader.pictures}")
+    notes += _without_ending(samples)
     found = inspect_all([sample.picture for sample in samples])
     return DatasetReport(
         name,
@@ -183,6 +184,17 @@ def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -
         tuple(inspection.problem for inspection in found if inspection.problem),
         _equal_files(samples, found, tree),
     )
+
+
+def _without_ending(samples: Sequence[Sample]) -> list[str]:
+    """Tell of files beside the pictures whose names do not say what they are: downloads, mostly."""
+    folders = sorted({sample.picture.parent for sample in samples})
+    inside = (path for folder in folders for path in sorted(folder.iterdir()))
+    unnamed = [path for path in inside if not path.suffix and path.name[0] != "."]
+    unnamed = [path for path in unnamed if path.is_file()]
+    if not unnamed:
+        return []
+    return [f"files without an ending, such as .jpg, are passed over: {shown(unnamed)}"]
 
 
 class _Notes(logging.Handler):

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from mdan_zoo.datasets._equal_files import equal_files
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.splits import Split, grouped_folds, picture_names
 from mdan_zoo.errors import DatasetError, InputError
 
-_END_BYTES = 4096
 _OFFICIAL_OR = "official or "
 _PART_NAMES = {2: ("train", "test"), 3: ("train", "val", "test")}
 
@@ -125,42 +124,11 @@ def _joined(samples: Sequence[Sample]) -> list[Sample]:
             group = joined[group]
         return group
 
-    for same in _equal_files(samples):
-        first, *others = sorted({root(sample.group) for sample in same})
+    groups = {sample.picture: sample.group for sample in samples}
+    for same in equal_files(groups):  # a file that is missing is told where it is read
+        first, *others = sorted({root(groups[picture]) for picture in same})
         joined.update(dict.fromkeys(others, first))
     return [dataclasses.replace(sample, group=root(sample.group)) for sample in samples]
-
-
-def _equal_files(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """Return the samples whose files have the same content, without reading most of the others."""
-    # A file that is missing is told where it is read.
-    found: Iterable[Sequence[Sample]] = [[s for s in samples if s.picture.is_file()]]
-    keys: tuple[Callable[[Path], Hashable], ...] = (_size, _end, _sha256)
-    for key in keys:
-        found = [same for group in found for same in _alike(group, key)]
-    return [list(group) for group in found]
-
-
-def _alike(samples: Sequence[Sample], key: Callable[[Path], Hashable]) -> list[list[Sample]]:
-    """Return the samples, of two or more, whose files agree in something."""
-    found: dict[Hashable, list[Sample]] = {}
-    for sample in samples:
-        found.setdefault(key(sample.picture), []).append(sample)
-    return [group for group in found.values() if len(group) > 1]
-
-
-def _size(picture: Path) -> int:
-    return picture.stat().st_size
-
-
-def _end(picture: Path) -> bytes:
-    with picture.open("rb") as file:
-        file.seek(-min(_END_BYTES, _size(picture)), os.SEEK_END)
-        return file.read()
-
-
-def _sha256(picture: Path) -> bytes:
-    return hashlib.sha256(picture.read_bytes()).digest()
 
 
 def _folds(

@@ -285,7 +285,8 @@ def _lines(parts: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
 
 
 def _sha256(lines: Sequence[str]) -> str:
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    # Names that are no UTF-8 can be hashed, though no split lists them.
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def _check_text(text: str, what: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mdan_zoo.datasets._equal_files import equal_files
 from mdan_zoo.datasets._files import (
     LOGGER,
     SPLIT_FOLDERS,
@@ -33,9 +34,9 @@ _LAYOUT = (
 def read_webemo(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     """Read the downloaded pictures of WEBEmo.
 
-    The release gives some URLs several labels. Each counts, as in the published evaluations; the
-    file name is the group, so that a new split does not separate them. Pictures of confusion are
-    left out where the tree has no such class.
+    The release gives some URLs several labels. Each counts, as in the published evaluations; such
+    copies, which have one name and one content, are a group, so that a new split does not separate
+    them. Pictures of confusion are left out where the tree has no such class.
 
     Args:
         folder: Holds the pictures, and the lists of URLs to compare them with where they are there.
@@ -59,8 +60,9 @@ def read_webemo(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
             f"{len(downloads) - len(kept)} pictures of confusion are left out: hierarchy "
             f"{hierarchy.name!r} has no such class"
         )
+    groups = _groups([download.picture for download in kept], folder)
     samples = [
-        labels.hard(d.picture, labels.leaf(d.label, d.picture), d.picture.name, d.split)
+        labels.hard(d.picture, labels.leaf(d.label, d.picture), groups[d.picture], d.split)
         for d in kept
     ]
     _warn_of_several_labels(samples)
@@ -81,6 +83,31 @@ def _find(folder: Path) -> list[Download]:
     return downloads
 
 
+def _groups(pictures: Sequence[Path], folder: Path) -> dict[Path, str]:
+    """Return every picture's group: its name, or if others have that its path below the folder.
+
+    Copies of one name have one group. Whoever numbers the downloads within each class has other
+    pictures under the same name.
+    """
+    by_name: dict[str, list[Path]] = {}
+    for picture in pictures:
+        by_name.setdefault(picture.name, []).append(picture)
+    groups = {}
+    for name, named in by_name.items():
+        equal = equal_files(named) if len(named) > 1 else [named]
+        if len(equal) == 1 and len(equal[0]) == len(named):
+            groups.update(dict.fromkeys(named, name))
+        else:
+            groups.update({picture: _below(picture, folder) for picture in named})
+            for copies in equal:
+                groups.update(dict.fromkeys(copies, _below(copies[0], folder)))
+    return groups
+
+
+def _below(picture: Path, folder: Path) -> str:
+    return picture.relative_to(folder).as_posix()
+
+
 def _refuse_lost_digits(path: Path, names: Sequence[str]) -> None:
     if names and all(len(name) == 1 and name.isdecimal() for name in names):
         raise DatasetError(
@@ -94,7 +121,7 @@ def _warn_of_several_labels(samples: Sequence[Sample]) -> None:
     leaves: dict[str, set[int]] = {}
     for sample in samples:
         leaves.setdefault(sample.group, set()).add(sample.labels[-1])
-    several = sorted(name for name, found in leaves.items() if len(found) > 1)
+    several = sorted(Path(group).name for group, found in leaves.items() if len(found) > 1)
     if several:
         LOGGER.warning(
             f"{len(several)} pictures have several labels, as in the release, and each counts: "

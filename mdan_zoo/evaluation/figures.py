@@ -206,9 +206,9 @@ def draw_alpha(data: Probabilities) -> Figure:
     grid = figure.subplots(1, tree.depth, squeeze=False)[0]
     accuracies = 100 * alpha_accuracies(data, _ALPHAS)
     for axes, name, values in zip(grid, tree.level_names, accuracies, strict=True):
-        axes.plot(_ALPHAS, values, color=_COLOURS["overall"])
-        spare = max(0, _FEWEST_POINTS - np.ptp(values)) / 2
-        axes.set_ylim(values.min() - spare - 0.3, values.max() + spare + 0.3)
+        axes.plot(_ALPHAS, values, color=_COLOURS["overall"], clip_on=False)
+        spare = max(0, _FEWEST_POINTS - np.ptp(values)) / 2 + 0.3
+        axes.set_ylim(max(0, values.min() - spare), min(100, values.max() + spare))
         axes.axvline(data.alpha, color="grey", linestyle=":", linewidth=1)
         axes.set(title=name, xlabel=f"alpha (dotted: the model's {data.alpha:g})", xlim=(0, 1))
         _remove_box(axes)

@@ -20,10 +20,11 @@ from mdan_zoo.evaluation.results import Evaluation, Score
 JSON_FILE = "evaluation.json"
 REPORT_FILE = "evaluation.md"
 PROBABILITIES_FILE = "probabilities.npz"
+FOLDS_FILE = "folds.tsv"
 
 
 def write_report(evaluation: Evaluation, folder: str | os.PathLike[str]) -> Path:
-    """Write evaluation.json, evaluation.md, probabilities.npz and the figures.
+    """Write evaluation.json, evaluation.md, probabilities.npz, the figures and new folds.
 
     Args:
         evaluation: What to write.
@@ -38,6 +39,8 @@ def write_report(evaluation: Evaluation, folder: str | os.PathLike[str]) -> Path
     require_matplotlib()
     folder = make_folder(folder)
     evaluation.probabilities.save(folder / PROBABILITIES_FILE)
+    if (division := evaluation.source.division) is not None:
+        division.save(folder / FOLDS_FILE)
     figures = draw_figures(evaluation, folder)
     content = json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(folder / JSON_FILE, f"{content}\n".encode())
@@ -208,6 +211,8 @@ def _folds(evaluation: Evaluation) -> Iterator[str]:
         "folds of the same weights. It is not that of a cross-validation, which trains for every "
         "fold anew."
     )
+    if (division := evaluation.source.division) is not None:
+        yield f"The folds: {division.method}, sha256 `{division.sha256}`."
     yield _table(header, lines)
 
 

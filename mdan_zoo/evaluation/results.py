@@ -160,7 +160,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the probabilities as JSON types."""
-        tree = self.probabilities.hierarchy
+        tree, division = self.probabilities.hierarchy, self.source.division
         return {
             "model": self.model,
             "weights_sha256": self.weights_sha256,
@@ -174,6 +174,8 @@ class Evaluation:
             "pictures": len(self.probabilities.pictures),
             "pictures_trained_on": self.trained_on,
             "folds": {name: len(indices) for name, indices in self.source.folds},
+            "folds_split": division.method if division else "",
+            "folds_split_sha256": division.sha256 if division else "",
             "bootstrap": {
                 "resamples": self.resamples,
                 "seed": self.seed,

@@ -10,11 +10,12 @@ from pathlib import Path
 from mdan_zoo.datasets.registry import folder_of, read_dataset
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.split_methods import make_split
-from mdan_zoo.datasets.splits import Split, grouped_folds, select
+from mdan_zoo.datasets.splits import Split, select, split_sha256
 from mdan_zoo.errors import DatasetError, InputError, did_you_mean
 from mdan_zoo.hierarchy import Hierarchy
 
 _TEST = "test"
+_EVERYTHING = "all"
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,11 @@ class SampleSource:
     Attributes:
         dataset: The data set's name.
         folder: Its folder, which pictures are named relative to.
-        split: How the split was made, such as "80/20, seed 0"; "" without a split.
+        split: How the split was made, such as "80/20, seed 0"; "all" for all pictures.
         split_sha256: The split's hash.
         part: The split's part; "" for all pictures.
         folds: For every fold its name and the indices of its samples.
+        division: The split that the folds are, where they were made for the evaluation.
     """
 
     dataset: str = ""
@@ -36,6 +38,7 @@ class SampleSource:
     split_sha256: str = ""
     part: str = ""
     folds: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    division: Split | None = None
 
 
 def find_samples(
@@ -57,7 +60,7 @@ def find_samples(
         split: A split of the data set; by default the one that the data set comes with, if any.
         part: The split's part, by default "test". If the parts of `split` are folds, by default
             all of them, and if there is no split, all pictures.
-        folds: Divide the pictures into so many folds, groups together.
+        folds: Divide the pictures into so many folds, groups and equal files together.
         seed: Another seed gives other folds.
 
     Raises:
@@ -73,13 +76,14 @@ def find_samples(
         samples, source = _with_split(samples, source, split, part)
     elif part is not None or any(sample.split for sample in samples):
         samples, source = _with_official_split(samples, source, part or _TEST)
+    else:
+        sha256 = split_sha256(samples, [range(len(samples))])
+        source = dataclasses.replace(source, split=_EVERYTHING, split_sha256=sha256)
     if folds is None:
         return samples, source
     if source.folds:
         raise InputError(f"the split {source.split!r} has folds already; leave out folds={folds}")
-    numbered = enumerate(grouped_folds(samples, folds, seed))
-    named = tuple((str(number), tuple(fold)) for number, fold in numbered)
-    return samples, dataclasses.replace(source, folds=named)
+    return samples, _with_new_folds(samples, source, folds, seed)
 
 
 def _with_split(
@@ -90,11 +94,27 @@ def _with_split(
     source = dataclasses.replace(source, split=split.method, split_sha256=split.sha256)
     names = [name for name, _ in split.parts]
     if part is None and len(names) > 1 and all(name.isdigit() for name in names):
-        folds = tuple((name, tuple(select(split, samples, folder, name))) for name in names)
+        folds = _folds_of(split, samples, folder)
         return list(samples), dataclasses.replace(source, folds=folds)
     part = part or _TEST
     indices = select(split, samples, folder, part)
     return [samples[index] for index in indices], dataclasses.replace(source, part=part)
+
+
+def _with_new_folds(
+    samples: Sequence[Sample], source: SampleSource, count: int, seed: int
+) -> SampleSource:
+    assert source.folder is not None
+    method = f"grouped-{count}-fold"
+    division = make_split(source.dataset, samples, source.folder, method, seed)
+    folds = _folds_of(division, samples, source.folder)
+    return dataclasses.replace(source, folds=folds, division=division)
+
+
+def _folds_of(
+    split: Split, samples: Sequence[Sample], folder: Path
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((name, tuple(select(split, samples, folder, name))) for name, _ in split.parts)
 
 
 def _with_official_split(
