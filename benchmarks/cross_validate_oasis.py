@@ -217,7 +217,7 @@ def statistic(function: Callable[[list[float]], float], values: Sequence[object]
 
 
 def rounded(value: float) -> float:
-    return round(value, 4)
+    return round(value, 6)
 
 
 def write(path: Path, rows: Iterable[dict[str, object]]) -> None:

@@ -54,6 +54,10 @@ pip install mdan-zoo
 
 {metrics}
 
+## How it was made
+
+{command}
+
 ## For what, and not for what
 
 For sorting, searching and describing sets of pictures by the mood that they are likely to evoke,
@@ -126,6 +130,7 @@ def model_card(publication: Publication, repo: str = "") -> str:
         tree=weights.hierarchy,
         input=_input(weights.config.input),
         metrics=_metrics(publication.metrics),
+        command=_command(publication.command),
         code_licence=licences.code,
         weights_licence=licences.weights,
         data_licence=licences.data,
@@ -204,6 +209,11 @@ def _input(spec: InputSpec) -> str:
         f"of 0 to 1 are normalised with mean {spec.mean} and standard deviation {spec.std}. "
         "`Predictor` does this."
     )
+
+
+def _command(command: str) -> str:
+    """Return the command that trains the model, in which names in capitals stand for files."""
+    return f"```\n{command}\n```"
 
 
 def _metrics(metrics: Mapping[str, Any] | None) -> str:

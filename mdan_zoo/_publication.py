@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mdan_zoo._hub_api import WEIGHTS_FILE
+from mdan_zoo.datasets.registry import OWN_PICTURES
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.manifest import Licences
 from mdan_zoo.weight_file import WeightFile
@@ -43,15 +44,16 @@ class Publication:
 
     @property
     def dataset(self) -> str:
-        """The data set of the labels; "" for a registered model with an own tree.
+        """The data set of the labels; "" for pictures of one's own, which have no name.
 
-        Its config names the data of the registered tree, and that is not what it learned.
+        A registered model with an own tree is one of these: its config names the data of the
+        registered tree, and that is not what it learned.
         """
         config = self.weights.config
         own_tree = config.name in MODELS and self.weights.hierarchy != get_hierarchy(
             MODELS[config.name].hierarchy
         )
-        return "" if own_tree else config.dataset
+        return "" if own_tree or config.dataset in OWN_PICTURES else config.dataset
 
     def entry(self, source: Mapping[str, str]) -> dict[str, Any]:
         """Return the manifest entry for weights that are found at `source`."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mdan_zoo.datasets.registry import OWN_PICTURES
+
 _FILE = "training.json"
 
 
@@ -45,14 +47,20 @@ def _metrics(report: Mapping[str, Any]) -> dict[str, Any] | None:
     split = f"{report['split']}, SHA-256 {report['split_sha256'][:16]}..."
     row: dict[str, Any] = {"branch": "overall"}
     if "cross_validation" in report:
-        protocol = f"mean and standard deviation over the folds ({split}), a network for each"
+        protocol = (
+            f"Mean and standard deviation over the folds of {report['pictures']} pictures "
+            f"({split}), a network for each."
+        )
         for level, values in report["cross_validation"]["accuracy"].items():
             row[f"{level}_accuracy"] = values["mean"]
             row[f"{level}_accuracy_sd_folds"] = values["sd"]
     elif "test" in report:
-        protocol = f"the pictures of the split ({split}) that were kept aside, one training"
+        protocol = (
+            f"{report['test']['pictures']} pictures that were kept aside ({split}), one training."
+        )
         for level, value in report["test"]["accuracy"].items():
             row[f"{level}_accuracy"] = value
     else:
         return None
-    return {"protocol": protocol, "dataset": report["dataset"], "rows": [row]}
+    dataset = "" if report["dataset"] in OWN_PICTURES else report["dataset"]
+    return {"protocol": protocol, "dataset": dataset, "rows": [row]}

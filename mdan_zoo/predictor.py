@@ -315,7 +315,7 @@ def find_device(device: str | torch.device | None) -> torch.device:
         found = torch.device(device)
         torch.zeros(1, device=found).cpu()  # raises unless it can hold values
     except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0].partition(". ")[0]  # torch explains at length
         there = ", ".join(_devices())
         raise DeviceError(
             f"there is no device {device!r} ({reason}); there are: {there}"

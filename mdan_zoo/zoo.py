@@ -197,7 +197,9 @@ def load_network(path: str | os.PathLike[str]) -> tuple[ModelConfig, EmotionNetw
     try:
         with torch.device("meta"):
             expected = build_network(config, hierarchy).state_dict()
-    except RuntimeError as error:  # a width that no tensor can have
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{path} describes a network that cannot be: {error}") from error
+    except InputError as error:
         raise CheckpointError(f"{path} describes a network that cannot be: {error}") from error
     tensors = read_tensors(path)
     check_tensors(path, tensors, expected)

@@ -15,7 +15,13 @@ from safetensors.torch import load_file, safe_open, save_file
 
 from mdan_zoo import hub
 from mdan_zoo.checkpoint import load_checkpoint, read_identity, save_checkpoint
-from mdan_zoo.errors import CheckpointError, InputError, MdanZooError, WeightsUnavailableError
+from mdan_zoo.errors import (
+    CheckpointError,
+    InputError,
+    MdanZooError,
+    UnknownNameError,
+    WeightsUnavailableError,
+)
 from mdan_zoo.manifest import Source, load_manifest
 from mdan_zoo.predictor import Predictor
 from mdan_zoo.zoo import MODELS, build_network, load_network
@@ -124,7 +130,8 @@ def test_mean_and_deviation_belong_to_the_weights(random_checkpoint, network, tm
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dim": 10**18}, "describes a network that cannot be"),
+        ({"dim": 10**30}, "dim must be a whole number from 1 to 1048576, not 10{30}"),
+        ({"alpha": 10**400}, "alpha must lie within 0 and 1"),
         ({"dim": 1 << 20}, r"weight has shape \(2, 64\), not \(2, 1048576\)"),
         ({"heads": [[2], 4, 8]}, "heads must be three numbers"),
     ],
@@ -137,6 +144,25 @@ def test_a_description_of_an_impossible_network_takes_no_memory(
         random_checkpoint, tmp_path / "odd.safetensors", lambda c: c["options"].update(options)
     )
     with pytest.raises(CheckpointError, match=message):
+        load_network(path)
+
+
+def test_a_description_of_an_unknown_backbone_names_its_file(random_checkpoint, tmp_path):
+    path = described_as(
+        random_checkpoint, tmp_path / "odd.safetensors", lambda c: c.update(backbone="resnet100")
+    )
+    with pytest.raises(UnknownNameError, match=r"odd\.safetensors .* has no backbone 'resnet100'"):
+        load_network(path)
+
+
+def test_a_description_of_a_crop_that_the_backbone_cannot_take_names_its_file(
+    random_checkpoint, tmp_path
+):
+    def change(config):
+        config["backbone"] = "maxvit_tiny_tf_224"
+
+    path = described_as(random_checkpoint, tmp_path / "odd.safetensors", change)
+    with pytest.raises(CheckpointError, match=r"odd\.safetensors .* cannot take pictures of 320"):
         load_network(path)
 
 

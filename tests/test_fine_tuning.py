@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -96,10 +97,15 @@ def test_a_model_of_another_width_is_refused(model):
 def test_fine_tuning_learns_the_own_classes(data, tree, tmp_path, capsys):
     """From the released weights; the result is a file to predict with."""
     output = tmp_path / "feelings4"
-    changes = ("--set", "views=4", "--set", "batch_size=8", "--set", "split=all")
+    fields = ("epochs=8", "views=4", "batch_size=8", "split=all")
+    changes = [part for field in fields for part in ("--set", field)]
     assert main(arguments("mdan_oasis4", data, tree, output, *changes)) == 0
     weights = output / "model.safetensors"
-    assert capsys.readouterr().out.strip() == str(weights)
+    out, told = capsys.readouterr()
+    assert out.strip() == str(weights)
+    # Nobody sees a bar in the log of a job.
+    epochs = re.findall(r"^epoch (\d+) of \d+: loss [\d.]+, [\d.]+ pictures/s$", told, re.M)
+    assert [int(epoch) for epoch in epochs] == list(range(1, len(epochs) + 1)) != []
     config, hierarchy = read_identity(weights)
     assert hierarchy == OWN_TREE
     assert (config.name, config.backbone) == ("feelings4", "mobilenetv2_100")
@@ -210,6 +216,15 @@ def test_options_work_together(options, model, data, tree, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (output / "model.safetensors").exists()
     assert (output / "log.csv").read_text().count("\n") == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU takes fp16")
+def test_fp16_without_a_gpu_is_refused(model, data, tree, tmp_path, capsys):
+    """It would train in float32, and say that it did not."""
+    output = tmp_path / "run"
+    assert main(arguments(model, data, tree, output, "--precision", "fp16")) == 2
+    assert "fp16 is for GPUs; a CPU trains in bf16" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_frozen_stages_keep_their_weights(model, data, tree, tmp_path):

@@ -17,6 +17,7 @@ from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.backbone import build_backbone
+from mdan_zoo.models.flat import FlatClassifier
 from mdan_zoo.models.mdan import MDAN
 from mdan_zoo.models.mhcca import upsample, upsample_adjoint
 from mdan_zoo.models.options import LCAM_MODES, MDANOptions
@@ -186,9 +187,27 @@ def test_integer_pictures_are_refused():
 
 
 @pytest.mark.parametrize(
+    "model", [tiny_mdan(2).float(), FlatClassifier(TinyPyramid(), 20, TREES[2]).eval()]
+)
+def test_values_of_another_type_than_the_weights_are_refused(model):
+    """Autocast converts them, but never from or to float64."""
+    pictures = torch.zeros(1, 3, 64, 64)
+    message = "the pictures are torch.float64, but the network's weights torch.float32"
+    with pytest.raises(InputError, match=message):
+        model(pictures.double())
+    with pytest.raises(InputError, match=r"pictures are torch\.float16"):
+        model(pictures.half())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(pictures.half())
+        with pytest.raises(InputError, match=message):
+            model(pictures.double())
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"dim": 0},
+        {"dim": 10**30},
         {"alpha": 1.5},
         {"alpha": "a"},
         {"lcam": "bright"},

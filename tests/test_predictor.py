@@ -381,9 +381,9 @@ def test_unknown_options(checkpoint, argument):
 # Devices and dtypes
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "nonsense", "meta", 1.5])
+@pytest.mark.parametrize("device", ["cuda:99", "mps", "nonsense", "meta", 1.5])
 def test_a_device_that_is_not_there(checkpoint, device):
-    with pytest.raises(DeviceError, match=r"there is no device .* \(.*\); there are: cpu"):
+    with pytest.raises(DeviceError, match=r"there is no device .* \(.{,250}\); there are: cpu"):
         Predictor(checkpoint=checkpoint, device=device)
 
 

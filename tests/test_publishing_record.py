@@ -6,6 +6,7 @@ import hashlib
 import json
 
 import pytest
+from huggingface_hub import ModelCard
 from published_weights import own_weights
 
 from mdan_zoo._model_card import model_card
@@ -27,7 +28,8 @@ def write_record(weights, **changes):
         "dataset": "folder",
         "split": "80/20, seed 0",
         "split_sha256": "0123456789abcdef" * 4,
-        "test": {"accuracy": {"level_1": 0.75, "level_2": 0.5}},
+        "pictures": 32,
+        "test": {"pictures": 8, "accuracy": {"level_1": 0.75, "level_2": 0.5}},
     }
     weights.with_name("training.json").write_text(json.dumps(report | changes))
 
@@ -39,7 +41,9 @@ def test_command_and_accuracy_of_the_test_part(weights):
     (row,) = publication.metrics["rows"]
     assert row == {"branch": "overall", "level_1_accuracy": 0.75, "level_2_accuracy": 0.5}
     card = model_card(publication)
-    assert "(80/20, seed 0, SHA-256 0123456789abcdef...)" in card
+    kept = "8 pictures that were kept aside (80/20, seed 0, SHA-256 0123456789abcdef...)"
+    assert f"{kept}, one training." in card
+    assert f"## How it was made\n\n```\n{COMMAND}\n```" in card
     assert "| overall | 0.75 | 0.5 |" in card
 
 
@@ -51,6 +55,16 @@ def test_mean_and_spread_of_folds(weights):
         "primary_accuracy": 0.6,
         "primary_accuracy_sd_folds": 0.1414,
     }
+
+
+def test_pictures_of_ones_own_are_no_data_set(weights):
+    """The readers of these have names, which the hub would take for a data set's."""
+    write_record(weights)
+    data = ModelCard(model_card(prepare("mine", weights))).data
+    assert (data.datasets, data.eval_results) == (None, None)
+    write_record(weights, dataset="FI")
+    (first, _) = ModelCard(model_card(prepare("mine", weights))).data.eval_results
+    assert first.dataset_name == "FI"
 
 
 def test_given_metrics_come_first(weights, tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from mdan_zoo.errors import InputError, UnknownNameError
-from mdan_zoo.training.recipe import Recipe, list_recipes, load_recipe
+from mdan_zoo.training.recipe import Recipe, fine_tuning_recipe, list_recipes, load_recipe
 from mdan_zoo.zoo import MODELS
 
 
@@ -89,3 +91,30 @@ def test_a_recipe_that_minimises_nothing_is_told():
 def test_an_unknown_model_is_told():
     with pytest.raises(UnknownNameError, match="no training recipe for 'mdan_f8'; did you mean"):
         load_recipe("mdan_f8")
+
+
+@pytest.mark.parametrize(
+    ("pictures", "epochs"), [(5, 200), (16, 200), (32, 100), (47, 100), (400, 8), (10_000, 8)]
+)
+def test_few_pictures_are_shown_more_often(pictures, epochs):
+    recipe = fine_tuning_recipe("mdan_oasis4")
+    found = recipe.for_pictures(pictures)
+    assert found == dataclasses.replace(recipe, epochs=epochs, step_epochs=10 * epochs // 8)
+
+
+def test_the_papers_rates_fall_later_if_epochs_are_added():
+    recipe = Recipe("m", least_steps=60).for_pictures(64)
+    assert (recipe.epochs, recipe.step_epochs) == (60, 20)
+
+
+@pytest.mark.parametrize(
+    ("changes", "least"), [((), 200), (("epochs=3",), 0), (("epochs=3", "least_steps=9"), 9)]
+)
+def test_epochs_that_are_given_are_not_added_to(changes, least):
+    assert fine_tuning_recipe("mdan_oasis4", changes).least_steps == least
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_recipes_of_the_zoo_have_the_epochs_that_they_name(name):
+    recipe = load_recipe(name)
+    assert recipe.for_pictures(2) == recipe

@@ -238,6 +238,13 @@ def test_the_cosine_rises_over_the_warm_up_and_falls_to_nothing():
     assert 0 < rates[-1] < 0.001
 
 
+def test_the_warm_up_takes_a_tenth_of_a_short_training():
+    """Of 16 steps, 20 of warm-up would never let the rate come near its value."""
+    recipe = Recipe("m", schedule="cosine", warmup_steps=20, epochs=8)
+    rates = [rate_factor(recipe, step, steps_per_epoch=2) for step in range(16)]
+    assert rates[:2] == pytest.approx([0.5, 0.5 * (1 + math.cos(math.pi / 16))])
+
+
 def test_rare_leaves_weigh_more():
     leaves = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     weights = balancing_weights(leaves)

@@ -13,11 +13,12 @@ from mdan_zoo.cli import main
 from mdan_zoo.datasets.folder import read_folder
 from mdan_zoo.datasets.split_methods import make_split
 from mdan_zoo.datasets.splits import Split
-from mdan_zoo.errors import DatasetError, InputError
+from mdan_zoo.errors import DatasetError, ImageError, InputError
 from mdan_zoo.training import Plan, fine_tuning_recipe, train
+from mdan_zoo.training.division import find_split, keep_split
 from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.recipe import Recipe
-from mdan_zoo.training.run import _find_split, prepare
+from mdan_zoo.training.run import prepare
 from mdan_zoo.training.samples import check_classes, targets
 
 
@@ -60,7 +61,11 @@ def learn(model, data, output, *changes, tree=OWN_TREE, **more):
 def find(model, data, output, *changes, tree=OWN_TREE, split=None):
     """Return the split that a training would take."""
     plan = Plan(fine_tuning_recipe(str(model), changes), data, output, hierarchy=tree, split=split)
-    return _find_split(plan, prepare(plan), split and Split.load(split))
+    prepared = prepare(plan)
+    about = (prepared.config, prepared.hierarchy, prepared.samples)
+    found = find_split(plan, *about, split and Split.load(split))
+    keep_split(found, output)
+    return found
 
 
 def folders(split, part):
@@ -127,6 +132,19 @@ def test_a_split_of_another_data_set_is_refused(model, data, tmp_path):
     split.save(tmp_path / "fi.tsv")
     with pytest.raises(DatasetError, match=r"fi\.tsv is a split of FI, not of folder"):
         find(model, data, tmp_path / "run", split=tmp_path / "fi.tsv")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("views", ["views=0", "views=2"])
+def test_a_split_that_cannot_be_is_told_before_a_picture_is_decoded(views, model, data, tmp_path):
+    """A picture that cannot be read would be told as soon as it is decoded."""
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data" / "calm" / "3.jpg").write_bytes(b"no picture")
+    changes = (views, "frozen_stages=3", "min_crop_area=0.5")
+    with pytest.raises(InputError, match="not '80/30'"):
+        learn(model, tmp_path / "data", tmp_path / "run", *changes, "split=80/30")
+    with pytest.raises(ImageError, match=r"3\.jpg"):
+        learn(model, tmp_path / "data", tmp_path / "run", *changes)
     assert not (tmp_path / "run").exists()
 
 

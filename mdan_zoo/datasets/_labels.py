@@ -95,7 +95,7 @@ class Labels:
             DatasetError: There are fewer than two pictures, one is there twice, or a leaf has none.
         """
         if len(samples) < 2:
-            raise DatasetError(f"{source} has {len(samples)} picture(s); a data set needs more")
+            raise DatasetError(f"{source} has {len(samples)} picture(s), and needs at least two")
         self._refuse_repeated(samples, source)
         used = {sample.labels[-1] for sample in samples}
         empty = [name for k, name in enumerate(self.hierarchy.leaves) if k not in used]

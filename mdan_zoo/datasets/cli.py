@@ -28,7 +28,8 @@ def add_parser(subparsers: Any) -> None:
             "Count the pictures of a data set by class and split, decode each of them and compare "
             "them. Exit status 1 if something would spoil a training: files that cannot be read, "
             "equal pictures with different labels, in different splits or in so many copies that "
-            'they may say "photo removed", a class without pictures.'
+            'they may say "photo removed", a class without pictures. '
+            "Exit status 2 if it cannot be read as this data set at all."
         ),
     )
     parser.add_argument("name", metavar="NAME", help="one of " + ", ".join(DATASETS))

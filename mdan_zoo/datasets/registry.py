@@ -159,6 +159,9 @@ _READERS = (
 
 DATASETS = {reader.name: reader for reader in _READERS}
 
+OWN_PICTURES = ("folder", "table")
+"""The readers whose names are those of no data set."""
+
 
 def get_dataset(name: str) -> DatasetReader:
     """Return the reader of a data set.

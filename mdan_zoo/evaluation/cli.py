@@ -25,7 +25,7 @@ def add_parser(subparsers: Any) -> None:
         help="measure a model on a data set that you have",
         description=(
             "Measure a model on labelled pictures: accuracy, calibration and more on every level "
-            "of its emotion tree, with 95 %% intervals. Prints a report; --output also keeps the "
+            "of its emotion tree, with 95 % intervals. Prints a report; --output also keeps the "
             "numbers, the probabilities and figures."
         ),
     )

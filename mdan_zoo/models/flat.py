@@ -41,9 +41,9 @@ class FlatClassifier(nn.Module):
             return_maps: Whether the output carries the class activation maps of the finest level.
 
         Raises:
-            InputError: The shape is not acceptable.
+            InputError: The shape or the type of the values is not acceptable.
         """
-        check_pictures(pictures)
+        check_pictures(pictures, self.global_classifier.weight)
         return self.classify(list(self.backbone(pictures)), return_maps)
 
     def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:

@@ -149,9 +149,9 @@ class MDAN(nn.Module):
             return_maps: Whether the output carries L-CAM's attention maps and the class maps.
 
         Raises:
-            InputError: The shape is not acceptable.
+            InputError: The shape or the type of the values is not acceptable.
         """
-        check_pictures(pictures)
+        check_pictures(pictures, self.reduce.weight)
         return self.classify(list(self.backbone(pictures)), return_maps)
 
     def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:

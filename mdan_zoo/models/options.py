@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from mdan_zoo.errors import InputError
 
@@ -22,6 +22,9 @@ off: M = 0, the network without L-CAM (the ablation of Table 5).
 """
 
 LCAM_MODES: tuple[str, ...] = get_args(LCAMMode)
+
+_WIDEST = 1 << 20
+"""More channels than any network has; a torch tensor cannot have any number of them."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ class MDANOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if type(self.dim) is not int or self.dim < 1:
-            raise InputError(f"dim must be a whole number of at least 1, not {self.dim!r}")
+        if type(self.dim) is not int or not 1 <= self.dim <= _WIDEST:
+            raise InputError(f"dim must be a whole number from 1 to {_WIDEST}, not {self.dim!r}")
         if not _divide(self.heads, (2, 4, 8)):
             raise InputError(
                 "heads must be three numbers that divide 2, 4 and 8, so that every head gets whole "
@@ -67,7 +70,7 @@ class MDANOptions:
 
 def is_number(value: object) -> bool:
     """Tell whether a value is a real, finite number, which True and False are not meant to be."""
-    return type(value) in (int, float) and math.isfinite(cast(float, value))
+    return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
 def _divide(heads: object, rows: tuple[int, ...]) -> bool:

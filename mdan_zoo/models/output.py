@@ -118,8 +118,11 @@ def log_softmax(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=1)
 
 
-def check_pictures(pictures: Tensor) -> None:
-    """Raise `InputError` unless `pictures` is (N, 3, H, W) with sides that are multiples of 32."""
+def check_pictures(pictures: Tensor, weights: Tensor) -> None:
+    """Raise `InputError` unless `pictures` is (N, 3, H, W) with sides that are multiples of 32.
+
+    Its values must be of the type of the weights, or be brought to it by autocast.
+    """
     if not isinstance(pictures, Tensor):
         raise InputError(
             f"pictures must be a tensor (N, 3, height, width), not {type(pictures).__name__}"
@@ -129,6 +132,12 @@ def check_pictures(pictures: Tensor) -> None:
         raise InputError(f"pictures must be a tensor (N, 3, height, width), not of shape {shape}")
     if not pictures.is_floating_point():
         raise InputError(f"pictures must be normalised floating-point values, not {pictures.dtype}")
+    types = {pictures.dtype, weights.dtype}
+    if len(types) > 1 and (torch.float64 in types or not _is_mixed(pictures)):
+        raise InputError(
+            f"the pictures are {pictures.dtype}, but the network's weights {weights.dtype}; "
+            "convert the pictures with .to(...)"
+        )
     height, width = shape[2:]
     if height % STRIDE or width % STRIDE or not height or not width:
         nearest = " x ".join(str(max(STRIDE, round(side / STRIDE) * STRIDE)) for side in shape[2:])
@@ -136,3 +145,8 @@ def check_pictures(pictures: Tensor) -> None:
             f"the sides of the pictures must be multiples of {STRIDE}, not {height} x {width}; "
             f"the nearest such size is {nearest}"
         )
+
+
+def _is_mixed(pictures: Tensor) -> bool:
+    """Tell whether autocast is on, which converts all types but float64."""
+    return torch.is_autocast_enabled(pictures.device.type)

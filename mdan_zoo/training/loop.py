@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import sys
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -162,6 +163,8 @@ class Trainer:
                 ends_epoch = self.step % steps.per_epoch == 0
                 if ends_epoch:
                     self._end_epoch(steps)
+                    if bar.disable:
+                        self._tell_epoch()
                 if ends_epoch or stopping:
                     self._check_weights(inputs, [level[pictures] for level in targets])
                     self._save()
@@ -326,6 +329,17 @@ class Trainer:
         self._epoch_losses = []
         if self.machine.tensorboard:
             self.accelerator.log(row, step=int(row["epoch"]))
+
+    def _tell_epoch(self) -> None:
+        """Print a line where there is no terminal for a bar, but a job's log."""
+        if self.folder is not None and self.accelerator.is_main_process:
+            row = self.history[-1]
+            print(
+                f"epoch {row['epoch']:.0f} of {self.recipe.epochs}: loss {row['loss']:.4f}, "
+                f"{row['pictures_per_second']:.1f} pictures/s",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _progress_bar(self, total: int) -> Any:
         hidden = None if self.accelerator.is_main_process else True  # None: unless on a terminal

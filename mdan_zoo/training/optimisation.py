@@ -65,7 +65,8 @@ def set_mode(network: EmotionNetwork, recipe: Recipe) -> None:
 
 def rate_factor(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """Return what both learning rates are multiplied by at a step, counted from 0."""
-    warmup = min(1.0, (step + 1) / (recipe.warmup_steps + 1))
+    total = recipe.epochs * steps_per_epoch
+    warmup = min(1.0, (step + 1) / (min(recipe.warmup_steps, total // 10) + 1))
     if recipe.schedule == "cosine":
-        return warmup * 0.5 * (1 + math.cos(math.pi * step / (recipe.epochs * steps_per_epoch)))
+        return warmup * 0.5 * (1 + math.cos(math.pi * step / total))
     return warmup * 0.1 ** (step // steps_per_epoch // recipe.step_epochs)

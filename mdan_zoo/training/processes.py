@@ -59,6 +59,12 @@ def in_main_process(work: Callable[[], Value]) -> Value:
         broadcast_object_list(done)
 
 
+def check_precision(machine: Machine) -> None:
+    """Raise `InputError` for a precision that Accelerate would leave out without a word."""
+    if machine.precision == "fp16" and processes().device.type == "cpu":
+        raise InputError("fp16 is for GPUs; a CPU trains in bf16, or without --precision")
+
+
 def make_accelerator(recipe: Recipe, folder: Path | None, machine: Machine) -> Accelerator:
     """Return what distributes a training as the machine says.
 
@@ -67,6 +73,7 @@ def make_accelerator(recipe: Recipe, folder: Path | None, machine: Machine) -> A
     """
     # A loss that leaves a branch out leaves its classifiers without gradients.
     partial = not recipe.overall_weight and not (recipe.local_weight and recipe.global_weight)
+    check_precision(machine)
     processes()  # first, for its patience
     try:
         accelerator = Accelerator(

@@ -23,6 +23,8 @@ else:
 
 _FOLDER = Path(__file__).parent / "recipes"
 
+_FINE_TUNING_STEPS = 200
+
 _CHOICES = {
     "optimizer": ("sgd", "adamw"),
     "schedule": ("step", "cosine"),
@@ -32,6 +34,7 @@ _CHOICES = {
 _ABOVE_ZERO = ("epochs", "batch_size", "learning_rate", "step_epochs")
 _NOT_NEGATIVE = (
     "seed",
+    "least_steps",
     "backbone_rate",
     "weight_decay",
     "warmup_steps",
@@ -58,6 +61,9 @@ class Recipe:
             trained and tested for each, and then the released one on every picture.
         seed: Start of every random choice: weights, division, crops, order of the pictures.
         epochs: Passes over the training pictures.
+        least_steps: Epochs are added until the training has so many steps, which few pictures would
+            not make in `epochs`; 0 adds none. Own emotion trees are trained for at least 200,
+            unless `epochs` is given.
         batch_size: Pictures per step, over all processes. What is left of an epoch is dropped.
         optimizer: "sgd" or "adamw".
         momentum: Of SGD; AdamW's first beta.
@@ -67,7 +73,7 @@ class Recipe:
         schedule: "step" multiplies both rates by 0.1 every `step_epochs`; "cosine" lowers them to
             0 at the end.
         step_epochs: See `schedule`.
-        warmup_steps: Steps over which the rates rise to their value.
+        warmup_steps: Steps over which the rates rise to their value, at most a tenth of all.
         clip_norm: Gradients are scaled down to this norm; 0 leaves them.
         ema_decay: Each step the released weights keep this share of themselves and take the rest
             from the trained ones; 0 releases the trained ones.
@@ -99,6 +105,7 @@ class Recipe:
     split: str = "official or 80/20"
     seed: int = 0
     epochs: int = 30
+    least_steps: int = 0
     batch_size: int = 64
     optimizer: str = "sgd"
     momentum: float = 0.9
@@ -147,6 +154,16 @@ class Recipe:
         self._check_views()
         if self.overall_weight + self.local_weight + self.global_weight == 0:
             raise InputError("overall_weight, local_weight and global_weight must not all be 0")
+
+    def for_pictures(self, count: int) -> Recipe:
+        """Return the recipe with as many epochs as make `least_steps` of so many pictures.
+
+        The rates fall later in proportion.
+        """
+        per_epoch = max(1, count // self.batch_size)
+        epochs = max(self.epochs, math.ceil(self.least_steps / per_epoch))
+        step_epochs = math.ceil(self.step_epochs * epochs / self.epochs)
+        return dataclasses.replace(self, epochs=epochs, step_epochs=step_epochs)
 
     def _check_views(self) -> None:
         if not 0 <= self.frozen_stages <= 4:
@@ -211,8 +228,10 @@ def fine_tuning_recipe(init: str, overrides: Sequence[str] = (), *, recipe: str 
     if not recipe:
         recipe = _registered_like(init) if is_weight_file(init) else init
     # The rows of classes that both trees have are kept, so the classifiers do not start anew.
-    start = ["split=official or 80/20", "base_rate_start=false", "stored_as=float32", *overrides]
-    return dataclasses.replace(load_recipe(recipe, start), init=init)
+    start = ["split=official or 80/20", "base_rate_start=false", "stored_as=float32"]
+    if not any(override.startswith("epochs=") for override in overrides):
+        start.append(f"least_steps={_FINE_TUNING_STEPS}")
+    return dataclasses.replace(load_recipe(recipe, [*start, *overrides]), init=init)
 
 
 def is_weight_file(init: str) -> bool:

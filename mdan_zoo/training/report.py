@@ -33,7 +33,7 @@ def describe_run(trainer: Trainer, weights: Path, plan: Plan) -> dict[str, Any]:
     return {
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "command": shlex.join(repeating_command(plan)),
-        "recipe": dataclasses.asdict(plan.recipe),
+        "recipe": dataclasses.asdict(trainer.recipe),
         "history": trainer.history,
         "changes": trainer.changes,
         "machine": {

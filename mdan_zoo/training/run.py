@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +16,8 @@ from mdan_zoo.checkpoint import read_identity, save_checkpoint
 from mdan_zoo.config import ModelConfig
 from mdan_zoo.datasets.registry import folder_of
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.datasets.split_methods import make_split
-from mdan_zoo.datasets.splits import SPLIT_FILE, Split, select, split_sha256
-from mdan_zoo.errors import DatasetError, InputError
+from mdan_zoo.datasets.splits import Split, select, split_sha256
+from mdan_zoo.errors import InputError
 from mdan_zoo.evaluation import SampleSource, evaluate, write_report
 from mdan_zoo.evaluation.overlap import save_trained_on
 from mdan_zoo.hierarchies import get_hierarchy
@@ -29,20 +27,20 @@ from mdan_zoo.predictor import Predictor
 from mdan_zoo.preprocessing import Preprocessing
 from mdan_zoo.training.checks import check_output, check_pictures, has_state
 from mdan_zoo.training.data import Pictures
+from mdan_zoo.training.division import find_split, fingerprint, keep_split
 from mdan_zoo.training.features import CachedViews, PyramidCache, compute_pyramids
 from mdan_zoo.training.loop import Trainer, TrainingSet
 from mdan_zoo.training.machine import Machine
-from mdan_zoo.training.processes import in_main_process, is_main_process, processes
+from mdan_zoo.training.processes import (
+    check_precision,
+    in_main_process,
+    is_main_process,
+    processes,
+)
 from mdan_zoo.training.recipe import Recipe, is_weight_file
 from mdan_zoo.training.report import add_cross_validation, describe_run
 from mdan_zoo.training.report import write_report as write_training_report
-from mdan_zoo.training.samples import (
-    LOGGER,
-    check_classes,
-    dataset_name,
-    read_samples,
-    targets,
-)
+from mdan_zoo.training.samples import LOGGER, dataset_name, read_samples, targets
 from mdan_zoo.training.start import load_backbone_file, load_model_file, timm_backbone
 from mdan_zoo.zoo import MODELS, build_network, get_config, released_weights
 
@@ -126,6 +124,16 @@ class PreparedData:
         return Trainer(network, data, recipe, folder, self.machine)
 
 
+@dataclass(frozen=True)
+class _ReadData:
+    """What is known before a picture is decoded; see `PreparedData`."""
+
+    config: ModelConfig
+    hierarchy: Hierarchy
+    samples: list[Sample]
+    init: Path | None
+
+
 def prepare(plan: Plan) -> PreparedData:
     """Read the data set and find the weights to start from.
 
@@ -135,6 +143,10 @@ def prepare(plan: Plan) -> PreparedData:
         WeightsUnavailableError: The weights to start from cannot be fetched.
         InputError: The plan contradicts itself.
     """
+    return _prepare(plan, _read(plan))
+
+
+def _read(plan: Plan) -> _ReadData:
     init = _find_init(plan)
     if init is not None and plan.backbone_weights is not None:
         raise InputError(
@@ -142,10 +154,14 @@ def prepare(plan: Plan) -> PreparedData:
             f"own; leave out --backbone-weights {plan.backbone_weights}"
         )
     config, tree = _describe(plan, init)
-    samples = read_samples(plan, config, tree)
-    if init is not None:
+    return _ReadData(config, tree, read_samples(plan, config, tree), init)
+
+
+def _prepare(plan: Plan, data: _ReadData) -> PreparedData:
+    config, tree, samples = data.config, data.hierarchy, data.samples
+    if data.init is not None:
         network = build_network(config, tree)
-        load_model_file(network, init)
+        load_model_file(network, data.init)
         backbone = network.backbone
     elif plan.backbone_weights is None:
         backbone, config = timm_backbone(config)
@@ -172,7 +188,7 @@ def prepare(plan: Plan) -> PreparedData:
         leaves=targets(samples, tree, plan.recipe),
         source=source,
         backbone_state=backbone.state_dict(),
-        init=init,
+        init=data.init,
         machine=plan.machine,
     )
 
@@ -208,21 +224,6 @@ def _describe(plan: Plan, init: Path | None) -> tuple[ModelConfig, Hierarchy]:
     return dataclasses.replace(started, name=name, hierarchy=name, dataset=dataset), plan.hierarchy
 
 
-def fingerprint(samples: list[Sample]) -> str:
-    """Return a hash of the samples' files, by name and size, and of their labels.
-
-    Names begin in the folder that all files share: a copy of a data set is the same data set, which
-    a job on a cluster may have elsewhere every time.
-    """
-    base = os.path.commonpath([sample.picture.parent for sample in samples])
-    digest = hashlib.sha256()
-    for sample in samples:
-        name = sample.picture.relative_to(base).as_posix()
-        about = (name, sample.picture.stat().st_size, sample.labels)
-        digest.update(repr((*about, sample.distribution)).encode())
-    return digest.hexdigest()
-
-
 def train(plan: Plan) -> Path:
     """Train a model, and test it on what the split keeps aside.
 
@@ -238,14 +239,17 @@ def train(plan: Plan) -> Path:
     # Told before the work, if bad.
     given = None if plan.split is None else Split.load(plan.split)
     check_output(plan.output, plan.data)
-    data = prepare(plan)
+    check_precision(plan.machine)
+    read = _read(plan)
+    split = find_split(plan, read.config, read.hierarchy, read.samples, given)
+    data = _prepare(plan, read)
     if not plan.recipe.views and not has_state(plan.output):  # views have all been drawn by now
         check_pictures(data.samples)
-    split = _find_split(plan, data, given)
     everything = list(range(len(data.samples)))
     pick = partial(select, samples=data.samples, folder=plan.folder)
     if split is None:
         return _train_one(plan, data, everything, plan.output, None, [])
+    keep_split(split, plan.output)
     parts = dict(split.parts)
     if "train" in parts:
         held_out = pick(split, part="test") if "test" in parts else []
@@ -264,45 +268,6 @@ def _fold_folder(plan: Plan, part: str) -> Path:
     return plan.output / f"fold_{part}"
 
 
-def _find_split(plan: Plan, data: PreparedData, given: Split | None) -> Split | None:
-    """Return the split that this output folder has, or a new one; None to train on everything."""
-    recipe, name = plan.recipe, dataset_name(plan, data.config)
-    if given is not None and given.dataset != name:
-        raise DatasetError(f"{plan.split} is a split of {given.dataset}, not of {name}")
-    split = given
-    if given is None and recipe.split != "all":
-        split = make_split(name, data.samples, plan.folder, recipe.split, recipe.seed)
-        if split.method == "official":
-            _check_official(plan, split)
-    own_tree = plan.hierarchy is not None
-    check_classes(data.samples, plan.folder, data.hierarchy, split, own_tree=own_tree)
-    if split is None:
-        return None
-    path = plan.output / SPLIT_FILE
-    plan.output.mkdir(parents=True, exist_ok=True)
-    with processes().main_process_first():
-        if not path.exists():
-            split.save(path)
-    kept = Split.load(path)
-    if kept.method != split.method or given not in (None, kept):
-        raise InputError(
-            f"{path} is the split {kept.method!r}, and not "
-            + (f"that of {plan.split}" if given else f"the recipe's, {split.method!r}")
-            + "; give another output folder, or remove the file to start anew"
-        )
-    return kept
-
-
-def _check_official(plan: Plan, split: Split) -> None:
-    """Refuse parts without one to train on, and tell of parts that the recipe does not demand."""
-    sizes = ", ".join(f"{part} ({len(names):,} pictures)" for part, names in split.parts)
-    anew = "to divide it anew, give --set split=80/20 or --split FILE"
-    if "train" not in dict(split.parts):
-        raise InputError(f"{plan.data} comes in the parts {sizes}, none of which is train; {anew}")
-    if plan.recipe.split != split.method and is_main_process():
-        LOGGER.warning(f"{plan.data} comes in the parts {sizes}; train is trained on; {anew}")
-
-
 def _train_one(
     plan: Plan,
     data: PreparedData,
@@ -314,7 +279,14 @@ def _train_one(
 ) -> Path:
     """Train one network and write weights and report; test it on the pictures held out."""
     folder.mkdir(parents=True, exist_ok=True)
-    trainer = data.trainer(plan.recipe, indices, folder)
+    recipe = plan.recipe.for_pictures(len(indices))
+    if recipe.epochs > plan.recipe.epochs and is_main_process():
+        LOGGER.warning(
+            f"{len(indices)} pictures are few: trained for {recipe.epochs} epochs instead of "
+            f"{plan.recipe.epochs}, which makes {recipe.least_steps} steps; "
+            f"--set epochs={plan.recipe.epochs} trains shorter"
+        )
+    trainer = data.trainer(recipe, indices, folder)
     network = trainer.run()
     path = folder / WEIGHTS_FILE
     sha256 = split_sha256(data.samples, [indices]) if split is None else split.sha256
@@ -349,7 +321,7 @@ def _train_one(
 def _test(
     plan: Plan, data: PreparedData, folder: Path, split: Split, held_out: list[int], part: str
 ) -> dict[str, Any]:
-    """Evaluate a folder's weights on what was held out; return the accuracies."""
+    """Evaluate a folder's weights on what was held out; return the accuracies, and of how many."""
     samples = [data.samples[index] for index in held_out]
     source = SampleSource(
         dataset_name(plan, data.config),
@@ -361,4 +333,5 @@ def _test(
     evaluation = evaluate(Predictor(checkpoint=folder / WEIGHTS_FILE), samples, source=source)
     write_report(evaluation, folder / TEST_FOLDER)
     levels = data.hierarchy.level_names
-    return {"accuracy": {level: evaluation.score("accuracy", level).value for level in levels}}
+    accuracy = {level: evaluation.score("accuracy", level).value for level in levels}
+    return {"pictures": len(samples), "accuracy": accuracy}
