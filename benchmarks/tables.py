@@ -99,6 +99,14 @@ def comparison() -> str:
     return table(["", *MEASURES.values()], rows)
 
 
+def ablation() -> str:
+    """Cross-validation of mdan_oasis4 with one choice undone: P_O, ± over seeds."""
+    rows = [row for row in read("oasis_ablation.csv") if row["branch"] == "overall"]
+    return table(
+        ["", *MEASURES.values()], [[row["variant"], *cells(row, "_sd_seeds")] for row in rows]
+    )
+
+
 def second_panel() -> str:
     """What a second panel of raters would reach on the released models' pictures."""
     (row,) = read("oasis_second_panel.csv")
@@ -178,6 +186,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "metrics by branch": metrics_by_branch,
     "comparison": comparison,
+    "ablation": ablation,
     "second panel": second_panel,
     "stored precision": stored_precision,
     "cost": cost,
