@@ -76,7 +76,8 @@ class Turn:
 
     Attributes:
         seconds: What a step took, on average.
-        step_seconds: What a step without input took, measured just before; of "training" only.
+        step_seconds: What a step without input took, the mean of just before and just after; of
+            "training" only.
         waiting_seconds: What a step waited for its pictures, on average; of "training" only.
         peak_bytes: The most that all tensors occupied; on a GPU only.
     """
@@ -167,9 +168,11 @@ class Bench:
                 return Turn(self._trainer(InputTrainer, job).seconds_per_batch())
             if job.measured == "step":
                 return self._run(StepTrainer, job)
-            alone = self._run(StepTrainer, job)
+            before = self._run(StepTrainer, job)
             both = self._run(WaitingTrainer, job)
-            return dataclasses.replace(both, step_seconds=alone.seconds)
+            after = self._run(StepTrainer, job)
+            alone = (before.seconds + after.seconds) / 2
+            return dataclasses.replace(both, step_seconds=alone)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -324,6 +324,8 @@ def find_device(device: str | torch.device | None) -> torch.device:
 
 
 def _devices() -> list[str]:
+    if not torch.accelerator.is_available():
+        return ["cpu"]
     accelerator = torch.accelerator.current_accelerator()
     count = torch.accelerator.device_count()
     return ["cpu", *(f"{accelerator}:{index}" for index in range(count))]

@@ -37,6 +37,7 @@ _ASPECTS = (0.8, 1.25)
 """Width to height of random crops, before they are made square."""
 
 _CACHE_QUALITY = 95
+_MOST_ENLARGED = 1.1
 
 
 def random_crop(spec: InputSpec, recipe: Recipe) -> v2.Transform:
@@ -54,10 +55,15 @@ def random_crop(spec: InputSpec, recipe: Recipe) -> v2.Transform:
 
 
 def needed_side(spec: InputSpec, recipe: Recipe) -> int:
-    """Return how many pixels the shorter side of a picture needs, so that no crop is enlarged."""
+    """Return how many pixels the shorter side of a picture needs.
+
+    The smallest crops are enlarged by a tenth at most. JPEG files can be decoded at a half of their
+    size, and pictures of 1024 x 768 would just miss that if none were to be enlarged at all.
+    """
     if not recipe.min_crop_area:
         return spec.resize
-    return max(spec.resize, math.ceil(spec.crop / math.sqrt(recipe.min_crop_area)))
+    smallest = spec.crop / math.sqrt(recipe.min_crop_area)
+    return max(spec.resize, math.ceil(smallest / _MOST_ENLARGED))
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
