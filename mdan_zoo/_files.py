@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,19 +43,23 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
             f"no file can be written at {path}: it is not a file, but a folder or a device"
         )
     temporary = target.with_name(f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
-    try:
-        file = temporary.open("xb")
-    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise InputError(f"no file can be written at {path}: {error.strerror}") from error
-    try:
-        with file:
+    try:  # from before the file is there: an interrupt may come as soon as it is
+        with _create(temporary, path) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise
+
+
+def _create(temporary: Path, path: Path) -> BinaryIO:
+    try:
+        return temporary.open("xb")
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"no file can be written at {path}: {error.strerror}") from error
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -17,7 +17,7 @@ from tiny_model import CONFIG, OWN_TREE, write_own_data, write_tiny_model
 
 from mdan_zoo.checkpoint import save_checkpoint
 from mdan_zoo.cli import main
-from mdan_zoo.datasets.splits import Split
+from mdan_zoo.datasets.splits import SPLIT_FILE, Split
 from mdan_zoo.errors import CheckpointError, HierarchyError, ImageError, InputError, TrainingError
 from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.flat import FlatClassifier
@@ -27,7 +27,7 @@ from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.memory import available_memory
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.report import read_report
-from mdan_zoo.training.run import SPLIT_FILE, Plan, prepare, train
+from mdan_zoo.training.run import Plan, prepare, train
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
 from mdan_zoo.zoo import build_network
 
