@@ -55,9 +55,8 @@ def _metrics(report: Mapping[str, Any]) -> dict[str, Any] | None:
             row[f"{level}_accuracy"] = values["mean"]
             row[f"{level}_accuracy_sd_folds"] = values["sd"]
     elif "test" in report:
-        protocol = (
-            f"{report['test']['pictures']} pictures that were kept aside ({split}), one training."
-        )
+        count = report["test"].get("pictures", "the")  # earlier records do not count them
+        protocol = f"{count} pictures that were kept aside ({split}), one training."
         for level, value in report["test"]["accuracy"].items():
             row[f"{level}_accuracy"] = value
     else:

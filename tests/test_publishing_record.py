@@ -47,6 +47,12 @@ def test_command_and_accuracy_of_the_test_part(weights):
     assert "| overall | 0.75 | 0.5 |" in card
 
 
+def test_a_record_that_does_not_count_its_test_pictures_is_read(weights):
+    write_record(weights, test={"accuracy": {"level_1": 0.75}})
+    protocol = prepare("mine", weights).metrics["protocol"]
+    assert protocol.startswith("the pictures that were kept aside (80/20")
+
+
 def test_mean_and_spread_of_folds(weights):
     write_record(weights, cross_validation={"accuracy": FOLDS})
     (row,) = prepare("mine", weights).metrics["rows"]

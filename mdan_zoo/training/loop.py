@@ -20,12 +20,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mdan_zoo._files import remove_leftovers
-from mdan_zoo.errors import (
-    CheckpointError,
-    InputError,
-    TrainingError,
-    TrainingStoppedError,
-)
+from mdan_zoo.errors import CheckpointError, InputError, TrainingError, TrainingStoppedError
 from mdan_zoo.preprocessing import Preprocessing
 from mdan_zoo.training.data import Pictures, Steps, number_from, with_plain_errors
 from mdan_zoo.training.features import CachedViews
@@ -333,13 +328,10 @@ class Trainer:
     def _tell_epoch(self) -> None:
         """Print a line where there is no terminal for a bar, but a job's log."""
         if self.folder is not None and self.accelerator.is_main_process:
-            row = self.history[-1]
-            print(
-                f"epoch {row['epoch']:.0f} of {self.recipe.epochs}: loss {row['loss']:.4f}, "
-                f"{row['pictures_per_second']:.1f} pictures/s",
-                file=sys.stderr,
-                flush=True,
-            )
+            row, epochs = self.history[-1], self.recipe.epochs
+            told = f"epoch {row['epoch']:.0f} of {epochs}: loss {row['loss']:.4f}, "
+            told += f"{row['pictures_per_second']:.1f} pictures/s"
+            print(told, file=sys.stderr, flush=True)
 
     def _progress_bar(self, total: int) -> Any:
         hidden = None if self.accelerator.is_main_process else True  # None: unless on a terminal
