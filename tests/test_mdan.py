@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.backbone import build_backbone
 from mdan_zoo.models.flat import FlatClassifier
+from mdan_zoo.models.lcam import fuse
 from mdan_zoo.models.mdan import MDAN
 from mdan_zoo.models.mhcca import upsample, upsample_adjoint
 from mdan_zoo.models.options import LCAM_MODES, MDANOptions
@@ -252,6 +254,23 @@ def test_compiles_without_graph_breaks(depth):
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     for a, b in zip(compiled(pictures).overall, model(pictures).overall, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="compiling for the CPU needs g++")
+@pytest.mark.parametrize("mode", ["plain", "normalised"])
+def test_compiled_attention_maps_have_gradients_in_half_precision(mode):
+    """The compiler keeps float32 within a kernel, where the step itself rounds to half of that."""
+    torch.manual_seed(0)
+    parts = [torch.randn(3, 5, 16, 16, dtype=torch.bfloat16, requires_grad=True) for _ in "ab"]
+    allowed = torch.tensor([[1, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 0, 0, 1]]).bool()
+
+    def size_of_map(a, b):
+        return fuse(a + b, allowed, mode).square().mean()
+
+    expected = torch.autograd.grad(size_of_map(*parts), parts)
+    compiled = torch.compile(size_of_map, fullgraph=True)(*parts)
+    for mine, theirs in zip(torch.autograd.grad(compiled, parts), expected, strict=True):
+        assert torch.linalg.norm(mine - theirs) < 0.02 * torch.linalg.norm(theirs)
 
 
 @pytest.mark.parametrize("depth", [1, 3])

@@ -52,14 +52,17 @@ def fuse(class_maps: Tensor, allowed: Tensor, mode: LCAMMode) -> Tensor:
         return class_maps.new_zeros(class_maps[:, 0].shape)
     mask = allowed[:, :, None, None]
     mean = (class_maps * mask).sum(dim=1) / allowed.sum(dim=1)[:, None, None]
-    highest = class_maps.masked_fill(~mask, -torch.inf).amax(dim=1)
+    # Not amax, whose gradient looks for the highest value again: a compiled step rounds it to half
+    # precision in one place and not in the other, finds it nowhere, and divides by zero.
+    highest = class_maps.masked_fill(~mask, -torch.inf).max(dim=1).values
     fused = mean + highest
     if mode == "detached":
         return fused.detach()
     if mode == "normalised":
-        low = fused.amin(dim=(1, 2), keepdim=True)
-        high = fused.amax(dim=(1, 2), keepdim=True)
-        return (fused - low) / (high - low).clamp_min(_FLAT)
+        values = fused.flatten(1)
+        low, high = values.min(dim=1).values, values.max(dim=1).values
+        scaled: Tensor = (fused - low[:, None, None]) / (high - low).clamp_min(_FLAT)[:, None, None]
+        return scaled
     if mode == "bounded":
         return fused.tanh()
     return fused
