@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from mdan_zoo.datasets.sample import Sample
@@ -45,3 +47,11 @@ def test_the_official_split_stays_as_it_is(samples, tmp_path):
     ]
     split = make_split("folder", divided, tmp_path, "official")
     assert {len(names) for _, names in split.parts} == {30}
+
+
+def test_a_file_that_cannot_be_read_is_like_no_other(samples, tmp_path):
+    for sample in samples[1:]:
+        sample.picture.chmod(0)
+    if os.access(samples[1].picture, os.R_OK):
+        pytest.skip("this user may read every file")
+    assert len(make_split("folder", samples, tmp_path, "20-fold").parts) == 20

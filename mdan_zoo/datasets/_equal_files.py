@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -11,10 +12,10 @@ _END_BYTES = 4096
 
 
 def equal_files(files: Iterable[Path]) -> list[list[Path]]:
-    """Return the files, of two or more, that have the same content. Missing ones are left out.
+    """Return the files, of two or more, that have the same content.
 
-    Raises:
-        OSError: A file of the size of another cannot be read.
+    What is missing or cannot be read is left out: nobody knows its content, and who reads the
+    pictures themselves tells of it.
     """
     found: Iterable[Sequence[Path]] = [[file for file in files if file.is_file()]]
     keys: tuple[Callable[[Path], Hashable], ...] = (_size, _end, _sha256)
@@ -27,7 +28,8 @@ def _alike(files: Sequence[Path], key: Callable[[Path], Hashable]) -> list[list[
     """Return the files, of two or more, that agree in something."""
     found: dict[Hashable, list[Path]] = {}
     for file in files:
-        found.setdefault(key(file), []).append(file)
+        with contextlib.suppress(OSError):
+            found.setdefault(key(file), []).append(file)
     return [group for group in found.values() if len(group) > 1]
 
 
