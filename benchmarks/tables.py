@@ -127,11 +127,21 @@ def stored_precision() -> str:
 
 def cost() -> str:
     """Time and memory as multiples of the bare backbone's, from the CPU run."""
-    rows = read("top_down_cost_cpu.csv")
+    return _cost("top_down_cost_cpu.csv")
+
+
+def gpu_cost() -> str:
+    """Time and memory as multiples of the bare backbone's, from the GPU run."""
+    return _cost("top_down_cost_cuda.csv")
+
+
+def _cost(file: str) -> str:
+    rows = read(file)
     lines = []
     for row in rows:
         if row["variant"] == "bare":
             continue
+        measured = row["status"] == "measured"
         lines.append(
             [
                 f"`{row['model']}`",
@@ -140,17 +150,29 @@ def cost() -> str:
                 row["variant"],
                 row["time_ratio"] or "not measured",
                 row["memory_ratio"] or "not measured",
+                f"{float(row['pictures_per_second']):.3g}" if measured else "not measured",
             ]
         )
-    return table(["model", "", "batch", "variant", "time / bare", "memory / bare"], lines)
+    head = ["model", "", "batch", "variant", "time / bare", "memory / bare", "pictures per second"]
+    return table(head, lines)
 
 
 def machine() -> str:
-    """The machine of the cost table."""
-    row = read("top_down_cost_cpu.csv")[0]
+    """The machine of the CPU's cost table."""
+    return _machine("top_down_cost_cpu.csv")
+
+
+def gpu_machine() -> str:
+    """The machine of the GPU's cost table."""
+    return _machine("top_down_cost_cuda.csv")
+
+
+def _machine(file: str) -> str:
+    row = read(file)[0]
+    layout = ", channels last" if row["channels_last"] == "True" else ""
     return (
-        f"{row['machine']}, {row['device']}, {row['dtype']}, torch {row['torch']}, "
-        f"timm {row['timm']}, {row['date']}. On a GPU: not measured."
+        f"{row['machine']}, {row['device']}, {row['dtype']}{layout}, torch {row['torch']}, "
+        f"timm {row['timm']}, {row['date']}."
     )
 
 
@@ -191,10 +213,14 @@ TABLES: dict[str, Callable[[], str]] = {
     "stored precision": stored_precision,
     "cost": cost,
     "machine": machine,
+    "gpu cost": gpu_cost,
+    "gpu machine": gpu_machine,
     "recipe fields": training_tables.recipe_fields,
     "faithfulness": faithfulness,
     "regeneration": training_tables.regeneration,
     "training machine": training_tables.training_machine,
+    "gpu steps": training_tables.gpu_steps,
+    "gpu input": training_tables.gpu_input,
     "input loss": training_tables.input_loss,
     "freed memory": training_tables.freed_memory,
 }

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import itertools
+import json
 import re
+from pathlib import Path
 
-from result_tables import RESULTS, read, table
+from result_tables import read, table
 
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.training.recipe import Recipe, load_recipe
 from mdan_zoo.zoo import MODELS
 
+ROOT = Path(__file__).parents[1]
 PICTURES = {
     "WEBEmo": 267_441,
     "Emotion-6": 8_350,
@@ -59,7 +62,7 @@ def regeneration() -> str:
         if recipe.init:  # of FI, which has no released weights
             options = f"--init FI_RUN/model.safetensors {options}"
         if recipe.views:  # trained on cached maps, which needs no GPU
-            hours = memory = "not measured"
+            hours, memory = f"none; {minutes_of_steps(name):.1f} minutes on a CPU", "none"
         else:
             options += " --precision bf16 --channels-last"
             options += " --compile" if step and step["compiled"] == "True" else ""
@@ -69,7 +72,7 @@ def regeneration() -> str:
         lines.append(
             [config.dataset, pictures, recipe.split, recipe.epochs, hours, memory, command]
         )
-    head = ["data set", "pictures", "split", "epochs", "hours on a GPU", "GPU memory", "command"]
+    head = ["data set", "pictures", "split", "epochs", "hours on one GPU", "GPU memory", "command"]
     return table(head, lines)
 
 
@@ -113,10 +116,44 @@ def freed_memory() -> str:
     return table([*head, "most memory, returned", "most memory, kept"], lines)
 
 
+def gpu_steps() -> str:
+    """Training steps on the GPU, by the fast and by the naive path."""
+    rows = [row for row in throughput() if row["measured"] == "step"]
+    lines = [
+        [
+            f"`{row['model']}`",
+            row["network"],
+            f"{float(row['pictures_per_second']):.0f}",
+            f"{int(row['peak_bytes']) / 1e9:.1f} GB",
+        ]
+        for row in rows
+    ]
+    return table(["", "", "pictures per second", "GPU memory"], lines)
+
+
+def gpu_input() -> str:
+    """What the GPU's pictures come from: reading alone, beside the step and both together."""
+    rows = [row for row in throughput() if row["measured"] in ("input", "training")]
+    lines = []
+    for reading, both in zip(rows[::2], rows[1::2], strict=True):
+        (step,) = (
+            row["pictures_per_second"]
+            for row in throughput()
+            if row["measured"] == "step"
+            and all(row[key] == both[key] for key in ("model", "network", "compiled"))
+        )
+        rates = (
+            f"{float(rate):.0f}"
+            for rate in (reading["pictures_per_second"], step, both["pictures_per_second"])
+        )
+        lines.append([f"`{both['model']}`", both["decoding"], both["workers"], *rates])
+    head = ["pictures per second", "decoding", "workers", "reading alone", "step alone", "both"]
+    return table(head, lines)
+
+
 def throughput() -> list[dict[str, str]]:
-    """Return the GPU run's rows; none where there was no run."""
-    name = "training_throughput_cuda.csv"
-    return read(name) if (RESULTS / name).exists() else []
+    """Return the GPU run's rows."""
+    return read("training_throughput_cuda.csv")
 
 
 def fastest_step(model: str, measured: list[dict[str, str]]) -> dict[str, str] | None:
@@ -143,13 +180,21 @@ def depth(model: str) -> int:
     return get_hierarchy(MODELS[model].hierarchy).depth
 
 
+def minutes_of_steps(model: str) -> float:
+    """Return how long the steps of a released model's training took, by its history."""
+    manifest = json.loads((ROOT / "weights_manifest.json").read_text(encoding="utf-8"))
+    training = manifest["models"][model]["training"]
+    rates = [float(epoch["pictures_per_second"]) for epoch in training["history"]]
+    return sum(training["pictures"] / rate for rate in rates) / 60
+
+
 def gpu_hours(model: str, step: dict[str, str] | None) -> str:
     """Return pictures x epochs / rate in hours, of all networks that the recipe trains."""
     if step is None:
         return "not measured"
     recipe = load_recipe(model)
     pictures = PICTURES[MODELS[model].dataset] * times_trained(recipe.split)
-    return f"{pictures * recipe.epochs / float(step['pictures_per_second']) / 3600:.1f}"
+    return f"{pictures * recipe.epochs / float(step['pictures_per_second']) / 3600:.2f}"
 
 
 def gpu_memory(step: dict[str, str] | None) -> str:
@@ -171,11 +216,9 @@ def times_trained(split: str) -> float:
 
 def training_machine() -> str:
     """The machine of the training times."""
-    measured = throughput()
-    if not measured:
-        return "On a GPU: not measured."
-    row = measured[0]
+    row = throughput()[0]
     return (
-        f"One {row['machine']}, batches of {row['batch']}, {row['precision']}, torch "
-        f"{row['torch']}, timm {row['timm']}, {row['date']}."
+        f"One {row['machine']} in a machine of {row['threads']} cores, batches of {row['batch']}, "
+        f"{row['precision']}, channels last, torch {row['torch']}, timm {row['timm']}, "
+        f"{row['date']}."
     )

@@ -258,8 +258,8 @@ def step_row(**changes: str) -> dict[str, str]:
 
 def test_hours_are_pictures_by_epochs_by_rate():
     step = step_row()
-    assert training_tables.gpu_hours("mdan_fi8", step) == f"{23308 * 0.8 * 30 / 100 / 3600:.1f}"
-    assert training_tables.gpu_hours("mdan_artphoto8", step) == f"{806 * 5 * 30 / 100 / 3600:.1f}"
+    assert training_tables.gpu_hours("mdan_fi8", step) == f"{23308 * 0.8 * 30 / 100 / 3600:.2f}"
+    assert training_tables.gpu_hours("mdan_artphoto8", step) == f"{806 * 5 * 30 / 100 / 3600:.2f}"
     assert training_tables.gpu_memory(step) == "50 GB"
     assert training_tables.gpu_hours("mdan_fi8", None) == "not measured"
     assert training_tables.gpu_memory(None) == "not measured"
