@@ -23,7 +23,7 @@ else:
 
 _FOLDER = Path(__file__).parent / "recipes"
 
-_FINE_TUNING_STEPS = 200
+_FINE_TUNING_STEPS = 100  # no gain from 50 on in benchmarks/fine_tuning_steps.py
 
 _CHOICES = {
     "optimizer": ("sgd", "adamw"),
@@ -62,7 +62,7 @@ class Recipe:
         seed: Start of every random choice: weights, division, crops, order of the pictures.
         epochs: Passes over the training pictures.
         least_steps: Epochs are added until the training has so many steps, which few pictures would
-            not make in `epochs`; 0 adds none. Own emotion trees are trained for at least 200,
+            not make in `epochs`; 0 adds none. Own emotion trees are trained for at least 100,
             unless `epochs` is given.
         batch_size: Pictures per step, over all processes. What is left of an epoch is dropped.
         optimizer: "sgd" or "adamw".

@@ -1,0 +1,119 @@
+"""How many steps a fine-tuning on few pictures needs: `least_steps` of the recipe, on OASIS.
+
+    python benchmarks/fine_tuning_steps.py --data FOLDER
+
+mdan_oasis4 is fine-tuned on 10 pictures of each category of OASIS (animal, person, object,
+scenery), as `mdan-zoo train --init` does, and tested on 25 others of each, for `--seeds` starts and
+draws. It knows the pictures, though not the categories, from its own training, so the accuracies
+compare numbers of steps and say nothing else. Writes a row for every number of steps: means and
+standard deviations over seeds, and the mean time of a training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import random
+import shutil
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from top_down_cost import RESULTS, environment, positive, write_rows
+
+from mdan_zoo import Hierarchy
+from mdan_zoo._allocator import keep_freed_memory
+from mdan_zoo.datasets.oasis import read_oasis
+from mdan_zoo.training.recipe import fine_tuning_recipe
+from mdan_zoo.training.report import read_report
+from mdan_zoo.training.run import Plan, train
+
+INIT = "mdan_oasis4"
+TREE = Hierarchy.from_nested({"living": ["animal", "person"], "lifeless": ["object", "scenery"]})
+TABLES = ("OASIS.csv", "norms.csv")
+
+
+def categories(data: Path) -> dict[str, list[Path]]:
+    """Return the pictures of every category, which the table of ratings names."""
+    table = next(path for name in TABLES if (path := data / name).exists())
+    header, *lines = table.read_text(encoding="utf-8-sig").splitlines()
+    rows = csv.DictReader([header.lower(), *lines])
+    category = {row["theme"].strip(): row["category"].strip().lower() for row in rows}
+    found: dict[str, list[Path]] = defaultdict(list)
+    for sample in read_oasis(data):
+        found[category[sample.picture.stem]].append(sample.picture)
+    return found
+
+
+def write_pictures(
+    found: dict[str, list[Path]], counts: dict[str, int], seed: int, to: Path
+) -> None:
+    """Copy so many drawn pictures of every category into the folders train and test."""
+    for leaf in TREE.leaves:
+        drawn = random.Random(seed).sample(sorted(found[leaf]), sum(counts.values()))
+        for part, count in counts.items():
+            (to / part / leaf).mkdir(parents=True)
+            for _ in range(count):
+                shutil.copy(drawn.pop(), to / part / leaf)
+
+
+def measure(pictures: Path, least_steps: int, seed: int) -> dict[str, float]:
+    """Train once; return the epochs, the time and the accuracy of every level."""
+    recipe = dataclasses.replace(fine_tuning_recipe(INIT), seed=seed, least_steps=least_steps)
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "run"
+        start = time.perf_counter()
+        train(Plan(recipe, pictures, output, hierarchy=TREE))
+        seconds = time.perf_counter() - start
+        report = read_report(output)
+    accuracy = {f"{level}_accuracy": v for level, v in report["test"]["accuracy"].items()}
+    return {"epochs": len(report["history"]), "seconds": seconds, **accuracy}
+
+
+def summarise(turns: list[dict[str, float]]) -> dict[str, Any]:
+    """Return the means over seeds, and the standard deviations of accuracies."""
+    row: dict[str, Any] = {}
+    for name in turns[0]:
+        values = [turn[name] for turn in turns]
+        row[name] = round(statistics.mean(values), 4)
+        if name.endswith("accuracy"):
+            row[f"{name}_sd_seeds"] = round(statistics.stdev(values), 4)
+    return row
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure; the rows are written at the end."""
+    parser = argparse.ArgumentParser(
+        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="of OASIS")
+    parser.add_argument("--steps", type=int, nargs="+", default=[0, 50, 100, 200], metavar="N")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N")
+    parser.add_argument("--trained", type=positive, default=10, help="pictures of a category")
+    parser.add_argument("--tested", type=positive, default=25, help="pictures of a category")
+    parser.add_argument("--output", type=Path, default=RESULTS / "fine_tuning_steps.csv")
+    arguments = parser.parse_args(argv)
+    if len(arguments.seeds) < 2:
+        parser.error("--seeds must be two or more: a spread is wanted")
+    keep_freed_memory()
+    found = categories(arguments.data)
+    counts = {"train": arguments.trained, "test": arguments.tested}
+    turns: dict[int, list[dict[str, float]]] = defaultdict(list)
+    for seed in arguments.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            pictures = Path(folder) / "pictures"
+            write_pictures(found, counts, seed, pictures)
+            for least_steps in arguments.steps:
+                turns[least_steps].append(measure(pictures, least_steps, seed))
+    about = {**environment("cpu"), "seeds": " ".join(map(str, arguments.seeds)), **counts}
+    rows = [{**about, "least_steps": steps, **summarise(done)} for steps, done in turns.items()]
+    write_rows(arguments.output, rows)
+    print(f"written to {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()
