@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import itertools
 import json
 import re
 from pathlib import Path
@@ -85,16 +84,42 @@ def input_loss() -> str:
             row["pictures"].split(", ")[1],
             row["decoding"],
             row["workers"],
-            row["pictures_per_second"],
+            f"{float(row['pictures_per_second']):.3g}",
+            f"{reading_share(row, measured):.1f} %",
             f"{float(row['waiting_percent']):.1f} %",
             f"{float(row['loss_to_input_percent']):.1f} %",
             row["repeats"],
         ]
-        for row in itertools.chain.from_iterable(read(name) for name in files)
+        for measured in map(read, files)
+        for row in measured
         if row["measured"] == "training" and row["status"] == "measured"
     ]
-    measured = ["pictures per second", "waiting for pictures", "slower than without", "turns"]
-    return table(["", "pictures", "decoding", "workers", *measured], rows)
+    shares = ["reading's share of the work", "waiting for pictures", "slower than without"]
+    head = ["", "pictures", "decoding", "workers", "pictures per second", *shares, "turns"]
+    return table(head, rows)
+
+
+def reading_share(row: dict[str, str], measured: list[dict[str, str]]) -> float:
+    """Return what reading takes of the time of reading and steps one after the other, in percent.
+
+    Each alone keeps all cores busy, so together they take no less. The steps on cached views, which
+    were not measured apart, are those before and after the training's turns.
+    """
+
+    def seconds(what: str, *same: str) -> float:
+        (found,) = (
+            other
+            for other in measured
+            if other["measured"] == what and all(other[key] == row[key] for key in same)
+        )
+        return float(found["seconds_median"])
+
+    reading = seconds("input", "model", "pictures", "decoding", "workers")
+    if row["decoding"] == "views":
+        step = float(row["seconds_median"]) * (1 - float(row["loss_to_input_percent"]) / 100)
+    else:
+        step = seconds("step", "model")
+    return 100 * reading / (reading + step)
 
 
 def freed_memory() -> str:

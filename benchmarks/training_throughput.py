@@ -201,7 +201,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument_group("what").add_argument
     add("--models", **models, help="models whose step is measured")
     add("--naive", action=flag, help="their steps by the paper's formulas too")
-    add("--compile", action=flag, help="their steps compiled too, on a GPU")
+    add("--compile", action=flag, help="their steps compiled too")
     add("--input-of", **models, help="models whose input and training are measured")
     add("--decoding", nargs="+", choices=DECODING)
     add("--workers", nargs="+", type=int, metavar="N", help="processes that read pictures")
@@ -238,8 +238,6 @@ def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Non
         parser.error("--device cuda: torch finds no GPU here")
     if arguments.device == "cpu" and torch.cuda.is_available():
         parser.error("--device cpu: training takes the GPU; hide it with CUDA_VISIBLE_DEVICES=''")
-    if arguments.device == "cpu" and arguments.compile:
-        parser.error("--compile goes with --device cuda")
     if arguments.data is None and None in arguments.picture_sizes:
         parser.error("--picture-sizes own goes with --data")
 

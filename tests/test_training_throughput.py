@@ -143,11 +143,27 @@ def test_bad_options_are_refused(option, message, capsys):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
-def test_what_needs_a_gpu_is_refused_without_one(capsys):
-    for option in ("--device cuda", "--compile"):
-        with pytest.raises(SystemExit):
-            training_throughput.parse(option.split())
-        assert "cuda" in capsys.readouterr().err
+def test_a_gpu_that_is_not_there_is_told(capsys):
+    with pytest.raises(SystemExit):
+        training_throughput.parse(["--device", "cuda"])
+    assert "cuda" in capsys.readouterr().err
+
+
+def test_compiled_steps_come_after_the_others_the_fast_ones_first():
+    options = ["--models", "mdan_webemo25", "mdan_fi8", "--naive", "--compile", "--input-of"]
+    given = training_throughput.parse(options)
+    found = [
+        [(job.model, job.network, job.compiled) for job in group]
+        for group in training_throughput.groups(given, [])
+    ]
+    assert found == [
+        [("mdan_webemo25", "fast", False), ("mdan_webemo25", "naive", False)],
+        [("mdan_fi8", "fast", False), ("mdan_fi8", "naive", False)],
+        [("mdan_webemo25", "fast", True)],
+        [("mdan_fi8", "fast", True)],
+        [("mdan_webemo25", "naive", True)],
+        [("mdan_fi8", "naive", True)],
+    ]
 
 
 # --- what is measured
