@@ -107,7 +107,7 @@ def publish_and_predict(name: str, weights: Path, picture: Path, served: Path) -
 def test_from_pictures_to_published_weights(tmp_path):
     data = write_crops(tmp_path / "data", TREE)
     TREE.save(tmp_path / "tree.toml")
-    options = ("--data", data, "--hierarchy", tmp_path / "tree.toml")
+    options = ("--data", data, "--hierarchy", tmp_path / "tree.toml", "--set", "epochs=12")
     weights, report = train_with_a_kill(
         "--init", "mdan_oasis4", *options, *CHANGES, output=tmp_path / "light_and_dark"
     )

@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
     hierarchy = load_hierarchy(options.hierarchy)
 
     from mdan_zoo.training.machine import Machine
-    from mdan_zoo.training.processes import is_main_process
+    from mdan_zoo.training.processes import disconnect, is_main_process
     from mdan_zoo.training.run import Plan, train
 
     machine = Machine(
@@ -115,6 +115,7 @@ def run(options: argparse.Namespace) -> int:
     if is_main_process():
         print(path)
         print(f"try it: mdan-zoo predict --checkpoint {path} PICTURE", file=sys.stderr)
+    disconnect()
     return 0
 
 

@@ -59,6 +59,15 @@ def in_main_process(work: Callable[[], Value]) -> Value:
         broadcast_object_list(done)
 
 
+def disconnect() -> None:
+    """End what connects the processes, at the end of a program that trained with several.
+
+    Its threads otherwise run until Python is gone, and now and then abort a process that is done.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def check_precision(machine: Machine) -> None:
     """Raise `InputError` for a precision that Accelerate would leave out without a word."""
     if machine.precision == "fp16" and processes().device.type == "cpu":
