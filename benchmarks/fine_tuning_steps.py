@@ -12,7 +12,6 @@ standard deviations over seeds, and the mean time of a training.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import random
 import shutil
@@ -27,22 +26,18 @@ from top_down_cost import RESULTS, environment, positive, write_rows
 
 from mdan_zoo import Hierarchy
 from mdan_zoo._allocator import keep_freed_memory
-from mdan_zoo.datasets.oasis import read_oasis
+from mdan_zoo.datasets.oasis import read_norms, read_oasis
 from mdan_zoo.training.recipe import fine_tuning_recipe
 from mdan_zoo.training.report import read_report
 from mdan_zoo.training.run import Plan, train
 
 INIT = "mdan_oasis4"
 TREE = Hierarchy.from_nested({"living": ["animal", "person"], "lifeless": ["object", "scenery"]})
-TABLES = ("OASIS.csv", "norms.csv")
 
 
 def categories(data: Path) -> dict[str, list[Path]]:
     """Return the pictures of every category, which the table of ratings names."""
-    table = next(path for name in TABLES if (path := data / name).exists())
-    header, *lines = table.read_text(encoding="utf-8-sig").splitlines()
-    rows = csv.DictReader([header.lower(), *lines])
-    category = {row["theme"].strip(): row["category"].strip().lower() for row in rows}
+    category = {row["theme"]: row["category"].lower() for row in read_norms(data)}
     found: dict[str, list[Path]] = defaultdict(list)
     for sample in read_oasis(data):
         found[category[sample.picture.stem]].append(sample.picture)

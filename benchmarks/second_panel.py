@@ -17,7 +17,7 @@ import math
 from pathlib import Path
 from statistics import NormalDist
 
-from mdan_zoo.datasets.oasis import AROUSAL_THRESHOLD, VALENCE_THRESHOLD
+from mdan_zoo.datasets.oasis import AROUSAL_THRESHOLD, VALENCE_THRESHOLD, read_norms
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -33,10 +33,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with OASIS's table")
     parser.add_argument("--output", type=Path, default=RESULTS / "oasis_second_panel.csv")
     arguments = parser.parse_args()
-    table = next(p for p in (arguments.data / n for n in ("OASIS.csv", "norms.csv")) if p.exists())
-    with table.open(newline="", encoding="utf-8") as file:
-        lines = file.read().splitlines()  # the published table has CR line ends
-    rows = [{key.lower(): value for key, value in row.items()} for row in csv.DictReader(lines)]
+    rows = read_norms(arguments.data)
     polarity = [same_side(row, "valence", VALENCE_THRESHOLD) for row in rows]
     arousal = [same_side(row, "arousal", AROUSAL_THRESHOLD) for row in rows]
     quadrant = [p * a for p, a in zip(polarity, arousal, strict=True)]

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from oasis_folder import write_oasis
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import fine_tuning_steps
-from fine_tuning_steps import TREE, measure, summarise, write_pictures
+from fine_tuning_steps import TREE, categories, measure, summarise, write_pictures
 from PIL import Image
 from result_tables import read
 
@@ -21,6 +22,11 @@ def found(tmp_path):
     for number, file in enumerate(file for files in pictures.values() for file in files):
         Image.new("RGB", (40, 40), (12 * number, 100, 240 - 12 * number)).save(file)
     return pictures
+
+
+def test_the_table_names_the_category_of_every_picture(tmp_path):
+    (category, pictures), *others = categories(write_oasis(tmp_path / "oasis")).items()
+    assert (category, len(pictures), others) == ("scenery", 12, [])
 
 
 def test_no_picture_is_both_trained_and_tested_on(found, tmp_path):

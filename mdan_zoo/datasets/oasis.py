@@ -67,6 +67,15 @@ def read_oasis(
     return samples
 
 
+def read_norms(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of the table of norms, by the names of its columns in small letters.
+
+    Raises:
+        DatasetError: The table is missing or damaged.
+    """
+    return _read_rows(_find_table(folder))
+
+
 def _check_classes(hierarchy: Hierarchy) -> None:
     own = get_hierarchy(_TREE)
     if (hierarchy.levels, hierarchy.parents) != (own.levels, own.parents):

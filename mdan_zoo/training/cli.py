@@ -111,6 +111,7 @@ def run(options: argparse.Namespace) -> int:
         path = train(plan)
     except TrainingStoppedError as stopped:
         print(f"mdan-zoo: {stopped}", file=sys.stderr)
+        disconnect()
         return 128 + signal.SIGTERM
     if is_main_process():
         print(path)
