@@ -8,7 +8,7 @@ import json
 import re
 from pathlib import Path
 
-from result_tables import read, table
+from result_tables import RESULTS, read, table
 
 from mdan_zoo.hierarchies import get_hierarchy
 from mdan_zoo.training.recipe import Recipe, load_recipe
@@ -142,18 +142,23 @@ def freed_memory() -> str:
 
 
 def gpu_steps() -> str:
-    """Training steps on the GPU, by the fast and by the naive path."""
-    rows = [row for row in throughput() if row["measured"] == "step"]
-    lines = [
-        [
-            f"`{row['model']}`",
-            row["network"],
-            f"{float(row['pictures_per_second']):.0f}",
-            f"{int(row['peak_bytes']) / 1e9:.1f} GB",
-        ]
-        for row in rows
-    ]
-    return table(["", "", "pictures per second", "GPU memory"], lines)
+    """Training steps on the GPU, by the fast and by the naive path, eager and compiled."""
+    steps = {
+        (row["model"], row["network"], row["compiled"]): row
+        for row in throughput()
+        if row["measured"] == "step" and row["status"] == "measured"
+    }
+    lines = []
+    for model, network in dict.fromkeys((model, network) for model, network, _ in steps):
+        rows = [steps.get((model, network, compiled)) for compiled in ("False", "True")]
+        cells = [cell for row in rows for cell in (_rate(row), gpu_memory(row, digits=1))]
+        lines.append([f"`{model}`", network, *cells])
+    head = ["", "", "pictures per second", "GPU memory"]
+    return table([*head, "compiled, pictures per second", "compiled, GPU memory"], lines)
+
+
+def _rate(step: dict[str, str] | None) -> str:
+    return "not measured" if step is None else f"{float(step['pictures_per_second']):.0f}"
 
 
 def gpu_input() -> str:
@@ -177,8 +182,9 @@ def gpu_input() -> str:
 
 
 def throughput() -> list[dict[str, str]]:
-    """Return the GPU run's rows."""
-    return read("training_throughput_cuda.csv")
+    """Return the rows of the GPU runs; compiled steps have a file once they were measured."""
+    files = ("training_throughput_cuda.csv", "training_throughput_compiled_cuda.csv")
+    return [row for name in files if (RESULTS / name).exists() for row in read(name)]
 
 
 def fastest_step(model: str, measured: list[dict[str, str]]) -> dict[str, str] | None:
@@ -222,9 +228,9 @@ def gpu_hours(model: str, step: dict[str, str] | None) -> str:
     return f"{pictures * recipe.epochs / float(step['pictures_per_second']) / 3600:.2f}"
 
 
-def gpu_memory(step: dict[str, str] | None) -> str:
+def gpu_memory(step: dict[str, str] | None, digits: int = 0) -> str:
     """Return the most that a training step occupies."""
-    return "not measured" if step is None else f"{int(step['peak_bytes']) / 1e9:.0f} GB"
+    return "not measured" if step is None else f"{int(step['peak_bytes']) / 1e9:.{digits}f} GB"
 
 
 def times_trained(split: str) -> float:
@@ -240,10 +246,11 @@ def times_trained(split: str) -> float:
 
 
 def training_machine() -> str:
-    """The machine of the training times."""
-    row = throughput()[0]
-    return (
+    """The machines of the training times."""
+    runs = (
         f"One {row['machine']} in a machine of {row['threads']} cores, batches of {row['batch']}, "
         f"{row['precision']}, channels last, torch {row['torch']}, timm {row['timm']}, "
         f"{row['date']}."
+        for row in throughput()
     )
+    return "\n".join(dict.fromkeys(runs))

@@ -299,6 +299,16 @@ def test_the_rate_is_the_fastest_of_an_equal_network():
     assert training_tables.fastest_step("mdan_webemo25", rows) is others[0]
 
 
+def test_compiled_steps_stand_beside_the_others_once_they_are_measured(monkeypatch):
+    naive = step_row(network="naive", pictures_per_second="80", peak_bytes="60000000000")
+    compiled = step_row(compiled="True", pictures_per_second="120", peak_bytes="40000000000")
+    monkeypatch.setattr(training_tables, "throughput", lambda: [step_row(), naive, compiled])
+    assert training_tables.gpu_steps().splitlines()[2:] == [
+        "| `mdan_fi8` | fast | 100 | 50.0 GB | 120 | 40.0 GB |",
+        "| `mdan_fi8` | naive | 80 | 60.0 GB | not measured | not measured |",
+    ]
+
+
 @pytest.mark.parametrize(
     ("split", "times"), [("all", 1), ("80/20", 0.8), ("official", 0.8), ("grouped-5-fold", 5)]
 )
