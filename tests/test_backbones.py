@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import timm
 import torch
 
 from mdan_zoo.config import InputSpec
 from mdan_zoo.errors import InputError, UnknownNameError
-from mdan_zoo.models.backbone import STRIDES, build_backbone
+from mdan_zoo.models.backbone import STRIDES, _check_size, build_backbone
 from mdan_zoo.zoo import build_network, create_model, get_config
 
 FAMILIES = (
@@ -99,6 +100,7 @@ def test_networks_are_checked_at_the_crop_of_their_config(architecture):
 
 
 def test_the_check_changes_neither_weights_nor_the_random_state():
+    _check_size.cache_clear()
     torch.manual_seed(3)
     checked, _ = build_backbone("resnet18", 448)
     after = torch.rand(1)
@@ -110,6 +112,14 @@ def test_the_check_changes_neither_weights_nor_the_random_state():
         checked.state_dict().items(), unchecked.state_dict().values(), strict=True
     ):
         assert a.equal(b), name
+
+
+def test_another_model_under_the_same_name_is_looked_at_anew(monkeypatch):
+    _, narrow = build_backbone("resnet18", 64)
+    other = timm.models.model_entrypoint("convnext_atto")
+    monkeypatch.setitem(timm.models._registry._model_entrypoints, "resnet18", other)
+    _, wide = build_backbone("resnet18", 64)
+    assert (narrow, wide) == ((64, 128, 256, 512), (40, 80, 160, 320))
 
 
 @pytest.mark.parametrize("name", [3, None, ["resnet18"], "resnet1O1", ""])

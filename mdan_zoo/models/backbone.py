@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import timm
@@ -51,9 +53,10 @@ def build_backbone(
         InputError: The model has no maps at strides 4, 8, 16 and 32, or cannot take that size.
     """
     _check_known(name)
-    indices = _stage_indices(name)
+    maker = timm.models.model_entrypoint(name)
+    indices = _stage_indices(name, maker)
     if size is not None:
-        _check_size(name, indices, size)
+        _check_size(name, maker, size)
     backbone = _create(name, out_indices=indices, pretrained=pretrained)
     c2, c3, c4, c5 = backbone.feature_info.channels()
     return _channels_first(backbone), (c2, c3, c4, c5)
@@ -67,7 +70,8 @@ def backbone_state(name: str) -> dict[str, Tensor]:
         InputError: The model has no maps at strides 4, 8, 16 and 32.
     """
     _check_known(name)
-    shapes = _channels_first(_create_shapes(name, out_indices=_stage_indices(name)))
+    indices = _stage_indices(name, timm.models.model_entrypoint(name))
+    shapes = _channels_first(_create_shapes(name, out_indices=indices))
     return dict(shapes.state_dict())
 
 
@@ -91,7 +95,8 @@ def _create_shapes(name: str, **options: Any) -> Any:
         with torch.device("meta"):
             return _create(name, **options)
     except RuntimeError:  # in timm before 1.0.22 many models read values while they are built
-        return _create(name, **options).to("meta")
+        with torch.random.fork_rng(devices=[]):
+            return _create(name, **options).to("meta")
 
 
 def _channels_first(backbone: Any) -> nn.Module:
@@ -101,8 +106,11 @@ def _channels_first(backbone: Any) -> nn.Module:
     return made
 
 
-def _stage_indices(name: str) -> tuple[int, ...]:
-    """Return which of the model's feature maps have the strides that MDAN reads."""
+# What a model's shapes tell is kept for the function that makes it, not for its name, under which a
+# program may register another one.
+@functools.cache
+def _stage_indices(name: str, maker: Callable[..., Any]) -> tuple[int, ...]:
+    """Return which feature maps of the model that timm's `maker` makes have the strides of MDAN."""
     try:
         reductions = [stage["reduction"] for stage in _create_shapes(name).feature_info.info]
     except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
@@ -119,9 +127,10 @@ def _stage_indices(name: str) -> tuple[int, ...]:
     return tuple(len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES)
 
 
-def _check_size(name: str, indices: tuple[int, ...], size: int) -> None:
+@functools.cache
+def _check_size(name: str, maker: Callable[..., Any], size: int) -> None:
     """Raise `InputError` unless the maps of a square picture have exactly the strides' sizes."""
-    shapes = _create_shapes(name, out_indices=indices)
+    shapes = _create_shapes(name, out_indices=_stage_indices(name, maker))
     try:
         with torch.device("meta"), torch.no_grad():
             maps = _channels_first(shapes).eval()(torch.empty(1, 3, size, size))
