@@ -53,6 +53,10 @@ def command(*options):
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
+# Long enough to be stopped in its midst: 5 epochs of 24 pictures.
+LONG = ("--set", "epochs=5", "--set", "batch_size=2", "--set", "split=all")
+STEPS = 5 * 24 // 2
+
 
 # --- what a network starts from
 
@@ -118,19 +122,21 @@ def test_fine_tuning_learns_the_own_classes(data, tree, tmp_path, capsys):
     assert right >= 22, "of 24 pictures that it was trained on"
 
 
-def test_the_last_unfinished_epoch_is_repeated_after_a_kill(model, data, tree, tmp_path):
+@pytest.fixture(scope="module")
+def undisturbed(model, data, tree, tmp_path_factory):
+    """A training that nothing interrupts, in a folder named as the others': that is the model's."""
+    output = tmp_path_factory.mktemp("undisturbed") / "run"
+    start = command(*arguments(model, data, tree, output, *LONG))
+    subprocess.run(start, env=ENVIRONMENT, check=True, capture_output=True)
+    return output
+
+
+def test_the_last_unfinished_epoch_is_repeated_after_a_kill(
+    undisturbed, model, data, tree, tmp_path
+):
     """kill -9 within an epoch; the weights equal an undisturbed training's, bit by bit."""
-    changes = ("--set", "epochs=4", "--set", "batch_size=2", "--set", "split=all")
-    undisturbed = tmp_path / "undisturbed" / "run"
-    undisturbed.parent.mkdir()
-    subprocess.run(
-        command(*arguments(model, data, tree, undisturbed, *changes)),
-        env=ENVIRONMENT,
-        check=True,
-        capture_output=True,
-    )
     output = tmp_path / "run"
-    start = command(*arguments(model, data, tree, output, *changes))
+    start = command(*arguments(model, data, tree, output, *LONG))
     process = subprocess.Popen(start, env=ENVIRONMENT, stderr=subprocess.PIPE)
     _wait_for(output / STATE_FILE, process)
     process.send_signal(signal.SIGKILL)
@@ -139,18 +145,9 @@ def test_the_last_unfinished_epoch_is_repeated_after_a_kill(model, data, tree, t
     _same_weights(output, undisturbed)
 
 
-def test_sigterm_keeps_the_step_that_was_reached(model, data, tree, tmp_path):
-    changes = ("--set", "epochs=6", "--set", "batch_size=2", "--set", "split=all")
-    undisturbed = tmp_path / "undisturbed" / "run"
-    undisturbed.parent.mkdir()
-    subprocess.run(
-        command(*arguments(model, data, tree, undisturbed, *changes)),
-        env=ENVIRONMENT,
-        check=True,
-        capture_output=True,
-    )
+def test_sigterm_keeps_the_step_that_was_reached(undisturbed, model, data, tree, tmp_path):
     output = tmp_path / "run"
-    start = command(*arguments(model, data, tree, output, *changes))
+    start = command(*arguments(model, data, tree, output, *LONG))
     process = subprocess.Popen(start, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     _wait_for(output / STATE_FILE, process)
     process.terminate()
@@ -158,7 +155,7 @@ def test_sigterm_keeps_the_step_that_was_reached(model, data, tree, tmp_path):
     assert process.returncode == 128 + signal.SIGTERM
     assert "the same command goes on" in told
     reached = torch.load(output / STATE_FILE, weights_only=True)["step"]
-    assert 0 < reached < 6 * 12
+    assert 0 < reached < STEPS
     subprocess.run(start, env=ENVIRONMENT, check=True, capture_output=True)
     _same_weights(output, undisturbed)
 
