@@ -12,7 +12,6 @@ import pytest
 from demo_browser import (
     CAT,
     ROCKET,
-    check,
     label_of,
     open_page,
     turned_cats,
@@ -188,22 +187,6 @@ def test_a_pasted_picture_is_an_upload(page):
     )
     wait_for_answer(page, "1 picture predicted")
     assert page.locator("h3").inner_text() == "pasted.jpg"
-
-
-@pytest.mark.slow
-def test_twenty_sessions_at_once_each_see_their_own_picture(browser, demo, tmp_path):
-    pictures = turned_cats(tmp_path, 20)
-    # Each has a context of its own: within one, all pages share six connections to a server.
-    pages = [open_page(browser.new_context(), demo.url) for _ in pictures]
-    for page, picture in zip(pages, pictures, strict=True):
-        upload(page, picture)  # returns before the answer is there
-    expected = mdan_zoo.predict(pictures, model="mdan_oasis4")
-    for page, prediction in zip(pages, expected, strict=True):
-        wait_for_answer(page, "1 picture predicted")
-        assert page.locator("h3").all_inner_texts() == [Path(prediction.picture).name]
-        assert label_of(page) == str(prediction)
-        check(page)
-        page.context.close()
 
 
 def test_the_server_connected_to_nobody(demo):
