@@ -42,6 +42,7 @@ from mdan_zoo._image_download import (
     public_url,
 )
 from mdan_zoo._image_modes import to_upright_rgb
+from mdan_zoo._turns import reading
 from mdan_zoo.errors import ImageError, InputError
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def load_image(picture: Picture, options: ImageOptions = DEFAULT_OPTIONS) -> Ima
         ImageError: The picture cannot be read; the message names it and says why.
     """
     try:
-        return to_upright_rgb(_open(picture, options), options.background)
+        with reading(picture):
+            return to_upright_rgb(_open(picture, options), options.background)
     except ImageError as error:
         raise ImageError(f"{describe(picture)}: {_reason(error)}") from None
     except Exception as error:  # decoders raise nearly every class there is on damaged files
