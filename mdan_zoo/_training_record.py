@@ -56,10 +56,20 @@ def _metrics(report: Mapping[str, Any]) -> dict[str, Any] | None:
             row[f"{level}_accuracy_sd_folds"] = values["sd"]
     elif "test" in report:
         count = report["test"].get("pictures", "the")  # earlier records do not count them
-        protocol = f"{count} pictures that were kept aside ({split}), one training."
+        known = _known_to_the_start(report["test"].get("trained_on", 0))
+        protocol = f"{count} pictures that were kept aside ({split}), one training{known}."
         for level, value in report["test"]["accuracy"].items():
             row[f"{level}_accuracy"] = value
     else:
         return None
     dataset = "" if report["dataset"] in OWN_PICTURES else report["dataset"]
     return {"protocol": protocol, "dataset": dataset, "rows": [row]}
+
+
+def _known_to_the_start(count: int | None) -> str:
+    """Return what to say where a test's pictures were not new to what a training started from."""
+    if count is None:
+        return "; whether the weights that it started from had learned them is not known"
+    if count:
+        return f"; {count} of them had been learned by the weights that it started from"
+    return ""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 from dataset_trees import write_pictures
 
+from mdan_zoo.datasets.splits import get_split, split_hashes
 from mdan_zoo.evaluation.overlap import TRAINED_ON_FILE, count_trained_on, save_trained_on
 from mdan_zoo.zoo import released_weights
+
+OASIS = Path(__file__).parents[2] / "shared" / "data" / "oasis"
 
 
 @pytest.fixture
@@ -64,6 +69,13 @@ def test_what_a_start_was_trained_on_counts_too(weights, pictures, tmp_path):
     weights.write_bytes(b"weights")
     save_trained_on(second, pictures[2:4], tmp_path / "data", init=weights)
     assert count(second, pictures) == 2
+    assert count(second, pictures[4:]) is None, "the list of the start is missing"
+    third = tmp_path / "third" / "model.safetensors"
+    third.parent.mkdir()
+    third.write_bytes(b"third")
+    save_trained_on(third, pictures[4:5], tmp_path / "data", init=second)
+    assert count(third, pictures) == 3
+    assert count(third, pictures[:2]) is None
 
 
 def test_what_a_released_start_was_trained_on_counts_too(pictures, tmp_path):
@@ -79,3 +91,29 @@ def test_what_a_released_start_was_trained_on_counts_too(pictures, tmp_path):
     for dataset, expected in (("OASIS", 3), ("folder", 1)):
         save_trained_on(weights, [new], images.parent, dataset=dataset, **start)
         assert count(weights, [new, known, other]) == expected
+
+
+def test_the_package_has_hashes_of_what_the_released_models_learned_from(pictures):
+    split = get_split("oasis661")
+    lines = [line.partition("  ") for line in split_hashes("oasis661")]
+    names = sorted(f"{split.folder}/{name}" for _, names in split.parts for name in names)
+    assert sorted(name for _, _, name in lines) == names
+    assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256, _, _ in lines)
+    assert count(released_weights("mdan_oasis4"), pictures) == 0
+
+
+@pytest.mark.skipif(not OASIS.is_dir(), reason="the OASIS pictures are not at ../shared")
+def test_pictures_of_oasis_are_known_in_any_folder(pictures, tmp_path):
+    split = [line.partition("  ") for line in split_hashes("oasis661")]
+    for sha256, _, name in split[::30]:
+        assert hashlib.sha256((OASIS / name).read_bytes()).hexdigest() == sha256
+    copies = [tmp_path / f"{n}.jpg" for n in range(3)]
+    for copy, (_, _, name) in zip(copies, split, strict=False):
+        shutil.copy(OASIS / name, copy)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"weights")
+    released = released_weights("mdan_oasis4")
+    save_trained_on(weights, pictures[:1], tmp_path / "data", init=released, dataset="folder")
+    assert count(released, [*copies, *pictures]) == 3
+    assert count(weights, [*copies, *pictures]) == 3 + 1
+    assert count(weights, pictures[1:]) == 0

@@ -53,6 +53,21 @@ def test_a_record_that_does_not_count_its_test_pictures_is_read(weights):
     assert protocol.startswith("the pictures that were kept aside (80/20")
 
 
+@pytest.mark.parametrize(
+    ("trained_on", "told"),
+    [
+        (0, "one training."),
+        (3, "one training; 3 of them had been learned by the weights that it started from."),
+        (None, "; whether the weights that it started from had learned them is not known."),
+    ],
+)
+def test_pictures_that_the_start_had_learned_are_told(weights, trained_on, told):
+    write_record(
+        weights, test={"pictures": 8, "trained_on": trained_on, "accuracy": {"level_1": 0.75}}
+    )
+    assert prepare("mine", weights).metrics["protocol"].endswith(told)
+
+
 def test_mean_and_spread_of_folds(weights):
     write_record(weights, cross_validation={"accuracy": FOLDS})
     (row,) = prepare("mine", weights).metrics["rows"]

@@ -181,6 +181,18 @@ def get_split(name: str) -> Split:
     return Split.load(_PACKAGED / f"{name}.tsv")
 
 
+def split_hashes(name: str) -> list[str]:
+    """Return a line "SHA-256  name" for every picture of a split of the package.
+
+    The hashes are those of the files as the data set's authors publish them.
+
+    Raises:
+        UnknownNameError: There is no split of that name.
+    """
+    get_split(name)
+    return (_PACKAGED / f"{name}.sha256").read_text(encoding="utf-8").splitlines()
+
+
 def select(
     split: Split,
     samples: Sequence[Sample],

@@ -152,9 +152,10 @@ def _caution(evaluation: Evaluation) -> str:
     if count is None:
         return (
             "The numbers tell how the model does on new pictures only if its weights were trained "
-            "without these, and that is not known: there is no list of its pictures beside the "
-            "weights. For a model that was trained on a part of this data set, give the split that "
-            "it was trained with and evaluate on another part."
+            "without these, and that is not known: beside the weights there is no list of its "
+            "pictures, or it lacks those of the weights that the training started from. For a "
+            "model that was trained on a part of this data set, give the split that it was trained "
+            "with and evaluate on another part."
         )
     if count:
         return (
