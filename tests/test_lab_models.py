@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -10,10 +11,13 @@ from conftest import save_random_weights
 from published_weights import OWN_TREE
 
 import mdan_zoo
+from mdan_zoo.demo.answer import NamedPicture, answer_html
+from mdan_zoo.demo.models import find_models, load_predictor
 from mdan_zoo.errors import ManifestError, UnknownNameError
 from mdan_zoo.manifest import load_manifest
 from mdan_zoo.predictor import Predictor
 from mdan_zoo.publishing import prepare
+from mdan_zoo.training import fine_tuning_recipe
 from mdan_zoo.zoo import MODELS, create_model, get_config, get_model_hierarchy
 
 pytest_plugins = ("hub_fixtures", "lab_fixtures")
@@ -46,6 +50,24 @@ def test_it_is_listed(entry, run):
     assert cells[0] == "lab_likes"
     assert cells[-1] == "released"
     assert "2/4" in cells
+
+
+def test_the_page_predicts_with_it(entry, photos):
+    create_model("lab_likes", pretrained=True)  # fetches it
+    (listed,) = [model for model in find_models() if model.name == "lab_likes"]
+    assert listed.status == "ready"
+    predictor = load_predictor("lab_likes")
+    load_predictor.cache_clear()
+    assert predictor.predict(photos[0]).model == predictor.name == "lab_likes"
+    assert "predicted by lab_likes" in answer_html(predictor, [NamedPicture("a", photos[0])])
+
+
+def test_fine_tuning_starts_from_it_by_the_recipe_of_its_network(entry):
+    recipe = fine_tuning_recipe("lab_likes", ["epochs=3"])
+    assert (recipe.init, recipe.epochs) == ("lab_likes", 3)
+    assert recipe == dataclasses.replace(
+        fine_tuning_recipe("mdan_oasis4", ["epochs=3"]), init="lab_likes"
+    )
 
 
 def test_its_config_and_tree_are_those_of_the_manifest(entry, publication, run):

@@ -99,13 +99,13 @@ def message_html(message: str) -> str:
 
 
 def _failed(predictor: Predictor, name: str, error: str) -> Prediction:
-    return Prediction(name, predictor.config.name, predictor.hierarchy, {}, error=error)
+    return Prediction(name, predictor.name, predictor.hierarchy, {}, error=error)
 
 
 def _status_html(predictor: Predictor, predictions: Sequence[Prediction], given: int) -> str:
     failed = sum(prediction.error is not None for prediction in predictions)
     count = len(predictions) - failed
-    parts = [f"{count} picture{'' if count == 1 else 's'} predicted by {predictor.config.name}"]
+    parts = [f"{count} picture{'' if count == 1 else 's'} predicted by {predictor.name}"]
     if failed:
         parts.append(f"{failed} could not be read")
     if given > len(predictions):

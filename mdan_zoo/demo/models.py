@@ -103,4 +103,4 @@ def load_predictor(name: str) -> Predictor:
         )
     hub.verify_file(weights, entry)
     options = ImageOptions(max_pixels=MAX_PIXELS, max_bytes=MAX_BYTES)
-    return Predictor(name, checkpoint=weights, image_options=options)
+    return Predictor(name, image_options=options)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
-from mdan_zoo.zoo import MODELS
+from mdan_zoo.manifest import load_manifest
+from mdan_zoo.zoo import MODELS, released_weights
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -93,7 +94,7 @@ class Recipe:
         balance: What makes up for classes of unequal size: "none", "loss" (rare leaves weigh
             more), or "sampling" (they are drawn more often).
         base_rate_start: Whether the classifier on the backbone starts with the frequencies of the
-            classes, instead of at random.
+            classes, instead of at random. False where `init` has a trained one, unless it is set.
         overall_weight: Weight of the loss on P_O (Eq. 3); the paper's is 1, and 0 for the others.
         local_weight: Weight of the same loss on P_L.
         global_weight: Weight of the same loss on P_G.
@@ -208,6 +209,8 @@ def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
         if name == "model":
             raise InputError("a recipe's model cannot be changed; train another model by its name")
         values[name] = text
+    if values.get("init") and not any(text.startswith("base_rate_start=") for text in overrides):
+        values["base_rate_start"] = False  # the trained classifier is kept
     return _read(values)
 
 
@@ -226,12 +229,21 @@ def fine_tuning_recipe(init: str, overrides: Sequence[str] = (), *, recipe: str 
         CheckpointError: The file is damaged.
     """
     if not recipe:
-        recipe = _registered_like(init) if is_weight_file(init) else init
+        recipe = _recipe_of(init)
     # The rows of classes that both trees have are kept, so the classifiers do not start anew.
     start = ["split=official or 80/20", "base_rate_start=false", "stored_as=float32"]
     if not any(override.startswith("epochs=") for override in overrides):
         start.append(f"least_steps={_FINE_TUNING_STEPS}")
     return dataclasses.replace(load_recipe(recipe, [*start, *overrides]), init=init)
+
+
+def _recipe_of(init: str) -> str:
+    """Return the model whose recipe fits a model's name or a weight file."""
+    if is_weight_file(init):
+        return _registered_like(init)
+    if init not in list_recipes() and init in load_manifest():
+        return _registered_like(str(released_weights(init)))
+    return init
 
 
 def is_weight_file(init: str) -> bool:
