@@ -69,6 +69,9 @@ def test_group_and_split_are_read(tmp_path, caplog):
         samples = read_table(write_table(tmp_path, lines), TREE)
     assert [(s.group, s.split) for s in samples] == [("a", "train"), ("a", "val"), ("b", "")]
     assert caplog.text.count("that are not read: author") == 1
+    lines[1:] = ["p/1.jpg,joy,a,,x", "p/2.jpg,anger,,,x", "p/3.jpg,fear, ,,x"]
+    groups = [sample.group for sample in read_table(write_table(tmp_path / "b", lines), TREE)]
+    assert len(set(groups)) == 3, "pictures without a group do not belong together"
     plain = read_table(write_table(tmp_path, LABELS), TREE)
     assert len({sample.group for sample in plain}) == 3
 

@@ -65,7 +65,7 @@ def _read_row(
     row: Sequence[str], columns: Columns, labels: Labels, folder: Path, place: str
 ) -> Sample:
     name = row[columns.picture]
-    group = name if columns.group is None else row[columns.group]
+    group = "" if columns.group is None else row[columns.group]
     split = "" if columns.split is None else row[columns.split].lower()
     if split and split not in SPLIT_FOLDERS:
         raise DatasetError(f"{place}: the split must be train, val or test, not {split!r}")
@@ -74,11 +74,11 @@ def _read_row(
         shares = [_read_share(row[position], place) for position in columns.leaves]
         if not any(shares):
             raise DatasetError(f"{place}: all shares are 0")
-        return labels.soft(folder / name, shares, group, split=split)
+        return labels.soft(folder / name, shares, group or name, split=split)
     leaf = labels.leaf(row[columns.levels[-1][1]], place)
     for level, position in columns.levels:
         _check_level(row[position], level, leaf, labels.hierarchy, place)
-    return labels.hard(folder / name, leaf, group, split)
+    return labels.hard(folder / name, leaf, group or name, split)
 
 
 def _check_level(cell: str, level: int, leaf: int, tree: Hierarchy, place: str) -> None:
