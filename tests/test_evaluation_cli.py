@@ -147,7 +147,7 @@ def test_new_folds_are_a_file_that_gives_them_again(evaluation, folder, mdan, tm
     about = ("grouped-3-fold, seed 0", division.sha256)
     assert (written["folds_split"], written["folds_split_sha256"]) == about
     assert f"The folds: {about[0]}, sha256 `{about[1]}`." in report.read_text()
-    _, again = find_samples("OASIS", folder, mdan.hierarchy, split=division)
+    _, again = find_samples("OASIS", str(folder), mdan.hierarchy, split=division)
     assert (again.folds, again.split, again.split_sha256) == (evaluation.source.folds, *about)
 
 
@@ -367,6 +367,8 @@ def test_pictures_that_cannot_be_read_are_listed(folder, tmp_path):
 def test_arguments_that_are_wrong(folder, tmp_path):
     with pytest.raises(InputError, match="at least 100 resamples, not 5"):
         run("mdan_oasis4", "--data", folder, "--bootstrap", 5)
+    with pytest.raises(InputError, match="seed must not be negative, not -1"):
+        run("mdan_oasis4", "--data", folder, "--seed", -1)
     with pytest.raises(UnknownNameError, match="no model 'mdan_oasis'; did you mean 'mdan_oasis4'"):
         run("mdan_oasis", "--data", folder)
     with pytest.raises(CheckpointError, match=r"cannot read the weight file .*gone\.safetensors"):

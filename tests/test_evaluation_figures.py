@@ -21,6 +21,7 @@ from mdan_zoo.evaluation.metrics import Outcomes
 from mdan_zoo.evaluation.probabilities import Probabilities
 from mdan_zoo.evaluation.results import violations
 from mdan_zoo.hierarchies import get_hierarchy
+from mdan_zoo.hierarchy import Hierarchy
 
 TREE = get_hierarchy("webemo25")
 
@@ -116,6 +117,14 @@ def test_siblings_are_side_by_side_in_the_confusion_matrix():
     first = TREE.index(2, shown[0])
     row = counts[first, [TREE.index(2, name) for name in shown]] / counts[first].sum()
     np.testing.assert_allclose(axes.images[0].get_array()[0], row)
+
+
+def test_names_are_text_and_not_formulas(tmp_path):
+    tree = Hierarchy.from_nested({"good $x^$": ["a$^$", r"b $\q$"]})
+    figure = draw_confusion(np.eye(2, dtype=int), tree, 1)
+    figure.savefig(tmp_path / "confusion.png")
+    shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert shown == list(tree.leaves)
 
 
 @pytest.mark.parametrize(("right", "ends"), [(True, (97.2, 100)), (False, (0, 2.8))])

@@ -96,10 +96,9 @@ def draw_confusion(counts: Ints, tree: Hierarchy, level: int, symbol: str = "P_O
     figure = _new_figure(side + 3.6, side + 2.4)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=90)
-    axes.set_yticks(
-        range(len(names)), [f"{name} ({n:,})" for name, n in zip(names, given, strict=True)]
-    )
+    counted = [f"{name} ({n:,})" for name, n in zip(names, given, strict=True)]
+    axes.set_xticks(range(len(names)), names, rotation=90, parse_math=False)
+    axes.set_yticks(range(len(names)), counted, parse_math=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for (row, column), share in np.ndenumerate(shares):
@@ -118,7 +117,7 @@ def draw_confusion(counts: Ints, tree: Hierarchy, level: int, symbol: str = "P_O
     axes.set_xlabel("predicted")
     axes.set_ylabel("given (pictures)")
     title = f"{tree.level_names[level]}: predicted by {symbol}, in % of the given"
-    axes.set_title(title, fontsize=11)
+    axes.set_title(title, fontsize=11, parse_math=False)
     return figure
 
 
@@ -142,6 +141,7 @@ def _draw_borders(axes: Axes, tree: Hierarchy, level: int, order: list[int]) -> 
             parents[start],
             (len(order) - 0.4, (start + end - 1) / 2),
             annotation_clip=False,
+            parse_math=False,
             va="center",
             color=_BORDER,
         )
@@ -163,7 +163,8 @@ def draw_reliability(data: Probabilities) -> Figure:
             style = {"color": _COLOURS[branch], "marker": _MARKERS[branch], "markersize": 4}
             upper.plot(confidence, right, label=branch, **style)
             lower.step(_bin_edges(), [*count, count[-1]], where="post", color=_COLOURS[branch])
-        upper.set(title=name, xlim=(0, 1), ylim=(0, 1.02))
+        upper.set_title(name, parse_math=False)
+        upper.set(xlim=(0, 1), ylim=(0, 1.02))
         lower.set(xlabel="confidence", ylim=(0, None))
         _remove_box(upper, lower)
     grid[0, 0].set_ylabel("accuracy")
@@ -210,7 +211,8 @@ def draw_alpha(data: Probabilities) -> Figure:
         spare = max(0, _FEWEST_POINTS - np.ptp(values)) / 2 + 0.3
         axes.set_ylim(max(0, values.min() - spare), min(100, values.max() + spare))
         axes.axvline(data.alpha, color="grey", linestyle=":", linewidth=1)
-        axes.set(title=name, xlabel=f"alpha (dotted: the model's {data.alpha:g})", xlim=(0, 1))
+        axes.set_title(name, parse_math=False)
+        axes.set(xlabel=f"alpha (dotted: the model's {data.alpha:g})", xlim=(0, 1))
         _remove_box(axes)
     grid[0].set_ylabel("accuracy in %")
     return figure

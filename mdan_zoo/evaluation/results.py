@@ -226,6 +226,8 @@ def evaluate(
         raise InputError(
             f"a 95 % interval takes at least {FEWEST_RESAMPLES} resamples, not {resamples}"
         )
+    if seed < 0:
+        raise InputError(f"seed must not be negative, not {seed}")
     names = [_name(sample.picture, source.folder) for sample in samples]
     probabilities = predict_probabilities(predictor, samples, names, batch_size)
     groups = [sample.group for sample in samples]

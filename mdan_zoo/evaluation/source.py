@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class SampleSource:
 
 def find_samples(
     dataset: str,
-    folder: Path,
+    folder: str | os.PathLike[str],
     hierarchy: Hierarchy,
     *,
     split: Split | None = None,
@@ -69,7 +70,7 @@ def find_samples(
         InputError: `folds` is given though the split has folds.
     """
     samples = read_dataset(dataset, folder, hierarchy)
-    source = SampleSource(dataset, folder_of(folder))
+    source = SampleSource(dataset, folder_of(Path(folder)))
     if split is not None:
         if split.dataset != dataset:
             raise DatasetError(f"the split is of {split.dataset}, not of {dataset}")
