@@ -26,6 +26,7 @@ class Preprocessing:
     """
 
     def __init__(self, spec: InputSpec) -> None:
+        self.spec = spec
         interpolation = v2.InterpolationMode(spec.interpolation)
         self._resize = v2.Resize(spec.resize, interpolation)  # Pillow always antialiases
         self._cut = v2.CenterCrop(spec.crop)

@@ -89,6 +89,13 @@ def test_a_recipe_that_minimises_nothing_is_told():
         Recipe("mdan_fi8", overall_weight=0)
 
 
+def test_a_trained_classifier_is_kept_unless_the_base_rates_are_asked_for():
+    assert load_recipe("flat_oasis4").base_rate_start
+    assert load_recipe("flat_oasis4", ["init="]).base_rate_start
+    assert not load_recipe("flat_oasis4", ["init=mdan_oasis4"]).base_rate_start
+    assert load_recipe("flat_oasis4", ["base_rate_start=true", "init=x"]).base_rate_start
+
+
 def test_an_unknown_model_is_told():
     with pytest.raises(UnknownNameError, match="no training recipe for 'mdan_f8'; did you mean"):
         load_recipe("mdan_f8")

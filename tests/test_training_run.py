@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -189,6 +191,32 @@ def test_steps_of_another_size_are_not_gone_on_with(model, data, tmp_path):
     )
     with pytest.raises(CheckpointError, match="another step size"):
         train(in_parts)
+
+
+def test_a_state_is_not_gone_on_with_from_other_weights(model, data, tmp_path):
+    """What frozen stages make of the pictures is not in the state."""
+    start = tmp_path / "start.safetensors"
+    shutil.copy(model, start)
+    train(plan(start, data, tmp_path / "run", **VIEWS))
+    network = build_network(CONFIG)  # of other random weights
+    save_checkpoint(start, network, CONFIG)
+    with pytest.raises(CheckpointError, match="another backbone to start from"):
+        train(plan(start, data, tmp_path / "run", **VIEWS))
+
+
+def test_a_flat_network_has_no_local_branch_to_learn(data, tmp_path):
+    config = dataclasses.replace(CONFIG, architecture="flat")
+    start = tmp_path / "flat.safetensors"
+    save_checkpoint(start, build_network(config), config)
+    nothing = {"overall_weight": 0.0, "local_weight": 1.0, "global_weight": 0.0}
+    with pytest.raises(InputError, match=r"no local branch.* must not both be 0"):
+        train(plan(start, data, tmp_path / "run", **nothing))
+    assert not (tmp_path / "run").exists()
+
+
+def test_paths_can_be_text(model, data, tmp_path):
+    given = plan(model, str(data), str(tmp_path / "run"))
+    assert (given.data, given.output) == (data, tmp_path / "run")
 
 
 def test_a_split_of_another_recipe_is_not_taken_for_its_own(model, data, tmp_path):

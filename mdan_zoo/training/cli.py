@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.util
 import signal
 import sys
@@ -133,8 +132,8 @@ def _recipe(options: argparse.Namespace) -> Recipe:
             "on an own emotion tree"
         )
     if options.name is not None:
-        recipe = load_recipe(options.name, options.changes)
-        return dataclasses.replace(recipe, init=options.init) if options.init else recipe
+        start = [f"init={options.init}"] if options.init else []
+        return load_recipe(options.name, [*options.changes, *start])
     if options.init is None or options.hierarchy is None:
         raise InputError(
             "give the name of a model to train, or --init and --hierarchy to fine-tune on an own "

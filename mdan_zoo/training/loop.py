@@ -34,6 +34,7 @@ from mdan_zoo.training.state import (
     changeable_fields,
     changes_since,
     fixed_fields,
+    hash_of_start,
     load_state,
     save_log,
     save_state,
@@ -102,11 +103,10 @@ class Trainer:
         self.machine = machine
         self.accelerator = make_accelerator(recipe, folder, machine)
         self.optimizer = build_optimizer(network, recipe)
+        self._start = hash_of_start(network.backbone, data.preprocessing.spec)
         if recipe.base_rate_start:
             self._start_at_base_rates()
-        self.average = copy.deepcopy(network) if recipe.ema_decay else None
-        if self.average is not None:
-            self.average.eval()
+        self.average = copy.deepcopy(network).eval() if recipe.ema_decay else None
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.changes: list[dict[str, Any]] = []
@@ -342,6 +342,7 @@ class Trainer:
             "recipe": fixed_fields(self.recipe),
             "data": self.data.fingerprint,
             "split": list(self.data.indices),
+            "backbone to start from": self._start,
             "step size": self.steps().step_size,  # steps are counted, and make up an epoch
         }
 

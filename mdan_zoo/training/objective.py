@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mdan_zoo.config import ModelConfig
+from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.models.output import EmotionOutput
 from mdan_zoo.training.recipe import Recipe
@@ -56,6 +58,15 @@ def loss(
     if output.log_local:  # a flat network has no local branch
         total = total + recipe.local_weight * cross_entropy(output.log_local, targets, weights)
     return total + recipe.global_weight * cross_entropy(output.log_global, targets, weights)
+
+
+def check_losses(recipe: Recipe, config: ModelConfig) -> None:
+    """Raise `InputError` where a recipe has a loss on nothing but a branch that a model lacks."""
+    if config.architecture == "flat" and recipe.overall_weight + recipe.global_weight == 0:
+        raise InputError(
+            f"{config.name} has no local branch, so overall_weight and global_weight must not both "
+            "be 0"
+        )
 
 
 def balancing_weights(leaves: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from mdan_zoo.training.division import find_split, fingerprint, keep_split
 from mdan_zoo.training.features import CachedViews, PyramidCache, compute_pyramids
 from mdan_zoo.training.loop import Trainer, TrainingSet
 from mdan_zoo.training.machine import Machine
+from mdan_zoo.training.objective import check_losses
 from mdan_zoo.training.processes import (
     check_precision,
     in_main_process,
@@ -75,6 +76,12 @@ class Plan:
     split: Path | None = None
     backbone_weights: str | os.PathLike[str] | None = None
     machine: Machine = Machine()  # noqa: RUF009 - frozen
+
+    def __post_init__(self) -> None:
+        for name in ("data", "output"):  # as text, too
+            object.__setattr__(self, name, Path(getattr(self, name)))
+        if self.split is not None:
+            object.__setattr__(self, "split", Path(self.split))
 
     @property
     def folder(self) -> Path:
@@ -154,6 +161,7 @@ def _read(plan: Plan) -> _ReadData:
             f"own; leave out --backbone-weights {plan.backbone_weights}"
         )
     config, tree = _describe(plan, init)
+    check_losses(plan.recipe, config)
     return _ReadData(config, tree, read_samples(plan, config, tree), init)
 
 
@@ -321,17 +329,12 @@ def _train_one(
 def _test(
     plan: Plan, data: PreparedData, folder: Path, split: Split, held_out: list[int], part: str
 ) -> dict[str, Any]:
-    """Evaluate a folder's weights on what was held out; return the accuracies, and of how many."""
+    """Evaluate a folder's weights on what was held out; return the accuracies, and of what."""
     samples = [data.samples[index] for index in held_out]
-    source = SampleSource(
-        dataset_name(plan, data.config),
-        plan.folder,
-        split.method,
-        split.sha256,
-        f"{part}, never trained on",
-    )
+    dataset = dataset_name(plan, data.config)
+    source = SampleSource(dataset, plan.folder, split.method, split.sha256, part)
     evaluation = evaluate(Predictor(checkpoint=folder / WEIGHTS_FILE), samples, source=source)
     write_report(evaluation, folder / TEST_FOLDER)
     levels = data.hierarchy.level_names
     accuracy = {level: evaluation.score("accuracy", level).value for level in levels}
-    return {"pictures": len(samples), "accuracy": accuracy}
+    return {"pictures": len(samples), "trained_on": evaluation.trained_on, "accuracy": accuracy}

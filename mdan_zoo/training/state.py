@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import pickle
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from mdan_zoo._files import write_atomically
+from mdan_zoo.config import InputSpec
 from mdan_zoo.errors import CheckpointError, TrainingError
 from mdan_zoo.training.recipe import Recipe
 
@@ -27,6 +30,18 @@ def fixed_fields(recipe: Recipe) -> dict[str, Any]:
     """Return what of a recipe must stay as it is for a training to go on."""
     fields = {**dataclasses.asdict(recipe), **dict.fromkeys(_CHANGEABLE)}
     return {**fields, "backbone_rate": bool(recipe.backbone_rate)}  # 0 freezes the backbone
+
+
+def hash_of_start(backbone: nn.Module, spec: InputSpec) -> str:
+    """Return a hash of what a training starts from: the backbone's values and its input.
+
+    The maps of frozen stages are not in the state but computed anew.
+    """
+    digest = hashlib.sha256(repr(spec).encode())
+    for name, value in backbone.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def changeable_fields(recipe: Recipe) -> dict[str, float]:
