@@ -203,11 +203,13 @@ def list_cache() -> list[CachedFile]:
     Raises:
         WeightsUnavailableError: A folder of the cache cannot be read.
     """
-    return [
-        CachedFile(model, path, path.lstat().st_size, path.parent.name, _state(path))
-        for model, version in _versions(cache_folder())
-        for path in _files(version) or _blocking(version)
-    ]
+    found = []
+    for model, version in _versions(cache_folder()):
+        for path in _files(version) or _blocking(version):
+            with contextlib.suppress(FileNotFoundError):  # a download has ended, or was cleared
+                size = path.lstat().st_size
+                found.append(CachedFile(model, path, size, path.parent.name, _state(path)))
+    return found
 
 
 def clear_cache(models: Collection[str] | None = None) -> int:

@@ -164,7 +164,8 @@ def _draw_picture(explanation: Explanation, cell: _Cell) -> None:
     axes = _panel(cell, title)
     left, top = (image.width - middle.width) / 2, (image.height - middle.height) / 2
     side = max(middle.size)
-    axes.imshow(small, extent=(left, left + middle.width, top + middle.height, top))
+    extent = (left, left + middle.width, top + middle.height, top)
+    axes.imshow(small, origin="upper", extent=extent)
     region = explanation.region
     frame = Rectangle(
         (region.left, region.top), region.right - region.left, region.bottom - region.top
@@ -176,7 +177,7 @@ def _draw_picture(explanation: Explanation, cell: _Cell) -> None:
 
 def _draw_seen(seen: Image.Image, cell: _Cell) -> None:
     axes = _panel(cell, ("what the network saw", "resized and cut to its centre"))
-    axes.imshow(seen)
+    axes.imshow(seen, origin="upper")
 
 
 def _draw_map(
@@ -190,9 +191,11 @@ def _draw_map(
     axes = _panel(cell, title)
     low, high = limits
     extent = (0, seen.width, seen.height, 0)
-    axes.imshow(seen.convert("L"), cmap="gray", vmin=0, vmax=255, extent=extent)
+    grey = seen.convert("L")
+    axes.imshow(grey, origin="upper", cmap="gray", vmin=0, vmax=255, extent=extent)
     drawn = axes.imshow(
         values,
+        origin="upper",
         cmap=COLOURS,
         norm=Normalize(low, high if high > low else low + 1),
         alpha=_STRENGTH,
@@ -203,7 +206,8 @@ def _draw_map(
     bar = add_axes(cell.figure, left, top, _BAR, cell.side)
     bar.set_axis_on()
     cell.figure.colorbar(drawn, cax=bar, ticks=sorted({low, high}))
-    bar.set_yticklabels([f"{value:.2g}" for value in sorted({low, high})], fontsize=7)
+    ends = [f"{value:.2g}" for value in sorted({low, high})]
+    bar.set_yticklabels(ends, fontsize=7, usetex=False)
     bar.tick_params(length=2, pad=2)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +12,15 @@ from typing import BinaryIO
 from mdan_zoo.errors import InputError
 
 _PREFIX, _SUFFIX = ".mdan_zoo.", ".part"
+
+
+def refuse_input(output: Path, inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise `InputError` if a file that is to be written is one of those to be read."""
+    if not output.exists():
+        return
+    for path in inputs:
+        if os.path.exists(path) and os.path.samefile(path, output):
+            raise InputError(f"--output {output} is one of the pictures; give another name")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

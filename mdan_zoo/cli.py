@@ -13,7 +13,9 @@ import dataclasses
 import io
 import json
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mdan_zoo import __version__, hub
 from mdan_zoo._allocator import keep_freed_memory
-from mdan_zoo._files import open_atomically
+from mdan_zoo._files import open_atomically, refuse_input
 from mdan_zoo.datasets.cli import add_parser as add_dataset_parser
 from mdan_zoo.datasets.split_cli import add_parser as add_split_parser
 from mdan_zoo.demo.cli import add_parser as add_demo_parser
@@ -55,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: The command and its arguments; by default those of the process.
     """
+    if sys.stdout is None:  # closed by the shell
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack some characters
     options = _parser().parse_args(arguments)
@@ -234,6 +238,8 @@ def _add_predict(subparsers: Subparsers) -> None:
 
 def _predict(options: argparse.Namespace) -> int:
     pictures = _find_pictures(options.pictures)
+    if options.output is not None:
+        refuse_input(options.output, pictures)
 
     from tqdm import tqdm
 
@@ -301,10 +307,27 @@ def _open_output(path: Path | None) -> Iterator[TextIO]:
         return
     if not path.parent.is_dir() or (path.exists() and not path.is_file()):
         raise InputError(f"--output must be a file in a folder that exists, not {path}")
-    with open_atomically(path) as file:
+    with _ended_by_sigterm(), open_atomically(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
         yield text
         text.detach()  # what is in its buffer goes to the file, which stays open
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as an error does, so that nothing half-written stays."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals
+        return
+
+    def end(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _text_line(prediction: Prediction) -> str:

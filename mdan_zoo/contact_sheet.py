@@ -21,8 +21,10 @@ from mdan_zoo.figures import (
     add_axes,
     add_text,
     check_output,
+    file_name,
     inch_axes,
     new_figure,
+    save,
 )
 from mdan_zoo.images import ImageOptions, load_image
 from mdan_zoo.prediction import Prediction
@@ -95,14 +97,14 @@ def write_sheet(
     if not entries:
         raise ImageError(f"none of {len(predictions)} pictures could be read")
     rows = list(_rows(entries))
-    buffer = io.BytesIO()
     if check_output(path) == "pdf":
+        buffer = io.BytesIO()
         with PdfPages(buffer) as document:
             for page in _paginate(rows):
                 document.savefig(_draw_page(page))
+        write_atomically(Path(path), buffer.getvalue())
     else:
-        _draw_page(rows).savefig(buffer, format=check_output(path))
-    write_atomically(Path(path), buffer.getvalue())
+        save(_draw_page(rows), path)
 
 
 def _rows(entries: Sequence[_Entry]) -> Iterator[_Row]:
@@ -163,7 +165,7 @@ def _draw_entry(figure: Figure, entry: _Entry, left: float, top: float) -> None:
     image = load_image(entry.picture, ImageOptions(shrink_to=_THUMBNAIL))
     square = ImageOps.fit(image, (_THUMBNAIL, _THUMBNAIL), Image.Resampling.BICUBIC)
     axes = add_axes(figure, left, top, _SIDE, _SIDE)
-    axes.imshow(square)
+    axes.imshow(square, origin="upper")
     caption = inch_axes(figure, left, top + _SIDE, _SIDE, _CAPTION)
-    score = entry.prediction.levels[-1].score
-    add_text(caption, 0, 0.1, f"{score:.2f}  {Path(entry.picture).name}", _SIDE, fontsize=7)
+    score, name = entry.prediction.levels[-1].score, file_name(entry.prediction.picture)
+    add_text(caption, 0, 0.1, f"{score:.2f}  {name}", _SIDE, fontsize=7)

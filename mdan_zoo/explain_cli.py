@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mdan_zoo._files import refuse_input
 from mdan_zoo.errors import ImageError, InputError
+from mdan_zoo.hierarchy import Hierarchy
 from mdan_zoo.zoo import DEFAULT_EXPLAINED_MODEL, DEFAULT_MODEL
 
 _DESCRIPTION = """\
@@ -69,6 +71,7 @@ def _draw_explanation(options: argparse.Namespace) -> int:
 
     output = options.output or Path(f"{_stem(options.picture)}.explained.png")
     check_output(output)
+    refuse_input(output, [options.picture])
 
     from mdan_zoo.explanation import explain
     from mdan_zoo.predictor import Predictor
@@ -76,7 +79,8 @@ def _draw_explanation(options: argparse.Namespace) -> int:
     name = options.model or (None if options.checkpoint else DEFAULT_EXPLAINED_MODEL)
     predictor = Predictor(name, checkpoint=options.checkpoint, device=options.device)
     explanation = explain(options.picture, model=predictor)
-    explanation.plot(output, level=_as_level(options.level), label=options.label)
+    level = _as_level(options.level, predictor.hierarchy)
+    explanation.plot(output, level=level, label=options.label)
     print(f"{options.picture}  {explanation.prediction}")
     print(output)
     return 0
@@ -98,6 +102,7 @@ def _draw_sheet(options: argparse.Namespace) -> int:
     suffix = "png" if len(pictures) <= PICTURES_PER_IMAGE else "pdf"
     output = options.output or Path(f"{_folder_name(options.picture)}.sheet.{suffix}")
     check_sheet(output, len(pictures))
+    refuse_input(output, pictures)
 
     from tqdm import tqdm
 
@@ -125,6 +130,8 @@ def _folder_name(folder: str) -> str:
     return Path(folder).resolve().name or "pictures"
 
 
-def _as_level(text: str | None) -> int | str | None:
-    """Read a level as its position where it is a number, else as its name."""
-    return int(text) if text is not None and text.isdecimal() else text
+def _as_level(text: str | None, tree: Hierarchy) -> int | str | None:
+    """Read a level as its name, else as its position where it is a number."""
+    if text is None or text in tree.level_names or not text.isdecimal():
+        return text
+    return int(text)

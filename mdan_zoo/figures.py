@@ -47,6 +47,7 @@ _INDENT = 0.16
 _NAMES = 1.9
 _BARS = 1.7
 _LEVEL_GAP = 0.1
+_WEBP_SIDE = 16383  # pixels
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -80,7 +81,7 @@ def add_text(axes: Axes, x: float, y: float, text: str, room: float, **style: An
     """
     style = {"fontsize": 8, "color": INK, "va": "center", **style}
     shown = shorten(text, room, style["fontsize"], style.get("fontweight", "normal"))
-    axes.text(x, y, shown, parse_math=False, **style)
+    axes.text(x, y, shown, parse_math=False, usetex=False, **style)
 
 
 def shorten(text: str, room: float, size: float, weight: str = "normal") -> str:
@@ -137,11 +138,12 @@ def draw_header(figure: Figure, prediction: Prediction) -> None:
     """Write the picture's name and the prediction along the figure's top."""
     room = float(figure.get_size_inches()[0]) - 2 * MARGIN
     axes = inch_axes(figure, MARGIN, MARGIN, room, 0.5)
-    add_text(axes, 0, 0.1, _file_name(prediction.picture), room, fontsize=10, fontweight="bold")
+    add_text(axes, 0, 0.1, file_name(prediction.picture), room, fontsize=10, fontweight="bold")
     add_text(axes, 0, 0.32, f"{prediction}   ({prediction.model})", room, fontsize=9)
 
 
-def _file_name(picture: str) -> str:
+def file_name(picture: str) -> str:
+    """Return the last part of a picture's name, which is printable as the whole is."""
     return picture.rstrip("/").rpartition("/")[2] or picture
 
 
@@ -207,9 +209,19 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         InputError: The suffix is none of `FORMATS`, or no file can be written there.
     """
     kind = check_output(path)
+    _check_size(figure, kind)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind)
     write_atomically(Path(path), buffer.getvalue())
+
+
+def _check_size(figure: Figure, kind: str) -> None:
+    width, height = (round(side * figure.dpi) for side in figure.get_size_inches())
+    if kind == "webp" and max(width, height) > _WEBP_SIDE:
+        raise InputError(
+            f"a webp file has at most {_WEBP_SIDE} pixels a side, and this figure {width} x "
+            f"{height}; name a .pdf or .png"
+        )
 
 
 def check_output(path: str | os.PathLike[str]) -> str:
@@ -227,4 +239,6 @@ def check_output(path: str | os.PathLike[str]) -> str:
         )
     if not path.parent.is_dir():
         raise InputError(f"no figure can be written at {path}: there is no folder {path.parent}")
+    if path.exists() and not path.is_file():
+        raise InputError(f"no figure can be written at {path}: it is a folder or a device")
     return kind

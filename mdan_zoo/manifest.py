@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import warnings
 from collections.abc import Container, Mapping
@@ -175,7 +176,9 @@ def _load_file(path: Path, place: str) -> dict[str, ManifestEntry]:
         content = path.read_bytes()
     except OSError as error:
         raise ManifestError(f"cannot read the weights manifest {place}: {error}") from error
-    return _parse(content, urljoin(path.absolute().as_uri(), "."), place)
+    # Resolved as the system does it: ".." after a link leads elsewhere than up in its name.
+    folder = path.parent.resolve()
+    return _parse(content, f"{folder.as_uri().rstrip('/')}/", place)
 
 
 @functools.cache
@@ -204,7 +207,8 @@ def _parse(content: bytes, base: str, place: str) -> dict[str, ManifestEntry]:
         place: How messages name it.
     """
     try:
-        values = json.loads(content)
+        values = json.loads(content, parse_constant=_finite, parse_float=_finite)
+        json.dumps(values, ensure_ascii=False).encode()  # fails on half a character
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"cannot read the weights manifest {place}: {error}") from error
     values = checks.as_object(values, place)
@@ -222,6 +226,14 @@ def _parse(content: bytes, base: str, place: str) -> dict[str, ManifestEntry]:
         name: _read_entry(name, entry, base, f"{place}: {name}")
         for name, entry in values["models"].items()
     }
+
+
+def _finite(text: str) -> float:
+    """Read a number, which JSON has no infinite one for, or refuse it."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
+    return value
 
 
 def _read_entry(name: str, values: Mapping[str, Any], base: str, place: str) -> ManifestEntry:

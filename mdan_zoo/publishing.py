@@ -312,7 +312,7 @@ def _merged_manifest(path: Path, name: str, entry: Mapping[str, Any]) -> bytes:
     content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "models": {}}
     if path.exists():
         load_manifest(path)
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
     content["models"][name] = entry
     return to_json(content).encode()
 

@@ -187,6 +187,16 @@ def test_a_bad_picture_does_not_stop_the_others(predict, predictor, photos, tmp_
     assert lines[2] == f"{tmp_path / 'absent.png'}  error: No such file or directory"
 
 
+def test_the_output_does_not_replace_a_picture(predict, photos, tmp_path):
+    picture = tmp_path / "photo.png"
+    picture.write_bytes(photos[0].read_bytes())
+    status, _, messages = predict(tmp_path, "--output", picture)
+    assert status == 2
+    told = f"--output {picture} is one of the pictures; give another name"
+    assert messages == f"mdan-zoo: error: {told}\n"
+    assert picture.read_bytes() == photos[0].read_bytes()
+
+
 def test_branch_and_decoding(predict, predictor, photos):
     for branch in ("overall", "local", "global"):
         _, output, _ = predict("--format", "json", "--branch", branch, photos[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import signal
 import struct
 import subprocess
@@ -31,16 +32,19 @@ def start(*arguments: object, **options) -> subprocess.Popen:
     return subprocess.Popen(command, text=True, env=environment, **options)
 
 
-def test_interrupt_leaves_no_half_written_file(checkpoint, photos, tmp_path):
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_an_interrupt_leaves_no_half_written_file(sent, status, checkpoint, photos, tmp_path):
     many = photos * 300
     arguments = ("predict", "--checkpoint", checkpoint, "--output", tmp_path / "out", *many)
     process = start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while not list(tmp_path.iterdir()):  # the temporary file
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     assert process.communicate() == ("", "")
-    assert process.returncode == 130
+    assert process.returncode == status
     assert list(tmp_path.iterdir()) == []
 
 
@@ -78,6 +82,12 @@ def test_a_reader_that_goes_away_is_no_error(checkpoint, photos):
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait() == 141
+
+
+def test_a_closed_output_is_no_error():
+    shell = f"{shlex.quote(sys.executable)} -m mdan_zoo list >&-"
+    done = subprocess.run(["sh", "-c", shell], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_undecodable_output_is_escaped(checkpoint, photos, tmp_path):

@@ -277,6 +277,13 @@ def placed(value, uploads: Path):
     return json.loads(json.dumps(value).replace("{uploads}", str(uploads)))
 
 
+def test_deeply_nested_questions_are_judged(tmp_path):
+    value = {"path": "/etc/passwd"}
+    for _ in range(50_000):
+        value = [value]
+    assert not names_only(tmp_path, value)
+
+
 @pytest.mark.parametrize("body", [None, b"", b"{", b"[]", b"1", b"[" * 50_000, b"\xff"])
 def test_what_is_no_json_object_is_no_question(body):
     assert read_question(body) is None

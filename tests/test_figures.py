@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import io
 import itertools
+import os
 import re
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from xml.etree import ElementTree
 
 import matplotlib.image
 import numpy as np
@@ -17,7 +19,8 @@ import pytest
 from conftest import save_random_weights
 from PIL import Image
 
-from mdan_zoo import contact_sheet, figures
+from mdan_zoo import contact_sheet, explain_cli, figures
+from mdan_zoo.cli import main
 from mdan_zoo.contact_sheet import PICTURES_PER_IMAGE, write_sheet
 from mdan_zoo.errors import ImageError, InputError, UnknownNameError
 from mdan_zoo.explain_cli import _stem, add_parser
@@ -156,6 +159,12 @@ def test_drawing_in_threads_gives_the_same_pixels(oasis):
     assert all(one == expected for one in drawn)
 
 
+def test_settings_of_the_user_turn_nothing_upside_down(oasis):
+    expected = png(oasis.plot())
+    with matplotlib.rc_context({"image.origin": "lower", "text.usetex": True}):
+        assert png(oasis.plot()) == expected
+
+
 def test_pyplot_is_not_used(photos, checkpoint, tmp_path):
     code = """
 import sys
@@ -209,6 +218,11 @@ def test_where_no_figure_can_be_written(oasis, tmp_path):
     with pytest.raises(InputError, match="there is no folder"):
         oasis.plot(tmp_path / "absent" / "figure.png")
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "figure.png").mkdir()
+    with pytest.raises(InputError, match=r"figure\.png: it is a folder"):
+        oasis.plot(tmp_path / "figure.png")
+    with pytest.raises(InputError, match=r"at most 16383 pixels a side.* 30000 x 150"):
+        figures.save(figures.new_figure(200, 1), tmp_path / "long.webp")
 
 
 # Contact sheets
@@ -241,6 +255,13 @@ def test_a_sheet_is_sorted_by_emotion_and_score(photos):
         "0.70  photo3.png",
     ]
     assert_nothing_overlaps(figure)
+
+
+def test_names_that_are_no_text_are_drawn(photos, predictor, tmp_path):
+    picture = tmp_path / os.fsdecode(b"caf\xe9\x01.png")
+    picture.write_bytes(photos[0].read_bytes())
+    contact_sheet.write_sheet([picture], predictor.predict([picture]), tmp_path / "sheet.svg")
+    ElementTree.parse(tmp_path / "sheet.svg")
 
 
 @pytest.mark.slow
@@ -301,6 +322,22 @@ def test_files_are_named_after_the_picture():
     assert _stem("https://example.org/a/cat.v2.jpg?size=9/1.png") == "cat.v2"
     assert _stem("https://example.org/") == "picture"
     assert _stem("folder/what?.jpg") == "what?"
+
+
+def test_the_command_does_not_replace_the_picture(photos, tmp_path, capsys):
+    picture = tmp_path / "photo.png"
+    picture.write_bytes(photos[0].read_bytes())
+    assert main(["explain", str(picture), "--output", str(picture)]) == 2
+    assert main(["explain", "--sheet", str(tmp_path), "--output", str(picture)]) == 2
+    assert capsys.readouterr().err.count("is one of the pictures") == 2
+    assert picture.read_bytes() == photos[0].read_bytes()
+
+
+def test_a_level_is_a_name_before_it_is_a_number():
+    tree = Hierarchy.from_nested({"a": ["b"]}, level_names=("1", "0"))
+    assert [explain_cli._as_level(text, tree) for text in ("1", "0")] == ["1", "0"]
+    assert explain_cli._as_level("1", get_hierarchy("circumplex4")) == 1
+    assert explain_cli._as_level(None, tree) is None
 
 
 def test_the_command_refuses_what_does_not_go_together(photos, tmp_path):

@@ -9,7 +9,7 @@ import tempfile
 import pytest
 from hub_helpers import CONTENT, FILE, OTHER, entry_for, mirror, run_python, stored
 
-from mdan_zoo import hub
+from mdan_zoo import _cache, hub
 from mdan_zoo.errors import InputError, WeightsUnavailableError
 from mdan_zoo.hub import CachedFile
 
@@ -47,6 +47,13 @@ def test_the_cache_is_listed(entries):
     ]
     expected.append(CachedFile("mdan_test", part, 5, entries[0].sha256[:16], "partial"))
     assert sorted(hub.list_cache(), key=str) == sorted(expected, key=str)
+
+
+def test_what_vanishes_meanwhile_is_not_listed(entries, monkeypatch):
+    """A download that ends renames its partial file."""
+    files = _cache._files
+    monkeypatch.setattr(_cache, "_files", lambda folder: [*files(folder), folder / "1-gone.part"])
+    assert len(hub.list_cache()) == len(entries)
 
 
 def test_an_empty_cache_is_listed_as_such(cache):

@@ -62,6 +62,15 @@ def test_the_page_predicts_with_it(entry, photos):
     assert "predicted by lab_likes" in answer_html(predictor, [NamedPicture("a", photos[0])])
 
 
+def test_the_page_lists_an_incomplete_entry_beside_the_others(entry, name_manifest):
+    incomplete = {key: value for key, value in entry.items() if key != "config"}
+    name_manifest(lab_likes=entry, lab_incomplete=incomplete)
+    listed = {model.name: model for model in find_models()}
+    assert listed["lab_incomplete"].weights is None
+    assert "no 'config'" in listed["lab_incomplete"].status
+    assert listed["mdan_oasis4"].status == "ready"
+
+
 def test_fine_tuning_starts_from_it_by_the_recipe_of_its_network(entry):
     recipe = fine_tuning_recipe("lab_likes", ["epochs=3"])
     assert (recipe.init, recipe.epochs) == ("lab_likes", 3)

@@ -71,7 +71,9 @@ def test_schema_and_reader_refuse(case, write):
 
 
 @pytest.mark.parametrize(
-    "content", [b"<html>", b"", b"\xff\xff", b"[" * 200_000], ids=["html", "empty", "bytes", "deep"]
+    "content",
+    [b"<html>", b"", b"\xff\xff", b"[" * 200_000, b'{"a": NaN}', b'{"a": 1e999}', b'"\\ud800"'],
+    ids=["html", "empty", "bytes", "deep", "nan", "infinite", "half a character"],
 )
 def test_what_is_not_json_is_told(content, tmp_path):
     path = tmp_path / "manifest.json"
@@ -112,6 +114,10 @@ def test_a_relative_source_has_the_folder_of_its_manifest(tmp_path, write, monke
     assert load_manifest(folder / "manifest.json")["m"].sources == expected
     monkeypatch.chdir(folder)
     assert load_manifest("manifest.json")["m"].sources == expected
+    deeper = folder / "deeper"
+    deeper.mkdir()
+    (tmp_path / "link").symlink_to(deeper)
+    assert load_manifest(f"{tmp_path}/link/../manifest.json")["m"].sources == expected
 
 
 def test_unknown_fields_are_named_and_those_of_an_entry_are_kept(write):

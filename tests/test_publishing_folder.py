@@ -172,6 +172,14 @@ def test_a_folder_that_is_a_file_is_refused(released, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_manifest_that_an_editor_wrote_with_a_mark_is_added_to(released, own_file, tmp_path):
+    publish_to_folder(released, tmp_path)
+    manifest = tmp_path / "weights_manifest.json"
+    manifest.write_text(manifest.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    publish_to_folder(prepare("my_model", own_file), tmp_path)
+    assert set(json.loads(manifest.read_text(encoding="utf-8"))["models"]) == {NAME, "my_model"}
+
+
 @pytest.mark.parametrize("content", ["", "{}", '{"schema_version": 99, "models": {}}'])
 def test_a_manifest_that_cannot_be_read_is_left_alone(released, tmp_path, content):
     (tmp_path / "weights_manifest.json").write_text(content)

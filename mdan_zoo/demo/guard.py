@@ -98,10 +98,16 @@ def names_only(uploads: Path, value: Any) -> bool:
         uploads: The folder.
         value: Of JSON. An object with a "path", at any depth, names a file.
     """
-    if isinstance(value, dict):
-        inside = "path" not in value or _is_inside(uploads, value["path"])
-        return inside and all(names_only(uploads, part) for part in value.values())
-    return not isinstance(value, list) or all(names_only(uploads, part) for part in value)
+    unseen = [value]  # not by recursion: a request may be nested as deeply as it likes
+    while unseen:
+        part = unseen.pop()
+        if isinstance(part, dict):
+            if "path" in part and not _is_inside(uploads, part["path"]):
+                return False
+            unseen += part.values()
+        elif isinstance(part, list):
+            unseen += part
+    return True
 
 
 def _is_inside(folder: Path, path: Any) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdan_zoo import hub
-from mdan_zoo.errors import WeightsUnavailableError
+from mdan_zoo.errors import ManifestError, WeightsUnavailableError
 from mdan_zoo.images import ImageOptions
 from mdan_zoo.manifest import ManifestEntry, load_manifest
 from mdan_zoo.predictor import Predictor
@@ -68,7 +68,10 @@ def choose_default(models: Iterable[ListedModel]) -> str:
 
 
 def _listed(name: str, entry: ManifestEntry | None) -> ListedModel:
-    sizes = "/".join(map(str, get_model_hierarchy(name).sizes))
+    try:
+        sizes = "/".join(map(str, get_model_hierarchy(name).sizes))
+    except ManifestError as error:  # the others can still be used
+        return ListedModel(name, "", "", str(error), None)
     weights = hub.find_local(entry) if entry is not None and entry.released else None
     return ListedModel(
         name, get_config(name).dataset, sizes, _status(name, entry, weights), weights

@@ -95,7 +95,7 @@ def draw_confusion(counts: Ints, tree: Hierarchy, level: int, symbol: str = "P_O
     side = 0.36 * len(order)
     figure = _new_figure(side + 3.6, side + 2.4)
     axes = figure.add_subplot()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(shares, origin="upper", cmap="Blues", vmin=0, vmax=1)
     counted = [f"{name} ({n:,})" for name, n in zip(names, given, strict=True)]
     axes.set_xticks(range(len(names)), names, rotation=90, parse_math=False)
     axes.set_yticks(range(len(names)), counted, parse_math=False)
