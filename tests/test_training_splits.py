@@ -14,6 +14,7 @@ from mdan_zoo.datasets.folder import read_folder
 from mdan_zoo.datasets.split_methods import make_split
 from mdan_zoo.datasets.splits import Split
 from mdan_zoo.errors import DatasetError, ImageError, InputError
+from mdan_zoo.evaluation.overlap import save_trained_on
 from mdan_zoo.training import Plan, fine_tuning_recipe, train
 from mdan_zoo.training.division import find_split, keep_split
 from mdan_zoo.training.machine import Machine
@@ -24,7 +25,10 @@ from mdan_zoo.training.samples import check_classes, targets
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+    """Random weights, with the list that says so: what they learned from is known."""
+    path = write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+    save_trained_on(path, [], path.parent)
+    return path
 
 
 @pytest.fixture(scope="module")
