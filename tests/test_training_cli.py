@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
+from dataset_trees import write_pictures
 from safetensors.torch import load_file
 from tiny_model import OWN_TREE, write_own_data, write_tiny_model
 
@@ -51,6 +55,24 @@ def test_a_weight_file_that_is_not_there_is_told(refused, tree, tmp_path):
     told = f"cannot read the weight file {missing}"
     assert told in refused("--init", missing, "--hierarchy", tree)
     assert told in refused("--init", missing, "--hierarchy", tree, "--recipe", "mdan_fi8")
+
+
+def test_offline_nobody_is_asked_for_the_backbone(tmp_path):
+    """Neither does timm's client of the Hub try again and again."""
+    leaves = get_hierarchy("mikels8").leaves
+    names = [f"emotion_dataset/{name}/{n}.jpg" for name in leaves for n in range(2)]
+    folder = write_pictures(tmp_path / "fi", names)
+    command = [sys.executable, "-m", "mdan_zoo", "train", "mdan_fi8"]
+    done = subprocess.run(
+        [*command, "--data", folder, "--output", tmp_path / "run"],
+        env={**os.environ, "MDAN_ZOO_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "resnet101 cannot be fetched" in done.stderr
+    assert "--backbone-weights" in done.stderr
+    assert "Retrying" not in done.stderr
 
 
 def test_a_split_file_that_is_not_there_is_told(refused, model, tree, tmp_path):

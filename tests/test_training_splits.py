@@ -79,6 +79,19 @@ def folders(split, part):
 # --- the parts that pictures come in
 
 
+def test_test_pictures_that_the_start_had_learned_are_told(model, data, tmp_path, caplog):
+    start = tmp_path / "start.safetensors"
+    shutil.copy(model, start)
+    save_trained_on(start, sorted(data.glob("*/*.jpg")), data)
+    output = learn(start, data, tmp_path / "run", "split=80/20")
+    test = json.loads((output / "training.json").read_text())["test"]
+    assert test["trained_on"] == test["pictures"] > 0
+    assert (
+        f"{test['pictures']} of the {test['pictures']} test pictures had been learned"
+        in caplog.text
+    )
+
+
 def test_pictures_that_come_divided_are_trained_and_tested_on_as_they_lie(as_it_comes):
     split = Split.load(as_it_comes / "split.tsv")
     assert split.method == "official"

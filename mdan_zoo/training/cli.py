@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from mdan_zoo._allocator import keep_freed_memory
 from mdan_zoo.datasets.cli import load_hierarchy
 from mdan_zoo.errors import InputError, MdanZooError, TrainingStoppedError
+from mdan_zoo.manifest import is_offline
 from mdan_zoo.training.recipe import Recipe, fine_tuning_recipe, list_recipes, load_recipe
 
 _DESCRIPTION = """\
@@ -79,6 +81,8 @@ def run(options: argparse.Namespace) -> int:
         raise MdanZooError("training needs further packages: pip install 'mdan-zoo[train]'")
     if options.cache is not None and not options.cache.is_dir():
         raise InputError(f"--cache must be a folder that exists, not {options.cache}")
+    if is_offline():  # timm's client of the Hub knows one of the two variables
+        os.environ["HF_HUB_OFFLINE"] = "1"
     recipe = _recipe(options)
     hierarchy = load_hierarchy(options.hierarchy)
 

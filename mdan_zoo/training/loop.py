@@ -327,11 +327,13 @@ class Trainer:
 
     def _tell_epoch(self) -> None:
         """Print a line where there is no terminal for a bar, but a job's log."""
+        row, epochs = self.history[-1], self.recipe.epochs
+        told = f"epoch {row['epoch']:.0f} of {epochs}: loss {row['loss']:.4f}, "
+        self._tell(told + f"{row['pictures_per_second']:.1f} pictures/s")
+
+    def _tell(self, text: str) -> None:
         if self.folder is not None and self.accelerator.is_main_process:
-            row, epochs = self.history[-1], self.recipe.epochs
-            told = f"epoch {row['epoch']:.0f} of {epochs}: loss {row['loss']:.4f}, "
-            told += f"{row['pictures_per_second']:.1f} pictures/s"
-            print(told, file=sys.stderr, flush=True)
+            print(text, file=sys.stderr, flush=True)
 
     def _progress_bar(self, total: int) -> Any:
         hidden = None if self.accelerator.is_main_process else True  # None: unless on a terminal
@@ -387,10 +389,13 @@ class Trainer:
         self.history = state["history"]
         self._epoch_losses = state["epoch_losses"]
         self.changes = state["changes"]
+        left = len(self.steps())
+        where = f"after step {self.step}, {left} are left" if left else "which is over"
+        self._tell(f"going on with the training in {self.folder}, {where}")
         change = changes_since(state["rates"], self.recipe)
         if not change:
             return
-        if not len(self.steps()):
+        if not left:
             raise CheckpointError(
                 f"the training in {self.folder} is over; it had another recipe, with "
                 f"{change['from']}. Give another output folder"

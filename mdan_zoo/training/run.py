@@ -335,6 +335,11 @@ def _test(
     source = SampleSource(dataset, plan.folder, split.method, split.sha256, part)
     evaluation = evaluate(Predictor(checkpoint=folder / WEIGHTS_FILE), samples, source=source)
     write_report(evaluation, folder / TEST_FOLDER)
+    if evaluation.trained_on:
+        LOGGER.warning(
+            f"{evaluation.trained_on} of the {len(samples)} test pictures had been learned by the "
+            "weights that this training started from; --split FILE keeps the old ones aside"
+        )
     levels = data.hierarchy.level_names
     accuracy = {level: evaluation.score("accuracy", level).value for level in levels}
     return {"pictures": len(samples), "trained_on": evaluation.trained_on, "accuracy": accuracy}
