@@ -56,7 +56,7 @@ def _metrics(report: Mapping[str, Any]) -> dict[str, Any] | None:
             row[f"{level}_accuracy_sd_folds"] = values["sd"]
     elif "test" in report:
         count = report["test"].get("pictures", "the")  # earlier records do not count them
-        known = _known_to_the_start(report["test"].get("trained_on", 0))
+        known = _known_to_the_start(report["test"].get("trained_on"))
         protocol = f"{count} pictures that were kept aside ({split}), one training{known}."
         for level, value in report["test"]["accuracy"].items():
             row[f"{level}_accuracy"] = value

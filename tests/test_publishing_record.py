@@ -29,7 +29,11 @@ def write_record(weights, **changes):
         "split": "80/20, seed 0",
         "split_sha256": "0123456789abcdef" * 4,
         "pictures": 32,
-        "test": {"pictures": 8, "accuracy": {"level_1": 0.75, "level_2": 0.5}},
+        "test": {
+            "pictures": 8,
+            "trained_on": 0,
+            "accuracy": {"level_1": 0.75, "level_2": 0.5},
+        },
     }
     weights.with_name("training.json").write_text(json.dumps(report | changes))
 
@@ -51,6 +55,7 @@ def test_a_record_that_does_not_count_its_test_pictures_is_read(weights):
     write_record(weights, test={"accuracy": {"level_1": 0.75}})
     protocol = prepare("mine", weights).metrics["protocol"]
     assert protocol.startswith("the pictures that were kept aside (80/20")
+    assert protocol.endswith("had learned them is not known.")
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.state import (
     changeable_fields,
     changes_since,
+    epoch_line,
     fixed_fields,
     hash_of_start,
     load_state,
@@ -159,7 +160,7 @@ class Trainer:
                 if ends_epoch:
                     self._end_epoch(steps)
                     if bar.disable:
-                        self._tell_epoch()
+                        self._tell(epoch_line(self.history[-1], self.recipe.epochs))
                 if ends_epoch or stopping:
                     self._check_weights(inputs, [level[pictures] for level in targets])
                     self._save()
@@ -325,13 +326,8 @@ class Trainer:
         if self.machine.tensorboard:
             self.accelerator.log(row, step=int(row["epoch"]))
 
-    def _tell_epoch(self) -> None:
-        """Print a line where there is no terminal for a bar, but a job's log."""
-        row, epochs = self.history[-1], self.recipe.epochs
-        told = f"epoch {row['epoch']:.0f} of {epochs}: loss {row['loss']:.4f}, "
-        self._tell(told + f"{row['pictures_per_second']:.1f} pictures/s")
-
     def _tell(self, text: str) -> None:
+        """Print a line, also where there is no terminal for a bar, but a job's log."""
         if self.folder is not None and self.accelerator.is_main_process:
             print(text, file=sys.stderr, flush=True)
 
