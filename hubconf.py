@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
+    from mdan_zoo.inference.predictor import Predictor
     from mdan_zoo.models import EmotionNetwork
-    from mdan_zoo.predictor import Predictor
 
 dependencies = [
     "torch",
@@ -81,12 +81,12 @@ def predictor(name: str | None = None, **options: Any) -> Predictor:
         name: A model with released weights; by default the one whose weights are in the checkout.
         **options: Further arguments of `mdan_zoo.Predictor`, such as device="cuda".
     """
-    from mdan_zoo.predictor import Predictor
+    from mdan_zoo.inference.predictor import Predictor
 
     return Predictor(name, **options)
 
 
 def _create(name: str, pretrained: bool, options: dict[str, Any]) -> EmotionNetwork:
-    from mdan_zoo.zoo import create_model
+    from mdan_zoo.zoo.factory import create_model
 
     return create_model(name, pretrained=pretrained, **options)

@@ -25,12 +25,12 @@ import torch
 from cross_validate_oasis import FOLDS, Job, Levels, rows_of, summarise, train_network
 from top_down_cost import RESULTS, environment, write_rows
 
-from mdan_zoo._allocator import keep_freed_memory
+from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo.datasets.splits import grouped_folds
-from mdan_zoo.training.features import PyramidCache
+from mdan_zoo.training.feature_cache import PyramidCache
 from mdan_zoo.training.recipe import Recipe, load_recipe
 from mdan_zoo.training.run import Plan, PreparedData, prepare
-from mdan_zoo.training.samples import targets
+from mdan_zoo.training.targets import targets
 
 MODEL = "mdan_oasis4"
 

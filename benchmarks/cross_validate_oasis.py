@@ -31,17 +31,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from mdan_zoo.datasets.oasis import AROUSAL_THRESHOLD, VALENCE_THRESHOLD
+from mdan_zoo.backbones.pyramid import last_stage
+from mdan_zoo.datasets.readers.oasis import AROUSAL_THRESHOLD, VALENCE_THRESHOLD
 from mdan_zoo.datasets.splits import grouped_folds, split_sha256
-from mdan_zoo.hierarchies import get_hierarchy
-from mdan_zoo.models.backbone import last_stage
-from mdan_zoo.models.output import EmotionOutput
-from mdan_zoo.training.evaluation import evaluate
-from mdan_zoo.training.features import PyramidCache
-from mdan_zoo.training.objective import level_targets
+from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.models.base import EmotionOutput
+from mdan_zoo.training.feature_cache import PyramidCache
+from mdan_zoo.training.losses import level_targets
 from mdan_zoo.training.recipe import Recipe, load_recipe
 from mdan_zoo.training.run import Plan, PreparedData, prepare
-from mdan_zoo.zoo import get_config
+from mdan_zoo.training.validation import evaluate
+from mdan_zoo.zoo.factory import get_config
 
 if TYPE_CHECKING:
     from mdan_zoo.models import EmotionNetwork

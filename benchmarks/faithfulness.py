@@ -33,10 +33,10 @@ from torchvision.transforms.v2 import functional as pixels_of
 from tqdm import tqdm
 
 import mdan_zoo
-from mdan_zoo.datasets.oasis import read_oasis
-from mdan_zoo.explanation import Explanation, explain
-from mdan_zoo.images import load_image
-from mdan_zoo.predictor import Predictor
+from mdan_zoo.datasets.readers.oasis import read_oasis
+from mdan_zoo.images.load import load_image
+from mdan_zoo.inference.explanation import Explanation, explain
+from mdan_zoo.inference.predictor import Predictor
 
 MODELS = ("mdan_oasis4", "flat_oasis4")
 CURVES = ("deletion", "insertion")

@@ -25,8 +25,8 @@ from typing import Any
 from top_down_cost import RESULTS, environment, positive, write_rows
 
 from mdan_zoo import Hierarchy
-from mdan_zoo._allocator import keep_freed_memory
-from mdan_zoo.datasets.oasis import read_norms, read_oasis
+from mdan_zoo._util.allocator import keep_freed_memory
+from mdan_zoo.datasets.readers.oasis import read_norms, read_oasis
 from mdan_zoo.training.recipe import fine_tuning_recipe
 from mdan_zoo.training.report import read_report
 from mdan_zoo.training.run import Plan, train

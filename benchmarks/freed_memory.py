@@ -32,9 +32,9 @@ from top_down_cost import RESULTS, environment, positive, quartiles, write_rows
 from torch.nn.functional import nll_loss
 
 from mdan_zoo import Predictor, create_model
-from mdan_zoo._allocator import keep_freed_memory
-from mdan_zoo.images import find_pictures
-from mdan_zoo.zoo import DEFAULT_MODEL, get_config
+from mdan_zoo._util.allocator import keep_freed_memory
+from mdan_zoo.images.load import find_pictures
+from mdan_zoo.zoo.factory import DEFAULT_MODEL, get_config
 
 WAYS = ("returned", "kept")
 STEPS = 8

@@ -17,7 +17,7 @@ import math
 from pathlib import Path
 from statistics import NormalDist
 
-from mdan_zoo.datasets.oasis import AROUSAL_THRESHOLD, VALENCE_THRESHOLD, read_norms
+from mdan_zoo.datasets.readers.oasis import AROUSAL_THRESHOLD, VALENCE_THRESHOLD, read_norms
 
 RESULTS = Path(__file__).parent / "results"
 

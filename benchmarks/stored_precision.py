@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from mdan_zoo.datasets.oasis import read_oasis
-from mdan_zoo.predictor import Predictor
+from mdan_zoo.datasets.readers.oasis import read_oasis
+from mdan_zoo.inference.predictor import Predictor
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = ("model", "pictures", "largest_difference", "mean_difference", "changed_paths")

@@ -15,9 +15,9 @@ from pathlib import Path
 import training_tables
 from result_tables import read, table
 
-from mdan_zoo.hierarchies import get_hierarchy
-from mdan_zoo.manifest import load_manifest
-from mdan_zoo.zoo import MODELS
+from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.weights.manifest import load_manifest
+from mdan_zoo.zoo.factory import MODELS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (

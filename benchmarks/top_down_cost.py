@@ -5,7 +5,7 @@
 
 Three variants take steps in turn, so that what slows the machine down slows all of them down:
 
-    naive  MDAN as the paper's formulas stand, from tests/naive_mdan.py
+    naive  MDAN as the paper's formulas stand, from tests/helpers/naive_mdan.py
     fast   MDAN as mdan_zoo computes it
     bare   the backbone, global average pooling and one linear classifier
 
@@ -42,13 +42,14 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from mdan_zoo._files import write_atomically
-from mdan_zoo.hierarchies import get_hierarchy
-from mdan_zoo.models.options import STRIDE, MDANOptions
-from mdan_zoo.training.objective import cross_entropy, level_targets
-from mdan_zoo.zoo import MODELS, build_network, get_config
+from mdan_zoo._util.files import write_atomically
+from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.images.input_spec import STRIDE
+from mdan_zoo.models.mdan.options import MDANOptions
+from mdan_zoo.training.losses import cross_entropy, level_targets
+from mdan_zoo.zoo.factory import MODELS, build_network, get_config
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 naive_mdan = importlib.import_module("naive_mdan")
 
 VARIANTS = ("naive", "fast", "bare")

@@ -24,25 +24,25 @@ from top_down_cost import is_out_of_memory
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from mdan_zoo.config import ModelConfig
+from mdan_zoo.backbones.pyramid import build_backbone
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.hierarchies import get_hierarchy
-from mdan_zoo.images import ImageOptions
-from mdan_zoo.models.backbone import build_backbone
-from mdan_zoo.models.mdan import MDAN
-from mdan_zoo.models.output import EmotionOutput
-from mdan_zoo.preprocessing import Preprocessing
-from mdan_zoo.training.data import Pictures, Steps
-from mdan_zoo.training.features import CachedViews, compute_pyramids
-from mdan_zoo.training.loop import Trainer, TrainingSet
+from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.images.load import ImageOptions
+from mdan_zoo.images.preprocessing import Preprocessing
+from mdan_zoo.models.base import EmotionOutput
+from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.models.mdan.network import MDAN
+from mdan_zoo.training.dataset import Pictures, Steps
+from mdan_zoo.training.feature_cache import CachedViews, compute_pyramids
 from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.recipe import Recipe, load_recipe
-from mdan_zoo.zoo import build_network, get_config
+from mdan_zoo.training.trainer import Trainer, TrainingSet
+from mdan_zoo.zoo.factory import build_network, get_config
 
 if TYPE_CHECKING:
     from mdan_zoo.models import EmotionNetwork
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 naive_mdan = importlib.import_module("naive_mdan")
 
 TINY_RATE = 1e-9  # random weights that really learned might run away

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional as tv
 
-from mdan_zoo.images import find_pictures, load_image
+from mdan_zoo.images.load import find_pictures, load_image
 
 Size = tuple[int, int] | None
 """Width and height in pixels; None takes pictures as they are."""

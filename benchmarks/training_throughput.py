@@ -13,8 +13,8 @@ The loss to input is 1 - training / step, in pictures per second. Beside it stan
 time in which the loop waits for pictures, which hardly changes where the machine slows down in
 between. Every epoch crops anew; `views` is the exception, which trains on cached maps as the
 recipes of mdan_oasis4 and flat_oasis4 do. `step` is measured for MDAN as mdan_zoo computes it
-(`fast`) and as the paper's formulas stand (`naive`, from tests/naive_mdan.py). Weights are random
-and hardly learn. What is compared takes turns, so that what slows the machine down slows all of it
+(`fast`) and as the paper's formulas stand (`naive`, from tests/helpers/naive_mdan.py). Weights are
+random and hardly learn. What is compared takes turns, so that what slows the machine down slows all of it
 down, and the file is complete after every turn.
 """
 
@@ -38,10 +38,11 @@ from top_down_cost import RESULTS, SMALLEST, environment, positive, quartiles, w
 from training_bench import Bench, Job, Turn
 from training_pictures import read_size, write_pictures
 
-from mdan_zoo._allocator import keep_freed_memory
-from mdan_zoo.models.options import STRIDE, MDANOptions
+from mdan_zoo._util.allocator import keep_freed_memory
+from mdan_zoo.images.input_spec import STRIDE
+from mdan_zoo.models.mdan.options import MDANOptions
 from mdan_zoo.training.recipe import load_recipe
-from mdan_zoo.zoo import MODELS, get_config
+from mdan_zoo.zoo.factory import MODELS, get_config
 
 DECODING = ("full", "draft", "cache", "views")
 DEFAULTS: dict[str, dict[str, Any]] = {

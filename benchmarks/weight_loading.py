@@ -6,7 +6,7 @@ mdan_zoo compares size and SHA-256 of a weight file at every call. Three variant
 that what slows the machine down slows all of them down:
 
     load       safetensors reads every tensor, and it is copied into a network's own
-    verify     `mdan_zoo.hub.verify_file`
+    verify     `mdan_zoo.weights.fetch.verify_file`
     both       one after the other, as `create_model(..., pretrained=True)` does
 
 The file is in the system's cache, as it is when it was just fetched or is used again. From a disk
@@ -32,8 +32,8 @@ from safetensors.torch import load_file, save_file
 from top_down_cost import RESULTS, environment, positive, quartiles, write_rows
 from torch import Tensor
 
-from mdan_zoo.hub import verify_file
-from mdan_zoo.manifest import Licences, ManifestEntry
+from mdan_zoo.weights.fetch import verify_file
+from mdan_zoo.weights.manifest import Licences, ManifestEntry
 
 TENSORS = 100
 

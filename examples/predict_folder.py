@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from mdan_zoo import Predictor
-from mdan_zoo.images import find_pictures
+from mdan_zoo.images.load import find_pictures
 
 
 def main() -> None:

@@ -9,58 +9,47 @@ does not import torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from mdan_zoo._util.lazy import lazy_exports
+from mdan_zoo._version import __version__ as __version__
 
-_HOMES = {
-    "predict": "predictor",
-    "Predictor": "predictor",
-    "Prediction": "prediction",
-    "explain": "explanation",
-    "Explanation": "explanation",
-    "create_model": "zoo",
-    "from_pretrained": "pretrained",
-    "get_config": "zoo",
-    "list_models": "zoo",
-    "ModelConfig": "config",
-    "Hierarchy": "hierarchy",
-    "get_hierarchy": "hierarchies",
-    "list_hierarchies": "hierarchies",
-    "ImageOptions": "images",
-    "load_image": "images",
+_MODULES = {
+    "predict": "inference.predictor",
+    "Predictor": "inference.predictor",
+    "Prediction": "inference.prediction",
+    "explain": "inference.explanation",
+    "Explanation": "inference.explanation",
+    "create_model": "zoo.factory",
+    "from_pretrained": "zoo.pretrained",
+    "get_config": "zoo.factory",
+    "list_models": "zoo.factory",
+    "ModelConfig": "models.config",
+    "Hierarchy": "hierarchy.tree",
+    "get_hierarchy": "hierarchy.builtin",
+    "list_hierarchies": "hierarchy.builtin",
+    "ImageOptions": "images.load",
+    "load_image": "images.load",
     "MdanZooError": "errors",
 }
 
-__all__ = ["__version__", *_HOMES]
+__getattr__, __dir__, __all__ = lazy_exports(__name__, _MODULES)
+__all__ += ["__version__"]
 
 if TYPE_CHECKING:
-    from mdan_zoo.config import ModelConfig as ModelConfig
     from mdan_zoo.errors import MdanZooError as MdanZooError
-    from mdan_zoo.explanation import Explanation as Explanation
-    from mdan_zoo.explanation import explain as explain
-    from mdan_zoo.hierarchies import get_hierarchy as get_hierarchy
-    from mdan_zoo.hierarchies import list_hierarchies as list_hierarchies
-    from mdan_zoo.hierarchy import Hierarchy as Hierarchy
-    from mdan_zoo.images import ImageOptions as ImageOptions
-    from mdan_zoo.images import load_image as load_image
-    from mdan_zoo.prediction import Prediction as Prediction
-    from mdan_zoo.predictor import Predictor as Predictor
-    from mdan_zoo.predictor import predict as predict
-    from mdan_zoo.pretrained import from_pretrained as from_pretrained
-    from mdan_zoo.zoo import create_model as create_model
-    from mdan_zoo.zoo import get_config as get_config
-    from mdan_zoo.zoo import list_models as list_models
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mdan_zoo' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"mdan_zoo.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    from mdan_zoo.hierarchy.builtin import get_hierarchy as get_hierarchy
+    from mdan_zoo.hierarchy.builtin import list_hierarchies as list_hierarchies
+    from mdan_zoo.hierarchy.tree import Hierarchy as Hierarchy
+    from mdan_zoo.images.load import ImageOptions as ImageOptions
+    from mdan_zoo.images.load import load_image as load_image
+    from mdan_zoo.inference.explanation import Explanation as Explanation
+    from mdan_zoo.inference.explanation import explain as explain
+    from mdan_zoo.inference.prediction import Prediction as Prediction
+    from mdan_zoo.inference.predictor import Predictor as Predictor
+    from mdan_zoo.inference.predictor import predict as predict
+    from mdan_zoo.models.config import ModelConfig as ModelConfig
+    from mdan_zoo.zoo.factory import create_model as create_model
+    from mdan_zoo.zoo.factory import get_config as get_config
+    from mdan_zoo.zoo.factory import list_models as list_models
+    from mdan_zoo.zoo.pretrained import from_pretrained as from_pretrained

@@ -2,6 +2,6 @@
 
 import sys
 
-from mdan_zoo.cli import main
+from mdan_zoo.cli.main import main
 
 sys.exit(main())

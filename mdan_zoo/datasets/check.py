@@ -15,12 +15,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mdan_zoo._read_ahead import batches_ahead
-from mdan_zoo.datasets._files import LOGGER, shown
+from mdan_zoo._util.read_ahead import batches_ahead
+from mdan_zoo.datasets.files import LOGGER, shown
 from mdan_zoo.datasets.registry import choose_hierarchy, get_dataset
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import ImageError
-from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.hierarchy.tree import Hierarchy
 
 PLACEHOLDER_COPIES = 3
 """So many equal files are suspected to say "photo removed" rather than to show something."""
@@ -248,7 +248,7 @@ def inspect_all(pictures: Sequence[Path]) -> list[_Inspection]:
 
 
 def _inspect(picture: Path) -> _Inspection:
-    from mdan_zoo.images import load_image  # loads Pillow
+    from mdan_zoo.images.load import load_image  # loads Pillow
 
     try:
         sha256 = hashlib.sha256(picture.read_bytes()).hexdigest()

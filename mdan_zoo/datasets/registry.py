@@ -10,22 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdan_zoo.datasets.abstract import read_abstract
-from mdan_zoo.datasets.artphoto import read_artphoto
-from mdan_zoo.datasets.emoset import read_emoset
-from mdan_zoo.datasets.emotion6_panda import read_emotion6_panda
-from mdan_zoo.datasets.emotion6_peng import read_emotion6_peng
-from mdan_zoo.datasets.fi import read_fi
-from mdan_zoo.datasets.folder import read_folder
-from mdan_zoo.datasets.iaps import read_iaps
-from mdan_zoo.datasets.oasis import read_oasis
+from mdan_zoo.datasets.readers.abstract import read_abstract
+from mdan_zoo.datasets.readers.artphoto import read_artphoto
+from mdan_zoo.datasets.readers.emoset import read_emoset
+from mdan_zoo.datasets.readers.emotion6_panda import read_emotion6_panda
+from mdan_zoo.datasets.readers.emotion6_peng import read_emotion6_peng
+from mdan_zoo.datasets.readers.fi import read_fi
+from mdan_zoo.datasets.readers.folder import read_folder
+from mdan_zoo.datasets.readers.iaps import read_iaps
+from mdan_zoo.datasets.readers.oasis import read_oasis
+from mdan_zoo.datasets.readers.table import read_table
+from mdan_zoo.datasets.readers.unbiased_emo import read_unbiased_emo
+from mdan_zoo.datasets.readers.webemo import read_webemo
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.datasets.table import read_table
-from mdan_zoo.datasets.unbiased_emo import read_unbiased_emo
-from mdan_zoo.datasets.webemo import read_webemo
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
-from mdan_zoo.hierarchies import get_hierarchy
-from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.hierarchy.tree import Hierarchy
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdan_zoo.datasets._equal_files import equal_files
+from mdan_zoo.datasets.equal_files import equal_files
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.splits import Split, grouped_folds, picture_names
 from mdan_zoo.errors import DatasetError, InputError

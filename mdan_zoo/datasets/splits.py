@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from mdan_zoo._files import write_atomically
+from mdan_zoo._util.files import write_atomically
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import DatasetError, UnknownNameError, did_you_mean
 

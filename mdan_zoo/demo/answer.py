@@ -10,10 +10,10 @@ from pathlib import Path
 from mdan_zoo.demo.panel import content_html, panel_html
 from mdan_zoo.demo.table import downloads_html, table_html
 from mdan_zoo.errors import ImageError, InputError
-from mdan_zoo.explanation import Explanation, explain
-from mdan_zoo.images import describe
-from mdan_zoo.prediction import Prediction
-from mdan_zoo.predictor import Predictor
+from mdan_zoo.images.load import describe
+from mdan_zoo.inference.explanation import Explanation, explain
+from mdan_zoo.inference.prediction import Prediction
+from mdan_zoo.inference.predictor import Predictor
 
 MAX_PICTURES = 50
 """At once: an answer of more would be slow to send and to show."""

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdan_zoo import hub
 from mdan_zoo.errors import ManifestError, WeightsUnavailableError
-from mdan_zoo.images import ImageOptions
-from mdan_zoo.manifest import ManifestEntry, load_manifest
-from mdan_zoo.predictor import Predictor
-from mdan_zoo.zoo import (
+from mdan_zoo.images.load import ImageOptions
+from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.weights import fetch
+from mdan_zoo.weights.manifest import ManifestEntry, load_manifest
+from mdan_zoo.zoo.factory import (
     DEFAULT_EXPLAINED_MODEL,
     get_config,
     get_model_hierarchy,
@@ -72,7 +72,7 @@ def _listed(name: str, entry: ManifestEntry | None) -> ListedModel:
         sizes = "/".join(map(str, get_model_hierarchy(name).sizes))
     except ManifestError as error:  # the others can still be used
         return ListedModel(name, "", "", str(error), None)
-    weights = hub.find_local(entry) if entry is not None and entry.released else None
+    weights = fetch.find_local(entry) if entry is not None and entry.released else None
     return ListedModel(
         name, get_config(name).dataset, sizes, _status(name, entry, weights), weights
     )
@@ -99,11 +99,11 @@ def load_predictor(name: str) -> Predictor:
         CheckpointError: It is not the released one.
     """
     entry = load_manifest()[name]
-    weights = hub.find_local(entry)
+    weights = fetch.find_local(entry)
     if weights is None:
         raise WeightsUnavailableError(
             f"the weights of {name} are no longer here: run mdan-zoo download {name}"
         )
-    hub.verify_file(weights, entry)
+    fetch.verify_file(weights, entry)
     options = ImageOptions(max_pixels=MAX_PIXELS, max_bytes=MAX_BYTES)
     return Predictor(name, image_options=options)

@@ -13,12 +13,12 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from mdan_zoo._explain_geometry import Map, Region
-from mdan_zoo._explanation_figure import COLOURS
-from mdan_zoo.explanation import Explanation
-from mdan_zoo.figures import colormaps
-from mdan_zoo.prediction import Prediction
-from mdan_zoo.preprocessing import without_far_ends
+from mdan_zoo.images.geometry import Map, Region
+from mdan_zoo.images.preprocessing import without_far_ends
+from mdan_zoo.inference.explanation import Explanation
+from mdan_zoo.inference.prediction import Prediction
+from mdan_zoo.plots.explanation import COLOURS
+from mdan_zoo.plots.figures import colormaps
 
 _PHOTO_SIDE = 640  # pixels of the longer side
 _MAP_SIDE = 128

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from html import escape
 
-from mdan_zoo.prediction import Prediction
+from mdan_zoo.inference.prediction import Prediction
 
 
 def table_html(predictions: Sequence[Prediction], shown: int) -> str:

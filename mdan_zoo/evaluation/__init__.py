@@ -13,10 +13,11 @@ The public names are imported when they are first used, so that the command line
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-_HOMES = {
+from mdan_zoo._util.lazy import lazy_exports
+
+_MODULES = {
     "evaluate": "results",
     "Evaluation": "results",
     "Score": "results",
@@ -26,7 +27,7 @@ _HOMES = {
     "write_report": "report",
 }
 
-__all__ = list(_HOMES)
+__getattr__, __dir__, __all__ = lazy_exports(__name__, _MODULES)
 
 if TYPE_CHECKING:
     from mdan_zoo.evaluation.probabilities import Probabilities as Probabilities
@@ -36,9 +37,3 @@ if TYPE_CHECKING:
     from mdan_zoo.evaluation.results import evaluate as evaluate
     from mdan_zoo.evaluation.source import SampleSource as SampleSource
     from mdan_zoo.evaluation.source import find_samples as find_samples
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mdan_zoo.evaluation' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"mdan_zoo.evaluation.{_HOMES[name]}"), name)

@@ -22,8 +22,8 @@ from mdan_zoo.evaluation.metrics import (
 )
 from mdan_zoo.evaluation.probabilities import Probabilities
 from mdan_zoo.evaluation.results import Evaluation
-from mdan_zoo.hierarchy import Hierarchy
-from mdan_zoo.prediction import Branch
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.inference.prediction import Branch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

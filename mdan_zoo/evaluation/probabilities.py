@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mdan_zoo._files import open_atomically
+from mdan_zoo._util.files import open_atomically
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import DatasetError, ImageError
 from mdan_zoo.evaluation.metrics import Ints
-from mdan_zoo.hierarchy import Hierarchy
-from mdan_zoo.prediction import BRANCHES, Branch, Prediction
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.inference.prediction import BRANCHES, Branch, Prediction
 
 if TYPE_CHECKING:
-    from mdan_zoo.predictor import Predictor
+    from mdan_zoo.inference.predictor import Predictor
 
 Values = npt.NDArray[np.floating]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.hierarchy.tree import Hierarchy
 
 _RATED_CLASSES = {"valence": ("positive",), "arousal": ("excited", "distressed")}
 """The classes whose summed probability stands for a rating."""

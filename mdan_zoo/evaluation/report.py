@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from mdan_zoo import __version__
-from mdan_zoo._files import write_atomically
+from mdan_zoo._util.files import write_atomically
+from mdan_zoo._version import __version__
 from mdan_zoo.errors import InputError
 from mdan_zoo.evaluation.figures import draw_figures, require_matplotlib
 from mdan_zoo.evaluation.metrics import CALIBRATION_BINS

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mdan_zoo import __version__
+from mdan_zoo._version import __version__
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import InputError, UnknownNameError
 from mdan_zoo.evaluation.bootstrap import FEWEST_RESAMPLES, LEVEL, interval, resample
 from mdan_zoo.evaluation.known_results import KnownResult, known_results
+from mdan_zoo.evaluation.leakage import count_trained_on
 from mdan_zoo.evaluation.metrics import (
     CALIBRATION_BINS,
     LEVEL_MEASURES,
@@ -26,15 +27,14 @@ from mdan_zoo.evaluation.metrics import (
     correlation,
     weighted_mean,
 )
-from mdan_zoo.evaluation.overlap import count_trained_on
 from mdan_zoo.evaluation.paper_results import PaperResult, paper_results
 from mdan_zoo.evaluation.probabilities import Probabilities, predict_probabilities
 from mdan_zoo.evaluation.ratings import rated_classes
 from mdan_zoo.evaluation.source import SampleSource
-from mdan_zoo.prediction import Branch
+from mdan_zoo.inference.prediction import Branch
 
 if TYPE_CHECKING:
-    from mdan_zoo.predictor import Predictor
+    from mdan_zoo.inference.predictor import Predictor
 
 Key: TypeAlias = tuple[Branch, str, str]
 """Branch, level ("" for the tree as a whole) and measure."""

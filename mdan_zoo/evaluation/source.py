@@ -13,7 +13,7 @@ from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.split_methods import make_split
 from mdan_zoo.datasets.splits import Split, select, split_sha256
 from mdan_zoo.errors import DatasetError, InputError, did_you_mean
-from mdan_zoo.hierarchy import Hierarchy
+from mdan_zoo.hierarchy.tree import Hierarchy
 
 _TEST = "test"
 _EVERYTHING = "all"

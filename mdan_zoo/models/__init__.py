@@ -8,6 +8,6 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from mdan_zoo.models.flat import FlatClassifier
-    from mdan_zoo.models.mdan import MDAN
+    from mdan_zoo.models.mdan.network import MDAN
 
     EmotionNetwork: TypeAlias = MDAN | FlatClassifier

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mdan_zoo.hierarchy import Hierarchy
-from mdan_zoo.models.lcam import activation_maps
-from mdan_zoo.models.output import EmotionOutput, EmotionTree, check_pictures, log_softmax
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.models.base import EmotionOutput, EmotionTree, check_pictures, log_softmax
+from mdan_zoo.models.mdan.lcam import activation_maps
 
 
 class FlatClassifier(nn.Module):

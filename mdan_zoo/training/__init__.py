@@ -10,10 +10,11 @@ The public names are imported when they are first used, so that the command line
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-_HOMES = {
+from mdan_zoo._util.lazy import lazy_exports
+
+_MODULES = {
     "Recipe": "recipe",
     "load_recipe": "recipe",
     "fine_tuning_recipe": "recipe",
@@ -22,7 +23,7 @@ _HOMES = {
     "train": "run",
 }
 
-__all__ = list(_HOMES)
+__getattr__, __dir__, __all__ = lazy_exports(__name__, _MODULES)
 
 if TYPE_CHECKING:
     from mdan_zoo.training.machine import Machine as Machine
@@ -31,9 +32,3 @@ if TYPE_CHECKING:
     from mdan_zoo.training.recipe import load_recipe as load_recipe
     from mdan_zoo.training.run import Plan as Plan
     from mdan_zoo.training.run import train as train
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mdan_zoo.training' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"mdan_zoo.training.{_HOMES[name]}"), name)

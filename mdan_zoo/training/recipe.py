@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
-from mdan_zoo.manifest import load_manifest
-from mdan_zoo.zoo import MODELS, released_weights
+from mdan_zoo.weights.manifest import load_manifest
+from mdan_zoo.zoo.factory import MODELS, released_weights
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -252,7 +252,7 @@ def is_weight_file(init: str) -> bool:
 
 
 def _registered_like(path: str) -> str:
-    from mdan_zoo.checkpoint import read_identity  # loads torch
+    from mdan_zoo.weights.checkpoint import read_identity  # loads torch
 
     config, _ = read_identity(path)
     if config.name in MODELS:

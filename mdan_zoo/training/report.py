@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdan_zoo._files import write_atomically
+from mdan_zoo._util.files import write_atomically
 from mdan_zoo.training.recipe import (
     fine_tuning_recipe,
     is_weight_file,
@@ -21,8 +21,8 @@ from mdan_zoo.training.recipe import (
 )
 
 if TYPE_CHECKING:
-    from mdan_zoo.training.loop import Trainer
     from mdan_zoo.training.run import Plan
+    from mdan_zoo.training.trainer import Trainer
 
 REPORT_FILE = "training.json"
 _LIBRARIES = ("accelerate", "safetensors", "timm", "torch", "torchvision")

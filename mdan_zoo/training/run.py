@@ -12,38 +12,38 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mdan_zoo.checkpoint import read_identity, save_checkpoint
-from mdan_zoo.config import ModelConfig
+from mdan_zoo.backbones.pyramid import build_backbone
 from mdan_zoo.datasets.registry import folder_of
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.splits import Split, select, split_sha256
 from mdan_zoo.errors import InputError
 from mdan_zoo.evaluation import SampleSource, evaluate, write_report
-from mdan_zoo.evaluation.overlap import save_trained_on
-from mdan_zoo.hierarchies import get_hierarchy
-from mdan_zoo.hierarchy import Hierarchy
-from mdan_zoo.models.backbone import build_backbone
-from mdan_zoo.predictor import Predictor
-from mdan_zoo.preprocessing import Preprocessing
-from mdan_zoo.training.checks import check_output, check_pictures, has_state
-from mdan_zoo.training.data import Pictures
-from mdan_zoo.training.division import find_split, fingerprint, keep_split
-from mdan_zoo.training.features import CachedViews, PyramidCache, compute_pyramids
-from mdan_zoo.training.loop import Trainer, TrainingSet
-from mdan_zoo.training.machine import Machine
-from mdan_zoo.training.objective import check_losses
-from mdan_zoo.training.processes import (
+from mdan_zoo.evaluation.leakage import save_trained_on
+from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.images.preprocessing import Preprocessing
+from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.training.dataset import Pictures
+from mdan_zoo.training.distributed import (
     check_precision,
     in_main_process,
     is_main_process,
     processes,
 )
+from mdan_zoo.training.feature_cache import CachedViews, PyramidCache, compute_pyramids
+from mdan_zoo.training.initial_weights import load_backbone_file, load_model_file, timm_backbone
+from mdan_zoo.training.losses import check_losses
+from mdan_zoo.training.machine import Machine
+from mdan_zoo.training.preflight import check_output, check_pictures, has_state
 from mdan_zoo.training.recipe import Recipe, is_weight_file
 from mdan_zoo.training.report import add_cross_validation, describe_run
 from mdan_zoo.training.report import write_report as write_training_report
-from mdan_zoo.training.samples import LOGGER, dataset_name, read_samples, targets
-from mdan_zoo.training.start import load_backbone_file, load_model_file, timm_backbone
-from mdan_zoo.zoo import MODELS, build_network, get_config, released_weights
+from mdan_zoo.training.splitting import find_split, fingerprint, keep_split
+from mdan_zoo.training.targets import LOGGER, dataset_name, read_samples, targets
+from mdan_zoo.training.trainer import Trainer, TrainingSet
+from mdan_zoo.weights.checkpoint import read_identity, save_checkpoint
+from mdan_zoo.zoo.factory import MODELS, build_network, get_config, released_weights
 
 WEIGHTS_FILE = "model.safetensors"
 TEST_FOLDER = "test"

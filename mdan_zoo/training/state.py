@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from mdan_zoo._files import write_atomically
-from mdan_zoo.config import InputSpec
+from mdan_zoo._util.files import write_atomically
 from mdan_zoo.errors import CheckpointError, TrainingError
+from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.training.recipe import Recipe
 
 STATE_FILE = "training_state.pt"

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from mdan_zoo.models.backbone import stages_after
-from mdan_zoo.preprocessing import Preprocessing
-from mdan_zoo.training.objective import loss
+from mdan_zoo.backbones.pyramid import stages_after
+from mdan_zoo.images.preprocessing import Preprocessing
+from mdan_zoo.training.losses import loss
 from mdan_zoo.training.recipe import Recipe
 
 if TYPE_CHECKING:

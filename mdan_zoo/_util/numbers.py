@@ -1,0 +1,10 @@
+"""Checks of numbers given by users."""
+
+from __future__ import annotations
+
+import math
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a finite real number; True and False are not."""
+    return type(value) is int or (type(value) is float and math.isfinite(value))

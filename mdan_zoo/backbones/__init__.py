@@ -1,0 +1,1 @@
+"""Backbones: timm models as four-stage feature pyramids."""

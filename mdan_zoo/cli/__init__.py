@@ -1,0 +1,1 @@
+"""The command line, `mdan-zoo`: one module a command."""

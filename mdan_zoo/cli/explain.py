@@ -1,0 +1,137 @@
+"""The command `mdan-zoo explain`. Free of torch and matplotlib until it runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mdan_zoo._util.files import refuse_input
+from mdan_zoo.errors import ImageError, InputError
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.zoo.factory import DEFAULT_EXPLAINED_MODEL, DEFAULT_MODEL
+
+_DESCRIPTION = """\
+Draw what a network looked at, or the pictures of a folder sorted by emotion:
+
+  mdan-zoo explain photo.jpg
+  mdan-zoo explain photo.jpg --level quadrant --output maps.pdf
+  mdan-zoo explain FOLDER --sheet --output sheet.pdf
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `explain` to the subcommands of `mdan-zoo`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "explain",
+        help="draw what a network looked at",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("picture", metavar="PICTURE", help="a file or a URL; with --sheet, a folder with pictures")
+    add("--sheet", action="store_true", help="draw the pictures of a folder, sorted by emotion")
+    add(
+        "--model",
+        metavar="NAME",
+        help=f"a model with released weights (default {DEFAULT_EXPLAINED_MODEL}, which has "
+        f"attention; with --sheet {DEFAULT_MODEL}, as in predict)",
+    )
+    add("--checkpoint", type=Path, metavar="FILE", help="a weight file to use instead")
+    add(
+        "--level", help="draw the attention and all classes' maps of this level of the emotion tree"
+    )
+    add("--class", dest="label", metavar="CLASS", help="draw this class's map and the attention")
+    add(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="png, pdf, svg, jpg or webp, which appears when complete (default: a PNG named after "
+        "the picture, in the current folder; a PDF for a large --sheet)",
+    )
+    add("--device", help="such as cpu or cuda:0 (default: CUDA where there is any)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draw; return the exit status."""
+    return _draw_sheet(options) if options.sheet else _draw_explanation(options)
+
+
+def _draw_explanation(options: argparse.Namespace) -> int:
+    if os.path.isdir(options.picture):
+        raise InputError(
+            f"{options.picture} is a folder: name a picture in it, or add --sheet to draw all"
+        )
+    from mdan_zoo.plots.figures import check_output
+
+    output = options.output or Path(f"{_stem(options.picture)}.explained.png")
+    check_output(output)
+    refuse_input(output, [options.picture])
+
+    from mdan_zoo.inference.explanation import explain
+    from mdan_zoo.inference.predictor import Predictor
+
+    name = options.model or (None if options.checkpoint else DEFAULT_EXPLAINED_MODEL)
+    predictor = Predictor(name, checkpoint=options.checkpoint, device=options.device)
+    explanation = explain(options.picture, model=predictor)
+    level = _as_level(options.level, predictor.hierarchy)
+    explanation.plot(output, level=level, label=options.label)
+    print(f"{options.picture}  {explanation.prediction}")
+    print(output)
+    return 0
+
+
+def _draw_sheet(options: argparse.Namespace) -> int:
+    from mdan_zoo.images.load import find_pictures
+
+    if options.level is not None or options.label is not None:
+        raise InputError("a sheet shows no maps: leave out --level and --class, or --sheet")
+    if not os.path.isdir(options.picture):
+        raise InputError(f"--sheet goes with a folder of pictures, not with {options.picture}")
+    pictures = find_pictures(options.picture)
+    if not pictures:
+        raise ImageError(f"there are no pictures in the folder {options.picture}")
+
+    from mdan_zoo.plots.contact_sheet import PICTURES_PER_IMAGE, check_sheet, write_sheet
+
+    suffix = "png" if len(pictures) <= PICTURES_PER_IMAGE else "pdf"
+    output = options.output or Path(f"{_folder_name(options.picture)}.sheet.{suffix}")
+    check_sheet(output, len(pictures))
+    refuse_input(output, pictures)
+
+    from tqdm import tqdm
+
+    from mdan_zoo.inference.predictor import Predictor
+
+    predictor = Predictor(options.model, checkpoint=options.checkpoint, device=options.device)
+    quiet = not sys.stderr.isatty()
+    with closing(predictor.stream(pictures)) as stream:
+        predictions = list(tqdm(stream, total=len(pictures), unit="picture", disable=quiet))
+    failed = [prediction for prediction in predictions if prediction.error is not None]
+    for prediction in failed:
+        print(f"{prediction.picture}  {prediction}", file=sys.stderr)
+    write_sheet(pictures, predictions, output)
+    print(output)
+    return 1 if failed else 0
+
+
+def _stem(picture: str) -> str:
+    """Return the name of a picture, without its suffix or a URL's query."""
+    path = urlsplit(picture).path if "://" in picture else picture
+    return Path(path).stem or "picture"
+
+
+def _folder_name(folder: str) -> str:
+    return Path(folder).resolve().name or "pictures"
+
+
+def _as_level(text: str | None, tree: Hierarchy) -> int | str | None:
+    """Read a level as its name, else as its position where it is a number."""
+    if text is None or text in tree.level_names or not text.isdecimal():
+        return text
+    return int(text)

@@ -1,0 +1,82 @@
+"""The command `mdan-zoo publish`. Free of torch until it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mdan_zoo.publishing.publication import Publication
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `publish` to the subcommands of `mdan-zoo`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "publish",
+        help="publish weights to the Hugging Face Hub or to a folder",
+        description=(
+            "Check a weight file and publish it with a model card, to a Hugging Face repository in "
+            "one commit or to a folder that any web server can serve. Prints the manifest entry."
+        ),
+    )
+    add = parser.add_argument
+    add("name", metavar="NAME", help="a registered model, or a new name for a network of your own")
+    add("--weights", type=Path, required=True, metavar="FILE", help="the safetensors file")
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--repo", metavar="OWNER/REPO", help="a repository; made if there is none")
+    target.add_argument("--folder", type=Path, metavar="DIR", help="a folder; made likewise")
+    add("--licence", metavar="NAME", help="of the weights, such as Apache-2.0 or CC-BY-4.0")
+    add("--metrics", type=Path, metavar="FILE", help="JSON file of measured values for the card")
+    add("--base-model", default="", metavar="OWNER/REPO", help="weights the training started from")
+    add("--private", action="store_true", help="upload to a private repository only")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Publish; return the exit status."""
+    from mdan_zoo.errors import InputError
+    from mdan_zoo.publishing import publish
+    from mdan_zoo.weights.hub_api import check_repo
+
+    if arguments.private and arguments.folder:
+        raise InputError("--private is for --repo; who may read a folder is set where it is served")
+    if arguments.repo:
+        check_repo(arguments.repo)
+    publication = publish.prepare(
+        arguments.name,
+        arguments.weights,
+        licence=arguments.licence,
+        metrics=arguments.metrics,
+        base_model=arguments.base_model,
+    )
+    for note in _notes(publication):
+        print(f"note: {note}", file=sys.stderr)
+    if arguments.repo:
+        entry = publish.publish_to_hub(publication, arguments.repo, private=arguments.private)
+        (source,) = entry["sources"]
+        where = f"{arguments.repo} at commit {source['revision']}"
+    else:
+        entry = publish.publish_to_folder(publication, arguments.folder)
+        where = f"{arguments.folder}; set MDAN_ZOO_MANIFEST to its {publish.MANIFEST_FILE}"
+    print(publish.to_json(entry), end="")
+    print(f"published {arguments.name} in {where}", file=sys.stderr)
+    return 0
+
+
+def _notes(publication: Publication) -> Iterator[str]:
+    from mdan_zoo.publishing.publish import UNKNOWN_LICENCE
+    from mdan_zoo.zoo.factory import MODELS
+
+    if publication.name not in MODELS:
+        origin = publication.weights.config.name
+        yield (
+            f"{publication.name} is not a registered model; it is published as a new one, whose "
+            f"config is that of {origin}"
+        )
+    if publication.licences.weights == UNKNOWN_LICENCE:
+        yield "no --licence: the card says 'unknown', so nobody can tell what the weights allow"
+    if publication.metrics is None:
+        yield "no --metrics: the card says 'not measured'"

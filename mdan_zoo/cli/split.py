@@ -1,0 +1,53 @@
+"""The command `mdan-zoo split`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mdan_zoo.cli.dataset import add_hierarchy_option, load_hierarchy
+from mdan_zoo.errors import InputError
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `split` to the subcommands of `mdan-zoo`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "split",
+        help="write down which pictures of a data set train and which test",
+        description=(
+            "Split a data set and write the names of the pictures in every part to a file, with "
+            "their hash. The same data set, method and seed give the same file everywhere."
+        ),
+    )
+    parser.add_argument("name", metavar="NAME", help="the data set, such as FI")
+    parser.add_argument("--data", "--root", type=Path, required=True, metavar="DIR", help="folder")
+    add_hierarchy_option(parser)
+    parser.add_argument(
+        "--method",
+        required=True,
+        help="such as 80/20, 80/5/15, 5-fold, grouped-5-fold, or official",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another one, another split")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a new file")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the split and say how large its parts are; return the exit status."""
+    from mdan_zoo.datasets.registry import folder_of, read_dataset
+    from mdan_zoo.datasets.split_methods import make_split
+
+    if arguments.output.exists():
+        raise InputError(
+            f"{arguments.output} is there already; a split is written once, so give --output the "
+            "name of a new file"
+        )
+    name, data = arguments.name, arguments.data
+    samples = read_dataset(name, data, load_hierarchy(arguments.hierarchy))
+    split = make_split(name, samples, folder_of(data), arguments.method, arguments.seed)
+    split.save(arguments.output)
+    for part, names in split.parts:
+        print(f"{part}: {len(names)} pictures")
+    print(f"sha256: {split.sha256}")
+    return 0

@@ -1,0 +1,218 @@
+"""The commands `mdan-zoo download`, `verify` and `cache`. Free of torch until `verify` runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mdan_zoo.errors import (
+    CheckpointError,
+    InputError,
+    MdanZooError,
+    UnknownNameError,
+    WeightsUnavailableError,
+    did_you_mean,
+)
+from mdan_zoo.weights import fetch
+from mdan_zoo.weights.manifest import ManifestEntry, load_manifest
+
+if TYPE_CHECKING:
+    from mdan_zoo.inference.verification import WeightFile
+
+_GOLDEN_TOLERANCE = 1e-3
+"""Scores differ by about 1e-5 between machines; other weights or preprocessing differ by more."""
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add `download`, `verify` and `cache` to the subcommands of `mdan-zoo`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "download", help="fetch released weights, so that they are there without a network"
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--all", action="store_true", help="those of every released model")
+    parser.set_defaults(run=_download)
+
+    parser = subparsers.add_parser(
+        "verify",
+        help="check weight files: size, SHA-256, every tensor, and a known picture's prediction",
+    )
+    parser.add_argument(
+        "weights",
+        nargs="*",
+        metavar="NAME|FILE",
+        help="a model or a weight file (default: every released model that this machine has)",
+    )
+    parser.add_argument("--repair", action="store_true", help="fetch damaged downloads again")
+    parser.set_defaults(run=_verify)
+
+    parser = subparsers.add_parser("cache", help="list or clear what was downloaded")
+    parser.set_defaults(run=_cache_list)
+    actions = parser.add_subparsers(metavar="ACTION")
+    action = actions.add_parser("list", help="list the files")
+    action.set_defaults(run=_cache_list)
+    action = actions.add_parser("clear", help="delete the files")
+    action.add_argument("names", nargs="*", metavar="NAME", help="only those of these models")
+    action.set_defaults(run=_cache_clear)
+
+
+# download
+
+
+def _download(options: argparse.Namespace) -> int:
+    manifest = load_manifest()
+    if bool(options.names) == options.all:
+        raise InputError("give the names of models, or --all")
+    released = [name for name, entry in manifest.items() if entry.released]
+    entries = [_entry(name, manifest) for name in (released if options.all else options.names)]
+    status = 0
+    for entry in entries:
+        try:
+            path = fetch.find_weights(_released(entry))
+            print(f"{entry.name}  {path}  {entry.size:,} bytes")
+        except MdanZooError as error:
+            print(f"mdan-zoo: error: {error}", file=sys.stderr)
+            status = 1
+    return status
+
+
+def _entry(name: str, manifest: dict[str, ManifestEntry]) -> ManifestEntry:
+    if name not in manifest:
+        raise UnknownNameError(f"there is no model {name!r}; {did_you_mean(name, manifest)}")
+    return manifest[name]
+
+
+def _released(entry: ManifestEntry) -> ManifestEntry:
+    if not entry.released:
+        raise WeightsUnavailableError(
+            f"{entry.name} has no released weights: {entry.reason}. To train them: {entry.command}"
+        )
+    return entry
+
+
+# verify
+
+
+def _verify(options: argparse.Namespace) -> int:
+    manifest = load_manifest()
+    subjects: Sequence[str] = options.weights or [
+        name for name, entry in manifest.items() if entry.released and _place(entry)
+    ]
+    status = 0
+    for subject in subjects:
+        try:
+            print(_verified(subject, manifest, repair=options.repair))
+        except MdanZooError as error:
+            print(f"{subject}  FAILED: {error}", file=sys.stderr)
+            status = 1
+    return status
+
+
+def _place(entry: ManifestEntry) -> Path | None:
+    """Return where the file of a model is, or what is in its place in the cache."""
+    cached = fetch.cached_path(entry)
+    return fetch.find_local(entry) or (cached if os.path.lexists(cached) else None)
+
+
+def _verified(subject: str, manifest: dict[str, ManifestEntry], *, repair: bool) -> str:
+    """Return a line about a model or a weight file that is right, or raise."""
+    if subject in manifest:
+        return _verified_model(manifest[subject], repair=repair)
+    for entry in manifest.values():
+        if entry.released and os.path.abspath(subject) == str(fetch.cached_path(entry)):
+            return _verified_model(entry, repair=repair, cached=True)
+    if not os.path.lexists(subject):
+        raise UnknownNameError(
+            f"there is neither a model nor a file {subject!r}; {did_you_mean(subject, manifest)}"
+        )
+    if repair:
+        raise InputError(
+            f"--repair is for models and their files in the cache; {subject} is neither, so nobody "
+            "can say where to fetch it from"
+        )
+    return _verified_file(Path(subject), manifest)
+
+
+def _verified_model(entry: ManifestEntry, *, repair: bool, cached: bool = False) -> str:
+    """Return a line about a model whose file is right, or raise. `cached`: the one in the cache."""
+    from mdan_zoo.inference.verification import read_weight_file
+    from mdan_zoo.zoo.factory import create_model
+
+    if repair:
+        path = fetch.repair(_released(entry))
+    else:
+        found = fetch.cached_path(entry) if cached else _place(_released(entry))
+        if found is None:
+            raise WeightsUnavailableError(
+                f"its weights are not on this machine; `mdan-zoo download {entry.name}` fetches "
+                "them"
+            )
+        path = found
+        fetch.verify_file(path, entry)
+    create_model(entry.name, checkpoint=path)  # a right file may be named for another model
+    _check_golden(read_weight_file(path), entry)
+    return f"{entry.name}  ok  {path}"
+
+
+def _verified_file(path: Path, manifest: dict[str, ManifestEntry]) -> str:
+    """Return a line about a weight file that is whole, or raise."""
+    from mdan_zoo.inference.verification import read_weight_file
+
+    found = read_weight_file(path)
+    for entry in manifest.values():
+        if entry.sha256 == found.sha256:
+            _check_golden(found, entry)
+            return f"{path}  ok: the released weights of {entry.name}"
+    return f"{path}  whole: {found.config.name}, but not the released weights of any known model"
+
+
+def _check_golden(weights: WeightFile, entry: ManifestEntry) -> None:
+    """Compare the scores for a known picture with the recorded ones, if there are any."""
+    path, found = weights.path, weights.golden
+    golden = (entry.details or {}).get("golden", {}).get("output")
+    if golden is None:
+        return
+    try:
+        error = max(
+            abs(score - golden[level][label])
+            for level, scores in found.items()
+            for label, score in scores.items()
+        )
+    except (KeyError, TypeError) as problem:
+        raise CheckpointError(
+            f"the manifest's golden output of {entry.name} has not the scores of the classes of "
+            f"{path}"
+        ) from problem
+    if error > _GOLDEN_TOLERANCE:
+        raise CheckpointError(
+            f"{path} gives scores for the known picture that are up to {error:.4f} off the "
+            "recorded ones, though its bytes are right: one of the installed libraries computes "
+            "something else"
+        )
+
+
+# cache
+
+
+def _cache_list(options: argparse.Namespace) -> int:
+    del options
+    files = fetch.list_cache()
+    for file in files:
+        print(f"{file.model}  {file.state}  {file.size:,} bytes  {file.path}")
+    if not files:
+        print(f"nothing in {fetch.cache_folder()}", file=sys.stderr)
+    return 0
+
+
+def _cache_clear(options: argparse.Namespace) -> int:
+    known = {file.model for file in fetch.list_cache()} if options.names else set()
+    for name in options.names:
+        if name not in known:
+            there = f"it has {', '.join(sorted(known))}" if known else "it is empty"
+            raise UnknownNameError(f"the cache has nothing of {name!r}; {there}")
+    freed = fetch.clear_cache(options.names or None)
+    print(f"{freed:,} bytes freed in {fetch.cache_folder()}")
+    return 0

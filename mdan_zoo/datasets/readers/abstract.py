@@ -1,0 +1,73 @@
+"""Abstract: 280 abstract paintings with votes for Mikels' eight (Machajdik & Hanbury, 2010)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mdan_zoo.datasets.files import (
+    LOGGER,
+    first_folder,
+    layout_error,
+    read_cells,
+    refuse_missing,
+)
+from mdan_zoo.datasets.labels import Labels
+from mdan_zoo.datasets.sample import Sample
+from mdan_zoo.errors import DatasetError
+from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.hierarchy.tree import Hierarchy
+
+TABLE = "ABSTRACT_groundTruth.csv"
+
+
+def read_abstract(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
+    """Read the paintings in which one emotion has more votes than every other.
+
+    The distribution is that of the votes. How many paintings are kept is logged: the literature
+    says 228, others count 229.
+
+    Args:
+        folder: Holds `testImages_abstract` and `ABSTRACT_groundTruth.csv`, which may also lie
+            beside the pictures.
+        hierarchy: A tree with Mikels' eight emotions, such as "mikels8".
+
+    Raises:
+        DatasetError: The table or pictures are missing, or a vote is not a whole number.
+    """
+    images = first_folder([folder / "testImages_abstract", folder])
+    tables = [path / TABLE for path in (folder, images) if (path / TABLE).is_file()]
+    if not tables:
+        raise layout_error(folder, "Abstract", f"testImages_abstract/abstract_NNNN.jpg and {TABLE}")
+    header, rows = read_cells(tables[0])
+    labels = Labels(hierarchy, get_hierarchy("mikels8"))
+    leaves = [labels.leaf(_unquoted(cell), tables[0]) for cell in header[1:]]
+    pictures = [images / _unquoted(row[0]) for row in rows]
+    refuse_missing(pictures, tables[0])
+    samples = []
+    for picture, row in zip(pictures, rows, strict=True):
+        votes = [_votes(cell, row[0], tables[0]) for cell in row[1:]]
+        if votes.count(max(votes)) == 1:
+            by_leaf = dict(zip(leaves, votes, strict=True))
+            shares = [by_leaf.get(k, 0) for k in range(len(hierarchy.leaves))]
+            samples.append(labels.soft(picture, shares, picture.name))
+    LOGGER.warning(
+        f"{len(samples)} of the {len(rows)} paintings of {tables[0]} are kept: those in which one "
+        "emotion has more votes than every other"
+    )
+    return labels.checked(samples, folder)
+
+
+def _unquoted(cell: str) -> str:
+    """Return a cell of the published table without the single quotes that it has inside."""
+    return cell.strip("'\" ")
+
+
+def _votes(cell: str, name: str, table: Path) -> int:
+    # As texts, "9" votes would be more than "14".
+    try:
+        votes = int(_unquoted(cell))
+    except ValueError as error:
+        raise DatasetError(f"{table}: {cell!r} of {name} is not a number of votes") from error
+    if votes < 0:
+        raise DatasetError(f"{table}: {name} has {votes} votes for an emotion")
+    return votes

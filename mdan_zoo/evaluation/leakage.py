@@ -1,0 +1,138 @@
+"""Pictures that weights were trained on must not be taken for new ones.
+
+A training writes the list of its pictures beside its weights, and the package has that of the
+released ones. They are known by their content, so that they are found again in another folder,
+under another name or in another division.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mdan_zoo._util.files import write_atomically
+from mdan_zoo.datasets.splits import Split, get_split, list_splits, split_hashes
+from mdan_zoo.weights.manifest import load_manifest
+
+TRAINED_ON_FILE = "trained_on.txt"
+_FIRST_LINE = "# SHA-256 of every picture that the weights with this SHA-256 were trained on: "
+_UNKNOWN_START = "# and what the weights that they started from were trained on, which is not known"
+
+
+def save_trained_on(
+    weights: Path,
+    pictures: Iterable[Path],
+    folder: Path,
+    *,
+    init: Path | None = None,
+    dataset: str = "",
+    others: Iterable[Path] = (),
+) -> None:
+    """Write `TRAINED_ON_FILE` beside a weight file: a line "SHA-256  name" for every picture.
+
+    Args:
+        weights: The weight file.
+        pictures: What it was trained on.
+        folder: Where the pictures' names begin.
+        init: The weight file that the training started from. What that was trained on is listed
+            as well, where it is known.
+        dataset: The data set of the pictures.
+        others: Its other pictures. `init` may have been trained on some of them.
+    """
+    named = {path.relative_to(folder).as_posix(): path for path in pictures}
+    listed: list[str] = []
+    if init is not None:
+        found = _trained_on(init)
+        listed = [_UNKNOWN_START] if found is None else found
+        released = _released_names(init, dataset)
+        known = {path.relative_to(folder).as_posix(): path for path in others}
+        named |= {name: path for name, path in known.items() if name in released}
+    hashes = _sha256_of(list(named.values()))
+    lines = {*listed, *(f"{sha256}  {name}" for sha256, name in zip(hashes, named, strict=True))}
+    text = "\n".join([_FIRST_LINE + _sha256(weights), *sorted(lines)]) + "\n"
+    write_atomically(weights.parent / TRAINED_ON_FILE, text.encode(errors="surrogateescape"))
+
+
+def count_trained_on(
+    weights: Path, dataset: str, pictures: Sequence[Path], names: Sequence[str]
+) -> int | None:
+    """Count the pictures that weights were trained on.
+
+    Args:
+        weights: The weight file.
+        dataset: The data set of the pictures.
+        pictures: Their files.
+        names: Their names, relative to the data set's folder.
+
+    Returns:
+        None where that is not known: there is no list beside the weights, and they are not in the
+        manifest or the package does not have the list of their training pictures; or none was found
+        in a list that lacks those of the weights that the training started from.
+    """
+    listed = _trained_on(weights)
+    if listed is None:
+        return None
+    known = {line.partition(" ")[0] for line in listed}
+    released = _released_names(weights, dataset)
+    count = sum(
+        sha256 in known or name in released
+        for sha256, name in zip(_sha256_of(pictures), names, strict=True)
+    )
+    return None if not count and _UNKNOWN_START in listed else count
+
+
+def _trained_on(weights: Path) -> list[str] | None:
+    """Return a line "SHA-256  name" for every picture of a training; None where it is not known."""
+    listed = _read_list(weights)
+    if listed is None:
+        split = _released_split(weights)
+        return None if split is None else split_hashes(split)
+    return listed
+
+
+def _read_list(weights: Path) -> list[str] | None:
+    """Return the lines of a weight file's list; None where there is none, or that of others."""
+    try:
+        content = (weights.parent / TRAINED_ON_FILE).read_bytes()
+    except OSError:
+        return None
+    first, *lines = content.decode(errors="surrogateescape").removesuffix("\n").split("\n")
+    return lines if first == _FIRST_LINE + _sha256(weights) else None
+
+
+def _sha256_of(paths: Sequence[Path]) -> list[str]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(_sha256, paths))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _released_split(weights: Path) -> str | None:
+    """Return the packaged split that released weights were trained on; None for any others."""
+    sha256 = _sha256(weights)
+    for entry in load_manifest().values():
+        training = (entry.details or {}).get("training") or {}
+        if entry.sha256 == sha256:
+            for name in list_splits():
+                if get_split(name).sha256 == training.get("split_sha256"):
+                    return name
+    return None
+
+
+def _released_names(weights: Path, dataset: str) -> set[str]:
+    """Return the names in a data set that released weights were trained on, whatever is in them.
+
+    A copy of the data set may have been scaled or compressed anew.
+    """
+    name = _released_split(weights)
+    split = None if name is None else get_split(name)
+    return _names(split) if split is not None and split.dataset == dataset else set()
+
+
+def _names(split: Split) -> set[str]:
+    return {f"{split.folder}/{name}" for _, names in split.parts for name in names}

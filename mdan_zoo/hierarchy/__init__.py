@@ -1,0 +1,1 @@
+"""Emotion hierarchies: tree, validation, file formats, built-in hierarchies. Needs no torch."""

@@ -1,0 +1,194 @@
+"""The built-in emotion trees: those of the published data sets and of the models trained on them.
+
+Class names are spelled correctly; the spellings and class ids of the data set releases are kept as
+aliases and release ids.
+"""
+
+from __future__ import annotations
+
+from mdan_zoo.errors import UnknownNameError, did_you_mean
+from mdan_zoo.hierarchy.tree import Hierarchy
+
+_POLARITY = ("negative", "positive")
+
+# Parrott's primary emotions (Parrott 2001, after Shaver et al. 1987).
+_PRIMARY = {
+    "anger": "negative",
+    "fear": "negative",
+    "joy": "positive",
+    "love": "positive",
+    "sadness": "negative",
+    "surprise": "positive",
+}
+
+# The secondary emotions that Parrott's tree and WEBEmo share, with their primary emotion.
+_SHARED_SECONDARY = {
+    "affection": "love",
+    "cheerfulness": "joy",
+    "contentment": "joy",
+    "disappointment": "sadness",
+    "disgust": "anger",
+    "enthrallment": "joy",
+    "envy": "anger",
+    "exasperation": "anger",
+    "horror": "fear",
+    "irritability": "anger",
+    "lust": "love",
+    "neglect": "sadness",
+    "nervousness": "fear",
+    "optimism": "joy",
+    "pride": "joy",
+    "rage": "anger",
+    "relief": "joy",
+    "sadness": "sadness",
+    "shame": "sadness",
+    "suffering": "sadness",
+    "surprise": "surprise",
+    "sympathy": "sadness",
+    "zest": "joy",
+}
+
+# Where Parrott has longing and torment, WEBEmo has gratitude and confusion.
+_PARROTT_SECONDARY = {**_SHARED_SECONDARY, "longing": "love", "torment": "anger"}
+_WEBEMO_SECONDARY = {**_SHARED_SECONDARY, "gratitude": "love"}  # confusion: see _webemo
+_WEBEMO_RELEASE_ORDER = sorted([*_WEBEMO_SECONDARY, "confusion"])
+
+
+def _alphabetical(parents: dict[str, str]) -> dict[str, str]:
+    return dict(sorted(parents.items()))
+
+
+def _parrott(
+    name: str,
+    primary: dict[str, str],
+    secondary: dict[str, str],
+    aliases: dict[str, str] | None = None,
+    release_ids: dict[str, dict[str, int]] | None = None,
+) -> Hierarchy:
+    return Hierarchy.from_parents(
+        name,
+        _POLARITY,
+        [_alphabetical(primary), _alphabetical(secondary)],
+        level_names=("polarity", "primary", "secondary"),
+        aliases=aliases,
+        release_ids=release_ids,
+    )
+
+
+def _webemo(name: str, confusion: str | None) -> Hierarchy:
+    """Build one reading of WEBEmo; they differ only in where they file confusion.
+
+    Args:
+        name: The name of the tree.
+        confusion: The primary emotion above confusion; "confusion" makes it one of its own, as the
+            release's category.txt does; None leaves confusion out.
+    """
+    primary, secondary = dict(_PRIMARY), dict(_WEBEMO_SECONDARY)
+    if confusion is not None:
+        secondary["confusion"] = confusion
+    if confusion == "confusion":
+        primary["confusion"] = "negative"
+    ids = {leaf: i for i, leaf in enumerate(_WEBEMO_RELEASE_ORDER) if leaf in secondary}
+    spellings = {"cheerfullness": "cheerfulness", "irritabilty": "irritability"}
+    return _parrott(name, primary, secondary, aliases=spellings, release_ids={"webemo": ids})
+
+
+def _mikels8() -> Hierarchy:
+    """Build Mikels' eight emotions (FI, EmoSet, ArtPhoto, Abstract, IAPSsubset, the LDL sets).
+
+    Class ids are EmoSet's, in which 0 is positive; a reader of folders, such as torchvision's
+    ImageFolder on FI, numbers the classes alphabetically. The aliases are short forms in the
+    folder and file names of FI and ArtPhoto.
+    """
+    positive = ("amusement", "awe", "contentment", "excitement")
+    negative = ("anger", "disgust", "fear", "sadness")
+    emotions = positive + negative
+    return Hierarchy.from_parents(
+        "mikels8",
+        ("positive", "negative"),
+        [{**dict.fromkeys(positive, "positive"), **dict.fromkeys(negative, "negative")}],
+        level_names=("polarity", "emotion"),
+        aliases={
+            "amuse": "amusement",
+            "content": "contentment",
+            "excit": "excitement",
+            "excite": "excitement",
+            "sad": "sadness",
+        },
+        release_ids={
+            "alphabetical": {name: i for i, name in enumerate(sorted(emotions))},
+            "emoset": {name: i for i, name in enumerate(emotions)},
+        },
+    )
+
+
+def _ekman6(name: str, polarities: tuple[str, ...], surprise: str) -> Hierarchy:
+    """Build Ekman's six emotions; sources differ in the polarity of surprise."""
+    emotions = {
+        "anger": "negative",
+        "disgust": "negative",
+        "fear": "negative",
+        "joy": "positive",
+        "sadness": "negative",
+        "surprise": surprise,
+    }
+    return Hierarchy.from_parents(name, polarities, [emotions], level_names=("polarity", "emotion"))
+
+
+_HIERARCHIES = {
+    tree.name: tree
+    for tree in (
+        # The sizes of the paper's Table 1; a public reimplementation files confusion here too.
+        _webemo("webemo25", confusion="sadness"),
+        _webemo("webemo25_confusion_fear", confusion="fear"),
+        _webemo("webemo25_release", confusion="confusion"),
+        _webemo("webemo24", confusion=None),
+        _parrott("parrott25", _PRIMARY, _PARROTT_SECONDARY),
+        # The classes of Emotion-6 and UnBiasedEmo (Panda et al. 2018) are Parrott's primary ones.
+        Hierarchy.from_parents(
+            "panda6", _POLARITY, [_PRIMARY], level_names=("polarity", "primary")
+        ),
+        _mikels8(),
+        _ekman6("ekman6", _POLARITY, surprise="positive"),
+        # The EmoSet paper, section 4.2.
+        _ekman6("ekman6_neutral", ("negative", "neutral", "positive"), surprise="neutral"),
+        # The quadrants of Russell's circumplex of valence and arousal; the names are our choice.
+        Hierarchy.from_nested(
+            {"negative": ["gloomy", "distressed"], "positive": ["serene", "excited"]},
+            "circumplex4",
+            level_names=("polarity", "quadrant"),
+        ),
+    )
+}
+
+
+def list_hierarchies() -> list[str]:
+    """Return the names of the built-in trees, sorted."""
+    return sorted(_HIERARCHIES)
+
+
+def get_hierarchy(name: str) -> Hierarchy:
+    """Return a built-in emotion tree.
+
+    Args:
+        name: One of `list_hierarchies()`:
+
+            * webemo25: WEBEmo's 25 emotions below Parrott's six, confusion filed under sadness.
+            * webemo25_confusion_fear: the same with confusion filed under fear.
+            * webemo25_release: the release's own 2/7/25 tree, confusion a primary emotion.
+            * webemo24: WEBEmo without confusion.
+            * parrott25: Parrott's own secondary emotions.
+            * panda6: the classes of Emotion-6 and UnBiasedEmo, Parrott's six.
+            * mikels8: Mikels' eight, in EmoSet's order.
+            * ekman6: Ekman's six, surprise positive.
+            * ekman6_neutral: Ekman's six with three polarities, surprise neutral.
+            * circumplex4: the quadrants of valence and arousal.
+
+    Raises:
+        UnknownNameError: There is no tree of that name.
+    """
+    if not isinstance(name, str) or name not in _HIERARCHIES:
+        raise UnknownNameError(
+            f"there is no built-in hierarchy {name!r}: {did_you_mean(name, _HIERARCHIES)}"
+        )
+    return _HIERARCHIES[name]

@@ -1,0 +1,400 @@
+"""An emotion tree: one to three levels of classes, coarse to fine.
+
+`Hierarchy` is plain data: it knows names and positions, needs only the standard library, and can be
+hashed, compared, pickled and written to a JSON or TOML file. The trees of the published data sets
+are in `mdan_zoo.hierarchy.builtin`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import reprlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from mdan_zoo._util.files import write_atomically
+from mdan_zoo.errors import HierarchyError, InputError, UnknownNameError, did_you_mean
+from mdan_zoo.hierarchy import files
+from mdan_zoo.hierarchy import validation as checks
+
+# A tree as nested mappings that end in lists of class names.
+Nested: TypeAlias = Mapping[str, "Nested"] | Sequence[str]
+
+_DEFAULT_LEVEL_NAMES = {1: ("emotion",), 2: ("coarse", "fine"), 3: ("coarse", "medium", "fine")}
+
+
+@dataclass(frozen=True, repr=False)
+class Hierarchy:
+    """An emotion tree of one to three levels, coarse to fine, checked on construction.
+
+    A class is known by its name within its level; its position there is its class id. The same
+    name may occur on several levels, as "sadness" does in Parrott's tree. `from_parents`,
+    `from_nested`, `from_dict` and `load` take mappings and lists; the constructor takes the tuples
+    that are stored.
+
+    Args:
+        name: The name of the tree.
+        levels: Class names of every level, coarse to fine.
+        parents: `parents[i][k]` is the name, in level i, of the parent of class k of level i + 1.
+        level_names: A name for every level. Default: "emotion", or "coarse" to "fine".
+        aliases: Pairs (other spelling, class name), for the spellings of data set releases.
+        release_ids: Pairs (release, id of every leaf), for releases that number the leaves in a
+            way of their own.
+
+    Raises:
+        HierarchyError: The parts do not make a tree. The message names the part.
+    """
+
+    name: str
+    levels: tuple[tuple[str, ...], ...]
+    parents: tuple[tuple[str, ...], ...] = ()
+    level_names: tuple[str, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
+    release_ids: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    def __post_init__(self) -> None:
+        checks.check_name(self.name, "name")
+        checks.check_levels(self.levels)
+        checks.check_parents(self.levels, self.parents)
+        if self.level_names == ():
+            object.__setattr__(self, "level_names", _DEFAULT_LEVEL_NAMES[len(self.levels)])
+        checks.check_level_names(self.level_names, len(self.levels))
+        checks.check_aliases(self.aliases, self.levels)
+        checks.check_release_ids(self.release_ids, self.leaves)
+        # Sorted, so that two trees that list the same aliases in another order are equal.
+        object.__setattr__(self, "aliases", tuple(sorted(self.aliases)))
+        object.__setattr__(self, "release_ids", tuple(sorted(self.release_ids)))
+
+    def __repr__(self) -> str:
+        return f"Hierarchy({self.name!r}, {self._sizes_text})"
+
+    def __str__(self) -> str:
+        """Draw the tree, one line for every parent of leaves."""
+        title = f"{self.name} ({' > '.join(self.level_names)}: {self._sizes_text} classes)"
+        return "\n".join([title, *_draw(self.to_nested(), "  ")])
+
+    @classmethod
+    def from_parents(
+        cls,
+        name: str,
+        roots: Sequence[str],
+        parents: Sequence[Mapping[str, str]] = (),
+        *,
+        level_names: Sequence[str] = (),
+        aliases: Mapping[str, str] | None = None,
+        release_ids: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> Hierarchy:
+        """Build a tree from one mapping {class: its parent} for every level below the first.
+
+        Args:
+            name: The name of the tree.
+            roots: The classes of the coarsest level, in the order of their ids.
+            parents: For every further level, its classes in the order of their ids, with parents.
+            level_names: A name for every level. Default: "emotion", or "coarse" to "fine".
+            aliases: {other spelling: class name}.
+            release_ids: {release: {leaf: its id there}}.
+
+        Raises:
+            HierarchyError: The parts do not make a tree. The message names the part.
+        """
+        mappings = checks.as_mappings(parents, "parents")
+        return cls.from_dict(
+            {
+                "name": name,
+                "levels": [roots, *(list(mapping) for mapping in mappings)],
+                "parents": mappings,
+                "level_names": level_names,
+                "aliases": aliases or {},
+                "release_ids": release_ids or {},
+            }
+        )
+
+    @classmethod
+    def from_nested(
+        cls,
+        nested: Nested,
+        name: str = "custom",
+        *,
+        level_names: Sequence[str] = (),
+        aliases: Mapping[str, str] | None = None,
+    ) -> Hierarchy:
+        """Build a tree from nested mappings, as {"positive": {"joy": ["zest", "pride"]}, ...}.
+
+        Class ids follow the order of writing. A plain list of names is a tree of one level.
+
+        Raises:
+            HierarchyError: The leaves are not all at the same depth, or the tree is malformed.
+        """
+        levels, parents = checks.levels_of_nested(nested)
+        return cls(
+            name=name,
+            levels=levels,
+            parents=parents,
+            level_names=checks.as_tuple(level_names, "level_names"),
+            aliases=tuple(checks.as_mapping(aliases or {}, "aliases").items()),
+        )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Hierarchy:
+        """Build a tree from the output of `to_dict`; only "name" and "levels" are required.
+
+        A tree of several levels needs "parents" too: one mapping {class: its parent} a level.
+
+        Raises:
+            HierarchyError: A field is unknown, missing or of the wrong type, or the tree is
+                malformed. The message gives the place, such as parents[1]['zest'].
+        """
+        checks.check_fields(checks.as_mapping(data, "a hierarchy"))
+        levels = checks.as_tuples(data["levels"], "levels")
+        checks.check_levels(levels)
+        aliases = checks.as_mapping(data.get("aliases", {}), "aliases")
+        release_ids = checks.as_mapping(data.get("release_ids", {}), "release_ids")
+        return cls(
+            name=data["name"],
+            levels=levels,
+            parents=checks.parents_in_order(levels, data.get("parents", ())),
+            level_names=checks.as_tuple(data.get("level_names", ()), "level_names"),
+            aliases=tuple(aliases.items()),
+            release_ids=tuple(
+                (release, checks.in_order(levels[-1], ids, f"release_ids[{release!r}]"))
+                for release, ids in release_ids.items()
+            ),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the tree as JSON types; `from_dict` gives back an equal tree."""
+        return {
+            "name": self.name,
+            "level_names": list(self.level_names),
+            "levels": [list(names) for names in self.levels],
+            "parents": [
+                dict(zip(names, parents, strict=True))
+                for names, parents in zip(self.levels[1:], self.parents, strict=True)
+            ],
+            "aliases": dict(self.aliases),
+            "release_ids": {
+                release: dict(zip(self.leaves, ids, strict=True))
+                for release, ids in self.release_ids
+            },
+        }
+
+    def to_nested(self) -> Nested:
+        """Return the tree as nested mappings that end in lists of leaves.
+
+        Siblings are together there, so class ids are kept only where they follow the tree.
+        """
+        return self._nested_below(0, self.levels[0])
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Hierarchy:
+        """Read a tree from a .json or .toml file with the fields of `to_dict`.
+
+        Raises:
+            HierarchyError: The file is missing, broken or holds no valid tree. The message names
+                the file and the place in it.
+        """
+        if not isinstance(path, (str, os.PathLike)):
+            raise HierarchyError(f"cannot read hierarchy {path!r}: give the path of a file")
+        path = Path(path)
+        try:
+            return cls.from_dict(files.parse(path.read_text(encoding="utf-8-sig"), path.suffix))
+        except OSError as error:
+            raise HierarchyError(f"cannot read hierarchy {path}: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
+            # Broken JSON, TOML or UTF-8 are all ValueErrors, and so is HierarchyError.
+            raise HierarchyError(f"{path}: {error}") from error
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tree to a .json or .toml file, which is replaced as a whole or not at all.
+
+        Raises:
+            HierarchyError: The ending is another one, or the file cannot be written.
+        """
+        path = Path(path)
+        try:
+            write_atomically(path, files.render(self.to_dict(), path.suffix).encode())
+        except (InputError, OSError) as error:
+            raise HierarchyError(f"cannot write hierarchy {self.name!r}: {error}") from error
+
+    @property
+    def depth(self) -> int:
+        """Number of levels, 1 to 3."""
+        return len(self.levels)
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """Class names of the finest level."""
+        return self.levels[-1]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of classes of every level, coarse to fine, such as (2, 6, 25)."""
+        return tuple(len(names) for names in self.levels)
+
+    def level_index(self, level: int | str) -> int:
+        """Return the 0-based position of a level that is given by position or by name.
+
+        Raises:
+            UnknownNameError: There is no such level.
+        """
+        if isinstance(level, str) and level in self.level_names:
+            return self.level_names.index(level)
+        if isinstance(level, int) and 0 <= level < self.depth:
+            return level
+        names = ", ".join(repr(name) for name in self.level_names)
+        raise UnknownNameError(
+            f"hierarchy {self.name!r} has no level {level!r}: use 0 to {self.depth - 1}, or {names}"
+        )
+
+    def index(self, level: int | str, name: str) -> int:
+        """Return the class id of a name or alias within a level.
+
+        Args:
+            level: The level's 0-based position or its name.
+            name: A class name of that level, or an alias of one.
+
+        Raises:
+            UnknownNameError: There is no such level, or no such class in it.
+        """
+        names = self.levels[self.level_index(level)]
+        shown = dict(self.aliases).get(name, name) if isinstance(name, str) else name
+        if shown in names:
+            return names.index(shown)
+        raise UnknownNameError(
+            f"hierarchy {self.name!r} has no class {name!r} at level {level!r}: "
+            + did_you_mean(str(name), names)
+        )
+
+    def children(self, level: int | str, name: str) -> tuple[str, ...]:
+        """Return the names of a class's children in the next finer level; a leaf has none."""
+        i, k = self.level_index(level), self.index(level, name)
+        if i == self.depth - 1:
+            return ()
+        return tuple(self.levels[i + 1][child] for child in self.children_indices[i][k])
+
+    def parent(self, level: int | str, name: str) -> str | None:
+        """Return the name of a class's parent in the next coarser level; None at the first."""
+        i, k = self.level_index(level), self.index(level, name)
+        return self.parents[i - 1][k] if i > 0 else None
+
+    def ancestors(self, level: int | str, name: str) -> tuple[str, ...]:
+        """Return the names above a class, from the first level down to its parent."""
+        parent = self.parent(level, name)
+        if parent is None:
+            return ()
+        return (*self.ancestors(self.level_index(level) - 1, parent), parent)
+
+    def path(self, leaf: str) -> tuple[str, ...]:
+        """Return the names from the first level down to a leaf, given by name or alias."""
+        indices = self.leaf_paths[self.index(self.depth - 1, leaf)]
+        return tuple(names[k] for names, k in zip(self.levels, indices, strict=True))
+
+    def leaf_from_release_id(self, release: str, release_id: int) -> int:
+        """Return the class id of the leaf that a data set release labels with `release_id`.
+
+        Raises:
+            UnknownNameError: The tree has no ids for that release, or no leaf with that id.
+        """
+        releases = dict(self.release_ids)
+        if release not in releases:
+            known = did_you_mean(str(release), releases) if releases else "it has none"
+            raise UnknownNameError(
+                f"hierarchy {self.name!r} has no class ids for release {release!r}: {known}"
+            )
+        if release_id not in releases[release]:
+            known = ", ".join(str(known_id) for known_id in sorted(releases[release]))
+            raise UnknownNameError(
+                f"hierarchy {self.name!r} has no leaf with id {release_id!r} in release "
+                f"{release!r}: known are: {known}"
+            )
+        return releases[release].index(release_id)
+
+    @cached_property
+    def parent_indices(self) -> tuple[tuple[int, ...], ...]:
+        """`parent_indices[i][k]`: id, in level i, of the parent of class k of level i + 1."""
+        return tuple(
+            tuple(names.index(parent) for parent in parents)
+            for names, parents in zip(self.levels[:-1], self.parents, strict=True)
+        )
+
+    @cached_property
+    def children_indices(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
+        """`children_indices[i][j]`: ids, in level i + 1, of the children of class j of level i."""
+        return tuple(
+            tuple(tuple(k for k, p in enumerate(parents) if p == j) for j in range(size))
+            for size, parents in zip(self.sizes[:-1], self.parent_indices, strict=True)
+        )
+
+    @cached_property
+    def leaf_paths(self) -> tuple[tuple[int, ...], ...]:
+        """`leaf_paths[k]`: class ids, coarse to fine, on the path to leaf k; leaves x depth."""
+        paths: list[tuple[int, ...]] = [(k,) for k in range(len(self.leaves))]
+        for parents in reversed(self.parent_indices):
+            paths = [(parents[path[0]], *path) for path in paths]
+        return tuple(paths)
+
+    def membership(self, level: int | str) -> tuple[tuple[int, ...], ...]:
+        """Return the matrix of 0 and 1 that maps leaf probabilities to those of a level (Eq. 2).
+
+        Returns:
+            Classes of the level x leaves; 1 where the leaf is that class or lies below it.
+        """
+        i = self.level_index(level)
+        return tuple(
+            tuple(int(path[i] == j) for path in self.leaf_paths) for j in range(self.sizes[i])
+        )
+
+    def sum_upwards(self, leaf_probabilities: Sequence[float]) -> tuple[tuple[float, ...], ...]:
+        """Sum the leaves' probabilities into every level (Eq. 2): a class has its children's sum.
+
+        Args:
+            leaf_probabilities: One number for every leaf, in the order of class ids.
+
+        Returns:
+            One tuple for every level, coarse to fine; the last one holds the input.
+
+        Raises:
+            InputError: It is not a flat sequence of as many numbers as there are leaves.
+        """
+        try:
+            finest = tuple(float(p) for p in leaf_probabilities)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                "leaf_probabilities must be a flat sequence of numbers, got "
+                + reprlib.repr(leaf_probabilities)
+            ) from error
+        if len(finest) != len(self.leaves):
+            raise InputError(
+                f"leaf_probabilities must hold {len(self.leaves)} numbers, one for every leaf of "
+                f"hierarchy {self.name!r}, got {len(finest)}"
+            )
+        sums = [finest]
+        for children in reversed(self.children_indices):
+            finer = sums[-1]
+            sums.append(tuple(math.fsum(finer[k] for k in siblings) for siblings in children))
+        return tuple(reversed(sums))
+
+    @property
+    def _sizes_text(self) -> str:
+        return "/".join(str(size) for size in self.sizes)
+
+    def _nested_below(self, level: int, names: tuple[str, ...]) -> Nested:
+        if level == self.depth - 1:
+            return list(names)
+        return {name: self._nested_below(level + 1, self.children(level, name)) for name in names}
+
+
+def _draw(nested: Nested, indent: str) -> list[str]:
+    if not isinstance(nested, Mapping):
+        return [indent + ", ".join(nested)]
+    lines = []
+    for name, children in nested.items():
+        if isinstance(children, Mapping):
+            lines += [indent + name, *_draw(children, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name}: {', '.join(children)}")
+    return lines

@@ -1,0 +1,1 @@
+"""Images: load any kind of input as RGB, and preprocess it as the weights expect."""

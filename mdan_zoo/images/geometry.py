@@ -1,0 +1,79 @@
+"""Where the square that a network saw lies in the picture, and its maps laid back over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mdan_zoo.images.input_spec import InputSpec
+from mdan_zoo.images.preprocessing import MAX_ASPECT
+
+Map = npt.NDArray[np.float32]
+"""Values of a map, one for each of its positions, (H, W)."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of a picture, in its pixels, as PIL's boxes: from the left and top edges.
+
+    The values have fractions, since pictures are resized before they are cut.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+def seen_region(size: tuple[int, int], spec: InputSpec) -> Region:
+    """Return which part of a picture `Preprocessing` gives to a network.
+
+    Args:
+        size: Width and height of the upright picture.
+        spec: The network's input.
+    """
+    # The same three steps: cut far ends, resize the shorter side, cut the centre.
+    short = min(size)
+    longest = MAX_ASPECT * short
+    kept = [side if side <= longest else longest + (side - longest) % 2 for side in size]
+    resized = [int(spec.resize * side / short) for side in kept]
+    starts, ends = [], []
+    for side, inner, after in zip(size, kept, resized, strict=True):
+        first = round((after - spec.crop) / 2)
+        offset, scale = (side - inner) // 2, inner / after
+        starts.append(offset + first * scale)
+        ends.append(offset + (first + spec.crop) * scale)
+    return Region(*starts, *ends)
+
+
+def lay_over(feature_map: Map, region: Region, size: tuple[int, int]) -> Map:
+    """Interpolate a map bilinearly to the pixels of a picture.
+
+    The map's outermost values hold from the centres of its outermost cells to the region's edge,
+    as in `torch.nn.functional.interpolate(..., align_corners=False)`.
+
+    Args:
+        feature_map: (h, w), which spans the region.
+        region: The part of the picture that the network saw.
+        size: Width and height of the picture.
+
+    Returns:
+        (height, width); NaN in every pixel whose centre lies outside the region.
+    """
+    width, height = size
+    across = _interpolation(feature_map.shape[1], region.left, region.right, width)
+    down = _interpolation(feature_map.shape[0], region.top, region.bottom, height)
+    laid: Map = down @ feature_map @ across.T
+    return laid
+
+
+def _interpolation(cells: int, start: float, end: float, pixels: int) -> npt.NDArray[np.float32]:
+    """Return bilinear interpolation along one axis as a matrix (pixels, cells)."""
+    place = (np.arange(pixels) + 0.5 - start) / (end - start)  # 0 at the region's start, 1 at end
+    cell = np.clip(place * cells - 0.5, 0, cells - 1)
+    weights = np.maximum(0, 1 - np.abs(cell[:, None] - np.arange(cells)))
+    weights[(place < 0) | (place > 1)] = np.nan
+    matrix: npt.NDArray[np.float32] = weights.astype(np.float32)
+    return matrix

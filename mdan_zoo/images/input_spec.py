@@ -1,0 +1,57 @@
+"""Input specification: size, crop and normalisation of a network's input. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mdan_zoo._util.numbers import is_number
+from mdan_zoo.errors import InputError
+
+STRIDE = 32
+"""The sides of an input picture must be multiples of this: then every head gets whole rows."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+MAX_RESIZE = 4096
+"""Pixels of the shorter side; more would make every picture larger than cameras do."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a picture becomes the network's input. It belongs to the weights.
+
+    Attributes:
+        resize: The shorter side is resized to this many pixels, the aspect is kept. At most
+            `MAX_RESIZE`.
+        crop: Side of the centred square that is then cut out, in pixels; a multiple of 32.
+        mean: Subtracted from each channel (red, green, blue), on a scale of 0 to 1.
+        std: Each channel is then divided by this.
+        interpolation: "bilinear" or "bicubic", both antialiased.
+    """
+
+    resize: int = 512
+    crop: int = 448
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+    def __post_init__(self) -> None:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            three = isinstance(values, (tuple, list)) and len(values) == 3
+            if not three or not all(map(is_number, values)):
+                raise InputError(f"{name} must be three finite numbers, not {values!r}")
+        if min(self.std) <= 0:
+            raise InputError(f"std must be above 0, not {self.std}")
+        if type(self.crop) is not int or self.crop < STRIDE or self.crop % STRIDE:
+            raise InputError(f"crop must be a multiple of {STRIDE}, not {self.crop!r}")
+        if type(self.resize) is not int or not self.crop <= self.resize <= MAX_RESIZE:
+            raise InputError(
+                f"resize must be a number of pixels from the crop of {self.crop} to {MAX_RESIZE}, "
+                f"not {self.resize!r}"
+            )
+        if self.interpolation not in ("bilinear", "bicubic"):
+            raise InputError(
+                f"interpolation must be 'bilinear' or 'bicubic', not {self.interpolation!r}"
+            )

@@ -1,0 +1,105 @@
+"""From every mode that Pillow has to RGB, upright. `mdan_zoo.images.load` states the rules."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from PIL import Image
+
+from mdan_zoo.errors import ImageError
+
+# In these files Pillow's mode "I" always means 16 bits, however dark the picture is.
+_SIXTEEN_BIT_FORMATS = frozenset({"PNG", "PPM"})
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def to_upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """Convert a loaded image.
+
+    Args:
+        image: An image of any mode; it is not changed.
+        background: The colour under transparent pixels.
+
+    Returns:
+        A new image of mode "RGB" without metadata, turned as the metadata of `image` ask for.
+
+    Raises:
+        ImageError: The values are on no scale that is known.
+    """
+    rgb = _to_rgb(image, background)
+    try:
+        upright = _UPRIGHT.get(image.getexif()[_ORIENTATION_TAG])
+    except Exception:  # no orientation, or damaged metadata, which fail in many ways
+        upright = None
+    if upright is not None:
+        rgb = rgb.transpose(upright)
+    rgb.info.clear()  # whoever reads the orientation there would turn the picture again
+    return rgb
+
+
+def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """Return a new RGB image. Pillow's own `convert` gets 16 bits, floats and alpha wrong."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        image = _integers_to_grey(image)
+    elif image.mode == "F":
+        image = _floats_to_grey(image)
+    if not _has_alpha(image):
+        return image.convert("RGB")
+    if image.mode == "P":
+        image = image.copy()  # converting writes the alpha values into the palette of the source
+    elif image.mode == "La":
+        image = image.convert("LA")
+    canvas = Image.new("RGB", image.size, background)
+    rgba = image.convert("RGBA")
+    canvas.paste(rgba, mask=rgba)
+    return canvas
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    palette = image.palette.mode if image.mode == "P" and image.palette else ""
+    return image.mode.endswith(("A", "a")) or palette.endswith("A") or "transparency" in image.info
+
+
+def _integers_to_grey(image: Image.Image) -> Image.Image:
+    """Return the L image of an I or I;16 image, or LA where one value is marked transparent."""
+    known_scale = image.mode != "I" or image.format in _SIXTEEN_BIT_FORMATS
+    image = image.convert("I")
+    low, high = cast("tuple[int, int]", image.getextrema())
+    if low < 0 or high > 65535:
+        raise ImageError(
+            f"its values run from {low} to {high}, not within 0..65535: scale them to 0..255 first"
+        )
+    if high <= 255 and not known_scale:
+        return image.convert("L")
+    grey = image.point([(value + 128) // 257 for value in range(65536)], "L")
+    transparent = image.info.get("transparency")
+    grey.info.clear()
+    if transparent is None:
+        return grey
+    alpha = image.point([0 if value == transparent else 255 for value in range(65536)], "L")
+    return Image.merge("LA", (grey, alpha))
+
+
+def _floats_to_grey(image: Image.Image) -> Image.Image:
+    import numpy as np
+
+    values = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise ImageError("it has values that are NaN or infinite")
+    low, high = values.min(), values.max()
+    if low < 0 or high > 255:
+        raise ImageError(
+            f"its values run from {low:g} to {high:g}, within neither 0..1 nor 0..255:"
+            " scale them first"
+        )
+    return Image.fromarray(np.rint(values * (255 if high <= 1 else 1)).astype(np.uint8))

@@ -1,0 +1,1 @@
+"""Inference: predictor, predictions and explanations."""

@@ -1,0 +1,398 @@
+"""Pictures in, predictions out: a network with its weights, its preprocessing and a device.
+
+predictor = Predictor("mdan_oasis4", device="cuda", dtype="bfloat16")
+predictor.predict("photo.jpg")
+for prediction in predictor.stream(paths, batch_size=64): ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import os
+import threading
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mdan_zoo._util.read_ahead import batches_ahead
+from mdan_zoo.errors import CheckpointError, DeviceError, ImageError, InputError, MdanZooError
+from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageOptions, Picture, describe, load_image
+from mdan_zoo.images.preprocessing import Preprocessing
+from mdan_zoo.inference.prediction import (
+    BRANCHES,
+    Branch,
+    Decode,
+    Levels,
+    Prediction,
+    check_reading,
+)
+from mdan_zoo.models.base import EmotionOutput
+from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.weights.checkpoint import read_identity
+from mdan_zoo.zoo.factory import (
+    DEFAULT_MODEL,
+    create_model,
+    get_config,
+    load_network,
+    released_weights,
+)
+
+if TYPE_CHECKING:
+    from mdan_zoo.models import EmotionNetwork
+
+Pictures: TypeAlias = "list[Any] | tuple[Any, ...]"
+"""Several pictures. An array or tensor is always one picture."""
+
+WORKERS = 4
+BATCH_SIZE_CPU = 2
+"""On a CPU the tensors of larger batches no longer fit its caches, and take longer a picture."""
+BATCH_SIZE_ACCELERATOR = 32
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What the network says of one picture: probabilities and features (C,)."""
+
+    probabilities: Mapping[Branch, Levels]
+    features: Tensor
+
+
+# A picture's name, and what came of it so far: something, or the error that stands in its place.
+_Loaded: TypeAlias = tuple[str, Tensor | MdanZooError]
+_Result: TypeAlias = tuple[str, _Values | MdanZooError]
+
+
+class Predictor:
+    """Predicts which emotions pictures evoke. Threads can share one predictor.
+
+    Example:
+        predictor = Predictor("mdan_oasis4", device="cuda", dtype="bfloat16")
+        predictor.predict("photo.jpg")  # Prediction(positive 0.91 > serene 0.74)
+        for prediction in predictor.stream(paths, batch_size=64): ...
+
+    Args:
+        name: A model with released weights. By default the one whose weights are part of the
+            package, or the one that `checkpoint` belongs to.
+        checkpoint: A weight file to use instead of the released one; it carries its own config
+            and emotion tree.
+        device: Such as "cpu", "cuda" or "cuda:1". By default CUDA where there is any, else the CPU.
+        dtype: "float32", or "bfloat16" or "float16" for mixed precision by autocast.
+        branch: Whose probabilities predictions are read from; each prediction carries all.
+        decode: How a path is read from them; see `mdan_zoo.inference.prediction`.
+        image_options: How pictures are read.
+
+    Raises:
+        UnknownNameError: There is no model of that name.
+        WeightsUnavailableError: The model has no released weights; says how to train them.
+        CheckpointError: The weight file is damaged or belongs to another model.
+        DeviceError: The device is not there; says which are.
+        InputError: The dtype, branch or way to decode does not exist.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        device: str | torch.device | None = None,
+        dtype: str = "float32",
+        branch: Branch = "overall",
+        decode: Decode = "consistent",
+        image_options: ImageOptions = DEFAULT_OPTIONS,
+    ) -> None:
+        if not isinstance(dtype, str) or dtype not in DTYPES:
+            raise InputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+        if not isinstance(image_options, ImageOptions):
+            raise InputError(f"image_options must be ImageOptions, not {image_options!r}")
+        self.dtype = dtype
+        self.device = find_device(device)
+        self.weights, self.config, network = _load_network(name, checkpoint)
+        # A lab's manifest may list weights under another name than the one in their config.
+        self.name = (name or DEFAULT_MODEL) if checkpoint is None else self.config.name
+        branches = ("overall", "global") if self.config.architecture == "flat" else BRANCHES
+        check_reading(self.name, branch, decode, branches)
+        self.branch = branch
+        self.decode = decode
+        self.image_options = image_options
+        self.hierarchy = network.hierarchy
+        self.preprocessing = Preprocessing(self.config.input)
+        # Convolutions are as fast or faster with the channels last, on CPUs too.
+        self.network = network.eval().to(self.device).to(memory_format=torch.channels_last)
+
+    @property
+    def batch_size(self) -> int:
+        """How many pictures the network gets at once unless something else is asked for."""
+        return BATCH_SIZE_CPU if self.device.type == "cpu" else BATCH_SIZE_ACCELERATOR
+
+    def __repr__(self) -> str:
+        return f"Predictor({self.name!r}, device='{self.device}', dtype={self.dtype!r})"
+
+    @overload
+    def predict(self, pictures: Picture) -> Prediction: ...
+    @overload
+    def predict(self, pictures: Pictures) -> list[Prediction]: ...
+    def predict(self, pictures: Picture | Pictures) -> Prediction | list[Prediction]:
+        """Predict the emotions of one picture, or of each of a list or tuple of pictures.
+
+        Raises:
+            ImageError: A picture cannot be read; then nothing is returned, also not for the others
+                of a list. `stream` goes on instead.
+            InputError: The network's values overflow in the predictor's dtype.
+        """
+        if not isinstance(pictures, (list, tuple)):
+            return self.predict([pictures])[0]
+        return [self._prediction(name, values) for name, values in self._all_values(pictures)]
+
+    def embed(self, pictures: Picture | Pictures) -> Tensor:
+        """Return the features that the global classifier reads: the backbone's pooled last map.
+
+        Returns:
+            float32 on the CPU: (C,) for one picture, (N, C) for a list or tuple of N.
+
+        Raises:
+            ImageError: A picture cannot be read.
+            InputError: The network's values overflow in the predictor's dtype.
+        """
+        if not isinstance(pictures, (list, tuple)):
+            return self.embed([pictures])[0]
+        rows = [values.features for _, values in self._all_values(pictures)]
+        if not rows:
+            return torch.empty(0, self.network.global_classifier.in_features)
+        return torch.stack(rows)
+
+    def stream(
+        self,
+        pictures: Iterable[Picture],
+        *,
+        batch_size: int | None = None,
+        workers: int = WORKERS,
+    ) -> Generator[Prediction, None, None]:
+        """Predict any number of pictures, in their order; there may be no end of them.
+
+        `pictures` is read in the calling thread, at most two batches ahead of the predictions, and
+        decoded in worker threads. So a picture must not be changed before its prediction has come.
+        If `pictures` raises, that error comes after the predictions of the pictures before. The
+        threads end with the generator, also where it is closed early.
+
+        Args:
+            pictures: An iterable of pictures.
+            batch_size: How many pictures the network gets at once; by default 2 on a CPU, where
+                more is slower, and 32 on an accelerator.
+            workers: How many threads decode pictures.
+
+        Returns:
+            A generator of one prediction for every picture. Where a picture cannot be read, the
+            prediction's `error` says why.
+
+        Raises:
+            InputError: `pictures` is a single picture, or a number is below 1.
+        """
+        _check_several(pictures)
+        if batch_size is None:
+            batch_size = self.batch_size
+        for argument, value in (("batch_size", batch_size), ("workers", workers)):
+            if type(value) is not int:
+                raise InputError(f"{argument} must be an int, not {value!r}")
+            if value < 1:
+                raise InputError(f"{argument} must be at least 1, not {value}")
+        return self._stream(pictures, batch_size, workers)
+
+    def _stream(
+        self, pictures: Iterable[Picture], batch_size: int, workers: int
+    ) -> Generator[Prediction, None, None]:
+        with closing(self._results(pictures, batch_size, workers)) as results:
+            for name, values in results:
+                yield self._prediction(name, values)
+
+    def _all_values(self, pictures: Pictures) -> list[tuple[str, _Values]]:
+        """Return what the network says of all pictures, or raise the first error."""
+        found = []
+        with closing(self._results(pictures, self.batch_size, WORKERS)) as results:
+            for name, values in results:
+                if isinstance(values, MdanZooError):
+                    raise values
+                found.append((name, values))
+        return found
+
+    def _results(
+        self, pictures: Iterable[Picture], batch_size: int, workers: int
+    ) -> Generator[_Result, None, None]:
+        loading = batches_ahead(self._load, pictures, batch_size=batch_size, workers=workers)
+        with closing(loading) as batches:
+            for batch in batches:
+                yield from self._run(batch)
+
+    def _load(self, picture: Picture) -> _Loaded:
+        name = describe(picture)
+        try:
+            image = load_image(picture, self.image_options)
+        except ImageError as error:
+            return name, error
+        return name, self.preprocessing.crop(image)
+
+    def _run(self, batch: list[_Loaded]) -> Iterator[_Result]:
+        """Run the network on those pictures of a batch that were loaded."""
+        pixels = [loaded for _, loaded in batch if isinstance(loaded, Tensor)]
+        rows = iter(_split(self._forward(torch.stack(pixels))) if pixels else ())
+        for name, loaded in batch:
+            if isinstance(loaded, MdanZooError):
+                yield name, loaded
+            else:
+                values = next(rows)
+                yield name, values if _are_numbers(values) else self._overflow_error(name)
+
+    @torch.no_grad()
+    def _forward(self, pixels: Tensor, return_maps: bool = False) -> EmotionOutput:
+        """Run the network on uint8 pixels (N, 3, S, S)."""
+        inputs = self.preprocessing.normalise(pixels.to(self.device))
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        mixed = self.dtype != "float32"
+        with torch.autocast(self.device.type, DTYPES[self.dtype] if mixed else None, enabled=mixed):
+            output: EmotionOutput = self.network(inputs, return_maps)
+        return output
+
+    def _prediction(self, name: str, values: _Values | MdanZooError) -> Prediction:
+        error = None
+        probabilities: Mapping[Branch, Levels] = {}
+        if isinstance(values, MdanZooError):
+            error = " ".join(str(values).removeprefix(f"{name}: ").split())  # one line
+        else:
+            probabilities = values.probabilities
+        return Prediction(
+            picture=name,
+            model=self.name,
+            hierarchy=self.hierarchy,
+            probabilities=probabilities,
+            branch=self.branch,
+            decode=self.decode,
+            error=error,
+        )
+
+    def _overflow_error(self, name: str) -> InputError:
+        advice = "" if self.dtype == "float32" else "; use dtype 'float32'"
+        return InputError(f"{name}: the network's values overflow in {self.dtype}{advice}")
+
+
+@overload
+def predict(pictures: Picture, *, model: str = ...) -> Prediction: ...
+@overload
+def predict(pictures: Pictures, *, model: str = ...) -> list[Prediction]: ...
+def predict(
+    pictures: Picture | Pictures, *, model: str = DEFAULT_MODEL
+) -> Prediction | list[Prediction]:
+    """Predict the emotions of one picture, or of each of a list or tuple of pictures.
+
+    The model is loaded at the first call and kept. `Predictor` has the device and more to choose.
+
+    Args:
+        pictures: Paths, URLs, bytes, binary files, PIL images, uint8 arrays or tensors.
+        model: A model with released weights; see `mdan_zoo.list_models(pretrained=True)`.
+
+    Raises:
+        ImageError: A picture cannot be read.
+        UnknownNameError: There is no model of that name.
+        WeightsUnavailableError: The model has no released weights.
+    """
+    return shared_predictor(model).predict(pictures)
+
+
+def shared_predictor(model: str) -> Predictor:
+    """Return the predictor of a model with released weights that is loaded once and kept."""
+    get_config(model)  # what is no name cannot be looked up among those that are loaded
+    with _loading:  # else two threads could both load the model
+        return _shared_predictor(model)
+
+
+_loading = threading.Lock()
+_shared_predictor = functools.cache(Predictor)
+
+
+def find_device(device: str | torch.device | None) -> torch.device:
+    """Return a device that is there; by default CUDA where there is any, else the CPU.
+
+    Raises:
+        DeviceError: The device is not there; says which are.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found).cpu()  # raises unless it can hold values
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]  # torch explains at length
+        there = ", ".join(_devices())
+        raise DeviceError(
+            f"there is no device {device!r} ({reason}); there are: {there}"
+        ) from error
+    return found
+
+
+def _devices() -> list[str]:
+    if not torch.accelerator.is_available():
+        return ["cpu"]
+    accelerator = torch.accelerator.current_accelerator()
+    count = torch.accelerator.device_count()
+    return ["cpu", *(f"{accelerator}:{index}" for index in range(count))]
+
+
+def _load_network(
+    name: str | None, checkpoint: str | os.PathLike[str] | None
+) -> tuple[Path, ModelConfig, EmotionNetwork]:
+    """Return the weight file, the config that it belongs to, and the network with the weights."""
+    if checkpoint is None:
+        name = DEFAULT_MODEL if name is None else name
+        config = get_config(name)
+        weights = released_weights(name)
+        network = create_model(name, checkpoint=weights)
+        # The mean and the standard deviation are the weights' own.
+        return weights, dataclasses.replace(config, input=read_identity(weights)[0].input), network
+    config, _ = read_identity(checkpoint)
+    if name is not None and name != config.name:
+        get_config(name)  # if there is no such model, that is the error to show
+        raise CheckpointError(f"{checkpoint} belongs to the model {config.name}, not to {name}")
+    return Path(checkpoint), *load_network(checkpoint)
+
+
+def _split(output: EmotionOutput) -> Iterator[_Values]:
+    """Take a batch's output apart into what it says of every picture."""
+    branches: dict[Branch, tuple[Tensor, ...]] = {
+        "overall": output.overall,
+        "local": output.local,
+        "global": output.global_,
+    }
+    # Rounding can lift a probability above 1. A flat network has no local branch.
+    lists = {
+        branch: [level.clamp(max=1).tolist() for level in levels]
+        for branch, levels in branches.items()
+        if levels
+    }
+    for i, features in enumerate(output.features.float().cpu()):
+        probabilities = {
+            branch: tuple(tuple(level[i]) for level in levels) for branch, levels in lists.items()
+        }
+        yield _Values(probabilities, features)
+
+
+def _are_numbers(values: _Values) -> bool:
+    return not any(math.isnan(p) for level in values.probabilities["overall"] for p in level)
+
+
+def _check_several(pictures: Any) -> None:
+    """Raise `InputError` if an argument that should be an iterable of pictures is just one."""
+    single = isinstance(pictures, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image))
+    # A picture's rows would pass for grey pictures. A list of paths can be an array, too.
+    single |= hasattr(pictures, "read") or len(getattr(pictures, "shape", ())) in (2, 3)
+    if single or not isinstance(pictures, Iterable):
+        raise InputError(
+            f"stream reads several pictures, not one ({describe(pictures)}): "
+            "put it into a list, or use predict"
+        )

@@ -1,0 +1,105 @@
+"""What a weight file itself says and does: the part of a manifest entry that needs no other source.
+
+Reading it proves the file: it is loaded strictly into the network that it describes, every value
+must be finite, and the network must answer to a known picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.models.config import ModelConfig
+
+LIBRARIES = ("torch", "torchvision", "timm", "safetensors", "pillow")
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A weight file that was read, loaded and tried.
+
+    Attributes:
+        path: Where it is.
+        config: The config that it carries.
+        hierarchy: The emotion tree that it carries.
+        size: In bytes.
+        sha256: Its SHA-256, in hexadecimal.
+        parameters: Number of trainable values.
+        golden: The network's scores for `golden_picture`, {level: {class: score}}.
+    """
+
+    path: Path
+    config: ModelConfig
+    hierarchy: Hierarchy
+    size: int
+    sha256: str
+    parameters: int
+    golden: Mapping[str, Mapping[str, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields of a manifest entry that follow from the file, as JSON types."""
+        config = json.loads(json.dumps(self.config.to_dict()))  # lists instead of tuples
+        versions = {library: metadata.version(library) for library in LIBRARIES}
+        return {
+            "parameters": self.parameters,
+            "size": self.size,
+            "sha256": self.sha256,
+            "config": config,
+            "input": config["input"],
+            "hierarchy": self.hierarchy.to_dict(),
+            "libraries": versions | {"python": platform.python_version()},
+            "golden": {
+                "input": f"{__name__}.{golden_picture.__name__}()",
+                "output": self.golden,
+            },
+        }
+
+
+def read_weight_file(path: str | os.PathLike[str]) -> WeightFile:
+    """Read a weight file, load it strictly and try it on `golden_picture`.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, not safetensors, or does not fit the network
+            that it describes.
+        UnknownNameError: It describes a network that cannot be built.
+    """
+    path = Path(path)
+    predictor = Predictor(checkpoint=path, device="cpu")
+    content = path.read_bytes()
+    prediction = predictor.predict(golden_picture())
+    return WeightFile(
+        path=path,
+        config=predictor.config,
+        hierarchy=predictor.hierarchy,
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        parameters=sum(parameter.numel() for parameter in predictor.network.parameters()),
+        golden={
+            level.name: {label: round(score, 6) for label, score in level.scores.items()}
+            for level in prediction.levels
+        },
+    )
+
+
+def golden_picture() -> Image.Image:
+    """Return the 500 x 400 picture of the golden outputs: three ramps of colour, no file needed."""
+    picture = Image.new("RGB", (500, 400))
+    picture.putdata(
+        [
+            (255 * x // 499, 255 * y // 399, 255 * (x + y) // 898)
+            for y in range(400)
+            for x in range(500)
+        ]
+    )
+    return picture

@@ -1,0 +1,209 @@
+"""MDAN, the Multi-level Dependent Attention Network (Xu et al., CVPR 2022).
+
+A backbone gives the maps C2..C5. The bottom-up branch classifies C5 at the finest affective level
+and sums probabilities up the emotion tree (Eq. 2). The top-down branch goes from C5 back to finer
+maps, one affective level at a time: level l_a reads C_(5 - l_a), attends to its channels (MHCCA,
+Eq. 4) and positions (L-CAM), and has its own classifier (Eq. 1). Both are fused, level by level,
+into P_O = alpha P_L + (1 - alpha) P_G.
+
+This module knows nothing of files, model names or networks; `mdan_zoo.zoo`
+builds it from a name.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mdan_zoo.errors import InputError
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.models.base import EmotionOutput, EmotionTree, check_pictures, log_softmax
+from mdan_zoo.models.mdan.lcam import activation_maps, children_of_predicted, fuse
+from mdan_zoo.models.mdan.mhcca import MHCCA, join_heads, split_heads, upsample, upsample_adjoint
+from mdan_zoo.models.mdan.options import MDANOptions
+
+
+class TopDownLevel(nn.Module):
+    """One affective level of the top-down branch: MHCCA, L-CAM and the local classifier.
+
+    Args:
+        dim: D, channels of the top-down branch.
+        heads: MHCCA's heads at this level.
+        classes: K, the number of emotions at this level.
+        options: The network's options.
+    """
+
+    def __init__(self, dim: int, heads: int, classes: int, options: MDANOptions) -> None:
+        super().__init__()
+        self.mhcca = MHCCA(dim, heads)
+        self.classifier = nn.Linear(dim, classes)
+        self.dropout = nn.Dropout(options.dropout)
+        self.lcam = options.lcam
+
+    def forward(
+        self, coarse: Tensor, fine: Tensor, allowed: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Attend the fine map and classify it; for every level but the last.
+
+        Args:
+            coarse: F of the level above, (N, D, h, w).
+            fine: C of this level, (N, channels, H, W).
+            allowed: bool (N, K), children of the class predicted one level up.
+
+        Returns:
+            Local logits (N, K), m_k (N, K, H, W), M (N, H, W), and F of this level (N, D, H, W).
+        """
+        combined = self.mhcca(coarse, fine) + upsample(coarse, _size(fine))
+        class_maps = activation_maps(combined, self.classifier.weight)
+        attention_map = fuse(class_maps, allowed, self.lcam)
+        features = (1 + attention_map)[:, None] * combined
+        logits = self._classify(features.mean(dim=(2, 3)))
+        return logits, class_maps, attention_map, features
+
+    def forward_last(
+        self, coarse: Tensor, fine: Tensor, allowed: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Do the same as `forward` where F is not needed afterwards, without ever forming it.
+
+        With X = O(A_h C_h) + upsample(F), all that the last level needs is linear in X:
+
+            m_k = w_k . X = (w_k W_o A_h) C_h + upsample(w_k . F)
+            mean_x (1 + M) X = [ W_o sum_h A_h (C_h (1 + M)_h) + sum_y F(y) up^T(1 + M)(y) ] / HW
+
+        so the map X (N, D, H, W), the largest tensor of the network, is never made.
+
+        Returns:
+            Local logits (N, K), m_k (N, K, H, W) and M (N, H, W).
+        """
+        attention = self.mhcca.attention(coarse, fine)
+        bands = split_heads(fine, self.mhcca.heads)
+        n, _, height, width = fine.shape
+        weight, output_weight = self.classifier.weight, self.mhcca.output_weight
+
+        from_fine = (weight @ output_weight).expand(bands.shape[0], -1, -1) @ attention @ bands
+        from_coarse = activation_maps(coarse, weight)
+        class_maps = join_heads(from_fine, fine) + upsample(from_coarse, (height, width))
+        attention_map = fuse(class_maps, allowed, self.lcam)
+
+        # Half of the division by HW comes before the sums over positions and half after, so that
+        # neither the sums nor their terms leave float16's range.
+        scale = 1 / math.sqrt(height * width)
+        gain = scale * (1 + attention_map)
+        weighted = bands @ gain.reshape(bands.shape[0], -1, 1)
+        attended = (attention @ weighted).reshape(n, self.mhcca.heads, -1).sum(dim=1)
+        attended = attended @ output_weight.T
+        passed_on = torch.einsum("ndhw,nhw->nd", coarse, upsample_adjoint(gain, _size(coarse)))
+        return self._classify(scale * (attended + passed_on)), class_maps, attention_map
+
+    def _classify(self, pooled: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.dropout(pooled))
+        return logits
+
+
+class MDAN(nn.Module):
+    """Multi-level Dependent Attention Network for any emotion hierarchy of 1 to 3 levels.
+
+    Args:
+        backbone: Maps pictures (N, 3, H, W) to the four maps C2..C5 at strides 4, 8, 16 and 32.
+        channels: Channels of C2, C3, C4 and C5.
+        hierarchy: The emotion tree.
+        options: See `MDANOptions`.
+
+    Raises:
+        InputError: `channels` does not have four entries.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        channels: tuple[int, int, int, int],
+        hierarchy: Hierarchy,
+        options: MDANOptions = MDANOptions(),  # noqa: B008 - frozen
+    ) -> None:
+        super().__init__()
+        if len(channels) != 4:
+            raise InputError(f"channels must name those of C2, C3, C4 and C5, not {channels}")
+        self.backbone = backbone
+        self.hierarchy = hierarchy
+        self.options = options
+        sizes = hierarchy.sizes
+        self.reduce = nn.Conv2d(channels[3], options.dim, 1, bias=False)
+        self.levels = nn.ModuleList(
+            TopDownLevel(options.dim, heads, classes, options)
+            for heads, classes in zip(options.heads, sizes, strict=False)
+        )
+        self.global_classifier = nn.Linear(channels[3], sizes[-1])
+        self.dropout = nn.Dropout(options.dropout)
+        read = (channels[3], channels[2], channels[1], channels[0])[: len(sizes) + 1]
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(c) if options.normalise_pyramid else nn.Identity() for c in read
+        )
+        self.tree = EmotionTree(hierarchy)
+
+    def forward(self, pictures: Tensor, return_maps: bool = False) -> EmotionOutput:
+        """Predict every affective level of a batch of pictures.
+
+        Args:
+            pictures: (N, 3, H, W), normalised as the backbone expects; H and W multiples of 32.
+            return_maps: Whether the output carries L-CAM's attention maps and the class maps.
+
+        Raises:
+            InputError: The shape or the type of the values is not acceptable.
+        """
+        check_pictures(pictures, self.reduce.weight)
+        return self.classify(list(self.backbone(pictures)), return_maps)
+
+    def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
+        """Do the same from the backbone's maps C2, C3, C4 and C5."""
+        features = pyramid[3].mean(dim=(2, 3))
+        global_logits = self.global_classifier(self.dropout(features))
+        local_logits, maps, class_maps = self._top_down(pyramid)
+
+        log_local = tuple(log_softmax(logits) for logits in local_logits)
+        log_global = self.tree.sum_upwards(log_softmax(global_logits))
+        log_overall = tuple(
+            torch.logaddexp(
+                by_local + _log(self.options.alpha), by_global + _log(1 - self.options.alpha)
+            )
+            for by_local, by_global in zip(log_local, log_global, strict=True)
+        )
+        return EmotionOutput(
+            local_logits,
+            global_logits,
+            log_local,
+            log_global,
+            log_overall,
+            features,
+            maps if return_maps else (),
+            class_maps if return_maps else (),
+        )
+
+    def _top_down(self, pyramid: list[Tensor]) -> tuple[tuple[Tensor, ...], ...]:
+        """Run the local branch over C2..C5; return logits, M and m_k, each coarse to fine."""
+        coarse = self.reduce(self.norms[0](pyramid[3]))
+        parent_logits = coarse.new_zeros(coarse.shape[0], 1)  # the root is always predicted
+        all_logits: list[Tensor] = []
+        all_maps: list[Tensor] = []
+        all_class_maps: list[Tensor] = []
+        for number, level in enumerate(self.levels):
+            assert isinstance(level, TopDownLevel)
+            fine = self.norms[number + 1](pyramid[2 - number])
+            allowed = children_of_predicted(parent_logits, self.tree.kinship(number))
+            if number + 1 < len(self.levels):
+                parent_logits, class_maps, attention_map, coarse = level(coarse, fine, allowed)
+            else:
+                parent_logits, class_maps, attention_map = level.forward_last(coarse, fine, allowed)
+            all_logits.append(parent_logits)
+            all_maps.append(attention_map)
+            all_class_maps.append(class_maps)
+        return tuple(all_logits), tuple(all_maps), tuple(all_class_maps)
+
+
+def _size(feature_map: Tensor) -> tuple[int, int]:
+    return feature_map.shape[2], feature_map.shape[3]
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else -math.inf

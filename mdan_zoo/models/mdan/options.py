@@ -1,0 +1,71 @@
+"""How an MDAN is built. Free of torch, so that models can be listed without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from mdan_zoo._util.numbers import is_number
+from mdan_zoo.errors import InputError
+
+LCAMMode = Literal["plain", "detached", "normalised", "bounded", "off"]
+"""What becomes of the fused map M before it attends the features.
+
+plain: used as it is, and gradients flow through it (the paper's formula, the default).
+detached: used as it is, no gradient flows through it.
+normalised: scaled to 0..1 within each picture, as maps are when they are drawn.
+bounded: tanh(M), so that no position is amplified more than twofold.
+off: M = 0, the network without L-CAM (the ablation of Table 5).
+"""
+
+LCAM_MODES: tuple[str, ...] = get_args(LCAMMode)
+
+_WIDEST = 1 << 20
+"""More channels than any network has; a torch tensor cannot have any number of them."""
+
+
+@dataclass(frozen=True)
+class MDANOptions:
+    """How an MDAN is built; every default is the paper's.
+
+    Attributes:
+        dim: D, the number of channels of the top-down branch.
+        alpha: Weight of the local branch in P_O = alpha P_L + (1 - alpha) P_G.
+        heads: MHCCA's heads at affective levels 1, 2 and 3, that is for C4, C3 and C2 (Table 4).
+        lcam: What becomes of the attention map; see `LCAMMode`.
+        normalise_pyramid: Put a BatchNorm between the backbone's maps and the top-down branch.
+            Off for ResNets. A backbone without a closing nonlinearity, such as MobileNetV2, has
+            maps with standard deviations of 4 to 6, on which the softmax of Eq. 4 saturates. The
+            global classifier reads the plain C5 either way.
+        dropout: Probability with which the inputs of the classifiers are dropped in training.
+    """
+
+    dim: int = 1024
+    alpha: float = 0.7
+    heads: tuple[int, int, int] = (2, 4, 8)
+    lcam: LCAMMode = "plain"
+    normalise_pyramid: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if type(self.dim) is not int or not 1 <= self.dim <= _WIDEST:
+            raise InputError(f"dim must be a whole number from 1 to {_WIDEST}, not {self.dim!r}")
+        if not _divide(self.heads, (2, 4, 8)):
+            raise InputError(
+                "heads must be three numbers that divide 2, 4 and 8, so that every head gets whole "
+                f"rows, not {self.heads!r}"
+            )
+        if not is_number(self.alpha) or not 0.0 <= self.alpha <= 1.0:
+            raise InputError(f"alpha must lie within 0 and 1, not {self.alpha!r}")
+        if self.lcam not in LCAM_MODES:
+            raise InputError(f"lcam must be one of {', '.join(LCAM_MODES)}, not {self.lcam!r}")
+        if not isinstance(self.normalise_pyramid, bool):
+            raise InputError(f"normalise_pyramid is True or False, not {self.normalise_pyramid!r}")
+        if not is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
+            raise InputError(f"dropout must be at least 0 and below 1, not {self.dropout!r}")
+
+
+def _divide(heads: object, rows: tuple[int, ...]) -> bool:
+    if not isinstance(heads, (tuple, list)) or len(heads) != len(rows):
+        return False
+    return all(type(h) is int and h >= 1 and r % h == 0 for h, r in zip(heads, rows, strict=True))

@@ -1,0 +1,1 @@
+"""Plots of predictions and explanations. Needs matplotlib."""

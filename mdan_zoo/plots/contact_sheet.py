@@ -1,0 +1,171 @@
+"""A contact sheet: the pictures of a folder in the order of the emotions that they evoke."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TypeAlias
+
+from PIL import Image, ImageOps
+
+from mdan_zoo._util.files import write_atomically
+from mdan_zoo.errors import ImageError, InputError
+from mdan_zoo.images.load import ImageOptions, load_image
+from mdan_zoo.inference.prediction import Prediction
+from mdan_zoo.plots.figures import (
+    MARGIN,
+    Figure,
+    PdfPages,
+    add_axes,
+    add_text,
+    check_output,
+    file_name,
+    inch_axes,
+    new_figure,
+    save,
+)
+
+PICTURES_PER_IMAGE = 200
+"""An image file shows at most so many; a PDF has pages, and no limit."""
+
+_COLUMNS = 8
+_SIDE = 1.25
+_CAPTION = 0.2
+_GAP = 0.1
+_HEADING = 0.4
+_LEGEND = 0.25
+_PAGE_HEIGHT = 11.0
+_WIDTH = 2 * MARGIN + _COLUMNS * (_SIDE + _GAP) - _GAP
+_THUMBNAIL = 240  # pixels
+
+
+@dataclass(frozen=True)
+class _Entry:
+    picture: str | os.PathLike[str]
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Up to `_COLUMNS` pictures of one emotion; the first row of an emotion has a heading."""
+
+    heading: str
+    entries: Sequence[_Entry]
+
+    @property
+    def height(self) -> float:
+        return (_HEADING if self.heading else 0) + _SIDE + _CAPTION + _GAP
+
+
+_Page: TypeAlias = list[_Row]
+
+
+def check_sheet(path: str | os.PathLike[str], count: int) -> None:
+    """Raise `InputError` if so many pictures cannot be drawn into that file."""
+    kind = check_output(path)
+    if kind != "pdf" and count > PICTURES_PER_IMAGE:
+        raise InputError(
+            f"an image shows at most {PICTURES_PER_IMAGE} pictures, not {count}: name a .pdf, "
+            f"which has pages, instead of {path}"
+        )
+
+
+def write_sheet(
+    pictures: Sequence[str | os.PathLike[str]],
+    predictions: Sequence[Prediction],
+    path: str | os.PathLike[str],
+) -> None:
+    """Draw the central squares of pictures emotion by emotion, within each the surest first.
+
+    Args:
+        pictures: The pictures' files.
+        predictions: Those of the pictures, in the same order. Failed ones are left out.
+        path: The file to write, whole or not at all: a PDF with pages, or an image of up to
+            `PICTURES_PER_IMAGE` pictures.
+
+    Raises:
+        InputError: No file can be written at `path`, or there are too many pictures for it.
+        ImageError: No picture could be predicted, or one can no longer be read.
+    """
+    entries = [_Entry(*pair) for pair in zip(pictures, predictions, strict=True)]
+    entries = [entry for entry in entries if entry.prediction.error is None]
+    check_sheet(path, len(entries))
+    if not entries:
+        raise ImageError(f"none of {len(predictions)} pictures could be read")
+    rows = list(_rows(entries))
+    if check_output(path) == "pdf":
+        buffer = io.BytesIO()
+        with PdfPages(buffer) as document:
+            for page in _paginate(rows):
+                document.savefig(_draw_page(page))
+        write_atomically(Path(path), buffer.getvalue())
+    else:
+        save(_draw_page(rows), path)
+
+
+def _rows(entries: Sequence[_Entry]) -> Iterator[_Row]:
+    """Yield the rows of the sheet in the order of the tree."""
+
+    def place(entry: _Entry) -> tuple[int, ...]:
+        tree = entry.prediction.hierarchy
+        return tuple(tree.index(i, label) for i, label in enumerate(entry.prediction.path))
+
+    def order(entry: _Entry) -> tuple[tuple[int, ...], float]:
+        return place(entry), -entry.prediction.levels[-1].score
+
+    for _, group in groupby(sorted(entries, key=order), key=place):
+        members = list(group)
+        count = f"{len(members)} picture{'s' if len(members) > 1 else ''}"
+        heading = f"{' > '.join(members[0].prediction.path)}: {count}"
+        for start in range(0, len(members), _COLUMNS):
+            yield _Row("" if start else heading, members[start : start + _COLUMNS])
+
+
+def _paginate(rows: Sequence[_Row]) -> Iterator[_Page]:
+    page: _Page = []
+    for row in rows:
+        if page and sum(other.height for other in [*page, row]) > _PAGE_HEIGHT:
+            yield page
+            page = []
+        page.append(row)
+    yield page
+
+
+def _draw_page(rows: _Page) -> Figure:
+    height = sum(row.height for row in rows)
+    figure = new_figure(_WIDTH, height + _LEGEND + 2 * MARGIN)
+    _draw_legend(figure, rows[0].entries[0].prediction)
+    top = MARGIN + _LEGEND
+    for row in rows:
+        if row.heading:
+            axes = inch_axes(figure, MARGIN, top, _WIDTH - 2 * MARGIN, _HEADING)
+            room = _WIDTH - 2 * MARGIN
+            add_text(axes, 0, _HEADING / 2, row.heading, room, fontsize=11, fontweight="bold")
+        bottom = top + row.height
+        for column, entry in enumerate(row.entries):
+            left = MARGIN + column * (_SIDE + _GAP)
+            _draw_entry(figure, entry, left, bottom - _SIDE - _CAPTION - _GAP)
+        top = bottom
+    return figure
+
+
+def _draw_legend(figure: Figure, prediction: Prediction) -> None:
+    """Say whose predictions these are, and what the numbers are."""
+    level = prediction.levels[-1].name
+    legend = f"{prediction.model}; below a picture: the probability of its class, level {level}"
+    axes = inch_axes(figure, MARGIN, MARGIN, _WIDTH - 2 * MARGIN, _LEGEND)
+    add_text(axes, 0, _LEGEND / 2, legend, _WIDTH - 2 * MARGIN, fontsize=9)
+
+
+def _draw_entry(figure: Figure, entry: _Entry, left: float, top: float) -> None:
+    image = load_image(entry.picture, ImageOptions(shrink_to=_THUMBNAIL))
+    square = ImageOps.fit(image, (_THUMBNAIL, _THUMBNAIL), Image.Resampling.BICUBIC)
+    axes = add_axes(figure, left, top, _SIDE, _SIDE)
+    axes.imshow(square, origin="upper")
+    caption = inch_axes(figure, left, top + _SIDE, _SIDE, _CAPTION)
+    score, name = entry.prediction.levels[-1].score, file_name(entry.prediction.picture)
+    add_text(caption, 0, 0.1, f"{score:.2f}  {name}", _SIDE, fontsize=7)

@@ -1,0 +1,1 @@
+"""Publishing: model cards, repositories of weights, and releases of the package."""

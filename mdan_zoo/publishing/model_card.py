@@ -1,0 +1,234 @@
+"""The model card of a published model: Hugging Face metadata, and text for those who may use it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from mdan_zoo.images.input_spec import InputSpec
+from mdan_zoo.publishing.publication import Publication
+
+_TASK = "image-classification"
+_PAPER = (
+    "https://openaccess.thecvf.com/content/CVPR2022/html/Xu_MDAN_Multi-Level_Dependent_Attention_"
+    "Network_for_Visual_Emotion_Analysis_CVPR_2022_paper.html"
+)
+_LICENCE_IDS = (
+    *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "mpl-2.0", "unlicense", "cc0-1.0"),
+    *("cc-by-4.0", "cc-by-sa-4.0", "cc-by-nd-4.0"),
+    *("cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"),
+    *("gpl-2.0", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "openrail", "unknown", "other"),
+)
+"""Licences that the hub knows by these names; it refuses a card with another name."""
+
+_METRIC_IDS = {"accuracy": "accuracy", "r": "pearsonr"}
+"""The hub's names of metrics, by the last part of ours, such as polarity_accuracy."""
+
+_TEXT = """
+# {name}
+
+Which emotion does a picture evoke in those who look at it? {introduction}
+
+## How to use it
+
+```
+pip install mdan-zoo
+```
+
+{usage}
+
+## The emotions
+
+```
+{tree}
+```
+
+## Input
+
+{input}
+
+## How good it is
+
+{metrics}
+
+## How it was made
+
+{command}
+
+## For what, and not for what
+
+For sorting, searching and describing sets of pictures by the mood that they are likely to evoke,
+and as a start for fine-tuning. Scores of single pictures are weak evidence; averages over many are
+better.
+
+Not for decisions about people, not for diagnosis, and not for the emotion that a person *in* the
+picture feels: the labels say what viewers felt. Viewers of other places and times may feel
+differently, and pictures of another kind than the training pictures are outside what was learned.
+
+## Licences
+
+* Code: {code_licence}
+* Weights: {weights_licence}
+* Training data: {data_licence}
+
+Whether weights that were learned from these data may serve your purpose is for you to check.
+
+## The file
+
+`model.safetensors` has {size:,} bytes, {parameters:,} parameters and the SHA-256
+`{sha256}`. Its header and `config.json` hold the config and the emotion tree.
+"""
+
+_HUB_USAGE = """
+```python
+import mdan_zoo
+from mdan_zoo.zoo.pretrained import find_pretrained, from_pretrained
+
+predictor = mdan_zoo.Predictor(checkpoint=find_pretrained("{repo}"))
+print(predictor.predict("photo.jpg"))
+
+network = from_pretrained("{repo}")  # the torch.nn.Module, in evaluation mode
+```
+
+Give `revision=` with a commit, and you get the same weights forever.
+"""
+
+_FOLDER_USAGE = """
+Where this folder is served, at any address, or mounted, at any path:
+
+```
+export MDAN_ZOO_MANIFEST=https://ADDRESS/weights_manifest.json
+```
+
+```python
+import mdan_zoo
+
+predictor = mdan_zoo.Predictor("{name}")
+print(predictor.predict("photo.jpg"))
+
+network = mdan_zoo.create_model("{name}", pretrained=True)  # the torch.nn.Module
+```
+"""
+
+
+def model_card(publication: Publication, repo: str = "") -> str:
+    """Return the README.md of a published model.
+
+    Args:
+        publication: What is published.
+        repo: The Hugging Face repository that the examples name; "" for a folder.
+    """
+    usage = (_HUB_USAGE if repo else _FOLDER_USAGE).strip()
+    weights, licences = publication.weights, publication.licences
+    text = _TEXT.format(
+        name=publication.name,
+        introduction=_introduction(publication),
+        usage=usage.format(repo=repo, name=publication.name),
+        tree=weights.hierarchy,
+        input=_input(weights.config.input),
+        metrics=_metrics(publication.metrics),
+        command=_command(publication.command),
+        code_licence=licences.code,
+        weights_licence=licences.weights,
+        data_licence=licences.data,
+        size=weights.size,
+        parameters=weights.parameters,
+        sha256=weights.sha256,
+    )
+    return str(ModelCard(f"---\n{_metadata(publication).to_yaml()}\n---\n{text}"))
+
+
+def _metadata(publication: Publication) -> ModelCardData:
+    results = list(_results(publication))
+    licence = publication.licences.weights.lower()
+    return ModelCardData(
+        model_name=publication.name,
+        license=licence if licence in _LICENCE_IDS else "other",
+        license_name=None if licence in _LICENCE_IDS else _slug(licence),
+        library_name="mdan-zoo",
+        pipeline_tag=_TASK,
+        base_model=publication.base_model or None,
+        datasets=[_slug(publication.dataset)] if publication.dataset else None,
+        metrics=sorted({result.metric_type for result in results}) or None,
+        eval_results=results or None,
+        tags=["visual-emotion-analysis", publication.weights.config.architecture, "pytorch"],
+    )
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.") or "unnamed"
+
+
+def _results(publication: Publication) -> Iterator[EvalResult]:
+    """Yield the model's own measured values, without their spread, for the metadata."""
+    metrics = publication.metrics or {}
+    dataset = metrics.get("dataset") or publication.dataset
+    for row in metrics.get("rows", ()) if dataset else ():
+        if row.get("model", publication.name) != publication.name:
+            continue
+        branch = f" ({row['branch']})" if "branch" in row else ""
+        for key, value in row.items():
+            if isinstance(value, (int, float)) and "_sd" not in key:
+                yield EvalResult(
+                    task_type=_TASK,
+                    dataset_type=_slug(dataset),
+                    dataset_name=dataset,
+                    metric_type=_METRIC_IDS.get(key.rpartition("_")[2], key),
+                    metric_name=key.replace("_", " ") + branch,
+                    metric_value=value,
+                )
+
+
+def _introduction(publication: Publication) -> str:
+    config, tree = publication.weights.config, publication.weights.hierarchy
+    levels = " and ".join(
+        f"{size} of level *{name}*" for name, size in zip(tree.level_names, tree.sizes, strict=True)
+    )
+    network = {
+        "mdan": f"[MDAN]({_PAPER}) on the backbone `{config.backbone}`",
+        "flat": f"the backbone `{config.backbone}` with one linear classifier",
+    }[config.architecture]
+    text = f"This network tells emotions apart: {levels}. It is {network}."
+    if publication.derived_from:
+        text += (
+            f" It was made from the registered model `{publication.derived_from}` of mdan-zoo, "
+            "with weights of its own."
+        )
+    if publication.dataset:
+        return f"{text} The labels are those of {publication.dataset}."
+    return f"{text} Its emotion tree is its own; which data it learned from is not recorded."
+
+
+def _input(spec: InputSpec) -> str:
+    return (
+        f"The shorter side is resized to {spec.resize} pixels ({spec.interpolation}, antialiased), "
+        f"the centred square of {spec.crop} pixels is cut out, and red, green and blue on a scale "
+        f"of 0 to 1 are normalised with mean {spec.mean} and standard deviation {spec.std}. "
+        "`Predictor` does this."
+    )
+
+
+def _command(command: str) -> str:
+    """Return the command that trains the model, in which names in capitals stand for files."""
+    return f"```\n{command}\n```"
+
+
+def _metrics(metrics: Mapping[str, Any] | None) -> str:
+    """Return the measured values as a table of rows, and how they were measured."""
+    if metrics is None:
+        return "Not measured."
+    columns = list(dict.fromkeys(key for row in metrics["rows"] for key in row))
+    header = [column.replace("_", " ") for column in columns]
+    rows = [[_cell(row.get(column)) for column in columns] for row in metrics["rows"]]
+    lines = [header, ["---"] * len(columns), *rows]
+    table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return f"{metrics['protocol']}\n\n{table}"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value).replace("|", "\\|")

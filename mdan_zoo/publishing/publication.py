@@ -1,0 +1,69 @@
+"""What is published: checked weights under a name, and what is to be said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mdan_zoo.datasets.registry import OWN_PICTURES
+from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.inference.verification import WeightFile
+from mdan_zoo.weights.hub_api import WEIGHTS_FILE
+from mdan_zoo.weights.manifest import Licences
+from mdan_zoo.zoo.factory import MODELS
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Checked weights under a name, and what is to be said of them.
+
+    Attributes:
+        name: The model's name.
+        weights: The file.
+        licences: Of code, weights and training data.
+        command: The command that trains the model.
+        metrics: As in the manifest: "protocol" says how they were measured, each of "rows" holds
+            numbers by name. None if nothing was measured.
+        base_model: Hugging Face repository of the weights that the training started from; "" if
+            not told. The backbone's name does not say it.
+    """
+
+    name: str
+    weights: WeightFile
+    licences: Licences
+    command: str
+    metrics: Mapping[str, Any] | None = None
+    base_model: str = ""
+
+    @property
+    def derived_from(self) -> str:
+        """The registered model whose config the weights carry under another name, or ""."""
+        origin = self.weights.config.name
+        return origin if origin != self.name and origin in MODELS else ""
+
+    @property
+    def dataset(self) -> str:
+        """The data set of the labels; "" for pictures of one's own, which have no name.
+
+        A registered model with an own tree is one of these: its config names the data of the
+        registered tree, and that is not what it learned.
+        """
+        config = self.weights.config
+        own_tree = config.name in MODELS and self.weights.hierarchy != get_hierarchy(
+            MODELS[config.name].hierarchy
+        )
+        return "" if own_tree or config.dataset in OWN_PICTURES else config.dataset
+
+    def entry(self, source: Mapping[str, str]) -> dict[str, Any]:
+        """Return the manifest entry for weights that are found at `source`."""
+        metrics = {} if self.metrics is None else {"metrics": dict(self.metrics)}
+        return {
+            "status": "released",
+            "licences": asdict(self.licences),
+            "command": self.command,
+            "file": WEIGHTS_FILE,
+            "sources": [dict(source)],
+            **self.weights.to_dict(),
+            **metrics,
+        }

@@ -1,0 +1,338 @@
+"""Publish a weight file to a Hugging Face repository, or to a folder that any web server can serve.
+
+    publication = prepare("mdan_oasis4", "model.safetensors", licence="Apache-2.0")
+    entry = publish_to_hub(publication, "OWNER/REPO")
+
+Both ways give the manifest entry of what was published, with its SHA-256 and, on the hub, pinned to
+the commit. The file is checked first; nothing is uploaded or written unless it would load.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mdan_zoo._util.files import remove_leftovers, write_atomically
+from mdan_zoo.errors import CheckpointError, InputError, PublishingError, WeightsUnavailableError
+from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.inference.verification import WeightFile, read_weight_file
+from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.publishing.publication import Publication
+from mdan_zoo.publishing.training_record import read_training_record
+from mdan_zoo.weights.cache import named_lock
+from mdan_zoo.weights.checkpoint import read_identity
+from mdan_zoo.weights.hub_api import (
+    PUBLISHING_TIMEOUT,
+    WEIGHTS_FILE,
+    ask_for_remote,
+    check_repo,
+    find_hub,
+    publishing,
+)
+from mdan_zoo.weights.manifest import SCHEMA_VERSION, Licences, load_manifest
+from mdan_zoo.zoo.factory import MODELS
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+MANIFEST_FILE = "weights_manifest.json"
+CODE_LICENCE = "Apache-2.0"
+UNKNOWN_LICENCE = "unknown"
+UNKNOWN_DATA_TERMS = "not stated; ask whoever published the weights"
+UNKNOWN_COMMAND = "not recorded"
+
+_STAGING_PREFIX = ".publishing-"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,95}")
+
+
+def check_weights(name: str, path: str | os.PathLike[str]) -> WeightFile:
+    """Check that a file can be published under a name.
+
+    Args:
+        name: A registered model, whose config and emotion tree must then be the file's own; or a
+            new name, for any network that can be built.
+        path: A safetensors file that `mdan-zoo train` or `save_checkpoint` wrote.
+
+    Returns:
+        What is known of the file, which loads strictly and has finite values only.
+
+    Raises:
+        InputError: The name cannot be one of a model.
+        CheckpointError: The file is missing, damaged, not safetensors, or another model's.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"a model's name has letters, digits, '_' and '-' only, such as mdan_fi8, not {name!r}"
+        )
+    if name in MODELS:
+        _check_registered(MODELS[name], path)
+    return read_weight_file(path)
+
+
+def _check_registered(expected: ModelConfig, path: str | os.PathLike[str]) -> None:
+    config, hierarchy = read_identity(path)
+    advice = "publish it under a name of its own, such as my_model"
+    if config.name != expected.name:
+        raise CheckpointError(
+            f"{path} belongs to the model {config.name}, not to {expected.name}; {advice}"
+        )
+    theirs, ours = config.to_dict(), expected.to_dict()
+    differing = [f"{k} {theirs[k]!r}, not {ours[k]!r}" for k in ours if theirs[k] != ours[k]]
+    if hierarchy != get_hierarchy(expected.hierarchy):
+        differing.append(f"the emotion tree {_shown(hierarchy)}, not {expected.hierarchy}")
+    if differing:
+        raise CheckpointError(
+            f"{path} is not {expected.name} as it is registered: it has "
+            + "; ".join(differing)
+            + f"; {advice}"
+        )
+
+
+def _shown(hierarchy: Hierarchy) -> str:
+    return f"{hierarchy.name!r} ({'/'.join(map(str, hierarchy.sizes))} classes)"
+
+
+def prepare(
+    name: str,
+    path: str | os.PathLike[str],
+    *,
+    licence: str | None = None,
+    metrics: str | os.PathLike[str] | None = None,
+    base_model: str = "",
+) -> Publication:
+    """Check a weight file, and gather what is known of it.
+
+    The terms of the training data and the training command of a name that the manifest has are
+    taken from there; licence and metrics too if it is this very file and they are not given. Where
+    `mdan-zoo train` left its training.json beside the file, command and metrics come from it.
+
+    Args:
+        name: A registered model or a new name; see `check_weights`.
+        path: The weight file.
+        licence: Of the weights, such as "Apache-2.0".
+        metrics: A JSON file {"protocol": how they were measured, "rows": [{"polarity_accuracy":
+            0.75, ...}, ...]}, and "dataset" if it was not the one of the training.
+        base_model: Hugging Face repository of the weights that the training started from.
+
+    Raises:
+        InputError: The name, the metrics or `base_model` is malformed.
+        CheckpointError: See `check_weights`.
+    """
+    measured = None if metrics is None else read_metrics(metrics)
+    if base_model:
+        check_repo(base_model)
+    weights = check_weights(name, path)
+    known = load_manifest().get(name)
+    licences = Licences(CODE_LICENCE, licence or UNKNOWN_LICENCE, UNKNOWN_DATA_TERMS)
+    command = UNKNOWN_COMMAND
+    record = read_training_record(weights.path, weights.sha256)
+    if known is not None:
+        command = known.command
+        licences = dataclasses.replace(licences, data=known.licences.data)
+        if known.sha256 == weights.sha256:
+            licences = dataclasses.replace(licences, weights=licence or known.licences.weights)
+            measured = measured or (known.details or {}).get("metrics")
+    if record is not None:
+        command = record.command or command
+        measured = measured or record.metrics
+    return Publication(name, weights, licences, command, measured, base_model)
+
+
+def read_metrics(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read measured values from a JSON file; see `prepare`.
+
+    Raises:
+        InputError: The file is missing or malformed.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the metrics {path}: {error}") from error
+    fields = content if isinstance(content, dict) else {}
+    rows = fields.get("rows")
+    texts = [fields.get("protocol"), fields.get("dataset", "-")]
+    if not all(isinstance(text, str) and text for text in texts):
+        rows = None
+    if not isinstance(rows, list) or not rows or not all(_is_row(row) for row in rows):
+        raise InputError(
+            f'{path} is not {{"protocol": "how they were measured", "rows": [{{"polarity_accuracy":'
+            " 0.75, ...}, ...]}: each row needs a finite number, and may have texts and null"
+        )
+    return fields
+
+
+def _is_row(row: object) -> bool:
+    if not isinstance(row, dict):
+        return False
+    numbers = [v for v in row.values() if type(v) in (int, float)]
+    known = all(value is None or type(value) in (int, float, str) for value in row.values())
+    return known and bool(numbers) and all(math.isfinite(number) for number in numbers)
+
+
+def publish_to_hub(publication: Publication, repo: str, *, private: bool = False) -> dict[str, Any]:
+    """Upload weights, config and model card to a Hugging Face repository, in one commit.
+
+    The hub is the one that HF_ENDPOINT names; set it before Python starts, since huggingface_hub
+    1.0 reads it at import. A README.md that is there is replaced.
+
+    Args:
+        publication: What `prepare` gave.
+        repo: OWNER/REPO; made if it does not exist.
+        private: Only upload to a private repository.
+
+    Returns:
+        The manifest entry, whose source is pinned to the commit.
+
+    Raises:
+        InputError: `repo` is not the name of a repository, or the token or HF_ENDPOINT is
+            malformed.
+        CheckpointError: The weight file has changed since it was checked.
+        PublishingError: The hub refuses, cannot be reached, would be told the token in clear text,
+            or has other weights afterwards.
+    """
+    check_repo(repo)
+    hub = find_hub()
+    files = _files(publication, repo)
+    with publishing(hub, f"cannot publish {repo}") as api:
+        _make_repo(api, repo, private)
+        commit = _commit(api, repo, files, f"Publish {publication.name}")
+    source = {"type": "huggingface", "repo": repo, "revision": commit, "path": WEIGHTS_FILE}
+    entry = publication.entry(source)
+    try:
+        remote = ask_for_remote(repo, commit)
+    except WeightsUnavailableError as error:
+        raise PublishingError(
+            f"{repo} was published as commit {commit}, but this could not be checked: {error}. Its "
+            f"manifest entry is\n{to_json(entry)}"
+        ) from error
+    if (remote.commit, remote.sha256) != (commit, publication.weights.sha256):
+        raise PublishingError(
+            f"{hub}/{repo} at {commit} does not have the weights that were uploaded: "
+            f"their SHA-256 is {publication.weights.sha256}, the hub says {remote.sha256}"
+        )
+    return entry
+
+
+def _make_repo(api: HfApi, repo: str, private: bool) -> None:
+    api.create_repo(repo, private=private or None, exist_ok=True)
+    # The hub ignores `private` for a repository that exists already.
+    if private and not api.model_info(repo, timeout=PUBLISHING_TIMEOUT).private:
+        raise PublishingError(
+            f"the repository {repo} exists and is public; make it private in its settings, or "
+            "leave out --private"
+        )
+
+
+def _commit(api: HfApi, repo: str, files: Mapping[str, bytes], message: str) -> str:
+    from huggingface_hub import CommitOperationAdd
+
+    operations = [CommitOperationAdd(path, content) for path, content in files.items()]
+    return api.create_commit(repo, operations, commit_message=message).oid
+
+
+def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Write weights, config and model card to a folder that a web server can serve as it is.
+
+    They go to NAME/SHA/, with SHA the first 16 digits of the SHA-256: earlier weights of the same
+    name stay, for those who still hold an earlier manifest. The folder's weights_manifest.json
+    gets the entry and keeps those of other names. Publications of one machine and user wait for
+    each other, and remove what one that was killed has left.
+
+    Args:
+        publication: What `prepare` gave.
+        folder: Made if it does not exist.
+
+    Returns:
+        The manifest entry, whose source is relative to the manifest.
+
+    Raises:
+        InputError: `folder` is a file.
+        ManifestError: The folder's manifest is malformed; nothing is written then.
+        CheckpointError: The weight file has changed since it was checked.
+        OSError: The folder cannot be written; what was there before is unharmed.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--folder must be a folder, and {folder} is a file")
+    files = _files(publication)
+    place = f"{publication.name}/{publication.weights.sha256[:16]}"
+    entry = publication.entry({"type": "relative", "path": f"{place}/{WEIGHTS_FILE}"})
+    with _alone(folder):
+        manifest = _merged_manifest(folder / MANIFEST_FILE, publication.name, entry)
+        _remove_leftovers(folder)
+        _write_version(folder, place, files)
+        # Last: it must not name what is not there.
+        write_atomically(folder / MANIFEST_FILE, manifest)
+    return entry
+
+
+def _alone(folder: Path) -> AbstractContextManager[None]:
+    """Hold the lock of a folder. It is in the cache: what is published has nothing of ours."""
+    digest = hashlib.sha256(os.path.realpath(folder).encode(errors="surrogateescape")).hexdigest()
+    return named_lock(f"publish-{digest[:16]}", f"publishes into {folder}")
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed publications have left. The caller holds the folder's lock."""
+    if folder.is_dir():
+        remove_leftovers(folder)
+        for staging in folder.glob(f"{_STAGING_PREFIX}*"):
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _files(publication: Publication, repo: str = "") -> dict[str, bytes]:
+    """Return what is published, by file name."""
+    from mdan_zoo.publishing.model_card import model_card
+
+    weights = publication.weights
+    content = weights.path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != weights.sha256:
+        raise CheckpointError(f"{weights.path} has changed since it was checked; publish it again")
+    about = {"config": weights.config.to_dict(), "hierarchy": weights.hierarchy.to_dict()}
+    return {
+        WEIGHTS_FILE: content,
+        "config.json": to_json(about).encode(),
+        "README.md": model_card(publication, repo).encode(),
+    }
+
+
+def _merged_manifest(path: Path, name: str, entry: Mapping[str, Any]) -> bytes:
+    """Return the manifest with one entry put in; refuse one that this version cannot read."""
+    content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "models": {}}
+    if path.exists():
+        load_manifest(path)
+        content = json.loads(path.read_bytes())
+    content["models"][name] = entry
+    return to_json(content).encode()
+
+
+def _write_version(folder: Path, place: str, files: Mapping[str, bytes]) -> None:
+    """Write the files of one version of a model, all of them or none."""
+    target = folder / place
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING_PREFIX) as staging:
+        version = Path(staging) / target.name
+        version.mkdir()  # unlike `staging` readable for a web server
+        for name, content in files.items():
+            write_atomically(version / name, content)
+        if not target.exists():
+            version.rename(target)
+            return
+        for name in files:  # the same weights again, perhaps with another card
+            (version / name).replace(target / name)
+
+
+def to_json(content: object) -> str:
+    """Return JSON as the manifest is written."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

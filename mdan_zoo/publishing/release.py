@@ -1,0 +1,131 @@
+"""Release what was trained: copy weights into the package and write the manifest.
+
+    python -m mdan_zoo.publishing.release RUN... --metrics CSV
+
+writes `weights_manifest.json` whole: an entry for each trained run with its hash, metrics and
+golden output, and an entry that says how to train it for every other model. Run it in a checkout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mdan_zoo
+from mdan_zoo._util.files import write_atomically
+from mdan_zoo.errors import InputError
+from mdan_zoo.inference.verification import (
+    golden_picture as golden_picture,  # manifests name it as ours
+)
+from mdan_zoo.inference.verification import read_weight_file
+from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.training.recipe import load_recipe
+from mdan_zoo.training.report import read_report
+from mdan_zoo.training.run import WEIGHTS_FILE
+from mdan_zoo.weights.checkpoint import read_identity
+from mdan_zoo.weights.manifest import SCHEMA_VERSION
+from mdan_zoo.zoo.factory import MODELS, build_network
+
+PACKAGE = Path(mdan_zoo.__file__).parent
+CODE_LICENCE = WEIGHTS_LICENCE = "Apache-2.0"
+DATA_TERMS = {
+    "OASIS": (
+        "Photographs from Pixabay, Wikimedia, Flickr and free-picture sites, each under its own "
+        "terms; the set and its norms are offered by its authors for research use online and "
+        "offline. No picture is part of this package."
+    ),
+}
+UNRELEASED_TERMS = "The data set's own; it has to be obtained from its authors."
+
+
+def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
+    """Return name and manifest entry of a run of `mdan-zoo train`."""
+    weights = read_weight_file(run / WEIGHTS_FILE)
+    config = weights.config
+    command = f"mdan-zoo train {config.name} --data FOLDER --backbone-weights FILE --output DIR"
+    file = f"{config.name}.safetensors"
+    return config.name, {
+        "status": "released",
+        "licences": {
+            "code": CODE_LICENCE,
+            "weights": WEIGHTS_LICENCE,
+            "data": DATA_TERMS[config.dataset],
+        },
+        "command": command,
+        "file": file,
+        "sources": [{"type": "package", "path": f"weights/{file}"}],
+        "training": read_report(run),
+        "metrics": read_metrics(metrics, config.name),
+        **weights.to_dict(),
+    }
+
+
+def unreleased_entry(config: ModelConfig) -> dict[str, Any]:
+    """Return the manifest entry of a model that nobody has trained yet."""
+    init = load_recipe(config.name).init  # the three small sets start from FI
+    start = " --init FI_RUN/model.safetensors" if init else ""
+    return {
+        "status": "unreleased",
+        "reason": (
+            f"it has not been trained yet; {config.dataset} has to be obtained from its authors"
+        ),
+        "command": f"mdan-zoo train {config.name} --data FOLDER --output DIR{start}",
+        "parameters": count_parameters(config),
+        "licences": {"code": CODE_LICENCE, "weights": "none", "data": UNRELEASED_TERMS},
+    }
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """Return the number of trainable values, without taking memory for them."""
+    with torch.device("meta"):
+        network = build_network(config)
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def read_metrics(path: Path, model: str) -> dict[str, Any]:
+    """Return the rows of the cross-validation's summary: the model's branches and the controls."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    numbers = [
+        {
+            key: value if key in ("model", "branch") else float(value) if value else None
+            for key, value in row.items()
+        }
+        for row in rows
+    ]
+    if not any(row["model"] == model for row in numbers):
+        raise InputError(f"{path} has no row of {model}")
+    return {
+        "protocol": (
+            "5 folds of themes, pooled; mean over seeds, standard deviation over seeds and folds"
+        ),
+        "source": f"benchmarks/results/{path.name}",
+        "rows": numbers,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the manifest."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="output of train")
+    parser.add_argument("--metrics", type=Path, required=True, help="summary of cross-validation")
+    parsed = parser.parse_args(arguments)
+    entries = {name: unreleased_entry(config) for name, config in MODELS.items()}
+    entries.update(released_entry(run, parsed.metrics) for run in parsed.runs)
+    manifest = {"schema_version": SCHEMA_VERSION, "models": entries}
+    for run in parsed.runs:  # only now that every entry could be made
+        name = read_identity(run / WEIGHTS_FILE)[0].name
+        target = PACKAGE / "weights" / f"{name}.safetensors"
+        write_atomically(target, (run / WEIGHTS_FILE).read_bytes())
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(PACKAGE.parent / "weights_manifest.json", text.encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""What a training reads: pictures cropped anew in every epoch, and the order they come in.
+
+Everything random depends on nothing but the recipe's seed, the epoch and the picture. So a training
+goes on exactly after an interruption, and neither the number of worker processes nor that of GPUs
+changes what is learned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import traceback
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from torchvision.transforms import v2
+
+from mdan_zoo._util.files import write_atomically
+from mdan_zoo.datasets.sample import Sample
+from mdan_zoo.errors import ImageError
+from mdan_zoo.images.input_spec import InputSpec
+from mdan_zoo.images.load import ImageOptions, load_image
+from mdan_zoo.images.preprocessing import without_far_ends
+from mdan_zoo.training.recipe import Recipe
+
+Key = tuple[int, int]
+"""Epoch and index of a picture: what the order gives and a data set takes."""
+
+_ASPECTS = (0.8, 1.25)
+"""Width to height of random crops, before they are made square."""
+
+_CACHE_QUALITY = 95
+_MOST_ENLARGED = 1.1
+
+
+def random_crop(spec: InputSpec, recipe: Recipe) -> v2.Transform:
+    """Return the recipe's random crop of a PIL image, as a PIL image of the model's size."""
+    interpolation = v2.InterpolationMode(spec.interpolation)
+    if recipe.min_crop_area:
+        return v2.RandomResizedCrop(
+            spec.crop,
+            scale=(recipe.min_crop_area, 1.0),
+            ratio=_ASPECTS,
+            interpolation=interpolation,
+            antialias=True,
+        )
+    return v2.Compose([v2.Resize(spec.resize, interpolation), v2.RandomCrop(spec.crop)])
+
+
+def needed_side(spec: InputSpec, recipe: Recipe) -> int:
+    """Return how many pixels the shorter side of a picture needs.
+
+    The smallest crops are enlarged by a tenth at most. JPEG files can be decoded at a half of their
+    size, and pictures of 1024 x 768 would just miss that if none were to be enlarged at all.
+    """
+    if not recipe.min_crop_area:
+        return spec.resize
+    smallest = spec.crop / math.sqrt(recipe.min_crop_area)
+    return max(spec.resize, math.ceil(smallest / _MOST_ENLARGED))
+
+
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """Random crops and mirror images of pictures, uint8 (3, S, S), with the picture's index.
+
+    Args:
+        samples: The data set.
+        spec: The model's input.
+        recipe: Kind of the crops, and the seed that draws them.
+        cache: A folder where pictures are kept at the size that training needs, as JPEG of high
+            quality; None decodes the files themselves in every epoch.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], spec: InputSpec, recipe: Recipe, cache: Path | None = None
+    ) -> None:
+        self.files = [sample.picture for sample in samples]
+        self.seed = recipe.seed
+        self.side = needed_side(spec, recipe)
+        self.options = ImageOptions(shrink_to=self.side)
+        self.cache = cache
+        self.transform = v2.Compose(
+            [random_crop(spec, recipe), v2.RandomHorizontalFlip(), v2.PILToTensor()]
+        )
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, int]:
+        epoch, index = key
+        picture = without_far_ends(self.load(index))
+        with torch.random.fork_rng(devices=[]):
+            # torch.manual_seed would note where it was called, for the GPUs that are used later.
+            torch.default_generator.manual_seed(number_from(self.seed, epoch, index))
+            pixels: Tensor = self.transform(picture)
+        return pixels, index
+
+    def load(self, index: int) -> Image.Image:
+        """Return a picture, from the cache where there is one.
+
+        Raises:
+            ImageError: It cannot be read.
+        """
+        file = self.files[index]
+        if self.cache is None:
+            return load_image(file, self.options)
+        kept = self.cache / f"{self._name(file)}.jpg"
+        if not kept.exists():
+            picture = without_far_ends(load_image(file, self.options))  # JPEG has a longest side
+            picture.thumbnail(_size_with_shorter_side(picture.size, self.side))
+            content = io.BytesIO()
+            picture.save(content, "JPEG", quality=_CACHE_QUALITY, subsampling=0)
+            write_atomically(kept, content.getvalue())
+        return load_image(kept)
+
+    def _name(self, file: Path) -> str:
+        """Return a name that changes with the picture's place, content and size in the cache."""
+        status = file.stat()
+        about = f"{file.resolve()}\t{status.st_size}\t{status.st_mtime_ns}\t{self.side}"
+        return hashlib.sha256(about.encode()).hexdigest()[:32]
+
+
+def _size_with_shorter_side(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return the size with its shorter side made `side` pixels, or as it is if that is shorter."""
+    scale = min(1.0, side / min(size))
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+class Steps(Sampler[list[Key]]):
+    """The pictures of every step of a training, from a given step to the last.
+
+    Each epoch is a new order of all pictures. What does not fill a whole step at its end is
+    dropped, so that every step of every process weighs the same.
+
+    Args:
+        indices: Pictures to train on.
+        recipe: Seed, number of epochs and pictures per step.
+        parts: Each step is given out in so many parts of equal size, for gradient accumulation.
+        processes: Each part is divided among so many processes, and can be without a rest.
+        start: The step to begin with.
+        weights: How often each of `indices` is drawn, relatively; None takes each once an epoch.
+    """
+
+    drop_last = True
+
+    def __init__(
+        self,
+        indices: Sequence[int],
+        recipe: Recipe,
+        *,
+        parts: int = 1,
+        processes: int = 1,
+        start: int = 0,
+        weights: Tensor | None = None,
+    ) -> None:
+        self.indices = torch.tensor(indices)
+        self.recipe = recipe
+        unit = parts * processes
+        self.step_size = min(recipe.batch_size, len(indices)) // unit * unit
+        self.batch_size = self.step_size // parts
+        self.parts = parts
+        self.start = start
+        self.weights = weights
+        self.per_epoch = len(indices) // self.step_size if self.step_size else 0
+
+    def __len__(self) -> int:
+        return (self.recipe.epochs * self.per_epoch - self.start) * self.parts
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        step = self.start
+        while step < self.recipe.epochs * self.per_epoch:
+            epoch, number = divmod(step, self.per_epoch)
+            if number == 0 or step == self.start:
+                order = self._order(epoch)
+            begin = number * self.step_size
+            for first in range(begin, begin + self.step_size, self.batch_size):
+                yield order[first : first + self.batch_size]
+            step += 1
+
+    def _order(self, epoch: int) -> list[Key]:
+        """Return the pictures of an epoch.
+
+        One that is drawn again gets the crop of an epoch that never comes, not the same one again.
+        """
+        generator = torch.Generator().manual_seed(number_from(self.recipe.seed, epoch, -1))
+        count = len(self.indices)
+        if self.weights is None:
+            order = torch.randperm(count, generator=generator)
+        else:
+            order = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        drawn: Counter[int] = Counter()
+        keys = []
+        for index in self.indices[order].tolist():
+            keys.append((epoch + drawn[index] * self.recipe.epochs, index))
+            drawn[index] += 1
+        return keys
+
+
+def number_from(*parts: Any) -> int:
+    """Return a seed that depends on all of `parts`, the same on every machine."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=7).digest()
+    return int.from_bytes(digest, "little")
+
+
+def with_plain_errors(batches: Iterable[Any]) -> Generator[Any, None, None]:
+    """Yield the batches; name a picture that cannot be read as if it were read right here."""
+    try:
+        yield from batches
+    except ImageError as error:
+        # The frames hold the reading processes, which would live as long as the error does.
+        traceback.clear_frames(error.__traceback__)
+        # A reading process sends a traceback as the message. What it says is in the last line.
+        message = str(error).strip().splitlines()[-1]
+        raise ImageError(message.removeprefix("mdan_zoo.errors.ImageError: ")) from None

@@ -1,0 +1,72 @@
+"""Which weights a recipe trains, how fast, and when."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from mdan_zoo.backbones.pyramid import stages_after
+from mdan_zoo.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from mdan_zoo.models import EmotionNetwork
+
+_ALL_STAGES = 4
+
+
+def build_optimizer(network: EmotionNetwork, recipe: Recipe) -> torch.optim.Optimizer:
+    """Freeze what the recipe does not train; return the optimizer of the rest.
+
+    Every group of parameters has its learning rate under "rate"; "lr" is that at a step, which
+    `rate_factor` gives.
+    """
+    groups = _parameter_groups(network, recipe)
+    if recipe.optimizer == "adamw":
+        betas = (recipe.momentum, 0.999)
+        return torch.optim.AdamW(groups, betas=betas, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(
+        groups,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def _parameter_groups(network: EmotionNetwork, recipe: Recipe) -> list[dict[str, Any]]:
+    parameters = network.named_parameters()
+    new = [value for name, value in parameters if not name.startswith("backbone.")]
+    groups = [{"params": new, "rate": recipe.learning_rate}]
+    network.backbone.requires_grad_(False)
+    trained = _trained_stages(network.backbone, recipe)
+    if trained is not None and recipe.backbone_rate:
+        trained.requires_grad_(True)
+        groups.append({"params": list(trained.parameters()), "rate": recipe.backbone_rate})
+    return groups
+
+
+def _trained_stages(backbone: nn.Module, recipe: Recipe) -> nn.Module | None:
+    """Return the part of the backbone that is trained."""
+    if recipe.frozen_stages == _ALL_STAGES:
+        return None
+    return stages_after(backbone, recipe.frozen_stages) if recipe.frozen_stages else backbone
+
+
+def set_mode(network: EmotionNetwork, recipe: Recipe) -> None:
+    """Put a network into training mode, with BatchNorm learning only where the recipe wants it."""
+    network.train()
+    trained = _trained_stages(network.backbone, recipe)
+    network.backbone.eval()
+    if trained is not None and recipe.batch_statistics:
+        trained.train()
+
+
+def rate_factor(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """Return what both learning rates are multiplied by at a step, counted from 0."""
+    total = recipe.epochs * steps_per_epoch
+    warmup = min(1.0, (step + 1) / (min(recipe.warmup_steps, total // 10) + 1))
+    if recipe.schedule == "cosine":
+        return warmup * 0.5 * (1 + math.cos(math.pi * step / total))
+    return warmup * 0.1 ** (step // steps_per_epoch // recipe.step_epochs)

@@ -1,0 +1,1 @@
+"""Weights: checkpoints, the weights manifest, download, cache and verification."""

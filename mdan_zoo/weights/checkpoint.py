@@ -1,0 +1,243 @@
+"""Weight files: safetensors whose header says which model they belong to. Always loaded strictly.
+
+A file carries the model's config and emotion tree, so that its classes and preprocessing cannot be
+mistaken. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from mdan_zoo._util.files import write_atomically
+from mdan_zoo.backbones.pyramid import backbone_state
+from mdan_zoo.errors import CheckpointError, InputError, MdanZooError
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.models.flat import FlatClassifier
+from mdan_zoo.models.mdan.network import MDAN
+
+MAX_HEADER_BYTES = 1 << 20
+"""A header names a few hundred tensors in some 50 kB; a larger one is not a model's."""
+
+FLOAT_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+_METADATA_KEY = "mdan_zoo"
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    network: nn.Module,
+    config: ModelConfig,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a network's weights, whole or not at all.
+
+    Args:
+        path: The safetensors file to write.
+        network: A network of this zoo.
+        config: Its config.
+        dtype: Floating-point tensors are stored as this; float16 halves the file.
+
+    Raises:
+        CheckpointError: The config is another network's, or a value is not finite in that dtype.
+        InputError: `network` is no network of this zoo, the dtype is none of `FLOAT_TYPES`, or
+            there can be no file at the path.
+    """
+    plain = _unwrapped(network)
+    if dtype not in FLOAT_TYPES:
+        raise InputError(f"dtype must be one of {', '.join(map(str, FLOAT_TYPES))}, not {dtype!r}")
+    tensors = {
+        # torch.compile, which can wrap the whole or parts, puts its mark into the names.
+        name.replace("_orig_mod.", ""): (
+            (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
+        )
+        for name, value in plain.state_dict().items()
+    }
+    broken = [n for n, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"{path} is not written: {', '.join(broken[:3])} would hold values that are NaN or "
+            f"infinite in {dtype}"
+        )
+    problems = _differences(plain, tensors, config)
+    if problems:
+        raise CheckpointError(
+            f"{path} is not written, the config is another network's: " + "; ".join(problems)
+        )
+    about = {"config": config.to_dict(), "hierarchy": plain.hierarchy.to_dict()}
+    write_atomically(Path(path), save(tensors, {_METADATA_KEY: json.dumps(about)}))
+
+
+def _unwrapped(network: nn.Module) -> MDAN | FlatClassifier:
+    """Return the network itself, also of one that torch.compile has wrapped."""
+    plain = getattr(network, "_orig_mod", network)
+    if not isinstance(plain, (MDAN, FlatClassifier)):
+        raise InputError(
+            "network must be an MDAN or a FlatClassifier, not "
+            f"{type(plain).__name__}; give the network that is inside a wrapper"
+        )
+    return plain
+
+
+def _differences(
+    network: MDAN | FlatClassifier, tensors: Mapping[str, Tensor], config: ModelConfig
+) -> list[str]:
+    """Return how a network differs from what `build_network` makes of a config.
+
+    The emotion tree is not compared: a network that was built for another one keeps its config.
+    """
+    expected = {"mdan": MDAN, "flat": FlatClassifier}[config.architecture]
+    if not isinstance(network, expected):
+        return [
+            f"the network is of the class {type(network).__name__}, the config has the "
+            f"architecture {config.architecture!r}"
+        ]
+    problems = []
+    if isinstance(network, MDAN):
+        ours, theirs = dataclasses.asdict(network.options), dataclasses.asdict(config.options)
+        problems = [
+            f"the network has {name} {value!r}, the config {theirs[name]!r}"
+            for name, value in ours.items()
+            if value != theirs[name]
+        ]
+    prefix = "backbone."
+    state = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+    different = _tensor_problems(state, backbone_state(config.backbone))
+    if different:
+        problems.append(f"the network's backbone is not a {config.backbone}: {different[0]}")
+    return problems
+
+
+def read_identity(path: str | os.PathLike[str]) -> tuple[ModelConfig, Hierarchy]:
+    """Return the config and emotion tree that a weight file carries.
+
+    Raises:
+        CheckpointError: The file is missing, is not safetensors, or carries no config.
+    """
+    _check_header_size(path)
+    with _open(path) as file:
+        about = (file.metadata() or {}).get(_METADATA_KEY)
+    if about is None:
+        raise CheckpointError(
+            f"{path} does not say which model it belongs to; mdan_zoo reads weight files that "
+            "`mdan-zoo train` or mdan_zoo.weights.checkpoint.save_checkpoint wrote"
+        )
+    try:
+        content = json.loads(about)
+        config = ModelConfig.from_dict(content["config"])
+        return config, Hierarchy.from_dict(content["hierarchy"])
+    except (ValueError, KeyError, TypeError, RecursionError, MdanZooError) as error:
+        raise CheckpointError(f"{path}: its description of the model is broken: {error}") from error
+
+
+def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], config: ModelConfig) -> None:
+    """Load a weight file into a network, strictly: every tensor must be there, fit and be finite.
+
+    Args:
+        network: The network, whose `hierarchy` must be the file's.
+        path: A file that `save_checkpoint` wrote.
+        config: The network's config, which must be the file's but for the mean and standard
+            deviation of the input: these belong to the weights, see `read_identity`.
+
+    Raises:
+        CheckpointError: The file is damaged or belongs to another model. The network is then
+            unchanged.
+    """
+    found, hierarchy = read_identity(path)
+    _check_identity(path, found, config)
+    if hierarchy != network.hierarchy:
+        raise CheckpointError(
+            f"{path} was trained for the emotion tree {hierarchy!r}, the network has "
+            f"{network.hierarchy!r}"
+        )
+    tensors = read_tensors(path)
+    check_tensors(path, tensors, network.state_dict())
+    network.load_state_dict(tensors, strict=True)
+
+
+def _check_identity(
+    path: str | os.PathLike[str], found: ModelConfig, expected: ModelConfig
+) -> None:
+    theirs, ours = _architecture(found), _architecture(expected)
+    differing = [
+        f"{key} {theirs[key]!r}, not {ours[key]!r}" for key in ours if theirs[key] != ours[key]
+    ]
+    if differing:
+        raise CheckpointError(f"{path} belongs to another model: it has " + "; ".join(differing))
+
+
+def _architecture(config: ModelConfig) -> dict[str, Any]:
+    values = config.to_dict()
+    values["input"] = {k: v for k, v in values["input"].items() if k not in ("mean", "std")}
+    return values
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Return every tensor of a safetensors file.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    _check_header_size(path)
+    with _open(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def check_tensors(
+    path: str | os.PathLike[str], found: dict[str, Tensor], expected: dict[str, Tensor]
+) -> None:
+    """Raise `CheckpointError` unless names, shapes and types agree and every value is finite."""
+    problems = _tensor_problems(found, expected)
+    if problems:
+        shown = "; ".join(sorted(problems)[:3])
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(f"{path} does not fit the network: {shown}{more}")
+
+
+def _tensor_problems(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Return what keeps tensors from being loaded, as the ends of sentences."""
+    problems = [f"lacks {name}" for name in expected if name not in found]
+    problems += [
+        f"has {name}, which the network does not" for name in found if name not in expected
+    ]
+    for name in expected.keys() & found.keys():
+        theirs, ours = found[name], expected[name]
+        if theirs.shape != ours.shape:
+            problems.append(f"{name} has shape {tuple(theirs.shape)}, not {tuple(ours.shape)}")
+        elif ours.is_floating_point() and theirs.dtype not in FLOAT_TYPES:
+            problems.append(f"{name} is {theirs.dtype}, not float32, float16 or bfloat16")
+        elif not ours.is_floating_point() and theirs.dtype != ours.dtype:
+            problems.append(f"{name} is {theirs.dtype}, not {ours.dtype}")
+        elif theirs.is_floating_point() and not theirs.isfinite().all():
+            problems.append(f"{name} has values that are NaN or infinite")
+    return problems
+
+
+def _check_header_size(path: str | os.PathLike[str]) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"a weight file is given by its path, not {path!r}")
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise CheckpointError(f"cannot read the weight file {path}: {error.strerror}") from error
+    size = int.from_bytes(start, "little")
+    if len(start) < 8 or size > MAX_HEADER_BYTES:
+        raise CheckpointError(f"{path} is not a safetensors weight file")
+
+
+def _open(path: str | os.PathLike[str]) -> safe_open:
+    try:
+        return safe_open(os.fspath(path), framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error

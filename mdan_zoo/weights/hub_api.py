@@ -1,0 +1,328 @@
+"""The Hugging Face Hub's API: who may be told the token, and which file a revision has.
+
+The question for a revision is one GET, asked like a download: within limits of time, again after a
+fault that passes, and with the token only where nobody can listen. Publishing is huggingface_hub's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from mdan_zoo.errors import InputError, MdanZooError, PublishingError, WeightsUnavailableError
+from mdan_zoo.weights import commits
+from mdan_zoo.weights.commits import RemoteWeights
+from mdan_zoo.weights.manifest import OFFLINE_VARIABLES, is_offline
+from mdan_zoo.weights.manifest_fields import without_secrets
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+WEIGHTS_FILE = "model.safetensors"
+"""Name of the weight file in every repository."""
+LOOKUP_TIMEOUT = 30.0
+"""Seconds for one attempt to learn what a revision has."""
+PUBLISHING_TIMEOUT = 60.0
+"""Seconds without a byte while something is published."""
+
+_ENDPOINT = "https://huggingface.co"
+_MAX_ANSWER_BYTES = 16 << 20  # a repository with some 50,000 files
+_COMMIT = re.compile("[0-9a-f]{40}")
+_REPO = re.compile("[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+_REVISION = re.compile(r"(?!.*\.\.)[^\s\x00-\x1f\x7f.][^\s\x00-\x1f\x7f]*")
+_FORBIDDEN = f"{' or '.join(OFFLINE_VARIABLES)} forbids connections"
+
+
+@dataclass(frozen=True)
+class Hub:
+    """The hub that HF_ENDPOINT names now, and the login for it.
+
+    Attributes:
+        endpoint: Its address, without a final slash.
+        token: An access token.
+    """
+
+    endpoint: str
+    token: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return without_secrets(self.endpoint)
+
+    @property
+    def may_see_token(self) -> bool:
+        """Whether nobody else would: through https, or on this machine."""
+        from mdan_zoo.weights.transport import sees_only_server
+
+        return sees_only_server(self.endpoint)
+
+
+def find_hub(token: str | None = None) -> Hub:
+    """Return the hub that HF_ENDPOINT names; huggingface.co by default.
+
+    huggingface_hub itself reads that variable only when it is imported.
+
+    Args:
+        token: An access token; by default `HF_TOKEN` or that of `hf auth login`.
+
+    Raises:
+        InputError: HF_ENDPOINT is no address, or the token none that can be sent.
+    """
+    endpoint = (os.environ.get("HF_ENDPOINT") or _ENDPOINT).strip().rstrip("/")
+    try:
+        parts = urlsplit(endpoint)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise InputError(
+            f"HF_ENDPOINT is {without_secrets(endpoint)!r}; it must begin with https:// and name a "
+            "host"
+        )
+    return Hub(endpoint, _checked(_implicit_token() if token is None else token))
+
+
+def _implicit_token() -> str | None:
+    from huggingface_hub import constants, get_token
+
+    if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+        return None
+    try:
+        return get_token()
+    except Exception as error:  # those of its login have no class in common
+        raise InputError(f"huggingface_hub has no token: {type(error).__name__}") from None
+
+
+def _checked(token: object) -> str | None:
+    """Return a token as it can be sent; None for an empty one. It is never shown."""
+    if token is None:
+        return None
+    if not isinstance(token, str) or not re.fullmatch("[!-~]*", token.strip()):
+        raise InputError(
+            "the access token (HF_TOKEN or token=) must be one word of plain letters, digits and "
+            "signs; copy it again from where it was made"
+        )
+    return token.strip() or None
+
+
+def check_repo(repo: str) -> None:
+    """Raise `InputError` unless `repo` has the form of a repository's name."""
+    if not _REPO.fullmatch(repo):
+        raise InputError(
+            f"a repository is named OWNER/REPO, both of letters, digits, '-', '_' and '.', "
+            f"not {repo!r}"
+        )
+
+
+def find_remote(
+    repo: str, revision: str | None = None, *, token: str | None = None
+) -> RemoteWeights:
+    """Return the commit of a revision, and size and hash of its weight file.
+
+    The hub is asked, unless the revision is a commit that it was asked for before: what a commit
+    has does not change, so the answer is kept in the cache.
+
+    Args:
+        repo: Owner and name.
+        revision: A branch, tag or commit; by default the main branch.
+        token: An access token; by default `HF_TOKEN` or that of `hf auth login`.
+
+    Raises:
+        InputError: `repo`, `revision`, HF_ENDPOINT or the token is malformed.
+        WeightsUnavailableError: There is no such repository, revision or file, or no connection.
+    """
+    check_repo(repo)
+    if revision is not None and not _REVISION.fullmatch(revision):
+        raise InputError(f"a revision is a branch, a tag or a commit, not {revision!r}")
+    if revision is not None and _COMMIT.fullmatch(revision):
+        known = commits.recall(repo, revision)
+        if known is not None:
+            return known
+    return ask_for_remote(repo, revision, token=token)
+
+
+def ask_for_remote(
+    repo: str, revision: str | None = None, *, token: str | None = None
+) -> RemoteWeights:
+    """Return what `find_remote` does, but ask the hub in any case."""
+    if is_offline():
+        raise WeightsUnavailableError(
+            f"cannot look up {repo}: {_FORBIDDEN}; what can be loaded is a commit (revision=) that "
+            f"was loaded before with this cache ({commits.folder_of(repo)}), or a folder with its "
+            f"{WEIGHTS_FILE}"
+        )
+    hub = find_hub(token)
+    try:
+        remote = _weights_of(repo, _ask(hub, repo, revision))
+    except WeightsUnavailableError as error:
+        raise WeightsUnavailableError(f"cannot look up {repo} at {hub}: {error}") from None
+    commits.remember(remote)
+    return remote
+
+
+def _ask(hub: Hub, repo: str, revision: str | None) -> object:
+    """Return what the hub tells of a revision."""
+    from mdan_zoo._util.http import within
+    from mdan_zoo.weights.transport import InterruptedTransferError, persist
+
+    url = f"{hub.endpoint}/api/models/{repo}"
+    if revision is not None:
+        url += f"/revision/{quote(revision, safe='')}"
+
+    def attempt() -> bytes:
+        answer = within(LOOKUP_TIMEOUT, lambda: _answer(f"{url}?blobs=true", hub.token))
+        if isinstance(answer, bytes):
+            return answer
+        if isinstance(answer, TimeoutError):
+            raise InterruptedTransferError(f"no whole answer within {LOOKUP_TIMEOUT:g} s")
+        raise answer
+
+    content = persist(f"the look-up of {repo}", attempt)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise WeightsUnavailableError("its answer is not JSON") from None
+
+
+def _answer(url: str, token: str | None) -> bytes:
+    """Return the body of an answer, or raise what stands for it."""
+    from mdan_zoo._util.http import Session
+    from mdan_zoo.weights.transport import (
+        InterruptedTransferError,
+        Login,
+        chunks,
+        open_url,
+        refusal,
+    )
+
+    with Session() as session, open_url(session, url, Login(url, token)) as response:
+        if response.status_code != 200:
+            problem = refusal(response)
+            advice = _ADVICE.get(response.status_code)
+            if advice is None or isinstance(problem, InterruptedTransferError):
+                raise problem
+            raise WeightsUnavailableError(advice)
+        content = bytearray()
+        for chunk in chunks(response):
+            content += chunk
+            if len(content) > _MAX_ANSWER_BYTES:
+                raise WeightsUnavailableError(
+                    f"its answer has more than {_MAX_ANSWER_BYTES:,} bytes"
+                )
+        return bytes(content)
+
+
+def _weights_of(repo: str, info: object) -> RemoteWeights:
+    """Return the weight file that an answer tells of. The answer may hold anything."""
+    about = _object(info)
+    commit, siblings = about.get("sha"), about.get("siblings")
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+        raise WeightsUnavailableError(f"it gives no commit for {repo}: {str(commit)[:100]!r}")
+    listed = [_object(file) for file in (siblings if isinstance(siblings, list) else ())]
+    files = {str(file.get("rfilename")): _object(file.get("lfs")) for file in listed}
+    if WEIGHTS_FILE not in files:
+        raise WeightsUnavailableError(
+            f"{repo} at {commit} has no {WEIGHTS_FILE}, so it was not published by mdan-zoo; it "
+            "has: " + (", ".join(list(files)[:20]) or "nothing")
+        )
+    size, sha256 = files[WEIGHTS_FILE].get("size"), files[WEIGHTS_FILE].get("sha256")
+    remote = RemoteWeights.checked(repo, commit, size, sha256)
+    if remote is None:
+        raise WeightsUnavailableError(
+            f"{repo} at {commit}: the hub tells no SHA-256 of {WEIGHTS_FILE}, because it is not "
+            "stored with Git LFS; publish it with `mdan-zoo publish`"
+        )
+    return remote
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+# Publishing
+
+
+@contextmanager
+def publishing(hub: Hub, failure: str) -> Iterator[HfApi]:
+    """Give the hub's client, and raise `PublishingError` for whatever it raises.
+
+    Args:
+        hub: Where to publish.
+        failure: Beginning of the message, such as "cannot publish owner/name".
+    """
+    if is_offline():
+        raise PublishingError(f"{failure}: {_FORBIDDEN}")
+    if not hub.may_see_token:
+        raise PublishingError(
+            f"{failure} at {hub}: it needs https, so that nobody on the way sees the token; set "
+            "HF_ENDPOINT to an address that begins with https://"
+        )
+    from huggingface_hub import HfApi
+
+    try:
+        with _settings_of_client():
+            yield HfApi(endpoint=hub.endpoint, token=hub.token or False)
+    except MdanZooError:
+        raise
+    except Exception as error:  # its errors, those of connections and of answers share no class
+        raise PublishingError(f"{failure} at {hub}: {_explain(error)}") from error
+
+
+@contextmanager
+def _settings_of_client() -> Iterator[None]:
+    """Let huggingface_hub's client wait for so long only, and trust whom downloads trust.
+
+    The client is one for the whole process, so what it had before is put back.
+    """
+    from huggingface_hub import close_session, get_session
+
+    from mdan_zoo._util.http import ca_setting
+
+    setting, before = ca_setting(), os.environ.get("SSL_CERT_FILE")
+    if setting and setting[1] != before:
+        os.environ["SSL_CERT_FILE"] = setting[1]
+        close_session()  # the next one reads the variable
+    client = get_session()
+    timeout = client.timeout
+    client.timeout = PUBLISHING_TIMEOUT
+    try:
+        yield
+    finally:
+        client.timeout = timeout
+        if setting and setting[1] != before:
+            close_session()
+            os.environ.pop("SSL_CERT_FILE")
+            if before is not None:
+                os.environ["SSL_CERT_FILE"] = before
+
+
+def _explain(error: BaseException) -> str:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    while not isinstance(error, HfHubHTTPError) and error.__cause__ is not None:
+        error = error.__cause__  # the error of an upload is wrapped
+    said = re.sub(r"//[^/\s]*@", "//", " ".join(str(error).split()))
+    if isinstance(error, HfHubHTTPError):
+        return _ADVICE.get(error.response.status_code) or said
+    return said or type(error).__name__
+
+
+_ADVICE = {
+    401: (
+        "it asks for a login (401). Run `hf auth login`, or set HF_TOKEN to a token that may see "
+        "the repository, and write to it for publishing"
+    ),
+    403: (
+        "the token is not allowed to do this (403). Give it the right to write to repositories of "
+        "that owner, at https://huggingface.co/settings/tokens, or use another OWNER/REPO"
+    ),
+    404: (
+        "there is no such repository or revision, or the token may not see it (404). Check the "
+        "name; for a private repository run `hf auth login` or set HF_TOKEN"
+    ),
+}

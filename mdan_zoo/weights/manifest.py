@@ -1,0 +1,291 @@
+"""The weights manifest: for every model whether weights are released, where, and what they must be.
+
+`weights_manifest.json` is the one truth about weight files. This module reads it and needs no
+torch; `mdan_zoo.weights.fetch` finds and verifies the files that it names. The environment variable
+MDAN_ZOO_MANIFEST names another manifest, by path or URL, whose entries come first.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import warnings
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+from mdan_zoo.errors import ManifestError
+from mdan_zoo.weights import manifest_fields as checks
+
+SCHEMA_VERSION = 1
+
+MANIFEST_VARIABLE = "MDAN_ZOO_MANIFEST"
+OFFLINE_VARIABLES = ("MDAN_ZOO_OFFLINE", "HF_HUB_OFFLINE")
+
+_PACKAGE = Path(__file__).parents[1]
+_TOP_FIELDS = ("$schema", "schema_version", "models")
+_TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads them
+
+
+class ManifestWarning(UserWarning):
+    """A manifest has fields that this version does not know; a newer one may."""
+
+
+@dataclass(frozen=True)
+class Licences:
+    """Three licences, because they are three things.
+
+    Attributes:
+        code: Of this library.
+        weights: Of the weight file.
+        data: Terms of the pictures and labels that the weights were trained on.
+    """
+
+    code: str
+    weights: str
+    data: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place where a weight file is.
+
+    Attributes:
+        type: "package" (`path` below the package), "huggingface" (`path` in the repository `repo`
+            at the commit `revision`), "https" (`url`), "file" (`url`, file://), or "relative"
+            (`path` beside the manifest that names it, whose own folder is `base`).
+        path: See `type`; "/" separates folders.
+        repo: Owner and name, such as "owner/name".
+        revision: The commit, 40 hexadecimal digits: a branch could be moved to other weights.
+        url: See `type`.
+        base: Of type "relative": the URL of the manifest's folder, https:// or file://, that ends
+            in "/". `base + path` is the URL of the file.
+    """
+
+    type: str
+    path: str = ""
+    repo: str = ""
+    revision: str = ""
+    url: str = ""
+    base: str = ""
+
+    def __str__(self) -> str:
+        if self.type == "huggingface":
+            return f"Hugging Face {self.repo}@{self.revision[:8]}/{self.path}"
+        return f"{self.type} {self.base}{self.path}{self.url}"
+
+
+@dataclass(frozen=True)
+class ManifestEntry:
+    """What the manifest says of one model.
+
+    Attributes:
+        name: The model's name.
+        status: "released" or "unreleased".
+        parameters: Number of trainable parameters.
+        licences: Licences of code, weights and training data.
+        command: The command that trains the model.
+        reason: Why there are no released weights; empty if there are.
+        file: Name of the weight file.
+        size: Its size in bytes.
+        sha256: Its full SHA-256, in hexadecimal.
+        sources: Where to get it, in the order to try.
+        details: The rest, as it stands in the manifest: config, training, metrics with their
+            spread, input, hierarchy, library versions, golden input and output, version of the
+            weights, and unknown fields. Those of the licences and of the sources are there under
+            "licences" and "sources", the latter as a list with an object for each source.
+    """
+
+    name: str
+    status: str
+    parameters: int
+    licences: Licences
+    command: str
+    reason: str = ""
+    file: str = ""
+    size: int = 0
+    sha256: str = ""
+    sources: tuple[Source, ...] = ()
+    details: Mapping[str, Any] | None = None
+
+    @property
+    def released(self) -> bool:
+        """Whether the model has released weights."""
+        return self.status == "released"
+
+
+def manifest_path() -> Path:
+    """Return the manifest's path: in an installed package, or above the package in a checkout."""
+    for folder in (_PACKAGE, _PACKAGE.parent):
+        path = folder / "weights_manifest.json"
+        if path.is_file():
+            return path
+    raise ManifestError(
+        f"weights_manifest.json is missing: it was looked for in {_PACKAGE} and {_PACKAGE.parent}"
+    )
+
+
+def is_offline() -> bool:
+    """Tell whether MDAN_ZOO_OFFLINE or HF_HUB_OFFLINE forbids the use of the network."""
+    return any(os.environ.get(name, "").upper() in _TRUE for name in OFFLINE_VARIABLES)
+
+
+def load_manifest(path: str | Path | None = None) -> dict[str, ManifestEntry]:
+    """Read a manifest.
+
+    Args:
+        path: The file. By default the one that comes with the package, and the one that
+            MDAN_ZOO_MANIFEST names by path or https:// URL: an entry there replaces the package's
+            entry of that name as a whole. Files are read at every call, a URL once in a process.
+
+    Returns:
+        The entries by model name; names that `mdan_zoo.list_models` does not know are kept.
+
+    Raises:
+        ManifestError: The manifest cannot be had, is not JSON, or has values that are not as
+            `weights_manifest.schema.json` describes them.
+
+    Warns:
+        ManifestWarning: There are unknown fields. Those of an entry are kept in its `details`;
+            `mdan-zoo publish` keeps all of them in the file.
+    """
+    if path is not None:
+        return _load_file(Path(path), str(path))
+    builtin = manifest_path()
+    entries = _load_file(builtin, str(builtin))
+    other = os.environ.get(MANIFEST_VARIABLE)
+    if other:
+        entries.update(_load_other(other))
+    return entries
+
+
+def _load_other(location: str) -> dict[str, ManifestEntry]:
+    """Read the manifest that the environment names."""
+    named = f"(named by {MANIFEST_VARIABLE})"
+    if "://" not in location:
+        return _load_file(Path(location), f"{location} {named}")
+    return _load_url(location, f"{checks.without_secrets(location)} {named}")
+
+
+def _load_file(path: Path, place: str) -> dict[str, ManifestEntry]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"cannot read the weights manifest {place}: {error}") from error
+    # Resolved as the system does it: ".." after a link leads elsewhere than up in its name.
+    folder = path.parent.resolve()
+    return _parse(content, f"{folder.as_uri().rstrip('/')}/", place)
+
+
+@functools.cache
+def _load_url(url: str, place: str) -> dict[str, ManifestEntry]:
+    checks.check_web_url(url, place)
+    if is_offline():
+        raise ManifestError(
+            f"cannot read the weights manifest {place}: {' or '.join(OFFLINE_VARIABLES)} forbids "
+            "the use of the network; a path to a copy of it works offline"
+        )
+    from mdan_zoo.weights.manifest_url import fetch  # imports requests, which few need
+
+    try:
+        content = fetch(url)
+    except ManifestError as error:
+        raise ManifestError(f"cannot read the weights manifest {place}: {error}") from None
+    return _parse(content, urljoin(url, "."), place)
+
+
+def _parse(content: bytes, base: str, place: str) -> dict[str, ManifestEntry]:
+    """Return the entries of a manifest.
+
+    Args:
+        content: The manifest as it is stored.
+        base: The URL of its folder, ending in "/".
+        place: How messages name it.
+    """
+    try:
+        values = json.loads(content, parse_constant=_finite, parse_float=_finite)
+        json.dumps(values, ensure_ascii=False).encode()  # fails on half a character
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"cannot read the weights manifest {place}: {error}") from error
+    values = checks.as_object(values, place)
+    version = values.get("schema_version")
+    if isinstance(version, bool) or version != SCHEMA_VERSION:
+        raise ManifestError(
+            f"{place} has schema version {checks.shown(version)}; this mdan_zoo reads "
+            f"{SCHEMA_VERSION}"
+        )
+    if not isinstance(values.get("models"), Mapping):
+        raise ManifestError(f"{place} has no object 'models'")
+    checks.check_models(values["models"], place)
+    _warn_of_unknown(values, _TOP_FIELDS, place)
+    return {
+        name: _read_entry(name, entry, base, f"{place}: {name}")
+        for name, entry in values["models"].items()
+    }
+
+
+def _finite(text: str) -> float:
+    """Read a number, which JSON has no infinite one for, or refuse it."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
+    return value
+
+
+def _read_entry(name: str, values: Mapping[str, Any], base: str, place: str) -> ManifestEntry:
+    """Return an entry of which `check_models` found no fault."""
+    licences = values["licences"]
+    _warn_of_unknown(values, (*checks.ENTRY_FIELDS, *checks.DETAIL_FIELDS), place)
+    _warn_of_unknown(licences, checks.LICENCE_FIELDS, f"{place}.licences")
+    sources = values.get("sources", [])
+    return ManifestEntry(
+        name=name,
+        status=values["status"],
+        parameters=values["parameters"],
+        licences=Licences(**{field: licences[field] for field in checks.LICENCE_FIELDS}),
+        command=values["command"],
+        reason=values.get("reason", ""),
+        file=values.get("file", ""),
+        size=values.get("size", 0),
+        sha256=values.get("sha256", ""),
+        sources=tuple(
+            _read_source(source, base, f"{place}.sources[{i}]") for i, source in enumerate(sources)
+        ),
+        details=_details(values),
+    )
+
+
+def _details(values: Mapping[str, Any]) -> dict[str, Any]:
+    details = _without(values, checks.ENTRY_FIELDS)
+    if licences := _without(values["licences"], checks.LICENCE_FIELDS):
+        details["licences"] = licences
+    sources = [
+        _without(source, ("type", *checks.SOURCE_FIELDS)) for source in values.get("sources", [])
+    ]
+    if any(sources):
+        details["sources"] = sources
+    return details
+
+
+def _without(values: Mapping[str, Any], fields: Container[str]) -> dict[str, Any]:
+    return {field: value for field, value in values.items() if field not in fields}
+
+
+def _read_source(values: Mapping[str, Any], base: str, place: str) -> Source:
+    _warn_of_unknown(values, ("type", *checks.SOURCE_FIELDS), place)
+    fields = {field: values[field] for field in checks.SOURCE_FIELDS if field in values}
+    return Source(values["type"], **fields, base=base if values["type"] == "relative" else "")
+
+
+def _warn_of_unknown(values: Mapping[str, Any], known: Container[str], place: str) -> None:
+    unknown = _without(values, known)
+    if unknown:
+        warnings.warn(
+            f"{place} has fields that this version of mdan_zoo does not know: {', '.join(unknown)}",
+            ManifestWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,325 @@
+"""Requests for weights: what is asked again, who sees the token, which redirects are followed.
+
+It imports requests, which takes a while: import this module only where a server is asked.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import http
+import ipaddress
+import logging
+import random
+import ssl
+import sys
+import time
+from collections.abc import Callable, Iterator
+from http.client import HTTPException, IncompleteRead
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import requests
+from requests.auth import AuthBase
+from requests.utils import get_environ_proxies, select_proxy
+from urllib3.exceptions import HTTPError
+
+from mdan_zoo._util.http import (
+    CA_VARIABLES,
+    MAX_REDIRECTS,
+    Session,
+    T,
+    ca_setting,
+    redirect_target,
+    root_cause,
+    within,
+)
+from mdan_zoo._version import __version__
+from mdan_zoo.errors import WeightsUnavailableError
+from mdan_zoo.weights.manifest_fields import without_secrets
+
+ATTEMPTS = 5
+"""How many in a row may fail without having brought anything new."""
+BACKOFF_SECONDS = 1.0
+"""The wait before the second attempt; it doubles with each."""
+MAX_BACKOFF_SECONDS = 60.0
+MAX_RETRY_AFTER = 300.0
+"""A server that asks for a longer wait (Retry-After) is not waited for."""
+CONNECT_TIMEOUT = 10.0
+READ_TIMEOUT = 30.0
+"""Seconds without a single byte."""
+HEAD_TIMEOUT = 60.0
+"""Seconds from the name lookup to the end of an answer's headers."""
+CHUNK_BYTES = 1 << 16
+"""The most that is read at once."""
+PACE_SECONDS = 60.0
+PACE_BYTES = 60_000
+"""An attempt that brings less than this in each `PACE_SECONDS` is given up."""
+
+LOGGER = logging.getLogger("mdan_zoo.weights.fetch")
+
+_USER_AGENT = f"mdan_zoo/{__version__}"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_REFUSALS = {
+    401: "it wants a login",
+    403: "it denies access",
+    404: "it does not have the file",
+    410: "it no longer has the file",
+}
+_HUB_CODES = {  # the header X-Error-Code
+    "RepoNotFound": "it has no such repository",
+    "RevisionNotFound": "it has no such commit",
+    "EntryNotFound": "it has no such file",
+    "GatedRepo": "the repository is gated",
+}
+
+
+class InterruptedTransferError(Exception):
+    """An attempt failed in a way that the next may not. `wait` is what the server asked for."""
+
+    def __init__(self, problem: str, wait: float | None = None):
+        super().__init__(problem)
+        self.wait = wait
+
+
+# Attempts
+
+
+def persist(
+    name: str, attempt: Callable[[], T], brought_new: Callable[[], bool] = lambda: False
+) -> T:
+    """Return what `attempt` returns; while it is interrupted, wait and call it again.
+
+    Args:
+        name: What is fetched, for messages.
+        attempt: Raises `InterruptedTransferError` if another attempt may do better.
+        brought_new: Tells whether the last attempt came further than all before; by default none
+            does.
+
+    Raises:
+        WeightsUnavailableError: Several attempts in a row brought nothing new.
+    """
+    count = failures = 0
+    while True:
+        try:
+            return attempt()
+        except InterruptedTransferError as problem:
+            count += 1
+            failures = 1 if brought_new() else failures + 1
+            if failures >= ATTEMPTS:
+                raise WeightsUnavailableError(
+                    f"{problem}; given up after {count} attempts"
+                ) from None
+            wait = backoff(failures) if problem.wait is None else problem.wait
+            LOGGER.warning("%s: %s; next attempt in %.1f s", name, problem, wait)
+        time.sleep(wait)
+
+
+def backoff(failures: int) -> float:
+    """Return how many seconds to wait after a number of failures."""
+    spread = random.uniform(0.5, 1.0)  # so that many processes do not come back all at once
+    return min(BACKOFF_SECONDS * 2.0 ** (failures - 1), MAX_BACKOFF_SECONDS) * spread
+
+
+def refusal(response: requests.Response, login_hint: str = "") -> Exception:
+    """Return the error that an answer without the file stands for."""
+    status = response.status_code
+    known = {s.value: s.phrase for s in http.HTTPStatus}
+    answer = f"the server answered {status} {known.get(status, '')}".rstrip()
+    if status in (408, 425, 429) or status >= 500:
+        wait = seconds_to_wait(response.headers.get("Retry-After"))
+        if wait is not None and wait > MAX_RETRY_AFTER:
+            return WeightsUnavailableError(f"{answer}, and asks to wait {min(wait, 1e9):,.0f} s")
+        return InterruptedTransferError(answer, wait)
+    code = response.headers.get("X-Error-Code", "")
+    if reason := _HUB_CODES.get(code) or _REFUSALS.get(status):
+        answer += f": {reason}"
+    if status in (401, 403, 404) and login_hint:
+        answer += f"; {login_hint}"
+    return WeightsUnavailableError(answer)
+
+
+def seconds_to_wait(retry_after: str | None) -> float | None:
+    """Return the seconds that a Retry-After header, a number or a date, asks for."""
+    if retry_after is None:
+        return None
+    try:
+        if retry_after.strip().isdecimal():
+            seconds = float(retry_after)
+        else:
+            seconds = email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):  # the header is the server's: it may be anything
+        return None
+    return max(seconds, 0.0)
+
+
+# Answers
+
+
+def open_url(
+    session: Session, url: str, login: AuthBase, headers: dict[str, str] | None = None
+) -> requests.Response:
+    """Return the response at the end of the redirects, its body unread.
+
+    Raises:
+        InterruptedTransferError: There is no answer.
+        WeightsUnavailableError: There can be none from that address.
+    """
+    headers = {**(headers or {}), "User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}
+    for _ in range(MAX_REDIRECTS + 1):
+        response = _get(session, url, headers, login)
+        try:
+            target = redirect_target(session, response)
+        except UnicodeError:
+            raise WeightsUnavailableError("it redirects to an address that is no text") from None
+        if target is None:
+            return response
+        response.close()
+        url = redirect(url, target)
+    raise WeightsUnavailableError(f"more than {MAX_REDIRECTS} redirects")
+
+
+def _get(session: Session, url: str, headers: dict[str, str], login: AuthBase) -> requests.Response:
+    timeout = (CONNECT_TIMEOUT, READ_TIMEOUT)
+
+    def ask() -> requests.Response:
+        return session.get(url, headers=headers, auth=login, stream=True, timeout=timeout)
+
+    answer = within(HEAD_TIMEOUT, ask)
+    if isinstance(answer, requests.Response):
+        return answer
+    # Not chained: the texts of these errors hold the whole URL.
+    raise _explained(answer) from None
+
+
+def _explained(error: Exception) -> Exception:
+    """Return the error to raise for one of the client."""
+    root = root_cause(error)
+    setting = ca_setting()
+    if isinstance(root, ssl.SSLCertVerificationError):
+        trusted = f"{setting[0]} is {setting[1]}" if setting else f"{CA_VARIABLES[0]} is not set"
+        return WeightsUnavailableError(
+            f"its certificate is not trusted: {root.verify_message}; for an authority of your own "
+            f"set {CA_VARIABLES[0]} to the file with its certificate ({trusted})"
+        )
+    bad_file = isinstance(root, ssl.SSLError) and root.library == "X509"
+    if bad_file or (isinstance(error, OSError) and not _is_of_network(error)):
+        named = f"{setting[0]} is {setting[1]}: " if setting else ""
+        return WeightsUnavailableError(f"it cannot be asked: {named}{root}")
+    if isinstance(error, ValueError):  # the address of the server or of a proxy is malformed
+        return WeightsUnavailableError(f"it cannot be asked: {type(error).__name__}")
+    if isinstance(error, HTTPError) or _is_of_network(error):
+        return InterruptedTransferError(_reason(error))
+    return error
+
+
+def _is_of_network(error: Exception) -> bool:
+    return isinstance(error, (requests.RequestException, TimeoutError))
+
+
+def chunks(response: requests.Response) -> Iterator[bytes]:
+    """Yield a body as it comes, undecoded: a compressed one would not be what was asked for.
+
+    Raises:
+        InterruptedTransferError: The connection breaks, or is too slow to wait for.
+    """
+    start, count = time.monotonic(), 0
+    while chunk := _read(response):
+        yield chunk
+        count += len(chunk)
+        elapsed = time.monotonic() - start
+        if elapsed >= PACE_SECONDS:
+            if count < PACE_BYTES:
+                raise InterruptedTransferError(f"only {count:,} bytes came in {elapsed:.0f} s")
+            start, count = time.monotonic(), 0
+
+
+def _read(response: requests.Response) -> bytes:
+    handled = sys.exc_info()[1]
+    try:
+        data: bytes = response.raw.read1(CHUNK_BYTES, decode_content=False)
+    except (HTTPError, HTTPException, OSError, ValueError) as error:  # ValueError: a chunk's size
+        raise InterruptedTransferError(_reason(error, handled)) from None
+    return data
+
+
+def _reason(error: BaseException, handled: BaseException | None = None) -> str:
+    root = root_cause(error, handled)
+    if isinstance(root, TimeoutError) or isinstance(error, requests.Timeout):
+        return f"no answer within {CONNECT_TIMEOUT:g} s, or no byte within {READ_TIMEOUT:g} s"
+    if isinstance(root, IncompleteRead):
+        return "the body ended"
+    said = root.strerror if isinstance(root, OSError) else None
+    return f"the connection failed ({said or type(root).__name__})"
+
+
+# Addresses
+
+
+class Login(AuthBase):
+    """Sends a token to the host and port that it is for, where nobody can listen on the way.
+
+    It also keeps requests from adding what a .netrc file holds for the host.
+    """
+
+    def __init__(self, home: str, token: str | None):
+        self._home = home
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the token to a request where it may be sent."""
+        here = str(request.url)
+        if self._token and sees_only_server(here) and _origin(here) == _origin(self._home):
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def sees_only_server(url: str) -> bool:
+    """Tell whether only the server sees what is sent: https, or this machine without a proxy."""
+    parts = parse(url)
+    if parts.scheme == "https":
+        return True
+    return is_private(parts) and not select_proxy(url, get_environ_proxies(url))
+
+
+def is_private(url: SplitResult) -> bool:
+    """Tell whether an address is of https or of this machine."""
+    return url.scheme == "https" or _is_loopback(url.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = parse(url)
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
+
+
+def redirect(url: str, target: str) -> str:
+    """Return the address that a redirect leads to, if it may be followed."""
+    parse(target)
+    address = urljoin(url, target)
+    new = parse(address)
+    if new.scheme not in _DEFAULT_PORTS:
+        raise WeightsUnavailableError(f"it redirects to {_shown(address)}, not to http or https")
+    if urlsplit(url).scheme == "https" and not is_private(new):
+        raise WeightsUnavailableError(
+            f"it redirects from https to {_shown(address)}, which is not encrypted"
+        )
+    return address
+
+
+def parse(url: str) -> SplitResult:
+    """Return the parts of an address, of which host and port are well-formed."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - it is checked when it is read
+    except ValueError:
+        raise WeightsUnavailableError(f"{_shown(url)} is not a valid address") from None
+    return parts
+
+
+def _shown(url: str) -> str:
+    return ascii(without_secrets(url)[:100])

@@ -1,0 +1,102 @@
+"""Published networks by the place they are in: a Hugging Face repository, or a folder.
+
+    network = from_pretrained("OWNER/REPO")
+    predictor = mdan_zoo.Predictor(checkpoint=find_pretrained("OWNER/REPO"))
+
+Loading is strict. The hub tells the commit of the revision and the SHA-256 of its weight file, and
+only a file with that hash is loaded, from the cache where it is there. For a branch this question
+is asked every time. What the hub told of a commit is kept: one that was loaded before is loaded
+without a question, also offline.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mdan_zoo.errors import InputError, WeightsUnavailableError
+from mdan_zoo.weights import fetch
+from mdan_zoo.weights.commits import RemoteWeights
+from mdan_zoo.weights.hub_api import WEIGHTS_FILE, find_remote
+from mdan_zoo.weights.manifest import Licences, ManifestEntry, Source
+
+if TYPE_CHECKING:
+    from mdan_zoo.models import EmotionNetwork
+
+
+def from_pretrained(
+    repo_or_folder: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+) -> EmotionNetwork:
+    """Build the network that was published in a Hugging Face repository or a folder, and load it.
+
+    The weight file says which network it is and for which emotion tree.
+
+    Args:
+        repo_or_folder: OWNER/REPO, or a folder with a model.safetensors.
+        revision: A branch, tag or commit of the repository; by default its main branch. Only a
+            commit is sure to stay the same.
+        token: An access token for the hub; by default `HF_TOKEN` or that of `hf auth login`.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        InputError: There is no such folder, and it is not the name of a repository either; or the
+            token or HF_ENDPOINT is malformed.
+        WeightsUnavailableError: There is no such repository, revision or file, or no connection.
+        CheckpointError: The file is damaged, or not one of mdan_zoo.
+    """
+    path = find_pretrained(repo_or_folder, revision=revision, token=token)
+    from mdan_zoo.zoo.factory import load_network
+
+    _, network = load_network(path)
+    return network.eval()
+
+
+def find_pretrained(
+    repo_or_folder: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+) -> Path:
+    """Return the path of the weight file that `from_pretrained` loads, downloaded and verified.
+
+    Args:
+        repo_or_folder: OWNER/REPO, or a folder with a model.safetensors.
+        revision: A branch, tag or commit of the repository.
+        token: An access token for the fetch.
+
+    Raises:
+        InputError: There is no such folder, and it is not the name of a repository either; or the
+            token or HF_ENDPOINT is malformed.
+        WeightsUnavailableError: There is no such repository, revision or file, or no connection.
+        CheckpointError: The downloaded file is not the one that the hub told of.
+    """
+    if not os.path.isdir(repo_or_folder):
+        remote = find_remote(os.fspath(repo_or_folder), revision, token=token)
+        return fetch.find_weights(_entry(remote), token=token)
+    folder = Path(repo_or_folder)
+    if revision is not None:
+        raise InputError(f"{folder} is a folder, which has no revisions; leave out {revision!r}")
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise WeightsUnavailableError(f"the folder {folder} has no {WEIGHTS_FILE}")
+    return folder / WEIGHTS_FILE
+
+
+def _entry(remote: RemoteWeights) -> ManifestEntry:
+    """Return the entry of a manifest that would name this file and no other."""
+    return ManifestEntry(
+        name=remote.repo.replace("/", "--"),  # names a folder in the cache
+        status="released",
+        parameters=0,
+        licences=Licences(code="", weights="", data=""),
+        command="",
+        file=WEIGHTS_FILE,
+        size=remote.size,
+        sha256=remote.sha256,
+        sources=(Source("huggingface", WEIGHTS_FILE, remote.repo, remote.commit),),
+    )

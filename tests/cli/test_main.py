@@ -1,0 +1,318 @@
+"""The command line, called in this process."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from random_weights import save_random_weights
+
+import mdan_zoo
+from mdan_zoo.cli.main import main
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.weights.manifest import load_manifest
+from mdan_zoo.zoo.factory import get_config, list_models
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command; return its exit status, output and messages."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as stop:  # argparse
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def predict(run, checkpoint):
+    """Run `predict` with the random weights."""
+    return lambda *arguments: run(
+        "predict", "--checkpoint", checkpoint, "--device", "cpu", *arguments
+    )
+
+
+def parsed(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# The frame
+
+
+def test_version(run):
+    assert run("--version") == (0, f"mdan-zoo {mdan_zoo.__version__}\n", "")
+
+
+def test_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "mdan_zoo", "--version"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"mdan-zoo {mdan_zoo.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["forecast"], ["predict"], ["info"]])
+def test_wrong_usage(run, arguments):
+    status, output, messages = run(*arguments)
+    assert (status, output) == (2, "")
+    assert messages.startswith("usage: mdan-zoo")
+
+
+def test_every_command_has_help(run):
+    for command in ("list", "info", "predict", "train"):
+        status, output, _ = run(command, "--help")
+        assert status == 0
+        assert f"usage: mdan-zoo {command}" in output
+
+
+# list and info
+
+
+def test_list(run):
+    status, output, messages = run("list")
+    header, *rows = output.splitlines()
+    assert (status, messages) == (0, "")
+    assert header.split("  ")[0] == "NAME"
+    assert [row.split()[0] for row in rows] == list_models()
+    (row,) = [row for row in rows if row.startswith("mdan_webemo25 ")]
+    assert "  WEBEmo  " in row
+    assert "  2/6/25  " in row
+    assert "  resnet101  " in row
+    assert row.endswith(load_manifest()["mdan_webemo25"].status)
+
+
+def test_list_with_a_pattern(run):
+    _, output, _ = run("list", "mdan_*to8")
+    assert [row.split()[0] for row in output.splitlines()[1:]] == ["mdan_artphoto8"]
+    assert run("list", "resnet*") == (
+        2,
+        "",
+        "mdan-zoo: error: there is no model whose name matches 'resnet*'\n",
+    )
+
+
+def test_info_of_a_model_without_weights(run):
+    status, output, _ = run("info", "mdan_webemo25")
+    entry = load_manifest()["mdan_webemo25"]
+    assert status == 0
+    for expected in (
+        "dataset: WEBEmo",
+        "  crop: 448",
+        "  webemo25 (polarity > primary > secondary: 2/6/25 classes)",
+        "status: unreleased",
+        f"  weights: {entry.licences.weights}",
+        f"  data: {entry.licences.data}",
+        f"reason: {entry.reason}",
+        f"training command: {entry.command}",
+    ):
+        assert f"\n{expected}\n" in output
+
+
+def test_info_as_json(run):
+    _, output, _ = run("info", "mdan_fi8", "--json")
+    about = json.loads(output)
+    config = get_config("mdan_fi8")
+    assert about["config"] == json.loads(json.dumps(config.to_dict()))
+    assert Hierarchy.from_dict(about["hierarchy"]) == mdan_zoo.get_hierarchy("mikels8")
+    assert about["weights"]["licences"]["code"] == "Apache-2.0"
+
+
+def test_info_of_an_unknown_model(run):
+    status, output, messages = run("info", "mdan_f18")
+    assert (status, output) == (2, "")
+    assert messages.startswith("mdan-zoo: error: there is no model 'mdan_f18'; did you mean")
+
+
+# predict: formats
+
+
+def test_text(predict, predictor, photos):
+    expected = "".join(f"{photo}  {predictor.predict(photo)}\n" for photo in photos[:2])
+    assert predict(*photos[:2]) == (0, expected, "")
+    assert expected.startswith(f"{photos[0]}  ")
+    assert " > " in expected
+
+
+def test_json(predict, predictor, photos):
+    status, output, _ = predict("--format", "json", *photos)
+    assert status == 0
+    for line, photo in zip(parsed(output), photos, strict=True):
+        expected = predictor.predict(photo).to_dict()
+        assert list(line) == ["picture", "model", "path", "levels", "error"]
+        assert line["path"] == expected["path"]
+        for level, wanted in zip(line["levels"], expected["levels"], strict=True):
+            assert level["scores"] == pytest.approx(wanted["scores"], abs=1e-5)
+
+
+def test_csv(predict, predictor, photos):
+    status, output, _ = predict("--format", "csv", photos[0], "no, not\nthis.png", photos[1])
+    assert status == 1
+    header, first, bad, second = csv.reader(io.StringIO(output, newline=""))
+    assert header == [
+        *("picture", "error"),
+        *("polarity_label", "polarity_score", "polarity:negative", "polarity:positive"),
+        *("quadrant_label", "quadrant_score", "quadrant:gloomy", "quadrant:distressed"),
+        *("quadrant:serene", "quadrant:excited"),
+    ]
+    assert bad == ["'no, not\\nthis.png'", "No such file or directory"] + [""] * 10
+    for row, photo in ((first, photos[0]), (second, photos[1])):
+        prediction = predictor.predict(photo)
+        cells = dict(zip(header, row, strict=True))
+        assert cells["picture"] == str(photo)
+        assert cells["error"] == ""
+        for level in prediction.levels:
+            assert cells[f"{level.name}_label"] == level.label
+            assert float(cells[f"{level.name}_score"]) == pytest.approx(level.score, abs=1e-5)
+            for name, score in level.scores.items():
+                assert float(cells[f"{level.name}:{name}"]) == pytest.approx(score, abs=1e-5)
+
+
+def test_a_bad_picture_does_not_stop_the_others(predict, predictor, photos, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(photos[0].read_bytes()[:60])
+    status, output, messages = predict(broken, photos[0], tmp_path / "absent.png")
+    lines = output.splitlines()
+    assert (status, messages) == (1, "")
+    assert lines[0].startswith(f"{broken}  error: ")
+    assert lines[1] == f"{photos[0]}  {predictor.predict(photos[0])}"
+    assert lines[2] == f"{tmp_path / 'absent.png'}  error: No such file or directory"
+
+
+def test_the_output_does_not_replace_a_picture(predict, photos, tmp_path):
+    picture = tmp_path / "photo.png"
+    picture.write_bytes(photos[0].read_bytes())
+    status, _, messages = predict(tmp_path, "--output", picture)
+    assert status == 2
+    told = f"--output {picture} is one of the pictures; give another name"
+    assert messages == f"mdan-zoo: error: {told}\n"
+    assert picture.read_bytes() == photos[0].read_bytes()
+
+
+def test_branch_and_decoding(predict, predictor, photos):
+    for branch in ("overall", "local", "global"):
+        _, output, _ = predict("--format", "json", "--branch", branch, photos[1])
+        assert parsed(output)[0]["path"] == list(predictor.predict(photos[1]).of(branch).path)
+    _, output, _ = predict("--format", "json", "--decode", "independent", *photos)
+    for line in parsed(output):
+        for level in line["levels"]:
+            assert level["score"] == max(level["scores"].values())
+
+
+def test_a_checkpoint_has_its_own_columns(run, photos, tmp_path):
+    tree = Hierarchy.from_nested(["blue", "red"], "colours")
+    save_random_weights(tmp_path / "own.safetensors", tree)
+    _, output, _ = run(
+        *("predict", "--checkpoint", tmp_path / "own.safetensors"),
+        *("--format", "csv", "--dtype", "bfloat16", "--batch-size", 1, photos[0]),
+    )
+    header = "picture,error,emotion_label,emotion_score,emotion:blue,emotion:red"
+    assert output.splitlines()[0] == header
+
+
+# predict: what is read and written
+
+
+def test_folders_are_searched_in_their_place(predict, photos, tmp_path):
+    single = tmp_path / "single.png"
+    single.write_bytes(photos[0].read_bytes())
+    _, output, _ = predict("--format", "json", single, photos[0].parent, single)
+    assert [line["picture"] for line in parsed(output)] == [
+        str(path) for path in (single, *photos, single)
+    ]
+
+
+def test_output_file(predict, photos, tmp_path):
+    target = tmp_path / "out.jsonl"
+    target.write_text("old")
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(target)
+    arguments = ("--format", "json", *photos[:2], "absent.png")
+    _, printed, _ = predict(*arguments)
+    assert predict("--output", link, *arguments) == (1, "", "")
+    assert [line["path"] for line in parsed(target.read_text())] == [
+        line["path"] for line in parsed(printed)
+    ]
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.jsonl", "out.jsonl"]
+    umask = os.umask(0)
+    os.umask(umask)
+    assert target.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "mdan_f18", "a.png"], "there is no model 'mdan_f18'; did you mean"),
+        (["--model", "mdan_fi8", "a.png"], "mdan_fi8 has no released weights: "),
+        (["--checkpoint", "absent.safetensors", "a.png"], "cannot read the weight file absent"),
+    ],
+)
+def test_unusable_models(run, arguments, message):
+    status, output, messages = run("predict", *arguments)
+    assert (status, output) == (2, "")
+    assert messages.startswith(f"mdan-zoo: error: {message}")
+    assert len(messages.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--batch-size", "0", "a.png"], "batch_size must be at least 1, not 0"),
+        (["--device", "cuda:99", "a.png"], "there is no device 'cuda:99'"),
+        (["--dtype", "int8", "a.png"], "dtype must be one of float32, bfloat16, float16"),
+        (["--output", "/", "a.png"], "--output must be a file in a folder that exists, not /"),
+        (["--output", "absent/a", "a.png"], "--output must be a file in a folder that exists"),
+        (["--output", os.devnull, "a.png"], "--output must be a file in a folder that exists"),
+    ],
+)
+def test_unusable_options(predict, arguments, message):
+    status, output, messages = predict(*arguments)
+    assert (status, output) == (2, "")
+    assert messages.startswith(f"mdan-zoo: error: {message}")
+    assert len(messages.splitlines()) == 1
+
+
+def test_a_folder_without_pictures(predict, tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert predict(tmp_path) == (
+        2,
+        "",
+        f"mdan-zoo: error: there are no pictures in the folder {tmp_path}\n",
+    )
+
+
+# The released weights
+
+
+def test_released_default_model(run, photos):
+    status, output, messages = run("predict", photos[0])
+    assert (status, messages) == (0, "")
+    assert output.startswith(f"{photos[0]}  ")
+
+
+def test_info_of_a_model_with_weights(run):
+    entry = load_manifest()["mdan_oasis4"]
+    _, output, _ = run("info", "mdan_oasis4")
+    assert "\nstatus: released\n" in output
+    assert "\nmetrics:\n" in output
+    assert "\nreason: " not in output
+    _, output, _ = run("list", "--pretrained")
+    assert "mdan_oasis4" in [row.split()[0] for row in output.splitlines()]
+    assert json.loads(run("info", "mdan_oasis4", "--json")[1])["weights"]["sha256"] == entry.sha256
+
+
+def test_an_empty_folder_does_not_keep_the_others_back(run, tmp_path, photos, checkpoint):
+    command = ["predict", str(tmp_path), str(photos[0]), "--checkpoint", str(checkpoint)]
+    status, output, _ = run(*command, "--format", "json")
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert status == 1
+    assert [line["error"] is None for line in lines] == [False, True]

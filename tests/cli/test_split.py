@@ -1,0 +1,106 @@
+"""`mdan-zoo split`, run as the command line runs it."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+import pytest
+from dataset_trees import write_pictures
+from oasis_folder import write_oasis
+
+from mdan_zoo.cli.split import add_parser
+from mdan_zoo.datasets.readers.oasis import read_oasis
+from mdan_zoo.datasets.splits import Split, grouped_folds, select
+from mdan_zoo.errors import InputError, UnknownNameError
+from mdan_zoo.hierarchy.tree import Hierarchy
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_oasis(tmp_path / "oasis")
+
+
+def run(*arguments: object) -> int:
+    parser = argparse.ArgumentParser("mdan-zoo")
+    add_parser(parser.add_subparsers(required=True))
+    options = parser.parse_args(["split", *map(str, arguments)])
+    status: int = options.run(options)
+    return status
+
+
+def test_a_split_is_written_and_described(folder, tmp_path, capsys):
+    path = tmp_path / "folds.tsv"
+    given = ("OASIS", "--data", folder, "--method", "grouped-3-fold", "--seed", 1)
+    assert run(*given, "--output", path) == 0
+    split = Split.load(path)
+    assert capsys.readouterr().out == (
+        f"0: 4 pictures\n1: 4 pictures\n2: 4 pictures\nsha256: {split.sha256}\n"
+    )
+    assert (split.dataset, split.method) == ("OASIS", "grouped-3-fold, seed 1")
+    samples = read_oasis(folder)
+    folds = [select(split, samples, folder, part) for part in "012"]
+    assert folds == grouped_folds(samples, 3, seed=1)
+
+
+def test_pictures_of_ones_own_are_split_with_their_tree(tmp_path):
+    names = [f"{label}/{number}.jpg" for label in ("joy", "rage") for number in range(5)]
+    data = write_pictures(tmp_path / "pictures", names)
+    Hierarchy.from_nested({"good": ["joy"], "bad": ["rage"]}).save(tmp_path / "tree.toml")
+    path = tmp_path / "split.tsv"
+    given = ("--data", data, "--method", "80/20", "--output", path)
+    assert run("folder", *given, "--hierarchy", tmp_path / "tree.toml") == 0
+    split = Split.load(path)
+    assert split.dataset == "folder"
+    assert sorted(split.pictures("train") + split.pictures("test")) == names
+    assert {name.split("/")[0] for name in split.pictures("test")} == {"joy", "rage"}
+
+
+def test_a_table_is_split_like_its_folder(tmp_path):
+    """The table can be named itself, as where two lie in one folder."""
+    names = [f"{number}.jpg" for number in range(10)]
+    write_pictures(tmp_path, names)
+    table = tmp_path / "labels.csv"
+    rows = [f"{name},{'joy' if k % 2 else 'anger'}\n" for k, name in enumerate(names)]
+    table.write_text("picture,label\n" + "".join(rows))
+    (tmp_path / "tree.json").write_text('{"name": "own", "levels": [["joy", "anger"]]}')
+    splits = []
+    for data, output in ((table, "1.tsv"), (tmp_path, "2.tsv")):
+        given = ("--data", data, "--method", "80/20", "--output", tmp_path / output)
+        assert run("table", *given, "--hierarchy", tmp_path / "tree.json") == 0
+        splits.append(Split.load(tmp_path / output))
+    assert splits[0] == splits[1]
+    assert sorted(splits[0].pictures("train") + splits[0].pictures("test")) == names
+
+
+def test_pictures_of_ones_own_need_a_tree(tmp_path):
+    data = write_pictures(tmp_path / "pictures", ["joy/1.jpg", "rage/1.jpg"])
+    given = ("folder", "--data", data, "--method", "80/20", "--output", tmp_path / "split.tsv")
+    with pytest.raises(InputError, match="no emotion tree of its own"):
+        run(*given)
+    with pytest.raises(UnknownNameError, match="did you mean 'mikels8'"):
+        run(*given, "--hierarchy", "mikels9")
+
+
+def test_a_split_is_not_overwritten(folder, tmp_path):
+    path = tmp_path / "split.tsv"
+    path.write_text("precious")
+    with pytest.raises(InputError, match=r"split\.tsv is there already"):
+        run("OASIS", "--root", folder, "--method", "80/20", "--output", path)
+    assert path.read_text() == "precious"
+
+
+def test_a_refused_method_leaves_no_file(folder, tmp_path):
+    path = tmp_path / "split.tsv"
+    with pytest.raises(InputError, match="not '80:20'"):
+        run("OASIS", "--data", folder, "--method", "80:20", "--output", path)
+    assert not path.exists()
+
+
+def test_no_torch_is_loaded():
+    modules = ("datasets.registry", "datasets.split_cli", "datasets.split_methods")
+    code = "".join(f"import mdan_zoo.{module}\n" for module in modules)
+    code += "import sys; print({'torch', 'PIL'} & set(sys.modules), 'mdan_zoo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["set()", "True"]

@@ -1,0 +1,138 @@
+"""`mdan-zoo train`: wrong input is told before any work, and a table trains like a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from dataset_trees import write_pictures
+from safetensors.torch import load_file
+from tiny_model import OWN_TREE, write_own_data, write_tiny_model
+
+from mdan_zoo import get_hierarchy
+from mdan_zoo.cli.main import main
+from mdan_zoo.datasets.splits import Split
+from mdan_zoo.training import Plan, fine_tuning_recipe, train
+from mdan_zoo.weights.checkpoint import read_identity
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_own_data(tmp_path_factory.mktemp("data") / "feelings")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    OWN_TREE.save(tmp_path / "tree.toml")
+    return tmp_path / "tree.toml"
+
+
+@pytest.fixture
+def refused(tmp_path, data, capsys):
+    """Run a training that must be refused; return the message."""
+
+    def refused(*arguments: object) -> str:
+        output = tmp_path / "run"
+        given = ["train", *arguments, "--data", data, "--output", output]
+        assert main([str(argument) for argument in given]) == 2
+        assert not output.exists()
+        return capsys.readouterr().err
+
+    return refused
+
+
+def test_a_weight_file_that_is_not_there_is_told(refused, tree, tmp_path):
+    missing = tmp_path / "missing.safetensors"
+    told = f"cannot read the weight file {missing}"
+    assert told in refused("--init", missing, "--hierarchy", tree)
+    assert told in refused("--init", missing, "--hierarchy", tree, "--recipe", "mdan_fi8")
+
+
+def test_offline_nobody_is_asked_for_the_backbone(tmp_path):
+    """Neither does timm's client of the Hub try again and again."""
+    leaves = get_hierarchy("mikels8").leaves
+    names = [f"emotion_dataset/{name}/{n}.jpg" for name in leaves for n in range(2)]
+    folder = write_pictures(tmp_path / "fi", names)
+    command = [sys.executable, "-m", "mdan_zoo", "train", "mdan_fi8"]
+    done = subprocess.run(
+        [*command, "--data", folder, "--output", tmp_path / "run"],
+        env={**os.environ, "MDAN_ZOO_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "resnet101 cannot be fetched" in done.stderr
+    assert "--backbone-weights" in done.stderr
+    assert "Retrying" not in done.stderr
+
+
+def test_a_split_file_that_is_not_there_is_told(refused, model, tree, tmp_path):
+    split = ("--split", tmp_path / "missing.tsv")
+    assert "missing.tsv cannot be read" in refused("--init", model, "--hierarchy", tree, *split)
+
+
+def test_weights_of_a_model_and_of_a_backbone_contradict_each_other(refused, model, tree):
+    told = refused("--init", model, "--hierarchy", tree, "--backbone-weights", "b.safetensors")
+    assert "leave out --backbone-weights b.safetensors" in told
+
+
+def test_a_name_and_anothers_recipe_contradict_each_other(refused):
+    told = refused("mdan_fi8", "--recipe", "mdan_oasis4")
+    assert "mdan_fi8 has a recipe of its own" in told
+
+
+def test_a_start_without_weights_is_told(refused, tree):
+    told = refused("--init", "mdan_fi8", "--hierarchy", tree)
+    assert "Train mdan_fi8 first and give its file with --init" in told
+    assert "--set init=" not in told, "an own tree cannot start from ImageNet's weights"
+
+
+def test_a_tree_that_is_not_there_is_told(refused, model):
+    assert "did you mean 'mikels8'" in refused("--init", model, "--hierarchy", "mikels9")
+    assert "tree.yaml" in refused("--init", model, "--hierarchy", "tree.yaml")
+
+
+def test_a_built_in_tree_is_given_by_its_name(model, data, tmp_path):
+    pictures = sorted(data.glob("*/*.jpg"))
+    for label, picture in zip(get_hierarchy("mikels8").leaves * 2, pictures, strict=False):
+        (tmp_path / "mikels" / label).mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, tmp_path / "mikels" / label / f"{picture.parent.name}{picture.name}")
+    output = tmp_path / "run"
+    given = ("--data", tmp_path / "mikels", "--output", output, "--workers", 0)
+    changes = ("--set", "epochs=1", "--set", "split=all")
+    given = ("train", "--init", model, "--hierarchy", "mikels8", *given, *changes)
+    assert main([str(argument) for argument in given]) == 0
+    assert read_identity(output / "model.safetensors")[1] == get_hierarchy("mikels8")
+
+
+def test_a_table_of_votes_trains_and_is_reported_on(model, data, tmp_path):
+    """The table is given itself; shares are learned where the recipe's softness is above 0."""
+    table = tmp_path / "pictures" / "votes.csv"
+    shutil.copytree(data, table.parent)
+    lines = ["picture," + ",".join(OWN_TREE.leaves)]
+    for picture in sorted(table.parent.glob("*/*.jpg")):
+        votes = [5 if label == picture.parent.name else 1 for label in OWN_TREE.leaves]
+        lines.append(",".join([f"{picture.parent.name}/{picture.name}", *map(str, votes)]))
+    table.write_text("\n".join(lines))
+    weights = []
+    for softness in (0, 1):
+        output = tmp_path / f"softness{softness}"
+        recipe = fine_tuning_recipe(
+            str(model), ["epochs=1", "batch_size=8", f"softness={softness}"]
+        )
+        weights.append(train(Plan(recipe, table, output, dataset="table", hierarchy=OWN_TREE)))
+        split = Split.load(output / "split.tsv")
+        report = json.loads((output / "test" / "evaluation.json").read_text())
+        assert report["split_sha256"] == split.sha256
+        assert report["pictures"] == len(split.pictures("test"))
+    hard, soft = map(load_file, weights)
+    assert any(not value.equal(soft[name]) for name, value in hard.items())

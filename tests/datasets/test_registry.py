@@ -1,0 +1,73 @@
+"""The registry of data sets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from dataset_trees import write_pictures
+from oasis_folder import write_oasis
+
+from mdan_zoo.datasets.readers.oasis import read_oasis
+from mdan_zoo.datasets.registry import DATASETS, read_dataset
+from mdan_zoo.errors import DatasetError, HierarchyError, InputError, UnknownNameError
+from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.zoo.factory import MODELS
+
+
+def test_every_model_has_its_data_set_and_tree():
+    for config in MODELS.values():
+        assert DATASETS[config.dataset].hierarchy == config.hierarchy
+
+
+def test_every_entry_says_what_a_user_needs():
+    for name, reader in DATASETS.items():
+        assert reader.name == name
+        assert reader.source
+        assert reader.splits
+        assert len(reader.terms.splitlines()) == 1
+        if name not in ("folder", "table"):
+            assert get_hierarchy(reader.hierarchy).depth >= 2
+
+
+@pytest.mark.parametrize("name", list(DATASETS))
+def test_every_reader_tells_of_an_empty_and_of_a_missing_folder(tmp_path, name):
+    tree = None if DATASETS[name].hierarchy else get_hierarchy("mikels8")
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(DatasetError, match=str(folder)):
+            read_dataset(name, folder, tree)
+
+
+def test_an_unknown_name_gets_the_nearest():
+    with pytest.raises(UnknownNameError, match="'EmoSet118K': did you mean 'EmoSet-118K'"):
+        read_dataset("EmoSet118K", ".")
+
+
+@pytest.mark.parametrize("name", ["folder", "table"])
+def test_a_data_set_of_ones_own_needs_a_tree(tmp_path, name):
+    with pytest.raises(InputError, match=f"{name!r} has no emotion tree of its own; give one"):
+        read_dataset(name, tmp_path)
+
+
+def test_a_tree_can_be_given(tmp_path):
+    tree = Hierarchy.from_nested({"good": ["zest"], "bad": ["shame"]})
+    names = ["train/24/1.jpg", "train/20/2.jpg"]
+    samples = read_dataset("WEBEmo", str(write_pictures(tmp_path, names)), tree)
+    assert sorted(tree.leaves[sample.labels[-1]] for sample in samples) == ["shame", "zest"]
+
+
+def test_oasis_is_read_with_its_own_tree_alone(tmp_path):
+    folder = write_oasis(tmp_path / "oasis")
+    assert read_dataset("OASIS", folder) == read_oasis(folder)
+    with pytest.raises(HierarchyError, match="for the tree 'circumplex4'; hierarchy 'mikels8'"):
+        read_dataset("OASIS", folder, get_hierarchy("mikels8"))
+
+
+def test_no_heavy_library_is_loaded():
+    code = "import sys, mdan_zoo.cli.dataset; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "mdan_zoo.datasets.readers.webemo" in loaded
+    assert loaded.isdisjoint({"torch", "torchvision", "timm", "numpy", "PIL", "requests"})

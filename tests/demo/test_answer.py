@@ -1,0 +1,136 @@
+"""What the demo makes of pictures, without its server."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("matplotlib", reason="maps are coloured by matplotlib")
+
+from mdan_zoo.cli.main import main
+from mdan_zoo.demo import answer
+from mdan_zoo.demo.answer import MAX_PICTURES, NamedPicture, answer_html, explain_picture
+from mdan_zoo.demo.table import to_csv, to_json
+from mdan_zoo.inference.explanation import explain
+
+
+class Elements(HTMLParser):
+    """The start tags of a text of HTML, with their attributes; every tag has to be closed."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag != "img":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def with_class(self, name: str) -> list[dict[str, str | None]]:
+        return [a for _, a in self.found if name in (a.get("class") or "").split()]
+
+
+def named(photos):
+    return [NamedPicture(path.name, path) for path in photos]
+
+
+def test_every_picture_has_a_panel_with_all_classes_and_maps(predictor, photos):
+    done = []
+    page = Elements(answer_html(predictor, named(photos), done.append))
+    assert done == list(range(1, len(photos) + 1))
+    assert len(page.with_class("mz-panel")) == len(photos)
+    assert len(page.with_class("mz-row")) == sum(predictor.hierarchy.sizes) * len(photos)
+    assert all(row["data-map"] for row in page.with_class("mz-row"))
+    looks = [look for look in page.with_class("mz-look") if "data-map" in look]
+    assert len(looks) == predictor.hierarchy.depth * len(photos)
+    assert [("hidden" in panel) for panel in page.with_class("mz-panel")] == [False] + [True] * 6
+
+
+def test_no_picture_is_kept_after_its_turn(predictor, photos, monkeypatch):
+    images = []
+
+    def noted_explain(*arguments, **options):
+        explanation = explain(*arguments, **options)
+        images.append(weakref.ref(explanation.image))
+        return explanation
+
+    monkeypatch.setattr(answer, "explain", noted_explain)
+    kept = []
+    count = lambda done: kept.append(sum(image() is not None for image in images))  # noqa: E731
+    answer_html(predictor, named(photos[:3]), count)
+    assert (len(images), kept) == (3, [0, 0, 0])
+
+
+def test_the_answer_opens_with_the_first_picture_that_could_be_read(predictor, photos, tmp_path):
+    (tmp_path / "broken.png").write_text("no picture")
+    broken = tmp_path / "broken.png"
+    page = Elements(answer_html(predictor, named([broken, *photos[:2]])))
+    assert [("hidden" in panel) for panel in page.with_class("mz-panel")] == [True, False, True]
+    pressed = [button["aria-pressed"] for button in page.with_class("mz-show")]
+    assert pressed == ["false", "true", "false"]
+    assert [("disabled" in b) for b in page.with_class("mz-compare")] == [False, True, False]
+    none = Elements(answer_html(predictor, named([broken, broken])))
+    assert [("hidden" in panel) for panel in none.with_class("mz-panel")] == [False, True]
+
+
+def test_the_files_are_those_of_the_command(predictor, checkpoint, photos, tmp_path, capsys):
+    (tmp_path / "broken.png").write_text("no picture")
+    pictures = [*photos, tmp_path / "broken.png"]
+    predictions = [explain_picture(predictor, picture).prediction for picture in named(pictures)]
+    common = ["predict", *map(str, pictures), "--checkpoint", str(checkpoint), "--batch-size", "1"]
+    main([*common, "--device", "cpu", "--format", "csv"])
+    expected = capsys.readouterr().out
+    for path in pictures:
+        expected = expected.replace(str(path), path.name)
+    assert to_csv(predictions) == expected
+    main([*common, "--device", "cpu", "--format", "json"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for line, path in zip(lines, pictures, strict=True):
+        line["picture"] = path.name
+    assert json.loads(to_json(predictions)) == lines
+
+
+def test_an_error_names_the_picture_and_no_path(predictor, tmp_path):
+    (tmp_path / "broken.png").write_text("no picture")
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "huge.png")
+    pictures = [NamedPicture(f"my {name}", tmp_path / name) for name in ("broken.png", "gone.png")]
+    html = answer_html(predictor, pictures)
+    assert "my broken.png: not a picture that Pillow can read" in html
+    assert "my gone.png: it is no longer kept here: give it again" in html
+    assert "0 pictures predicted by mdan_oasis4; 2 could not be read." in html
+    assert str(tmp_path) not in html
+    refused = explain_picture(predictor, NamedPicture("huge.png", tmp_path / "huge.png"))
+    assert refused.prediction.error.startswith("20000x10000 = 200000000 pixels are above")
+
+
+def test_names_are_escaped_wherever_they_stand(predictor, photos):
+    name = '"><script>alert(1)</script>&'
+    html = answer_html(predictor, [NamedPicture(name, path) for path in photos[:2]])
+    assert "<script" not in html
+    assert "alert(1)" in html
+    Elements(html)
+
+
+def test_of_too_many_pictures_the_first_are_taken(predictor, tmp_path):
+    pictures = [NamedPicture(f"{number}.jpg", tmp_path / "none") for number in range(60)]
+    html = answer_html(predictor, pictures)
+    assert f"of 60 the first {MAX_PICTURES} were taken" in html
+    assert len(Elements(html).with_class("mz-panel")) == MAX_PICTURES
+
+
+@pytest.mark.parametrize("size", [(1, 4000), (4000, 1), (1, 1), (30, 900)])
+def test_pictures_of_any_shape_are_shown(predictor, tmp_path, size):
+    Image.new("RGB", size, "red").save(tmp_path / "red.png")
+    html = answer_html(predictor, [NamedPicture("red.png", tmp_path / "red.png")])
+    assert "1 picture predicted" in html
+    assert len(Elements(html).with_class("mz-photo")) == 1

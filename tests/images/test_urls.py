@@ -1,0 +1,157 @@
+"""Pictures behind URLs, from a real server on this machine."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+
+import pytest
+from image_helpers import prompt_refusal, refusal
+from image_server import image_server
+from PIL import Image
+
+from mdan_zoo.images.load import ImageOptions, describe, load_image
+
+HASTY = ImageOptions(timeout=0.5)
+
+
+@pytest.fixture(scope="module")
+def picture() -> Image.Image:
+    return Image.effect_noise((80, 60), 90).convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def running_server(picture):
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    with image_server(buffer.getvalue()) as server:
+        yield server
+
+
+@pytest.fixture
+def server(running_server, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    running_server.requests.clear()
+    return running_server
+
+
+@pytest.mark.parametrize("path", ["/good", "/good.png?size=full#top", "/no-length", "/named"])
+def test_picture_arrives(server, picture, path):
+    path = path.replace("/good.png", "/good/a.png")
+    image = load_image(server.url(path))
+    assert image.mode == "RGB"
+    assert image.tobytes() == picture.tobytes()
+
+
+def test_scheme_in_capitals(server, picture):
+    assert load_image(server.url("/good").replace("http", "HTTP")).tobytes() == picture.tobytes()
+
+
+def test_name_hides_secrets(server):
+    url = server.url("/missing/p.png?token=secret#secret").replace("//", "//user:secret@")
+    assert describe(url) == server.url("/missing/p.png")
+    assert refusal(url, HASTY) == (
+        f"{server.url('/missing/p.png')}: the server answered 404 Not Found"
+    )
+
+
+def test_password_does_not_follow_a_redirect_to_another_host(server, picture):
+    url = server.url("/elsewhere").replace("//", "//user:secret@")
+    assert load_image(url).tobytes() == picture.tobytes()
+    (_, first), (_, second) = server.requests
+    assert first["Authorization"].startswith("Basic ")
+    assert "Authorization" not in second
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/missing", "the server answered 404 Not Found"),
+        ("/broken", "the server answered 503 Service Unavailable"),
+        ("/nothing", "the server answered 204 No Content"),
+        ("/empty", "it is empty"),
+        ("/html", "it is an HTML page, not a picture"),
+        ("/to-file", "it redirects to file:///etc/hostname, not to http or https"),
+        ("/to-ftp", "it redirects to ftp://127.0.0.1/picture.png, not to http or https"),
+        ("/loop", "it redirects more than 10 times"),
+    ],
+)
+def test_wrong_answers(server, path, reason):
+    options = ImageOptions(timeout=20)
+    assert refusal(server.url(path), options) == f"{server.url(path)}: {reason}"
+
+
+def test_redirects_are_counted(server):
+    refusal(server.url("/loop"))
+    assert len(server.requests) == 11
+
+
+@pytest.mark.parametrize("path", ["/hang", "/drip", "/drip-headers"])
+def test_slow_servers_are_given_up(server, path):
+    assert prompt_refusal(server.url(path), HASTY) == (
+        f"{server.url(path)}: the download was not complete after timeout=0.5 seconds"
+    )
+
+
+def test_body_of_a_redirect_is_not_read(server, picture):
+    url = server.url("/endless-redirect")
+    assert load_image(url, ImageOptions(timeout=20)).tobytes() == picture.tobytes()
+
+
+@pytest.mark.parametrize("path", ["/cut", "/half-announced"])
+def test_false_lengths(server, path):
+    url = server.url(path)
+    assert refusal(url, ImageOptions(timeout=20)).startswith(url + ": ")
+
+
+@pytest.mark.parametrize("path", ["/endless", "/announced-large"])
+def test_large_bodies_are_cut_off(server, path):
+    message = prompt_refusal(server.url(path), ImageOptions(timeout=20, max_bytes=300_000))
+    assert message.endswith("bytes or more are above max_bytes=300000")
+
+
+def test_limit_of_bytes_is_exact(server, picture):
+    size = len(server.picture)
+    for path in ("/good", "/no-length"):
+        image = load_image(server.url(path), ImageOptions(max_bytes=size))
+        assert image.tobytes() == picture.tobytes()
+        assert "above max_bytes" in refusal(server.url(path), ImageOptions(max_bytes=size - 1))
+
+
+def test_no_server():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    message = refusal(f"http://127.0.0.1:{port}/p.png?token=secret", ImageOptions(timeout=20))
+    assert message == (f"http://127.0.0.1:{port}/p.png: the download failed (Connection refused)")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://", "http://[::1/p.png", "https://?token=secret", "http://a b/", "http://x:y/"]
+)
+def test_malformed_urls(url):
+    message = refusal(url, ImageOptions(timeout=20))
+    assert "the download failed" in message
+    assert "secret" not in message
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/p.png", "file:///p.png", "s3://bucket/p.png"])
+def test_other_schemes(url):
+    assert refusal(url, HASTY) == f"{url}: only http:// and https:// URLs are read"
+
+
+def test_many_at_once(server, picture):
+    failures: list[object] = []
+
+    def fetch() -> None:
+        try:
+            assert load_image(server.url("/good")).tobytes() == picture.tobytes()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=fetch) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []

@@ -1,0 +1,89 @@
+"""The scripts in examples/, run as a reader runs them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mdan_zoo import Predictor, get_hierarchy
+from mdan_zoo.weights.checkpoint import read_identity
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a script in an empty folder, which also takes its temporary files; return its output."""
+
+    def run(name: str, *arguments: object) -> str:
+        before = contents(EXAMPLES)
+        done = subprocess.run(
+            [sys.executable, EXAMPLES / f"{name}.py", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert contents(EXAMPLES) == before, "nothing is written beside the scripts"
+        return done.stdout
+
+    return run
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_is_predicted_as_csv(run, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for photo in ("cat.jpg", "rocket.jpg"):
+        shutil.copy(EXAMPLES / photo, folder)
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    rows = list(csv.DictReader(run("predict_folder", folder).splitlines()))
+    assert [row["path"] for row in rows] == [str(folder / "cat.jpg"), str(folder / "rocket.jpg")]
+    for row, prediction in zip(rows, Predictor().predict([r["path"] for r in rows]), strict=True):
+        for level in prediction.levels:
+            for name, score in level.scores.items():
+                assert float(row[name]) == pytest.approx(score, abs=1e-3)
+    bundled = [row["path"] for row in csv.DictReader(run("predict_folder").splitlines())]
+    assert bundled == [str(EXAMPLES / "cat.jpg"), str(EXAMPLES / "rocket.jpg")]
+
+
+def test_a_picture_is_explained(run, tmp_path):
+    printed = run("explain_picture").splitlines()
+    prediction = Predictor("mdan_oasis4").predict(EXAMPLES / "cat.jpg")
+    assert printed[0] == str(prediction)
+    levels = get_hierarchy("circumplex4").level_names
+    assert [line.partition(":")[0] for line in printed[1:-1]] == list(levels)
+    with Image.open(tmp_path / "explained.png") as figure:
+        figure.load()
+        assert min(figure.size) > 300
+
+
+@pytest.mark.slow
+def test_a_model_is_fine_tuned(run, tmp_path):
+    printed = dict(line.split(": ") for line in run("fine_tune").splitlines())
+    assert Path(printed["weights"]).is_relative_to(tmp_path)
+    _, tree = read_identity(printed["weights"])
+    assert tree.to_nested() == {
+        "dark": ["dark cat", "dark rocket"],
+        "light": ["light cat", "light rocket"],
+    }
+    report = json.loads(Path(printed["report"]).with_suffix(".json").read_text())
+    accuracy = {
+        score["level"]: score["value"]
+        for score in report["scores"]
+        if (score["measure"], score["branch"]) == ("accuracy", "overall")
+    }
+    assert report["pictures"] == 8
+    assert accuracy["fine"] >= 0.75, "a quarter is chance"

@@ -1,0 +1,364 @@
+"""Figures: complete files, nothing that overlaps, and no global state."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from xml.etree import ElementTree
+
+import matplotlib.image
+import numpy as np
+import pytest
+from PIL import Image
+from random_weights import save_random_weights
+
+from mdan_zoo.cli import explain as explain_command
+from mdan_zoo.cli.explain import _stem, add_parser
+from mdan_zoo.cli.main import main
+from mdan_zoo.errors import ImageError, InputError, UnknownNameError
+from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.inference.explanation import explain
+from mdan_zoo.inference.prediction import Prediction
+from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.plots import contact_sheet, figures
+from mdan_zoo.plots.contact_sheet import PICTURES_PER_IMAGE, write_sheet
+
+LONG = Hierarchy.from_nested(
+    {
+        "a name that nobody would give to a class of emotions": ["W" * 60, "i" * 200],
+        "$\\frac{broken formula$": ["short", "and the last of them, which is long again"],
+    },
+    "long",
+    level_names=("a level with a name that is much too long", "x"),
+)
+TREES = {"oasis": get_hierarchy("circumplex4"), "25": get_hierarchy("webemo25"), "long": LONG}
+
+
+@pytest.fixture(scope="module", params=TREES)
+def explanation(request, photos, tmp_path_factory):
+    path = tmp_path_factory.mktemp("tree") / "weights.safetensors"
+    save_random_weights(path, TREES[request.param])
+    return explain(photos[6], model=Predictor(checkpoint=path, device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def oasis(predictor, photos):
+    return explain(photos[1], model=predictor)
+
+
+def png(figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def texts(figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def boxes(figure):
+    """The boxes, in pixels, of all texts and of everything drawn from pixels."""
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    found = []
+    for axes in figure.axes:
+        labels = [*axes.texts, *(axes.get_yticklabels() if axes.axison else [])]
+        found += [text.get_window_extent(renderer) for text in labels if text.get_text()]
+        if axes.images:
+            found.append(axes.get_window_extent(renderer))
+    return found
+
+
+def assert_nothing_overlaps(figure):
+    found = boxes(figure)
+    assert len(found) > 3
+    for box in found:
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.y1 <= figure.bbox.y1
+    for a, b in itertools.combinations(found, 2):
+        width = min(a.x1, b.x1) - max(a.x0, b.x0)
+        height = min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert width <= 1 or height <= 1, (a, b)
+
+
+# Explanations and predictions
+
+
+def test_nothing_overlaps_at_any_tree(explanation):
+    tree = explanation.prediction.hierarchy
+    assert_nothing_overlaps(explanation.plot())
+    assert_nothing_overlaps(explanation.plot(level=tree.depth - 1))
+    assert_nothing_overlaps(explanation.plot(label=tree.leaves[0]))
+    assert_nothing_overlaps(explanation.prediction.plot())
+
+
+def test_the_figure_says_what_it_shows(oasis):
+    said = texts(oasis.plot())
+    assert "photo1.png" in said
+    assert f"{oasis.prediction}   (mdan_oasis4)" in said
+    assert "picture, 500 x 350" in said
+    for level in oasis.prediction.levels:
+        assert f"{level.name}: attention" in said
+        assert f"{level.label} {level.score:.2f}" in said
+        for label, score in level.scores.items():
+            assert label in said
+            assert f"{score:.2f}" in said
+    assert f"L-CAM of children of {oasis.levels[1].parent}" in said
+    assert said[-2].startswith("Maps: yellow is high, violet is low.")
+    assert said[-2].endswith("amplifies its features by 1 + M.")  # neither is shortened
+    assert said[-1] == f"Tree: {figures.PICKED_LEGEND}."
+    assert texts(oasis.prediction.plot())[-1] == figures.PICKED_LEGEND
+    for figure in (oasis.plot(level="quadrant"), oasis.plot(label="serene")):
+        assert texts(figure)[-2:] == said[-2:]
+
+
+def test_a_level_shows_all_its_classes_and_a_class_itself(oasis):
+    def class_panels(figure):
+        return [axes for axes in figure.axes if len(axes.images) == 2]  # a picture and a map
+
+    assert len(class_panels(oasis.plot())) == 4
+    assert len(class_panels(oasis.plot(level="quadrant"))) == 1 + 4
+    attention, serene = class_panels(oasis.plot(label="serene"))
+    for axes, label in ((attention, None), (serene, "serene")):
+        np.testing.assert_array_equal(axes.images[1].get_array(), oasis.find_map("quadrant", label))
+
+
+def test_unknown_levels_and_classes(oasis):
+    with pytest.raises(UnknownNameError, match="no level 'mood'"):
+        oasis.plot(level="mood")
+    with pytest.raises(UnknownNameError, match=r"'serne'; did you mean 'serene'"):
+        oasis.plot(label="serne")
+    with pytest.raises(UnknownNameError, match=r"no class 'serene' at level 'polarity'"):
+        oasis.plot(level="polarity", label="serene")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (2, 3)])
+def test_pictures_of_any_shape_are_drawn(predictor, size):
+    assert_nothing_overlaps(explain(Image.new("RGB", size, "red"), model=predictor).plot())
+
+
+def test_a_failed_prediction_has_nothing_to_draw(predictor):
+    (failed,) = predictor.stream(["absent.png"])
+    with pytest.raises(InputError, match=r"absent\.png: there is nothing to draw: No such file"):
+        failed.plot()
+
+
+def test_drawing_in_threads_gives_the_same_pixels(oasis):
+    expected = png(oasis.plot())
+    with ThreadPoolExecutor(4) as pool:
+        drawn = list(pool.map(lambda _: png(oasis.plot()), range(4)))
+    assert all(one == expected for one in drawn)
+
+
+def test_settings_of_the_user_turn_nothing_upside_down(oasis):
+    expected = png(oasis.plot())
+    with matplotlib.rc_context({"image.origin": "lower", "text.usetex": True}):
+        assert png(oasis.plot()) == expected
+
+
+def test_pyplot_is_not_used(photos, checkpoint, tmp_path):
+    code = """
+import sys
+from mdan_zoo.inference.explanation import explain
+from mdan_zoo.inference.predictor import Predictor
+explanation = explain(sys.argv[1], model=Predictor(checkpoint=sys.argv[2], device="cpu"))
+explanation.plot(sys.argv[3])
+explanation.prediction.plot(sys.argv[3])
+assert "matplotlib.figure" in sys.modules
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    command = [sys.executable, "-c", code, photos[0], checkpoint, tmp_path / "figure.png"]
+    subprocess.run(command, check=True)
+
+
+def test_without_matplotlib_the_extra_is_named():
+    code = """
+import sys
+sys.modules["matplotlib"] = None  # as if it were not installed
+from mdan_zoo.errors import MdanZooError
+for module in ("figures", "_explanation_figure", "contact_sheet", "demo.panel"):
+    try:
+        __import__(f"mdan_zoo.{module}")
+    except MdanZooError as error:
+        assert "pip install 'mdan-zoo[explain]'" in str(error)
+    else:
+        raise AssertionError(module)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# Files
+
+
+@pytest.mark.parametrize("suffix", figures.FORMATS)
+def test_figures_are_written_as_the_suffix_says(suffix, oasis, tmp_path):
+    path = tmp_path / f"figure.{suffix}"
+    figure = oasis.prediction.plot(path)
+    assert list(tmp_path.iterdir()) == [path]
+    if suffix in ("pdf", "svg"):
+        assert path.read_bytes().startswith({"pdf": b"%PDF", "svg": b"<?xml"}[suffix])
+        return
+    with Image.open(path) as image:
+        assert image.format == {"jpg": "JPEG"}.get(suffix, suffix.upper())
+        assert image.size == tuple(figure.canvas.get_width_height())
+
+
+def test_where_no_figure_can_be_written(oasis, tmp_path):
+    with pytest.raises(InputError, match=r"png, pdf, svg.*not as '\.pgn'; did you mean 'png'"):
+        oasis.plot(tmp_path / "figure.pgn")
+    with pytest.raises(InputError, match="there is no folder"):
+        oasis.plot(tmp_path / "absent" / "figure.png")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "figure.png").mkdir()
+    with pytest.raises(InputError, match=r"figure\.png: it is a folder"):
+        oasis.plot(tmp_path / "figure.png")
+    with pytest.raises(InputError, match=r"at most 16383 pixels a side.* 30000 x 150"):
+        figures.save(figures.new_figure(200, 1), tmp_path / "long.webp")
+
+
+# Contact sheets
+
+
+def prediction_of(picture, leaf: str, score: float) -> Prediction:
+    tree = get_hierarchy("circumplex4")
+    others = (1 - score) / 3
+    leaves = tuple(score if name == leaf else others for name in tree.leaves)
+    return Prediction(str(picture), "made", tree, {"overall": tree.sum_upwards(leaves)})
+
+
+def test_a_sheet_is_sorted_by_emotion_and_score(photos):
+    leaves = ["serene", "gloomy", "serene", "excited", "gloomy"]
+    scores = [0.5, 0.6, 0.9, 0.7, 0.8]
+    entries = [
+        contact_sheet._Entry(photo, prediction_of(photo, leaf, score))
+        for photo, leaf, score in zip(photos, leaves, scores, strict=False)
+    ]
+    figure = contact_sheet._draw_page(list(contact_sheet._rows(entries)))
+    assert texts(figure) == [
+        "made; below a picture: the probability of its class, level quadrant",
+        "negative > gloomy: 2 pictures",
+        "0.80  photo4.png",
+        "0.60  photo1.png",
+        "positive > serene: 2 pictures",
+        "0.90  photo2.png",
+        "0.50  photo0.png",
+        "positive > excited: 1 picture",
+        "0.70  photo3.png",
+    ]
+    assert_nothing_overlaps(figure)
+
+
+def test_names_that_are_no_text_are_drawn(photos, predictor, tmp_path):
+    picture = tmp_path / os.fsdecode(b"caf\xe9\x01.png")
+    picture.write_bytes(photos[0].read_bytes())
+    contact_sheet.write_sheet([picture], predictor.predict([picture]), tmp_path / "sheet.svg")
+    assert ElementTree.parse(tmp_path / "sheet.svg").getroot().tag.endswith("svg")
+
+
+@pytest.mark.slow
+def test_a_large_sheet_is_a_pdf_with_pages(photos, tmp_path):
+    pictures = [photos[5]] * (PICTURES_PER_IMAGE + 1)
+    predictions = [prediction_of(picture, "serene", 0.5) for picture in pictures]
+    with pytest.raises(InputError, match=r"at most 200 pictures, not 201: name a \.pdf"):
+        write_sheet(pictures, predictions, tmp_path / "sheet.png")
+    assert list(tmp_path.iterdir()) == []
+    write_sheet(pictures, predictions, tmp_path / "sheet.pdf")
+    content = (tmp_path / "sheet.pdf").read_bytes()
+    assert len(re.findall(rb"/Type /Page\b", content)) == 4  # 26 rows, at most 7 on a page
+
+
+# The command
+
+
+def run(*arguments) -> int:
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers(required=True))
+    options = parser.parse_args(["explain", *map(str, arguments)])
+    return options.run(options)
+
+
+def test_the_command_explains_a_picture(photos, checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    expected = explain(photos[0], model=Predictor(checkpoint=checkpoint))
+    assert run(photos[0], "--checkpoint", checkpoint) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"{photos[0]}  {expected.prediction}", "photo0.explained.png"]
+    drawn = matplotlib.image.imread("photo0.explained.png")
+    np.testing.assert_array_equal(drawn, matplotlib.image.imread(io.BytesIO(png(expected.plot()))))
+
+    arguments = ("--level", "1", "--class", "serene", "--output", "serene.png")
+    assert run(photos[0], "--checkpoint", checkpoint, *arguments) == 0
+    drawn = matplotlib.image.imread("serene.png")
+    figure = expected.plot(level=1, label="serene")
+    np.testing.assert_array_equal(drawn, matplotlib.image.imread(io.BytesIO(png(figure))))
+
+
+def test_the_command_draws_a_sheet_of_a_folder(photos, checkpoint, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "my.pictures"
+    folder.mkdir()
+    for photo in photos:
+        shutil.copy(photo, folder)
+    monkeypatch.chdir(tmp_path)
+    assert run(folder, "--sheet", "--checkpoint", checkpoint) == 0
+    assert capsys.readouterr().out == "my.pictures.sheet.png\n"
+    (folder / "damaged.jpg").write_bytes(b"nothing")
+    output = tmp_path / "sheet.pdf"
+    assert run(folder, "--sheet", "--checkpoint", checkpoint, "--output", output) == 1
+    captured = capsys.readouterr()
+    assert "damaged.jpg  error: not a picture" in captured.err
+    assert output.read_bytes().startswith(b"%PDF")
+
+
+def test_files_are_named_after_the_picture():
+    assert _stem("https://example.org/a/cat.v2.jpg?size=9/1.png") == "cat.v2"
+    assert _stem("https://example.org/") == "picture"
+    assert _stem("folder/what?.jpg") == "what?"
+
+
+def test_the_command_does_not_replace_the_picture(photos, tmp_path, capsys):
+    picture = tmp_path / "photo.png"
+    picture.write_bytes(photos[0].read_bytes())
+    assert main(["explain", str(picture), "--output", str(picture)]) == 2
+    assert main(["explain", "--sheet", str(tmp_path), "--output", str(picture)]) == 2
+    assert capsys.readouterr().err.count("is one of the pictures") == 2
+    assert picture.read_bytes() == photos[0].read_bytes()
+
+
+def test_a_level_is_a_name_before_it_is_a_number():
+    tree = Hierarchy.from_nested({"a": ["b"]}, level_names=("1", "0"))
+    assert [explain_command._as_level(text, tree) for text in ("1", "0")] == ["1", "0"]
+    assert explain_command._as_level("1", get_hierarchy("circumplex4")) == 1
+    assert explain_command._as_level(None, tree) is None
+
+
+def test_the_command_refuses_what_does_not_go_together(photos, tmp_path):
+    with pytest.raises(InputError, match="is a folder: name a picture in it, or add --sheet"):
+        run(photos[0].parent)
+    with pytest.raises(InputError, match="--sheet goes with a folder"):
+        run(photos[0], "--sheet")
+    with pytest.raises(InputError, match="a sheet shows no maps"):
+        run(photos[0].parent, "--sheet", "--level", "0")
+    with pytest.raises(ImageError, match="there are no pictures in the folder"):
+        run(tmp_path, "--sheet")
+    with pytest.raises(InputError, match="there is no folder"):
+        run(photos[0], "--output", tmp_path / "absent" / "figure.png")
+
+
+def test_the_command_line_loads_neither_torch_nor_matplotlib():
+    code = """
+import argparse, sys
+from mdan_zoo.cli.explain import add_parser
+add_parser(argparse.ArgumentParser().add_subparsers())
+assert not {"torch", "matplotlib", "numpy", "PIL"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

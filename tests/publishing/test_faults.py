@@ -1,0 +1,72 @@
+"""Publishing to hubs that are slow, not private or gone before the end."""
+
+from __future__ import annotations
+
+import json
+
+import hf_server as hf_server_module
+import huggingface_hub
+import pytest
+from fault_server import FaultServer, hang
+from hf_server import hf_server
+from published_weights import NAME, RELEASED
+
+from mdan_zoo._util.http import CA_VARIABLES
+from mdan_zoo.errors import PublishingError
+from mdan_zoo.publishing.publication import Publication
+from mdan_zoo.publishing.publish import prepare, publish_to_hub
+from mdan_zoo.weights import hub_api, transport
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    with hf_server(monkeypatch, tmp_path / "cache") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def released() -> Publication:
+    return prepare(NAME, RELEASED)
+
+
+def test_a_hub_in_clear_text_is_not_told_the_token(hub, released, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", hub.url.replace("127.0.0.1", "0.0.0.0"))
+    with pytest.raises(PublishingError, match="it needs https, so that nobody on the way sees"):
+        publish_to_hub(released, "lab/oasis")
+    assert hub.requests == []
+
+
+def test_a_hub_that_says_nothing_is_given_up(released, monkeypatch):
+    monkeypatch.setattr(hub_api, "PUBLISHING_TIMEOUT", 0.2)
+    monkeypatch.setenv("HF_TOKEN", "hf_writer")
+    for name in CA_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    client = huggingface_hub.get_session()
+    before = client.timeout
+    with FaultServer() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url())
+        server.always["/api/repos/create"] = hang
+        with pytest.raises(PublishingError, match=f"cannot publish lab/oasis at {server.url()}: "):
+            publish_to_hub(released, "lab/oasis")
+    assert huggingface_hub.get_session() is client
+    assert client.timeout == before
+
+
+def test_a_commit_that_cannot_be_checked_is_told(hub, released, monkeypatch):
+    """The hub goes away between the upload and the check."""
+    monkeypatch.setattr(transport, "BACKOFF_SECONDS", 0.001)
+
+    def go_away(handler, *arguments):
+        raise hf_server_module._Refusal(503, "maintenance")
+
+    routes = [
+        (pattern, go_away if "/revision/" in pattern else handler)
+        for pattern, handler in hf_server_module._ROUTES
+    ]
+    monkeypatch.setattr(hf_server_module, "_ROUTES", routes)
+    with pytest.raises(PublishingError, match=r"could not be checked: .* 503 Service") as caught:
+        publish_to_hub(released, "lab/oasis")
+    commit = hub.repos["lab/oasis"].commits[-1][0]
+    assert f"lab/oasis was published as commit {commit}" in str(caught.value)
+    entry = json.loads(str(caught.value).partition("Its manifest entry is\n")[2])
+    assert entry["sources"][0]["revision"] == commit

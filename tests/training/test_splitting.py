@@ -1,0 +1,222 @@
+"""Which pictures a training takes, which it keeps aside, and who is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from tiny_model import OWN_TREE, write_own_data, write_tiny_model
+
+from mdan_zoo.cli.main import main
+from mdan_zoo.datasets.readers.folder import read_folder
+from mdan_zoo.datasets.split_methods import make_split
+from mdan_zoo.datasets.splits import Split
+from mdan_zoo.errors import DatasetError, ImageError, InputError
+from mdan_zoo.evaluation.leakage import save_trained_on
+from mdan_zoo.training import Plan, fine_tuning_recipe, train
+from mdan_zoo.training.machine import Machine
+from mdan_zoo.training.recipe import Recipe
+from mdan_zoo.training.run import prepare
+from mdan_zoo.training.splitting import find_split, keep_split
+from mdan_zoo.training.targets import check_classes, targets
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Random weights, with the list that says so: what they learned from is known."""
+    path = write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+    save_trained_on(path, [], path.parent)
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_own_data(tmp_path_factory.mktemp("data") / "feelings")
+
+
+@pytest.fixture(scope="module")
+def divided(tmp_path_factory):
+    """Own pictures in the folders train and test."""
+    folder = tmp_path_factory.mktemp("data") / "divided"
+    write_own_data(folder / "train")
+    write_own_data(folder / "test", pictures=3, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def as_it_comes(model, divided, tmp_path_factory):
+    return learn(model, divided, tmp_path_factory.mktemp("runs") / "as_it_comes")
+
+
+@pytest.fixture(scope="module")
+def anew(model, divided, tmp_path_factory):
+    return learn(model, divided, tmp_path_factory.mktemp("runs") / "anew", "split=80/20")
+
+
+def learn(model, data, output, *changes, tree=OWN_TREE, **more):
+    """Train for one epoch; return the output folder."""
+    recipe = fine_tuning_recipe(str(model), ["epochs=1", "batch_size=8", *changes])
+    machine = Machine(workers=0)
+    return train(Plan(recipe, data, output, hierarchy=tree, machine=machine, **more)).parent
+
+
+def find(model, data, output, *changes, tree=OWN_TREE, split=None):
+    """Return the split that a training would take."""
+    plan = Plan(fine_tuning_recipe(str(model), changes), data, output, hierarchy=tree, split=split)
+    prepared = prepare(plan)
+    about = (prepared.config, prepared.hierarchy, prepared.samples)
+    found = find_split(plan, *about, split and Split.load(split))
+    keep_split(found, output)
+    return found
+
+
+def folders(split, part):
+    return {name.split("/")[0] for name in split.pictures(part)}
+
+
+# --- the parts that pictures come in
+
+
+def test_test_pictures_that_the_start_had_learned_are_told(model, data, tmp_path, caplog):
+    start = tmp_path / "start.safetensors"
+    shutil.copy(model, start)
+    save_trained_on(start, sorted(data.glob("*/*.jpg")), data)
+    output = learn(start, data, tmp_path / "run", "split=80/20")
+    test = json.loads((output / "training.json").read_text())["test"]
+    assert test["trained_on"] == test["pictures"] > 0
+    assert (
+        f"{test['pictures']} of the {test['pictures']} test pictures had been learned"
+        in caplog.text
+    )
+
+
+def test_pictures_that_come_divided_are_trained_and_tested_on_as_they_lie(as_it_comes):
+    split = Split.load(as_it_comes / "split.tsv")
+    assert split.method == "official"
+    assert (folders(split, "train"), folders(split, "test")) == ({"train"}, {"test"})
+    report = json.loads((as_it_comes / "training.json").read_text())
+    assert (report["split"], report["pictures"]) == ("official", 24)
+    tested = (as_it_comes / "test" / "evaluation.md").read_text()
+    assert "The weights were trained on none of these pictures." in tested
+
+
+def test_they_are_divided_anew_where_that_is_asked_for(anew):
+    split = Split.load(anew / "split.tsv")
+    assert split.method == "80/20, seed 0"
+    assert folders(split, "train") == {"train", "test"}
+
+
+def test_parts_without_one_to_train_on_are_told(model, divided, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test").symlink_to(divided / "test")
+    with pytest.raises(InputError, match=r"test \(12 pictures\), none of which is train"):
+        learn(model, tmp_path / "data", tmp_path / "run")
+
+
+@pytest.mark.parametrize(("method", "told"), [("official or 80/20", True), ("official", False)])
+def test_parts_that_the_recipe_does_not_demand_are_told(
+    method, told, model, divided, tmp_path, caplog
+):
+    assert find(model, divided, tmp_path, f"split={method}").method == "official"
+    notes = [record.getMessage() for record in caplog.records]
+    assert len(notes) == told
+    assert all("in the parts test (12 pictures), train (24 pictures); train" in n for n in notes)
+
+
+# --- a split that is given
+
+
+def test_a_given_split_is_kept_beside_the_weights(model, divided, tmp_path):
+    """Also where the pictures come in parts. The same folder then takes no other."""
+    paths = []
+    for seed in (3, 4):
+        samples = read_folder(divided, OWN_TREE)
+        paths.append(tmp_path / f"{seed}.tsv")
+        make_split("folder", samples, divided, "80/20", seed).save(paths[-1])
+    for _ in range(2):
+        found = find(model, divided, tmp_path / "run", split=paths[0])
+        assert found == Split.load(tmp_path / "run" / "split.tsv") == Split.load(paths[0])
+    for other in ({"split": paths[1]}, {}):
+        with pytest.raises(InputError, match=r"split\.tsv is the split '80/20, seed 3', and not"):
+            find(model, divided, tmp_path / "run", **other)
+
+
+def test_a_split_of_another_data_set_is_refused(model, data, tmp_path):
+    names = [path.relative_to(data).as_posix() for path in data.glob("*/*.jpg")]
+    split = Split.from_parts("FI", "mine", ".", {"train": names[:-4], "test": names[-4:]})
+    split.save(tmp_path / "fi.tsv")
+    with pytest.raises(DatasetError, match=r"fi\.tsv is a split of FI, not of folder"):
+        find(model, data, tmp_path / "run", split=tmp_path / "fi.tsv")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("views", ["views=0", "views=2"])
+def test_a_split_that_cannot_be_is_told_before_a_picture_is_decoded(views, model, data, tmp_path):
+    """A picture that cannot be read would be told as soon as it is decoded."""
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data" / "calm" / "3.jpg").write_bytes(b"no picture")
+    changes = (views, "frozen_stages=3", "min_crop_area=0.5")
+    with pytest.raises(InputError, match="not '80/30'"):
+        learn(model, tmp_path / "data", tmp_path / "run", *changes, "split=80/30")
+    with pytest.raises(ImageError, match=r"3\.jpg"):
+        learn(model, tmp_path / "data", tmp_path / "run", *changes)
+    assert not (tmp_path / "run").exists()
+
+
+# --- classes that nobody could learn
+
+
+@pytest.mark.parametrize(
+    ("method", "where"),
+    [("official", "in the split 'official'"), ("2-fold", "where the fold [01]")],
+)
+def test_a_class_without_a_training_picture_is_refused(method, where, model, data, tmp_path):
+    for name in ("train/awe", "train/calm", "train/fear", "test/gloom"):
+        folder = tmp_path / "data" / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(data / folder.name, folder)
+    for picture in sorted((tmp_path / "data" / "test" / "gloom").iterdir())[1:]:
+        picture.unlink()  # one is left, which is in the test part or in one of the folds
+    with pytest.raises(InputError, match=f"{where}.* no picture of gloom is trained on"):
+        find(model, tmp_path / "data", tmp_path / "run", f"split={method}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_that_a_published_data_set_lacks_is_told(data, caplog):
+    samples = [s for s in read_folder(data, OWN_TREE) if s.labels[-1] != 3]
+    check_classes(samples, data, OWN_TREE, None, own_tree=False)
+    (note,) = (record.getMessage() for record in caplog.records)
+    assert note.startswith("no picture of gloom is trained on, which hierarchy")
+
+
+def test_votes_that_are_not_learned_are_told(data, caplog):
+    samples = read_folder(data, OWN_TREE)
+    targets(samples, OWN_TREE, Recipe("mdan_fi8"))
+    assert not caplog.records
+    samples[5] = dataclasses.replace(samples[5], distribution=(0.25, 0.75, 0.0, 0.0))
+    targets(samples, OWN_TREE, Recipe("mdan_fi8", softness=1.0))
+    assert not caplog.records
+    targets(samples, OWN_TREE, Recipe("mdan_fi8"))
+    (note,) = (record.getMessage() for record in caplog.records)
+    assert note.startswith("1 of the 24 pictures have votes for several classes")
+    assert "--set softness=1 learns the votes" in note
+
+
+# --- what an evaluation knows of it
+
+
+def test_an_evaluation_tells_how_many_pictures_were_trained_on(anew, divided, tmp_path, capsys):
+    """Of the official test part, which it takes by default, also where that is a copy."""
+    learned = Split.load(anew / "split.tsv").pictures("train")
+    count = sum(name.startswith("test/") for name in learned)
+    assert count > 0
+    for picture in (divided / "test").rglob("*.jpg"):
+        (tmp_path / "copy" / picture.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, tmp_path / "copy" / picture.parent.name / f"copy {picture.name}")
+    for data in (divided, tmp_path / "copy"):
+        given = ("evaluate", anew / "model.safetensors", "--data", data, "--bootstrap", 100)
+        assert main([str(argument) for argument in given]) == 0
+        told = f"**The weights were trained on {count} of these 12 pictures.**"
+        assert told in capsys.readouterr().out

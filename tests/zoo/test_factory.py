@@ -1,0 +1,169 @@
+"""The registry, and what it builds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import mdan_zoo
+from mdan_zoo.errors import (
+    CheckpointError,
+    InputError,
+    UnknownNameError,
+    WeightsUnavailableError,
+)
+from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.images.input_spec import InputSpec
+from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.publishing.release import golden_picture
+from mdan_zoo.weights.manifest import load_manifest
+from mdan_zoo.zoo.factory import MODELS, build_network, create_model, get_config, list_models
+
+PAPER_MODELS = ("webemo25", "emotion6", "fi8", "artphoto8", "iaps8", "abstract8")
+
+
+def test_the_papers_six_benchmarks_are_registered_with_its_backbone_and_size():
+    for name in PAPER_MODELS:
+        config = get_config(f"mdan_{name}")
+        assert config.backbone == "resnet101"
+        assert (config.options.dim, config.options.alpha) == (1024, 0.7)
+        assert (config.options.heads, config.options.lcam) == ((2, 4, 8), "plain")
+        assert not config.options.normalise_pyramid
+        assert config.input == InputSpec(resize=512, crop=448)
+
+
+def test_a_mistyped_name_is_helped():
+    with pytest.raises(UnknownNameError, match="'mdan_fi9'; did you mean 'mdan_fi8'"):
+        create_model("mdan_fi9")
+    with pytest.raises(UnknownNameError, match="did you mean 'resnet101'"):
+        create_model("mdan_fi8", backbone="resnet1O1")
+    with pytest.raises(UnknownNameError, match="webemo25"):
+        create_model("mdan_fi8", hierarchy="webemo26")
+
+
+@pytest.mark.parametrize("name", [5, None, ["mdan_fi8"], 2.5])
+def test_a_name_that_is_no_text_is_refused(name):
+    with pytest.raises(UnknownNameError, match="there is no model"):
+        get_config(name)
+    with pytest.raises(UnknownNameError, match="there is no built-in hierarchy"):
+        get_hierarchy(name)
+
+
+def test_models_are_listed_by_pattern():
+    assert list_models() == sorted(MODELS)
+    assert "mdan_fi8" in list_models("mdan_*8")
+    assert "mdan_oasis4" not in list_models("mdan_*8")
+    assert "mdan_oasis4" in list_models(pretrained=True)
+    assert "mdan_fi8" not in list_models(pretrained=True)
+
+
+def test_unreleased_weights_are_an_error_that_says_how_to_train_them():
+    with pytest.raises(WeightsUnavailableError, match="mdan-zoo train mdan_fi8 --data"):
+        create_model("mdan_fi8", pretrained=True)
+
+
+@pytest.mark.parametrize("change", [{"hierarchy": "mikels8"}, {"backbone": "resnet18"}])
+def test_released_weights_fit_nothing_else(change):
+    with pytest.raises(InputError, match="fit only its own hierarchy"):
+        create_model("mdan_oasis4", pretrained=True, **change)
+
+
+def test_two_sources_of_weights_are_refused(random_checkpoint):
+    with pytest.raises(InputError, match="give one of them"):
+        create_model("mdan_oasis4", pretrained=True, checkpoint=random_checkpoint)
+
+
+def test_an_own_hierarchy_takes_the_place_of_the_models():
+    tree = mdan_zoo.Hierarchy.from_nested({"good": ["calm", "glad"], "bad": ["sad"]})
+    model = create_model("mdan_oasis4", hierarchy=tree)
+    assert model(torch.zeros(2, 3, 64, 64)).overall[1].shape == (2, 3)
+
+
+def test_a_checkpoint_of_another_model_is_refused(random_checkpoint):
+    with pytest.raises(CheckpointError, match="belongs to another model"):
+        create_model("mdan_fi8", backbone="mobilenetv2_100", checkpoint=random_checkpoint)
+    with pytest.raises(CheckpointError, match="emotion tree"):
+        create_model("mdan_oasis4", hierarchy="mikels8", checkpoint=random_checkpoint)
+
+
+def test_a_config_survives_writing_and_reading():
+    for config in MODELS.values():
+        assert ModelConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(InputError, match="unexpected keyword argument 'colour'"):
+        ModelConfig.from_dict({**MODELS["mdan_fi8"].to_dict(), "colour": "red"})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("crop", 100),
+        ("crop", 448.0),
+        ("resize", 300),
+        ("resize", 10**9),
+        ("resize", 4097),
+        ("resize", "512"),
+        ("resize", True),
+        ("interpolation", "nearest"),
+        ("mean", (0.5,)),
+        ("mean", None),
+        ("mean", (0.5, "0.5", 0.5)),
+        ("std", (0.0, 1.0, 1.0)),
+    ],
+)
+def test_impossible_input_specs_are_refused(field, value):
+    with pytest.raises(InputError, match=field):
+        InputSpec(**{field: value})
+
+
+@pytest.mark.parametrize(
+    "change", [{"architecture": "foo"}, {"backbone": 5}, {"options": None}, {"input": [1]}]
+)
+def test_malformed_configs_are_refused(change):
+    with pytest.raises(InputError):
+        ModelConfig.from_dict({**MODELS["mdan_fi8"].to_dict(), **change})
+
+
+def test_the_flat_control_has_no_local_branch():
+    flat = ModelConfig("flat", "circumplex4", "OASIS", "mobilenetv2_100", "flat")
+    output = build_network(flat)(torch.zeros(2, 3, 64, 64))
+    assert output.local == ()
+    assert all(a is b for a, b in zip(output.log_overall, output.log_global, strict=True))
+
+
+@pytest.mark.parametrize("name", list_models(pretrained=True))
+def test_released_weights_give_the_golden_output(name):
+    """Guards weights, preprocessing and network together against silent change."""
+    golden = load_manifest()[name].details["golden"]["output"]
+    prediction = Predictor(name, device="cpu").predict(golden_picture())
+    assert [level.name for level in prediction.levels] == list(golden)
+    for level in prediction.levels:
+        assert level.scores == pytest.approx(golden[level.name], abs=2e-3)
+
+
+@pytest.mark.parametrize("name", list_models(pretrained=True))
+def test_released_weights_are_those_of_the_registered_config(name):
+    details = load_manifest()[name].details
+    assert details["hierarchy"] == get_hierarchy(MODELS[name].hierarchy).to_dict()
+    assert (
+        InputSpec(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in details["input"].items()}
+        )
+        == MODELS[name].input
+    )
+
+
+def test_an_own_tree_can_be_given_as_nested_dicts():
+    model = create_model("mdan_oasis4", hierarchy={"good": ["calm", "glad"], "bad": ["sad"]})
+    assert model.hierarchy.sizes == (2, 3)
+    with pytest.raises(UnknownNameError, match="no built-in hierarchy"):
+        create_model("mdan_oasis4", hierarchy="")
+
+
+@pytest.mark.parametrize("architecture", ["mdan", "flat"])
+def test_every_architecture_checks_its_input(architecture):
+    model = create_model("mdan_oasis4" if architecture == "mdan" else "flat_oasis4")
+    with pytest.raises(InputError, match="multiples of 32, not 100 x 100"):
+        model(torch.zeros(1, 3, 100, 100))
+    with pytest.raises(InputError, match=r"torch\.uint8"):
+        model(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
