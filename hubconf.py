@@ -75,7 +75,7 @@ def flat_oasis4(pretrained: bool = False, **options: Any) -> EmotionNetwork:
 
 
 def predictor(name: str | None = None, **options: Any) -> Predictor:
-    """A model with its preprocessing: pictures in, predictions out.
+    """A model with its preprocessing: images in, predictions out.
 
     Args:
         name: A model with released weights; by default the one whose weights are in the checkout.

@@ -43,7 +43,7 @@ class Variant:
         name: What to call it.
         changes: Fields of the recipe, as after `mdan-zoo train --set`.
         options: Options of the network.
-        views: Take only so many of the cached views; 2 are the plain picture and its mirror image.
+        views: Take only so many of the cached views; 2 are the plain image and its mirror image.
     """
 
     name: str

@@ -2,7 +2,7 @@
 
     python benchmarks/cross_validate_oasis.py --data FOLDER --backbone-weights FILE
 
-Every seed divides the themes into five folds anew and starts the networks anew. No picture is
+Every seed divides the themes into five folds anew and starts the networks anew. No image is
 predicted by a network that saw its theme. The controls: the majority class; logistic regression to
 the quadrants and ridge regression to the mean ratings, both on the frozen backbone's pooled C5,
 their strength chosen within the training folds; and flat_oasis4, the same backbone with one linear
@@ -84,7 +84,7 @@ def run(job: Job) -> tuple[Job, dict[str, Levels]]:
 
 
 def majority(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict[str, Levels]:
-    """Predict the frequencies of the training pictures."""
+    """Predict the frequencies of the training images."""
     del job
     leaves = torch.tensor([PREPARED.samples[i].labels[-1] for i in training])
     shares = torch.bincount(leaves, minlength=4) / len(leaves)
@@ -135,7 +135,7 @@ def ridge(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict[st
 
 
 def pooled_features() -> np.ndarray[Any, Any]:
-    """Return the frozen backbone's pooled C5 of every picture's plain view, (N, C)."""
+    """Return the frozen backbone's pooled C5 of every image's plain view, (N, C)."""
     return cached_maps().maps[3][0].float().mean(dim=(2, 3)).numpy()
 
 
@@ -154,7 +154,7 @@ def network(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict[
 def train_network(
     data: PreparedData, recipe: Recipe, training: Sequence[int], held_out: Sequence[int]
 ) -> dict[str, Levels]:
-    """Train a network; return the probabilities of the plain views of other pictures."""
+    """Train a network; return the probabilities of the plain views of other images."""
     trained = data.trainer(recipe, list(training)).run()
     outputs = list(classify(trained, held_out))
     branches = {"overall": [output.overall for output in outputs]}
@@ -168,9 +168,9 @@ def train_network(
 
 
 @torch.inference_mode()
-def classify(trained: EmotionNetwork, pictures: Sequence[int]) -> Iterator[EmotionOutput]:
-    """Classify the plain views of pictures; C5 is computed anew by the trained last stage."""
-    for batch in torch.split(torch.tensor(pictures), 64):
+def classify(trained: EmotionNetwork, images: Sequence[int]) -> Iterator[EmotionOutput]:
+    """Classify the plain views of images; C5 is computed anew by the trained last stage."""
+    for batch in torch.split(torch.tensor(images), 64):
         maps = cached_maps().batch(torch.zeros_like(batch), batch)
         maps[3] = last_stage(trained.backbone)(maps[2])
         yield trained.classify(maps)

@@ -2,8 +2,8 @@
 
     python benchmarks/explain_cost.py
 
-The same pictures are predicted and explained in turns. Writes the medians and quartiles of the
-seconds for one picture and for eight, and the ratio of the medians.
+The same images are predicted and explained in turns. Writes the medians and quartiles of the
+seconds for one image and for eight, and the ratio of the medians.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import mdan_zoo
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "explain_cost_cpu.csv"
-PICTURES = [ROOT / "examples" / "cat.jpg", ROOT / "examples" / "rocket.jpg"]
+IMAGES = [ROOT / "examples" / "cat.jpg", ROOT / "examples" / "rocket.jpg"]
 MODELS = ("mdan_oasis4", "flat_oasis4")
 
 
@@ -32,12 +32,12 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def measure(model: str, count: int, repeats: int) -> dict[str, Any]:
-    """Return the row of one model and number of pictures."""
+    """Return the row of one model and number of images."""
     predictor = mdan_zoo.Predictor(model, device="cpu")
-    pictures = (PICTURES * count)[:count]
+    images = (IMAGES * count)[:count]
     steps: dict[str, Callable[[], object]] = {
-        "predict": lambda: predictor.predict(pictures),
-        "explain": lambda: mdan_zoo.explain(pictures, model=predictor),
+        "predict": lambda: predictor.predict(images),
+        "explain": lambda: mdan_zoo.explain(images, model=predictor),
     }
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(repeats + 1):
@@ -45,7 +45,7 @@ def measure(model: str, count: int, repeats: int) -> dict[str, Any]:
             spent = seconds(step)
             if turn:  # the first turn warms up
                 taken[name].append(spent)
-    row: dict[str, Any] = {"model": model, "pictures": count, "repeats": repeats}
+    row: dict[str, Any] = {"model": model, "images": count, "repeats": repeats}
     for name, values in taken.items():
         low, middle, high = statistics.quantiles(values, n=4)
         row |= {f"{name}_seconds": round(middle, 5), f"{name}_q1": round(low, 5)}
@@ -62,7 +62,7 @@ def main() -> None:
     for model in MODELS:
         for count in (1, 8):
             rows.append(environment("cpu") | measure(model, count, options.repeats))
-            print(rows[-1]["model"], rows[-1]["pictures"], "pictures: ratio", rows[-1]["ratio"])
+            print(rows[-1]["model"], rows[-1]["images"], "images: ratio", rows[-1]["ratio"])
     write_rows(options.output, rows)
 
 

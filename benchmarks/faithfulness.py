@@ -2,17 +2,17 @@
 
     python benchmarks/faithfulness.py --data FOLDER
 
-Deletion covers the picture step by step, the map's highest values first, with the mean colour that
-the network is normalised by; insertion uncovers it step by step from a blurred picture (Petsiuk,
-Das & Saenko 2018, RISE). Either way the probability of the class that the whole picture got is
+Deletion covers the image step by step, the map's highest values first, with the mean colour that
+the network is normalised by; insertion uncovers it step by step from a blurred image (Petsiuk,
+Das & Saenko 2018, RISE). Either way the probability of the class that the whole image got is
 followed, P_O at the map's own level. A map that names what the prediction rests on makes it fall
 soon in deletion, a small area under the curve, and rise soon in insertion, a large one.
 
 Compared are, at every level of `mdan_oasis4`, L-CAM's attention M and the class activation map of
 that class, and for `flat_oasis4` the latter, which it has at the finest level. The controls are a
-random map of the same size, drawn anew for every picture, and one that falls off from the centre.
-Intervals are those between the 2.5th and the 97.5th percentile of the means of pictures drawn with
-replacement; differences to the controls are paired by picture.
+random map of the same size, drawn anew for every image, and one that falls off from the centre.
+Intervals are those between the 2.5th and the 97.5th percentile of the means of images drawn with
+replacement; differences to the controls are paired by image.
 
 Writes a row for every model, level, curve and map, and the mean curves as a second CSV.
 """
@@ -41,7 +41,7 @@ from mdan_zoo.inference.predictor import Predictor
 MODELS = ("mdan_oasis4", "flat_oasis4")
 CURVES = ("deletion", "insertion")
 CONTROLS = ("random", "centre")
-BLUR = 1 / 16  # standard deviation of the blurred picture, as a share of its side
+BLUR = 1 / 16  # standard deviation of the blurred image, as a share of its side
 RESAMPLES = 10_000
 RESULTS = Path(__file__).parent / "results"
 
@@ -91,17 +91,17 @@ def orders(scores: Tensor, side: int, steps: int) -> Tensor:
 
 
 def curves_of(
-    predictor: Predictor, picture: Path, steps: int, generator: torch.Generator
+    predictor: Predictor, image: Path, steps: int, generator: torch.Generator
 ) -> Iterator[tuple[Key, Tensor]]:
-    """Yield the curves of one picture: a probability (T + 1,) for every share of it."""
-    view = predictor.preprocessing.crop(load_image(picture))
+    """Yield the curves of one image: a probability (T + 1,) for every share of it."""
+    view = predictor.preprocessing.crop(load_image(image))
     side = view.shape[-1]
     sigma = BLUR * side
     kernel = 2 * round(2 * sigma) + 1
     blurred = pixels_of.gaussian_blur(view, [kernel, kernel], [sigma, sigma])
     mean = torch.tensor(predictor.config.input.mean)[:, None, None]
     grey = (mean * 255).round().to(torch.uint8).expand_as(view)
-    explanation = explain(picture, model=predictor)
+    explanation = explain(image, model=predictor)
     tree = predictor.hierarchy
     for level, maps in candidates(explanation, generator):
         position = tree.level_index(level)
@@ -112,8 +112,8 @@ def curves_of(
                 "deletion": torch.where(reached, grey, view),
                 "insertion": torch.where(reached, view, blurred),
             }
-            for curve, pictures in views.items():
-                followed = probabilities(predictor, pictures, position)[:, label]
+            for curve, images in views.items():
+                followed = probabilities(predictor, images, position)[:, label]
                 yield Key(predictor.config.name, level, curve, name), followed
 
 
@@ -124,13 +124,13 @@ def probabilities(predictor: Predictor, views: Tensor, level: int) -> Tensor:
 
 
 def summarise(curves: Mapping[Key, Tensor], resamples: int) -> Iterator[dict[str, Any]]:
-    """Yield a row for every key, from its curves (pictures, T + 1)."""
-    areas = {key: area(by_picture) for key, by_picture in curves.items()}
+    """Yield a row for every key, from its curves (images, T + 1)."""
+    areas = {key: area(by_image) for key, by_image in curves.items()}
     count = len(next(iter(areas.values())))
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(count, (resamples, count), generator=generator)
     for key, values in areas.items():
-        row: dict[str, Any] = {**vars(key), "pictures": count, **interval("area", values, drawn)}
+        row: dict[str, Any] = {**vars(key), "images": count, **interval("area", values, drawn)}
         for control in CONTROLS:
             other = areas[Key(key.model, key.level, key.curve, control)]
             row.update(interval(f"minus_{control}", values - other, drawn))
@@ -138,12 +138,12 @@ def summarise(curves: Mapping[Key, Tensor], resamples: int) -> Iterator[dict[str
 
 
 def area(curves: Tensor) -> Tensor:
-    """Return the areas under curves (pictures, T + 1) over shares from 0 to 1."""
+    """Return the areas under curves (images, T + 1) over shares from 0 to 1."""
     return torch.trapezoid(curves.double(), dx=1 / (curves.shape[1] - 1))
 
 
 def interval(name: str, values: Tensor, drawn: Tensor) -> dict[str, float]:
-    """Return the mean over pictures and its bootstrap interval as columns."""
+    """Return the mean over images and its bootstrap interval as columns."""
     means = values[drawn].mean(dim=1)
     low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
     columns = {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
@@ -152,9 +152,9 @@ def interval(name: str, values: Tensor, drawn: Tensor) -> dict[str, float]:
 
 def points(curves: Mapping[Key, Tensor]) -> Iterator[dict[str, Any]]:
     """Yield the mean curves as rows."""
-    for key, by_picture in curves.items():
-        steps = by_picture.shape[1] - 1
-        for step, probability in enumerate(by_picture.mean(dim=0).tolist()):
+    for key, by_image in curves.items():
+        steps = by_image.shape[1] - 1
+        for step, probability in enumerate(by_image.mean(dim=0).tolist()):
             share, shown = round(step / steps, 4), round(probability, 5)
             yield {**vars(key), "share": share, "probability": shown}
 
@@ -167,26 +167,26 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of OASIS")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--steps", type=positive, default=10, metavar="T")
-    parser.add_argument("--pictures", type=positive, metavar="N", help="evenly chosen; all of them")
+    parser.add_argument("--images", type=positive, metavar="N", help="evenly chosen; all of them")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--output", type=Path, default=RESULTS / "faithfulness.csv")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure every model on every picture, then write both files."""
+    """Measure every model on every image, then write both files."""
     arguments = parse(argv)
     samples = read_oasis(arguments.data)
-    count = min(arguments.pictures or len(samples), len(samples))
-    pictures = [samples[i * len(samples) // count].picture for i in range(count)]
+    count = min(arguments.images or len(samples), len(samples))
+    images = [samples[i * len(samples) // count].image for i in range(count)]
     collected: dict[Key, list[Tensor]] = {}
     for model in arguments.models:
         predictor = Predictor(model, device=arguments.device)
         generator = torch.Generator().manual_seed(0)
-        for picture in tqdm(pictures, desc=model):
-            for key, curve in curves_of(predictor, picture, arguments.steps, generator):
+        for image in tqdm(images, desc=model):
+            for key, curve in curves_of(predictor, image, arguments.steps, generator):
                 collected.setdefault(key, []).append(curve)
-    curves = {key: torch.stack(by_picture) for key, by_picture in collected.items()}
+    curves = {key: torch.stack(by_image) for key, by_image in collected.items()}
     about = {**environment(arguments.device), "mdan_zoo": mdan_zoo.__version__}
     about |= {"device": arguments.device, "steps": arguments.steps}
     path: Path = arguments.output

@@ -1,10 +1,10 @@
-"""How many steps a fine-tuning on few pictures needs: `least_steps` of the recipe, on OASIS.
+"""How many steps a fine-tuning on few images needs: `least_steps` of the recipe, on OASIS.
 
     python benchmarks/fine_tuning_steps.py --data FOLDER
 
-mdan_oasis4 is fine-tuned on 10 pictures of each category of OASIS (animal, person, object,
+mdan_oasis4 is fine-tuned on 10 images of each category of OASIS (animal, person, object,
 scenery), as `mdan-zoo train --init` does, and tested on 25 others of each, for `--seeds` starts and
-draws. It knows the pictures, though not the categories, from its own training, so the accuracies
+draws. It knows the images, though not the categories, from its own training, so the accuracies
 compare numbers of steps and say nothing else. Writes a row for every number of steps: means and
 standard deviations over seeds, and the mean time of a training.
 """
@@ -36,18 +36,16 @@ TREE = Hierarchy.from_nested({"living": ["animal", "person"], "lifeless": ["obje
 
 
 def categories(data: Path) -> dict[str, list[Path]]:
-    """Return the pictures of every category, which the table of ratings names."""
+    """Return the images of every category, which the table of ratings names."""
     category = {row["theme"]: row["category"].lower() for row in read_norms(data)}
     found: dict[str, list[Path]] = defaultdict(list)
     for sample in read_oasis(data):
-        found[category[sample.picture.stem]].append(sample.picture)
+        found[category[sample.image.stem]].append(sample.image)
     return found
 
 
-def write_pictures(
-    found: dict[str, list[Path]], counts: dict[str, int], seed: int, to: Path
-) -> None:
-    """Copy so many drawn pictures of every category into the folders train and test."""
+def write_images(found: dict[str, list[Path]], counts: dict[str, int], seed: int, to: Path) -> None:
+    """Copy so many drawn images of every category into the folders train and test."""
     for leaf in TREE.leaves:
         drawn = random.Random(seed).sample(sorted(found[leaf]), sum(counts.values()))
         for part, count in counts.items():
@@ -56,13 +54,13 @@ def write_pictures(
                 shutil.copy(drawn.pop(), to / part / leaf)
 
 
-def measure(pictures: Path, least_steps: int, seed: int) -> dict[str, float]:
+def measure(images: Path, least_steps: int, seed: int) -> dict[str, float]:
     """Train once; return the epochs, the time and the accuracy of every level."""
     recipe = dataclasses.replace(fine_tuning_recipe(INIT), seed=seed, least_steps=least_steps)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "run"
         start = time.perf_counter()
-        train(Plan(recipe, pictures, output, hierarchy=TREE))
+        train(Plan(recipe, images, output, hierarchy=TREE))
         seconds = time.perf_counter() - start
         report = read_report(output)
     accuracy = {f"{level}_accuracy": v for level, v in report["test"]["accuracy"].items()}
@@ -88,8 +86,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="of OASIS")
     parser.add_argument("--steps", type=int, nargs="+", default=[0, 50, 100, 200], metavar="N")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N")
-    parser.add_argument("--trained", type=positive, default=10, help="pictures of a category")
-    parser.add_argument("--tested", type=positive, default=25, help="pictures of a category")
+    parser.add_argument("--trained", type=positive, default=10, help="images of a category")
+    parser.add_argument("--tested", type=positive, default=25, help="images of a category")
     parser.add_argument("--output", type=Path, default=RESULTS / "fine_tuning_steps.csv")
     arguments = parser.parse_args(argv)
     if len(arguments.seeds) < 2:
@@ -100,10 +98,10 @@ def main(argv: list[str] | None = None) -> None:
     turns: dict[int, list[dict[str, float]]] = defaultdict(list)
     for seed in arguments.seeds:
         with tempfile.TemporaryDirectory() as folder:
-            pictures = Path(folder) / "pictures"
-            write_pictures(found, counts, seed, pictures)
+            images = Path(folder) / "images"
+            write_images(found, counts, seed, images)
             for least_steps in arguments.steps:
-                turns[least_steps].append(measure(pictures, least_steps, seed))
+                turns[least_steps].append(measure(images, least_steps, seed))
     about = {**environment("cpu"), "seeds": " ".join(map(str, arguments.seeds)), **counts}
     rows = [{**about, "least_steps": steps, **summarise(done)} for steps, done in turns.items()]
     write_rows(arguments.output, rows)

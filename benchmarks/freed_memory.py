@@ -7,7 +7,7 @@ Two ways take turns, each turn in a process of its own:
     returned   the C library gives large blocks back to the system, as Python programs do
     kept       after `keep_freed_memory()`, as in `mdan-zoo predict`, `evaluate` and `train`
 
-`predict` is `Predictor.stream` with the default model, over a folder's pictures; `train` is the
+`predict` is `Predictor.stream` with the default model, over a folder's images; `train` is the
 step of mdan_oasis4 with all weights trained, on one batch that stays the same. On the CPU, under
 glibc.
 """
@@ -33,7 +33,7 @@ from torch.nn.functional import nll_loss
 
 from mdan_zoo import Predictor, create_model
 from mdan_zoo._util.allocator import keep_freed_memory
-from mdan_zoo.images.load import find_pictures
+from mdan_zoo.images.load import find_images
 from mdan_zoo.zoo.factory import DEFAULT_MODEL, get_config
 
 WAYS = ("returned", "kept")
@@ -54,7 +54,7 @@ class Job:
 class Turn:
     """What one turn gives: the rate, and the most that the whole process occupied."""
 
-    pictures_per_second: float
+    images_per_second: float
     resident_bytes: int
 
 
@@ -64,27 +64,27 @@ class Result:
 
     memory: str
     repeats: int
-    pictures_per_second: float
-    pictures_per_second_q1: float
-    pictures_per_second_q3: float
+    images_per_second: float
+    images_per_second_q1: float
+    images_per_second_q3: float
     rate_ratio: float
     resident_bytes: int
 
 
-def turn(job: Job, way: str, pictures: Sequence[Path]) -> Turn:
+def turn(job: Job, way: str, images: Sequence[Path]) -> Turn:
     """Do a job once, in a new process."""
     torch.set_num_threads(job.threads)
     if way == "kept":
         keep_freed_memory()
-    rate = predict(job, pictures) if job.mode == "predict" else train(job)
+    rate = predict(job, images) if job.mode == "predict" else train(job)
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Turn(rate, resident)
 
 
-def predict(job: Job, pictures: Sequence[Path]) -> float:
-    """Return the pictures a second, after one batch that is not counted."""
+def predict(job: Job, images: Sequence[Path]) -> float:
+    """Return the images a second, after one batch that is not counted."""
     predictor = Predictor(job.model)
-    stream = predictor.stream(pictures, batch_size=job.batch)
+    stream = predictor.stream(images, batch_size=job.batch)
     for _ in islice(stream, job.batch):
         pass
     start = time.perf_counter()
@@ -93,7 +93,7 @@ def predict(job: Job, pictures: Sequence[Path]) -> float:
 
 
 def train(job: Job) -> float:
-    """Return the pictures a second, after two steps that are not counted."""
+    """Return the images a second, after two steps that are not counted."""
     torch.manual_seed(0)
     network = create_model(job.model).train()
     side = get_config(job.model).input.crop
@@ -113,15 +113,15 @@ def train(job: Job) -> float:
 
 def summarise(turns: dict[str, list[Turn]]) -> Iterator[Result]:
     """Yield what the turns of both ways come to."""
-    returned = statistics.median(turn.pictures_per_second for turn in turns["returned"])
+    returned = statistics.median(turn.images_per_second for turn in turns["returned"])
     for way, taken in turns.items():
-        q1, median, q3 = quartiles([turn.pictures_per_second for turn in taken])
+        q1, median, q3 = quartiles([turn.images_per_second for turn in taken])
         yield Result(
             way,
             len(taken),
-            pictures_per_second=round(median, 2),
-            pictures_per_second_q1=round(q1, 2),
-            pictures_per_second_q3=round(q3, 2),
+            images_per_second=round(median, 2),
+            images_per_second_q1=round(q1, 2),
+            images_per_second_q3=round(q3, 2),
             rate_ratio=round(median / returned, 3),
             resident_bytes=max(turn.resident_bytes for turn in taken),
         )
@@ -132,16 +132,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="of pictures")
-    parser.add_argument("--pictures", type=positive, default=200, metavar="N", help="at most")
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="of images")
+    parser.add_argument("--images", type=positive, default=200, metavar="N", help="at most")
     parser.add_argument("--batches", type=positive, nargs="+", default=[1, 8, 32], metavar="N")
     parser.add_argument("--repeats", type=positive, default=5, metavar="N", help="turns")
     parser.add_argument("--threads", type=positive, default=torch.get_num_threads(), metavar="N")
     parser.add_argument("--output", type=Path, default=RESULTS / "freed_memory_cpu.csv")
     arguments = parser.parse_args(argv)
-    pictures = find_pictures(arguments.data)[: arguments.pictures]
-    if len(pictures) <= max(arguments.batches):
-        parser.error(f"--data has {len(pictures)} pictures, not more than one batch")
+    images = find_images(arguments.data)[: arguments.images]
+    if len(images) <= max(arguments.batches):
+        parser.error(f"--data has {len(images)} images, not more than one batch")
 
     jobs = [Job("predict", DEFAULT_MODEL, batch, arguments.threads) for batch in arguments.batches]
     jobs.append(Job("train", "mdan_oasis4", 16, arguments.threads))
@@ -152,10 +152,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             turns: dict[str, list[Turn]] = {way: [] for way in WAYS}
             for _ in range(arguments.repeats):
                 for way in WAYS:
-                    turns[way].append(pool.submit(turn, job, way, pictures).result())
+                    turns[way].append(pool.submit(turn, job, way, images).result())
             for result in summarise(turns):
                 rows.append({**about, **dataclasses.asdict(job), **dataclasses.asdict(result)})
-                rate, ratio = result.pictures_per_second, result.rate_ratio
+                rate, ratio = result.images_per_second, result.rate_ratio
                 what = f"{job.mode:8} batch {job.batch:3}  {result.memory:8}"
                 print(f"{what} {rate:7.1f}/s  x {ratio:.2f}", flush=True)
             write_rows(arguments.output, rows)

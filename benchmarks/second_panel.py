@@ -4,7 +4,7 @@
 
 The mean of about 100 ratings is not exact. By the published means, standard deviations and numbers
 of ratings, the mean of a second panel of the same size is normal around the first one's, with twice
-its squared standard error. Summed over the pictures, the probability that it falls on the same side
+its squared standard error. Summed over the images, the probability that it falls on the same side
 of the threshold is the accuracy that the second panel would reach: the most that a network can be
 asked for. Writes it as CSV.
 """
@@ -39,7 +39,7 @@ def main() -> None:
     quadrant = [p * a for p, a in zip(polarity, arousal, strict=True)]
     with arguments.output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["pictures", "polarity_accuracy", "quadrant_accuracy"])
+        writer.writerow(["images", "polarity_accuracy", "quadrant_accuracy"])
         writer.writerow([len(rows), *(f"{sum(p) / len(p):.4f}" for p in (polarity, quadrant))])
 
 

@@ -4,7 +4,7 @@
 
 Every RUN is the output folder of a finished `mdan-zoo train` of a model with `ema_decay`: its
 training state still has the float32 weights that `model.safetensors` was rounded from. Every
-picture of OASIS is predicted with both. Writes one row for each run as CSV.
+image of OASIS is predicted with both. Writes one row for each run as CSV.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from mdan_zoo.datasets.readers.oasis import read_oasis
 from mdan_zoo.inference.predictor import Predictor
 
 RESULTS = Path(__file__).parent / "results"
-COLUMNS = ("model", "pictures", "largest_difference", "mean_difference", "changed_paths")
+COLUMNS = ("model", "images", "largest_difference", "mean_difference", "changed_paths")
 
 
-def compare(run: Path, pictures: list[Path]) -> dict[str, object]:
+def compare(run: Path, images: list[Path]) -> dict[str, object]:
     """Return the differences in the probabilities of all leaves, and how many paths change."""
     rounded = Predictor(checkpoint=run / "model.safetensors", device="cpu")
     exact = Predictor(checkpoint=run / "model.safetensors", device="cpu")
     state = torch.load(run / "training_state.pt", map_location="cpu", weights_only=True)
     exact.network.load_state_dict(state["average"], strict=True)
-    pairs = list(zip(rounded.stream(pictures), exact.stream(pictures), strict=True))
+    pairs = list(zip(rounded.stream(images), exact.stream(images), strict=True))
     differences = torch.tensor(
         [
             [
@@ -40,7 +40,7 @@ def compare(run: Path, pictures: list[Path]) -> dict[str, object]:
     )
     return {
         "model": rounded.name,
-        "pictures": len(pictures),
+        "images": len(images),
         "largest_difference": f"{differences.max().item():.4f}",
         "mean_difference": f"{differences.mean().item():.5f}",
         "changed_paths": sum(a.path != b.path for a, b in pairs),
@@ -53,11 +53,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of OASIS")
     parser.add_argument("--output", type=Path, default=RESULTS / "oasis_stored_precision.csv")
     arguments = parser.parse_args()
-    pictures = [sample.picture for sample in read_oasis(arguments.data)]
+    images = [sample.image for sample in read_oasis(arguments.data)]
     with arguments.output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(compare(run, pictures) for run in arguments.runs)
+        writer.writerows(compare(run, images) for run in arguments.runs)
 
 
 if __name__ == "__main__":

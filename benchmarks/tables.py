@@ -108,12 +108,12 @@ def ablation() -> str:
 
 
 def second_panel() -> str:
-    """What a second panel of raters would reach on the released models' pictures."""
+    """What a second panel of raters would reach on the released models' images."""
     (row,) = read("oasis_second_panel.csv")
     polarity, quadrant = (f"{float(row[m]):.0%}" for m in tuple(MEASURES)[:2])
     return (
         f"A second panel of raters of the same size would agree with these labels on {polarity}\n"
-        f"(polarity) and {quadrant} (quadrant) of the {row['pictures']} pictures, by the published "
+        f"(polarity) and {quadrant} (quadrant) of the {row['images']} images, by the published "
         "standard\nerrors (`python benchmarks/second_panel.py --data OASIS_FOLDER`)."
     )
 
@@ -121,7 +121,7 @@ def second_panel() -> str:
 def stored_precision() -> str:
     """What float16 changes in the released models' predictions."""
     rows = read("oasis_stored_precision.csv")
-    head = ["", "pictures", "largest difference of a probability", "mean", "other path"]
+    head = ["", "images", "largest difference of a probability", "mean", "other path"]
     return table(head, [[bold(row["model"]), *list(row.values())[1:]] for row in rows])
 
 
@@ -150,10 +150,10 @@ def _cost(file: str) -> str:
                 row["variant"],
                 row["time_ratio"] or "not measured",
                 row["memory_ratio"] or "not measured",
-                f"{float(row['pictures_per_second']):.3g}" if measured else "not measured",
+                f"{float(row['images_per_second']):.3g}" if measured else "not measured",
             ]
         )
-    head = ["model", "", "batch", "variant", "time / bare", "memory / bare", "pictures per second"]
+    head = ["model", "", "batch", "variant", "time / bare", "memory / bare", "images per second"]
     return table(head, lines)
 
 

@@ -10,7 +10,7 @@ Three variants take steps in turn, so that what slows the machine down slows all
     bare   the backbone, global average pooling and one linear classifier
 
 A step is the forward pass; in training it is the forward pass, the loss and the backward pass.
-There is no optimizer, whose work depends on the number of parameters alone. Weights and pictures
+There is no optimizer, whose work depends on the number of parameters alone. Weights and images
 are random. Every variant has a process of its own, which waits while another takes its step, so
 that one which runs out of memory becomes a row that says so.
 """
@@ -103,7 +103,7 @@ class Result:
     peak_bytes: int | None = None
     time_ratio: float | None = None
     memory_ratio: float | None = None
-    pictures_per_second: float | None = None
+    images_per_second: float | None = None
 
 
 class Stepper:
@@ -120,8 +120,8 @@ class Stepper:
         self.network.to(case.device).to(memory_format=memory_format)
         self.forward = torch.compile(self._forward) if case.compiled else self._forward
 
-        pictures = torch.randn(case.batch, 3, case.size, case.size)
-        self.pictures = pictures.to(case.device, memory_format=memory_format)
+        images = torch.randn(case.batch, 3, case.size, case.size)
+        self.images = images.to(case.device, memory_format=memory_format)
         leaves = torch.ones(case.batch, self.network.hierarchy.sizes[-1]).softmax(dim=1)
         targets = level_targets(leaves, self.network.hierarchy)
         self.targets = [target.to(case.device) for target in targets]
@@ -142,11 +142,11 @@ class Stepper:
         start = time.perf_counter()
         if self.case.mode == "training":
             with self._autocast():
-                loss = cross_entropy(self.forward(self.pictures), self.targets)
+                loss = cross_entropy(self.forward(self.images), self.targets)
             torch.autograd.backward(loss)
         else:
             with torch.inference_mode(), self._autocast():
-                self.forward(self.pictures)
+                self.forward(self.images)
         self._synchronize()
         seconds = time.perf_counter() - start
         self.network.zero_grad()
@@ -160,12 +160,12 @@ class Stepper:
         dtype: torch.dtype = getattr(torch, self.case.dtype)
         return torch.autocast(self.case.device, dtype, enabled=dtype != torch.float32)
 
-    def _forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
+    def _forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return log P_O (N, K_l) of every level."""
         if self.variant == "naive":
-            overall = naive_mdan.forward(self.network, self.network.backbone(pictures))[2]
+            overall = naive_mdan.forward(self.network, self.network.backbone(images))[2]
             return tuple(level.log() for level in overall)
-        log_overall: tuple[Tensor, ...] = self.network(pictures).log_overall
+        log_overall: tuple[Tensor, ...] = self.network(images).log_overall
         return log_overall
 
 
@@ -275,7 +275,7 @@ def summarise(measured: Mapping[str, Measurements], batch: int) -> Iterator[Resu
             peak_bytes=mine.peak_bytes,
             time_ratio=round(median / quartiles(bare.seconds)[1], 3) if bare else None,
             memory_ratio=round(mine.peak_bytes / bare.peak_bytes, 3) if bare else None,
-            pictures_per_second=round(batch / median, 3),
+            images_per_second=round(batch / median, 3),
         )
 
 

@@ -32,7 +32,7 @@ from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.mdan.network import MDAN
-from mdan_zoo.training.dataset import Pictures, Steps
+from mdan_zoo.training.dataset import ImageDataset, Steps
 from mdan_zoo.training.feature_cache import CachedViews, compute_pyramids
 from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.recipe import Recipe, load_recipe
@@ -52,7 +52,7 @@ T = TypeVar("T", bound=Trainer)
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to measure. The last three are empty where no pictures are read."""
+    """One thing to measure. The last three are empty where no images are read."""
 
     model: str
     backbone: str
@@ -65,7 +65,7 @@ class Job:
     channels_last: bool
     compiled: bool
     measured: str
-    pictures: str = ""
+    images: str = ""
     decoding: str = ""
     workers: int | None = None
 
@@ -78,7 +78,7 @@ class Turn:
         seconds: What a step took, on average.
         step_seconds: What a step without input took, the mean of just before and just after; of
             "training" only.
-        waiting_seconds: What a step waited for its pictures, on average; of "training" only.
+        waiting_seconds: What a step waited for its images, on average; of "training" only.
         peak_bytes: The most that all tensors occupied; on a GPU only.
     """
 
@@ -91,9 +91,9 @@ class Turn:
 class NaiveMDAN(MDAN):
     """MDAN as the paper's formulas stand."""
 
-    def forward(self, pictures: Tensor, return_maps: bool = False) -> EmotionOutput:
+    def forward(self, images: Tensor, return_maps: bool = False) -> EmotionOutput:
         """Predict as `MDAN.forward` does, without maps."""
-        pyramid = list(self.backbone(pictures))
+        pyramid = list(self.backbone(images))
         local, global_, overall, *_ = naive_mdan.forward(self, pyramid)
         log_local, log_global, log_overall = (
             # A probability that vanishes in float32 would make the loss infinite.
@@ -116,7 +116,7 @@ class StepTrainer(Trainer):
 
 
 class WaitingTrainer(Trainer):
-    """The trainer itself, which notes how long it waits for the pictures of every step."""
+    """The trainer itself, which notes how long it waits for the images of every step."""
 
     def loader(self, steps: Steps) -> Generator[Any, None, None]:
         """Yield what the loader gives."""
@@ -149,13 +149,13 @@ class Bench:
     """Gives jobs their turns, and keeps what these have in common.
 
     Args:
-        pictures: Files, by the name of their set.
-        cache: Folder for pictures at the size that training needs.
+        images: Files, by the name of their set.
+        cache: Folder for images at the size that training needs.
         steps: Steps of an epoch; there are more where there are more workers.
     """
 
-    def __init__(self, pictures: Mapping[str, Sequence[Path]], cache: Path, steps: int) -> None:
-        self.pictures = pictures
+    def __init__(self, images: Mapping[str, Sequence[Path]], cache: Path, steps: int) -> None:
+        self.images = images
         self.cache = cache
         self.steps = steps
         self.build = functools.lru_cache(build)
@@ -188,7 +188,7 @@ class Bench:
         trainer = self._trainer(kind, job)
         trainer.run()
         return Turn(
-            job.batch / trainer.history[1]["pictures_per_second"],
+            job.batch / trainer.history[1]["images_per_second"],
             waiting_seconds=trainer.seconds_waited() if kind is WaitingTrainer else None,
             peak_bytes=torch.cuda.max_memory_allocated() if on_gpu else None,
         )
@@ -196,8 +196,8 @@ class Bench:
     def _trainer(self, kind: type[T], job: Job) -> T:
         config, recipe = config_of(job), recipe_of(job, epochs=2 if kind is StepTrainer else 3)
         network = copy.deepcopy(self.build(config, job.network))
-        # A job that reads no pictures takes its one batch from any set.
-        dataset = self.dataset(config, job.pictures or min(self.pictures), job.decoding)
+        # A job that reads no images takes its one batch from any set.
+        dataset = self.dataset(config, job.images or min(self.images), job.decoding)
         classes = network.hierarchy.sizes[-1]
         # Steps on cached maps are so short that few of them measure the machine's moods.
         steps = self.steps * 10 if job.decoding == "views" else self.steps
@@ -216,13 +216,13 @@ class Bench:
         )
         return kind(network, data, recipe, machine=machine)
 
-    def _dataset(self, config: ModelConfig, name: str, decoding: str) -> Pictures | CachedViews:
-        samples = [Sample(file, (0,), (1.0,), "") for file in self.pictures[name]]
+    def _dataset(self, config: ModelConfig, name: str, decoding: str) -> ImageDataset | CachedViews:
+        samples = [Sample(file, (0,), (1.0,), "") for file in self.images[name]]
         recipe = load_recipe(config.name)
         if decoding == "views":
             backbone = copy.deepcopy(self.build(config, "fast").backbone)
             return CachedViews(compute_pyramids(backbone, samples, config.input, recipe), 0)
-        dataset = Pictures(samples, config.input, recipe)
+        dataset = ImageDataset(samples, config.input, recipe)
         if decoding == "full":
             dataset.options = ImageOptions()
         if decoding == "cache":

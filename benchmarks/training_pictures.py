@@ -11,33 +11,33 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional as tv
 
-from mdan_zoo.images.load import find_pictures, load_image
+from mdan_zoo.images.load import find_images, load_image
 
 Size = tuple[int, int] | None
-"""Width and height in pixels; None takes pictures as they are."""
+"""Width and height in pixels; None takes images as they are."""
 
 QUALITY = 90
 _DETAIL = ((6, 60.0), (24, 30.0), (96, 15.0), (384, 9.0))
-"""How many blotches a synthetic picture has along each side, and their contrast: with these its
+"""How many blotches a synthetic image has along each side, and their contrast: with these its
 JPEG file has about as many bytes as a photograph's of the same size."""
 
 
-def write_pictures(
+def write_images(
     source: Path | None, sizes: Sequence[Size], count: int, folder: Path
 ) -> dict[str, list[Path]]:
     """Write sets of JPEG files.
 
     Args:
-        source: The pictures below this folder are resampled; None makes pictures up.
+        source: The images below this folder are resampled; None makes images up.
         sizes: One set for each of these. What is made up has no size of its own.
-        count: Pictures of a set, at most.
+        count: Images of a set, at most.
         folder: Where to write.
 
     Returns:
         The files of every set, by a name that says what they are.
 
     Raises:
-        ImageError: A picture of `source` cannot be read.
+        ImageError: An image of `source` cannot be read.
     """
     if source is None:
         return {
@@ -47,7 +47,7 @@ def write_pictures(
             )
             for width, height in filter(None, sizes)
         }
-    found, name = find_pictures(source)[:count], source.resolve().name
+    found, name = find_images(source)[:count], source.resolve().name
     sets = {}
     for size in sizes:
         if size is None:
@@ -60,25 +60,25 @@ def write_pictures(
     return sets
 
 
-def write_set(pictures: Iterable[Image.Image], folder: Path) -> list[Path]:
-    """Write pictures into a new folder; return the files."""
+def write_set(images: Iterable[Image.Image], folder: Path) -> list[Path]:
+    """Write images into a new folder; return the files."""
     folder.mkdir(parents=True)
     files = []
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         files.append(folder / f"{number}.jpg")
-        picture.save(files[-1], quality=QUALITY)
+        image.save(files[-1], quality=QUALITY)
     return files
 
 
 def synthetic(size: Size, seed: int) -> Image.Image:
-    """Return a picture of coloured blotches, large and small."""
+    """Return an image of coloured blotches, large and small."""
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.full((3, size[1], size[0]), 128.0)
     for blotches, contrast in _DETAIL:
         noise = contrast * torch.randn(3, blotches, blotches, generator=generator)
         pixels += tv.resize(noise, [size[1], size[0]])
-    picture: Image.Image = tv.to_pil_image(pixels.clamp(0, 255).to(torch.uint8))
-    return picture
+    image: Image.Image = tv.to_pil_image(pixels.clamp(0, 255).to(torch.uint8))
+    return image
 
 
 def read_size(text: str) -> Size:

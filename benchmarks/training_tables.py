@@ -15,7 +15,7 @@ from mdan_zoo.training.recipe import Recipe, load_recipe
 from mdan_zoo.zoo.factory import MODELS
 
 ROOT = Path(__file__).parents[1]
-PICTURES = {
+IMAGES = {
     "WEBEmo": 267_441,
     "Emotion-6": 8_350,
     "FI": 23_308,
@@ -25,7 +25,7 @@ PICTURES = {
     "EmoSet-118K": 118_102,
     "OASIS": 661,
 }
-"""Pictures of every data set, by section 5.1 of the paper; of WEBEmo, which the paper rounds, and
+"""Images of every data set, by section 5.1 of the paper; of WEBEmo, which the paper rounds, and
 EmoSet by their own lists, and of OASIS those that the released models learned from."""
 
 
@@ -66,25 +66,23 @@ def regeneration() -> str:
             options += " --precision bf16 --channels-last"
             options += " --compile" if step and step["compiled"] == "True" else ""
             hours, memory = gpu_hours(name, step), gpu_memory(step)
-        pictures = f"{PICTURES[config.dataset]:,}"
+        images = f"{IMAGES[config.dataset]:,}"
         command = f"`mdan-zoo train {name} {options}`"
-        lines.append(
-            [config.dataset, pictures, recipe.split, recipe.epochs, hours, memory, command]
-        )
-    head = ["data set", "pictures", "split", "epochs", "hours on one GPU", "GPU memory", "command"]
+        lines.append([config.dataset, images, recipe.split, recipe.epochs, hours, memory, command])
+    head = ["data set", "images", "split", "epochs", "hours on one GPU", "GPU memory", "command"]
     return table(head, lines)
 
 
 def input_loss() -> str:
-    """What a training on the CPU loses to reading its pictures."""
+    """What a training on the CPU loses to reading its images."""
     files = ("training_throughput_cpu.csv", "training_throughput_fi8_cpu.csv")
     rows = [
         [
             f"`{row['model']}`",
-            row["pictures"].split(", ")[1],
+            row["images"].split(", ")[1],
             row["decoding"],
             row["workers"],
-            f"{float(row['pictures_per_second']):.3g}",
+            f"{float(row['images_per_second']):.3g}",
             f"{reading_share(row, measured):.1f} %",
             f"{float(row['waiting_percent']):.1f} %",
             f"{float(row['loss_to_input_percent']):.1f} %",
@@ -94,8 +92,8 @@ def input_loss() -> str:
         for row in measured
         if row["measured"] == "training" and row["status"] == "measured"
     ]
-    shares = ["reading's share of the work", "waiting for pictures", "slower than without"]
-    head = ["", "pictures", "decoding", "workers", "pictures per second", *shares, "turns"]
+    shares = ["reading's share of the work", "waiting for images", "slower than without"]
+    head = ["", "images", "decoding", "workers", "images per second", *shares, "turns"]
     return table(head, rows)
 
 
@@ -114,7 +112,7 @@ def reading_share(row: dict[str, str], measured: list[dict[str, str]]) -> float:
         )
         return float(found["seconds_median"])
 
-    reading = seconds("input", "model", "pictures", "decoding", "workers")
+    reading = seconds("input", "model", "images", "decoding", "workers")
     if row["decoding"] == "views":
         step = float(row["seconds_median"]) * (1 - float(row["loss_to_input_percent"]) / 100)
     else:
@@ -129,15 +127,15 @@ def freed_memory() -> str:
         [
             kept["mode"],
             kept["batch"],
-            returned["pictures_per_second"],
-            kept["pictures_per_second"],
+            returned["images_per_second"],
+            kept["images_per_second"],
             f"x {float(kept['rate_ratio']):.2f}",
             f"{int(returned['resident_bytes']) / 1e9:.2f} GB",
             f"{int(kept['resident_bytes']) / 1e9:.2f} GB",
         ]
         for returned, kept in zip(rows[::2], rows[1::2], strict=True)
     ]
-    head = ["", "batch", "returned, pictures/s", "kept, pictures/s", ""]
+    head = ["", "batch", "returned, images/s", "kept, images/s", ""]
     return table([*head, "most memory, returned", "most memory, kept"], lines)
 
 
@@ -153,31 +151,31 @@ def gpu_steps() -> str:
         rows = [steps.get((model, network, compiled)) for compiled in ("False", "True")]
         cells = [cell for row in rows for cell in (_rate(row), gpu_memory(row, digits=1))]
         lines.append([f"`{model}`", network, *cells])
-    head = ["", "", "pictures per second", "GPU memory"]
-    return table([*head, "compiled, pictures per second", "compiled, GPU memory"], lines)
+    head = ["", "", "images per second", "GPU memory"]
+    return table([*head, "compiled, images per second", "compiled, GPU memory"], lines)
 
 
 def _rate(step: dict[str, str] | None) -> str:
-    return "not measured" if step is None else f"{float(step['pictures_per_second']):.0f}"
+    return "not measured" if step is None else f"{float(step['images_per_second']):.0f}"
 
 
 def gpu_input() -> str:
-    """What the GPU's pictures come from: reading alone, beside the step and both together."""
+    """What the GPU's images come from: reading alone, beside the step and both together."""
     rows = [row for row in throughput() if row["measured"] in ("input", "training")]
     lines = []
     for reading, both in zip(rows[::2], rows[1::2], strict=True):
         (step,) = (
-            row["pictures_per_second"]
+            row["images_per_second"]
             for row in throughput()
             if row["measured"] == "step"
             and all(row[key] == both[key] for key in ("model", "network", "compiled"))
         )
         rates = (
             f"{float(rate):.0f}"
-            for rate in (reading["pictures_per_second"], step, both["pictures_per_second"])
+            for rate in (reading["images_per_second"], step, both["images_per_second"])
         )
         lines.append([f"`{both['model']}`", both["decoding"], both["workers"], *rates])
-    head = ["pictures per second", "decoding", "workers", "reading alone", "step alone", "both"]
+    head = ["images per second", "decoding", "workers", "reading alone", "step alone", "both"]
     return table(head, lines)
 
 
@@ -203,7 +201,7 @@ def fastest_step(model: str, measured: list[dict[str, str]]) -> dict[str, str] |
         and MODELS[row["model"]].architecture == config.architecture
         and depth(row["model"]) == depth(model)
     ]
-    return max(steps, key=lambda row: float(row["pictures_per_second"]), default=None)
+    return max(steps, key=lambda row: float(row["images_per_second"]), default=None)
 
 
 def depth(model: str) -> int:
@@ -215,17 +213,17 @@ def minutes_of_steps(model: str) -> float:
     """Return how long the steps of a released model's training took, by its history."""
     manifest = json.loads((ROOT / "weights_manifest.json").read_text(encoding="utf-8"))
     training = manifest["models"][model]["training"]
-    rates = [float(epoch["pictures_per_second"]) for epoch in training["history"]]
-    return sum(training["pictures"] / rate for rate in rates) / 60
+    rates = [float(epoch["images_per_second"]) for epoch in training["history"]]
+    return sum(training["images"] / rate for rate in rates) / 60
 
 
 def gpu_hours(model: str, step: dict[str, str] | None) -> str:
-    """Return pictures x epochs / rate in hours, of all networks that the recipe trains."""
+    """Return images x epochs / rate in hours, of all networks that the recipe trains."""
     if step is None:
         return "not measured"
     recipe = load_recipe(model)
-    pictures = PICTURES[MODELS[model].dataset] * times_trained(recipe.split)
-    return f"{pictures * recipe.epochs / float(step['pictures_per_second']) / 3600:.2f}"
+    images = IMAGES[MODELS[model].dataset] * times_trained(recipe.split)
+    return f"{images * recipe.epochs / float(step['images_per_second']) / 3600:.2f}"
 
 
 def gpu_memory(step: dict[str, str] | None, digits: int = 0) -> str:
@@ -234,10 +232,10 @@ def gpu_memory(step: dict[str, str] | None, digits: int = 0) -> str:
 
 
 def times_trained(split: str) -> float:
-    """Return how often an epoch uses each picture on average, over all networks of a split.
+    """Return how often an epoch uses each image on average, over all networks of a split.
 
-    Of k folds each picture is in the training part of k - 1, and then in that of the network
-    trained on every picture. The official splits train on 80 %.
+    Of k folds each image is in the training part of k - 1, and then in that of the network
+    trained on every image. The official splits train on 80 %.
     """
     if split == "all":
         return 1.0

@@ -1,4 +1,4 @@
-"""Measure how fast training goes, and what of that it loses to reading its pictures.
+"""Measure how fast training goes, and what of that it loses to reading its images.
 
     python benchmarks/training_throughput.py --data FOLDER
     python benchmarks/training_throughput.py --data FOLDER --device cuda
@@ -9,13 +9,13 @@ Three things are measured, all with the recipe, the loader and the loop of `mdan
     step      the loop alone, with one batch, which is on the device already, in every step
     training  both together
 
-The loss to input is 1 - training / step, in pictures per second. Beside it stands the share of the
-time in which the loop waits for pictures, which hardly changes where the machine slows down in
+The loss to input is 1 - training / step, in images per second. Beside it stands the share of the
+time in which the loop waits for images, which hardly changes where the machine slows down in
 between. Every epoch crops anew; `views` is the exception, which trains on cached maps as the
 recipes of mdan_oasis4 and flat_oasis4 do. `step` is measured for MDAN as mdan_zoo computes it
 (`fast`) and as the paper's formulas stand (`naive`, from tests/helpers/naive_mdan.py). Weights are
-random and hardly learn. What is compared takes turns, so that what slows the machine down slows all of it
-down, and the file is complete after every turn.
+random and hardly learn. What is compared takes turns, so that a slow machine slows all of it
+and the file is complete after every turn.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import PIL
 import torch
 from top_down_cost import RESULTS, SMALLEST, environment, positive, quartiles, write_rows
 from training_bench import Bench, Job, Turn
-from training_pictures import read_size, write_pictures
+from training_images import read_size, write_images
 
 from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo.images.input_spec import STRIDE
@@ -81,7 +81,7 @@ class Result:
     seconds_median: float | None = None
     seconds_q1: float | None = None
     seconds_q3: float | None = None
-    pictures_per_second: float | None = None
+    images_per_second: float | None = None
     peak_bytes: int | None = None
     loss_to_input_percent: float | None = None
     waiting_percent: float | None = None
@@ -112,7 +112,7 @@ def fast_step(arguments: argparse.Namespace, model: str) -> Job:
     )
 
 
-def groups(arguments: argparse.Namespace, pictures: Sequence[str]) -> Iterator[list[Job]]:
+def groups(arguments: argparse.Namespace, images: Sequence[str]) -> Iterator[list[Job]]:
     """Yield the jobs that take turns with each other: steps first, then input."""
     both = {model: steps(arguments, model) for model in arguments.models}
     yield from both.values()
@@ -121,11 +121,11 @@ def groups(arguments: argparse.Namespace, pictures: Sequence[str]) -> Iterator[l
             yield from ([dataclasses.replace(job, compiled=True)] for job in filter(None, jobs))
     for model in arguments.input_of:
         ways = ways_to_read(arguments, model)
-        what = itertools.product(pictures, ways, ("input", "training"))
+        what = itertools.product(images, ways, ("input", "training"))
         step = fast_step(arguments, model)
         yield [
             dataclasses.replace(
-                step, pictures=name, decoding=decoding, workers=workers, measured=measured
+                step, images=name, decoding=decoding, workers=workers, measured=measured
             )
             for name, (decoding, workers), measured in what
         ]
@@ -174,7 +174,7 @@ def summarise(job: Job, turns: Sequence[Turn | None]) -> Result:
         seconds_median=round(median, 6),
         seconds_q1=round(q1, 6),
         seconds_q3=round(q3, 6),
-        pictures_per_second=round(job.batch / median, 3),
+        images_per_second=round(job.batch / median, 3),
         peak_bytes=max((t.peak_bytes for t in measured if t.peak_bytes), default=None),
         loss_to_input_percent=round(quartiles(losses)[1], 2) if losses else None,
         waiting_percent=round(quartiles(waiting)[1], 2) if waiting else None,
@@ -186,10 +186,10 @@ def line(job: Job, result: Result) -> str:
     compiled = "compiled" if job.compiled else "eager"
     workers = "" if job.workers is None else f"{job.workers} workers"
     what = f"{job.model:14}{job.network:6}{compiled:9}{job.measured:9}"
-    rate = "" if result.pictures_per_second is None else f"{result.pictures_per_second:.1f}/s"
+    rate = "" if result.images_per_second is None else f"{result.images_per_second:.1f}/s"
     loss = result.loss_to_input_percent
     lost = "" if loss is None else f"{loss:.1f} % lost, {result.waiting_percent:.1f} % waited"
-    return f"{what}{job.pictures:34}{job.decoding:6}{workers:11}{rate:>10} {lost:28}{result.status}"
+    return f"{what}{job.images:34}{job.decoding:6}{workers:11}{rate:>10} {lost:28}{result.status}"
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -205,15 +205,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--compile", action=flag, help="their steps compiled too")
     add("--input-of", **models, help="models whose input and training are measured")
     add("--decoding", nargs="+", choices=DECODING)
-    add("--workers", nargs="+", type=int, metavar="N", help="processes that read pictures")
+    add("--workers", nargs="+", type=int, metavar="N", help="processes that read images")
     add = parser.add_argument_group("with what").add_argument
-    add("--data", type=Path, metavar="FOLDER", help="with pictures (default: made-up ones)")
+    add("--data", type=Path, metavar="FOLDER", help="with images (default: made-up ones)")
     sizes = "they are resampled to; own takes them as they are (default: 1024x768)"
-    add("--picture-sizes", nargs="+", type=read_size, default=[(1024, 768)], help=sizes)
-    add("--pictures", type=positive, default=256, metavar="N", help="of each size, at most")
+    add("--image-sizes", nargs="+", type=read_size, default=[(1024, 768)], help=sizes)
+    add("--images", type=positive, default=256, metavar="N", help="of each size, at most")
     add("--backbone", metavar="NAME", help="another timm model (default: the models' own)")
     add("--size", type=positive, help="side of the crop in pixels (default: the models' own)")
-    add("--batch", type=positive, metavar="N", help="pictures of a step (default: the recipes')")
+    add("--batch", type=positive, metavar="N", help="images of a step (default: the recipes')")
     add = parser.add_argument_group("how").add_argument
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--precision", choices=["no", "bf16", "fp16"])
@@ -239,8 +239,8 @@ def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Non
         parser.error("--device cuda: torch finds no GPU here")
     if arguments.device == "cpu" and torch.cuda.is_available():
         parser.error("--device cpu: training takes the GPU; hide it with CUDA_VISIBLE_DEVICES=''")
-    if arguments.data is None and None in arguments.picture_sizes:
-        parser.error("--picture-sizes own goes with --data")
+    if arguments.data is None and None in arguments.image_sizes:
+        parser.error("--image-sizes own goes with --data")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -254,13 +254,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     about = {**environment(arguments.device), "pillow": PIL.__version__}
     turns: Turns = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        pictures = write_pictures(
-            arguments.data, arguments.picture_sizes, arguments.pictures, Path(folder)
-        )
+        images = write_images(arguments.data, arguments.image_sizes, arguments.images, Path(folder))
         cache = Path(folder) / "cache"
         cache.mkdir()
-        bench = Bench(pictures, cache, arguments.steps)
-        for group in groups(arguments, list(pictures)):
+        bench = Bench(images, cache, arguments.steps)
+        for group in groups(arguments, list(images)):
             for job in take_turns(bench, group, turns, arguments.repeats, deadline):
                 results = {job: summarise(job, turns[job]) for job in turns}
                 rows = [

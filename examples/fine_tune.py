@@ -1,6 +1,6 @@
 """Fine-tune a released model on an own emotion tree: python examples/fine_tune.py [FOLDER].
 
-FOLDER holds pictures in folders such as pleasant/calm, which make the tree. Without one, crops of
+FOLDER holds images in folders such as pleasant/calm, which make the tree. Without one, crops of
 the two photographs here, plain and darkened, stand for four emotions.
 """
 
@@ -16,7 +16,7 @@ from mdan_zoo.training import Plan, fine_tuning_recipe, train
 
 def main() -> None:
     output = Path(tempfile.mkdtemp()) / "my_model"
-    data = Path(sys.argv[1]) if len(sys.argv) > 1 else make_pictures(output.with_name("pictures"))
+    data = Path(sys.argv[1]) if len(sys.argv) > 1 else make_images(output.with_name("images"))
     folders = sorted(path for path in data.glob("*/*") if path.is_dir())
     tree = {f.parent.name: [g.name for g in folders if g.parent == f.parent] for f in folders}
     recipe = fine_tuning_recipe("mdan_oasis4", ["views=2", "batch_size=8"])
@@ -24,14 +24,14 @@ def main() -> None:
     print(f"weights: {weights}\nreport: {output / 'test' / 'evaluation.md'}")
 
 
-def make_pictures(data: Path) -> Path:
+def make_images(data: Path) -> Path:
     for photo in sorted(Path(__file__).parent.glob("*.jpg")):
         for coarse, brightness in (("light", 1.0), ("dark", 0.2)):
-            picture = ImageEnhance.Brightness(Image.open(photo)).enhance(brightness)
+            image = ImageEnhance.Brightness(Image.open(photo)).enhance(brightness)
             folder = data / coarse / f"{coarse} {photo.stem}"
             folder.mkdir(parents=True)
             for x in range(0, 150, 15):
-                picture.crop((x, 0, x + 300, 300)).save(folder / f"{x}.jpg")
+                image.crop((x, 0, x + 300, 300)).save(folder / f"{x}.jpg")
     return data
 
 

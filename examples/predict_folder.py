@@ -1,4 +1,4 @@
-"""Write the probabilities of all emotions, for every picture of a folder, as CSV.
+"""Write the probabilities of all emotions, for every image of a folder, as CSV.
 
 python examples/predict_folder.py [FOLDER] > emotions.csv
 """
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from mdan_zoo import Predictor
-from mdan_zoo.images.load import find_pictures
+from mdan_zoo.images.load import find_images
 
 
 def main() -> None:
@@ -18,12 +18,12 @@ def main() -> None:
     predictor = Predictor()
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(["path", *(name for names in predictor.hierarchy.levels for name in names)])
-    for prediction in predictor.stream(find_pictures(folder)):
+    for prediction in predictor.stream(find_images(folder)):
         if prediction.error is not None:
-            print(f"{prediction.picture}: {prediction.error}", file=sys.stderr)
+            print(f"{prediction.image}: {prediction.error}", file=sys.stderr)
             continue
         scores = [score for level in prediction.levels for score in level.scores.values()]
-        table.writerow([prediction.picture, *(f"{score:.4f}" for score in scores)])
+        table.writerow([prediction.image, *(f"{score:.4f}" for score in scores)])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Models with trained weights for visual emotion analysis: which emotion does a picture evoke?
+"""Models with trained weights for visual emotion analysis: which emotion does an image evoke?
 
     import mdan_zoo
     mdan_zoo.predict("photo.jpg")

@@ -24,7 +24,7 @@ class UnknownNameError(MdanZooError, LookupError):
 
 
 class ImageError(MdanZooError, ValueError):
-    """A picture cannot be read or is not acceptable."""
+    """An image cannot be read or is not acceptable."""
 
 
 class InputError(MdanZooError, ValueError):

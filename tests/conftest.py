@@ -1,4 +1,4 @@
-"""A network with seeded random weights, as a file, and pictures that it tells apart.
+"""A network with seeded random weights, as a file, and images that it tells apart.
 
 What needs torch is imported where it is used: the tests of the hub also run without it.
 """
@@ -42,7 +42,7 @@ def predictor(checkpoint) -> Predictor:
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> list[Path]:
-    """Seven picture files of different sizes and contents."""
+    """Seven image files of different sizes and contents."""
     import numpy as np
     from PIL import Image
 
@@ -51,6 +51,6 @@ def photos(tmp_path_factory) -> list[Path]:
     sizes = [(60, 80), (500, 350), (33, 20), (352, 352), (128, 400), (64, 64), (700, 90)]
     for number, (width, height) in enumerate(sizes):
         coarse = generator.integers(0, 256, (5, 7, 3), np.uint8)
-        picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-        picture.save(folder / f"photo{number}.png")
+        image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        image.save(folder / f"photo{number}.png")
     return sorted(folder.iterdir())

@@ -20,7 +20,7 @@ def refuse_input(output: Path, inputs: Iterable[str | os.PathLike[str]]) -> None
         return
     for path in inputs:
         if os.path.exists(path) and os.path.samefile(path, output):
-            raise InputError(f"--output {output} is one of the pictures; give another name")
+            raise InputError(f"--output {output} is one of the images; give another name")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -29,9 +29,9 @@ class ChannelsFirst(nn.Module):
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, pictures: Tensor) -> list[Tensor]:
-        """Return C2..C5 of `pictures` (N, 3, H, W)."""
-        return [feature_map.permute(0, 3, 1, 2) for feature_map in self.backbone(pictures)]
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return C2..C5 of `images` (N, 3, H, W)."""
+        return [feature_map.permute(0, 3, 1, 2) for feature_map in self.backbone(images)]
 
 
 def build_backbone(
@@ -41,7 +41,7 @@ def build_backbone(
 
     Args:
         name: Name of a timm model, such as "resnet101" or "mobilenetv2_100".
-        size: Side in pixels of the square pictures that it must be able to take. Some models take
+        size: Side in pixels of the square images that it must be able to take. Some models take
             but one size. None checks none.
         pretrained: Whether timm is to fetch its weights; otherwise they are random.
 
@@ -129,7 +129,7 @@ def _stage_indices(name: str, maker: Callable[..., Any]) -> tuple[int, ...]:
 
 @functools.cache
 def _check_size(name: str, maker: Callable[..., Any], size: int) -> None:
-    """Raise `InputError` unless the maps of a square picture have exactly the strides' sizes."""
+    """Raise `InputError` unless the maps of a square image have exactly the strides' sizes."""
     shapes = _create_shapes(name, out_indices=_stage_indices(name, maker))
     try:
         with torch.device("meta"), torch.no_grad():
@@ -138,7 +138,7 @@ def _check_size(name: str, maker: Callable[..., Any], size: int) -> None:
         own = shapes.pretrained_cfg["input_size"][-1]
         reason = str(error) or type(error).__name__
         raise InputError(
-            f"backbone {name!r} cannot take pictures of {size} x {size} pixels ({reason}); it is "
+            f"backbone {name!r} cannot take images of {size} x {size} pixels ({reason}); it is "
             f"made for {own} x {own}. Give a config with a crop that it takes, or a backbone that "
             f"takes every size, such as {_FITTING}"
         ) from error
@@ -146,7 +146,7 @@ def _check_size(name: str, maker: Callable[..., Any], size: int) -> None:
     needed = [f"{size // stride} x {size // stride}" for stride in STRIDES]
     if found != needed:
         raise InputError(
-            f"backbone {name!r} makes maps of {', '.join(found)} of a picture of "
+            f"backbone {name!r} makes maps of {', '.join(found)} of an image of "
             f"{size} x {size} pixels; MDAN needs {', '.join(needed)}, as {_FITTING} make"
         )
 
@@ -154,7 +154,7 @@ def _check_size(name: str, maker: Callable[..., Any], size: int) -> None:
 def last_stage(backbone: nn.Module) -> nn.Module:
     """Return the part of a backbone that turns C4 into C5, sharing its parameters.
 
-    With everything before it frozen, C2..C4 of a picture are computed once and only this part is
+    With everything before it frozen, C2..C4 of an image are computed once and only this part is
     run, and trained, again and again.
 
     Args:

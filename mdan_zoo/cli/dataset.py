@@ -25,10 +25,10 @@ def add_parser(subparsers: Any) -> None:
         "dataset",
         help="check a data set that you have",
         description=(
-            "Count the pictures of a data set by class and split, decode each of them and compare "
+            "Count the images of a data set by class and split, decode each of them and compare "
             "them. Exit status 1 if something would spoil a training: files that cannot be read, "
-            "equal pictures with different labels, in different splits or in so many copies that "
-            'they may say "photo removed", a class without pictures. '
+            "equal images with different labels, in different splits or in so many copies that "
+            'they may say "photo removed", a class without images. '
             "Exit status 2 if it cannot be read as this data set at all."
         ),
     )
@@ -76,34 +76,34 @@ def run(arguments: argparse.Namespace) -> int:
 def _lines(report: DatasetReport) -> list[str]:
     reader = get_dataset(report.dataset)
     lines = [
-        f"{report.dataset} in {report.root}: {report.pictures} pictures, tree {report.hierarchy}",
+        f"{report.dataset} in {report.root}: {report.images} images, tree {report.hierarchy}",
         f"source: {reader.source}",
         f"terms: {reader.terms}",
         f"usual split: {reader.splits}",
         *_table(report),
         *(f"note: {note}" for note in report.notes),
-        *_section("classes without a training picture", report.empty_classes),
+        *_section("classes without a training image", report.empty_classes),
         *_section("files that cannot be read", report.unreadable),
     ]
     duplicates = (
         ("equal files with different labels", report.contradictions),
         ("equal files in different splits", report.across_splits),
-        ("pictures with several labels, as in the release", report.several_labels),
+        ("images with several labels, as in the release", report.several_labels),
         ("files with so many copies that they may be placeholders", report.placeholders),
         ("equal files", report.equal_files),
     )
     for title, found in duplicates:
-        lines += _section(title, [", ".join(files.pictures[:3]) for files in found])
+        lines += _section(title, [", ".join(files.images[:3]) for files in found])
     return [*lines, "nothing that would spoil a training" if report.ok else "NOT fit for training"]
 
 
 def _table(report: DatasetReport) -> list[str]:
-    """Return a line for every leaf with its number of pictures in every split."""
+    """Return a line for every leaf with its number of images in every split."""
     splits = list(dict.fromkeys(count.split for count in report.counts))
-    numbers = {(count.leaf, count.split): count.pictures for count in report.counts}
+    numbers = {(count.leaf, count.split): count.images for count in report.counts}
     leaves = list(dict.fromkeys(count.leaf for count in report.counts))
     width = max(len(leaf) for leaf in leaves)
-    header = " " * width + "".join(f"{split or 'pictures':>10}" for split in splits)
+    header = " " * width + "".join(f"{split or 'images':>10}" for split in splits)
     rows = [
         leaf.ljust(width) + "".join(f"{numbers[leaf, split]:>10}" for split in splits)
         for leaf in leaves

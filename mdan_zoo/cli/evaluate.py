@@ -24,7 +24,7 @@ def add_parser(subparsers: Any) -> None:
         "evaluate",
         help="measure a model on a data set that you have",
         description=(
-            "Measure a model on labelled pictures: accuracy, calibration and more on every level "
+            "Measure a model on labelled images: accuracy, calibration and more on every level "
             "of its emotion tree, with 95 % intervals. Prints a report; --output also keeps the "
             "numbers, the probabilities and figures."
         ),
@@ -43,14 +43,14 @@ def add_parser(subparsers: Any) -> None:
         "--part",
         metavar="NAME",
         help="part of the split: of the one that is given, that lies beside the weights, or that "
-        "the data set comes with (default: test; all folds of a split into folds; all pictures "
+        "the data set comes with (default: test; all folds of a split into folds; all images "
         "where there is no split)",
     )
-    add("--folds", type=int, metavar="K", help="divide the pictures into K folds, groups together")
+    add("--folds", type=int, metavar="K", help="divide the images into K folds, groups together")
     add("--output", type=Path, metavar="DIR", help="folder for the report and its figures")
     add("--device", help="such as cpu or cuda:0 (default: CUDA where there is any)")
     add("--dtype", default="float32", help="float32 (default), bfloat16 or float16")
-    add("--batch-size", type=int, metavar="N", help="pictures at once (2 on a CPU, else 32)")
+    add("--batch-size", type=int, metavar="N", help="images at once (2 on a CPU, else 32)")
     add("--bootstrap", type=int, default=1000, metavar="N", help="resamples (default: 1000)")
     add("--seed", type=int, default=0, help="of the resamples and the folds (default: 0)")
     parser.set_defaults(run=run)

@@ -16,7 +16,7 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.zoo.factory import DEFAULT_EXPLAINED_MODEL, DEFAULT_MODEL
 
 _DESCRIPTION = """\
-Draw what a network looked at, or the pictures of a folder sorted by emotion:
+Draw what a network looked at, or the images of a folder sorted by emotion:
 
   mdan-zoo explain photo.jpg
   mdan-zoo explain photo.jpg --level quadrant --output maps.pdf
@@ -33,8 +33,8 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("picture", metavar="PICTURE", help="a file or a URL; with --sheet, a folder with pictures")
-    add("--sheet", action="store_true", help="draw the pictures of a folder, sorted by emotion")
+    add("image", metavar="IMAGE", help="a file or a URL; with --sheet, a folder with images")
+    add("--sheet", action="store_true", help="draw the images of a folder, sorted by emotion")
     add(
         "--model",
         metavar="NAME",
@@ -51,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         metavar="FILE",
         help="png, pdf, svg, jpg or webp, which appears when complete (default: a PNG named after "
-        "the picture, in the current folder; a PDF for a large --sheet)",
+        "the image, in the current folder; a PDF for a large --sheet)",
     )
     add("--device", help="such as cpu or cuda:0 (default: CUDA where there is any)")
     parser.set_defaults(run=run)
@@ -63,46 +63,46 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _draw_explanation(options: argparse.Namespace) -> int:
-    if os.path.isdir(options.picture):
+    if os.path.isdir(options.image):
         raise InputError(
-            f"{options.picture} is a folder: name a picture in it, or add --sheet to draw all"
+            f"{options.image} is a folder: name an image in it, or add --sheet to draw all"
         )
     from mdan_zoo.plots.figures import check_output
 
-    output = options.output or Path(f"{_stem(options.picture)}.explained.png")
+    output = options.output or Path(f"{_stem(options.image)}.explained.png")
     check_output(output)
-    refuse_input(output, [options.picture])
+    refuse_input(output, [options.image])
 
     from mdan_zoo.inference.explanation import explain
     from mdan_zoo.inference.predictor import Predictor
 
     name = options.model or (None if options.checkpoint else DEFAULT_EXPLAINED_MODEL)
     predictor = Predictor(name, checkpoint=options.checkpoint, device=options.device)
-    explanation = explain(options.picture, model=predictor)
+    explanation = explain(options.image, model=predictor)
     level = _as_level(options.level, predictor.hierarchy)
     explanation.plot(output, level=level, label=options.label)
-    print(f"{options.picture}  {explanation.prediction}")
+    print(f"{options.image}  {explanation.prediction}")
     print(output)
     return 0
 
 
 def _draw_sheet(options: argparse.Namespace) -> int:
-    from mdan_zoo.images.load import find_pictures
+    from mdan_zoo.images.load import find_images
 
     if options.level is not None or options.label is not None:
         raise InputError("a sheet shows no maps: leave out --level and --class, or --sheet")
-    if not os.path.isdir(options.picture):
-        raise InputError(f"--sheet goes with a folder of pictures, not with {options.picture}")
-    pictures = find_pictures(options.picture)
-    if not pictures:
-        raise ImageError(f"there are no pictures in the folder {options.picture}")
+    if not os.path.isdir(options.image):
+        raise InputError(f"--sheet goes with a folder of images, not with {options.image}")
+    images = find_images(options.image)
+    if not images:
+        raise ImageError(f"there are no images in the folder {options.image}")
 
-    from mdan_zoo.plots.contact_sheet import PICTURES_PER_IMAGE, check_sheet, write_sheet
+    from mdan_zoo.plots.contact_sheet import IMAGES_PER_IMAGE, check_sheet, write_sheet
 
-    suffix = "png" if len(pictures) <= PICTURES_PER_IMAGE else "pdf"
-    output = options.output or Path(f"{_folder_name(options.picture)}.sheet.{suffix}")
-    check_sheet(output, len(pictures))
-    refuse_input(output, pictures)
+    suffix = "png" if len(images) <= IMAGES_PER_IMAGE else "pdf"
+    output = options.output or Path(f"{_folder_name(options.image)}.sheet.{suffix}")
+    check_sheet(output, len(images))
+    refuse_input(output, images)
 
     from tqdm import tqdm
 
@@ -110,24 +110,24 @@ def _draw_sheet(options: argparse.Namespace) -> int:
 
     predictor = Predictor(options.model, checkpoint=options.checkpoint, device=options.device)
     quiet = not sys.stderr.isatty()
-    with closing(predictor.stream(pictures)) as stream:
-        predictions = list(tqdm(stream, total=len(pictures), unit="picture", disable=quiet))
+    with closing(predictor.stream(images)) as stream:
+        predictions = list(tqdm(stream, total=len(images), unit="image", disable=quiet))
     failed = [prediction for prediction in predictions if prediction.error is not None]
     for prediction in failed:
-        print(f"{prediction.picture}  {prediction}", file=sys.stderr)
-    write_sheet(pictures, predictions, output)
+        print(f"{prediction.image}  {prediction}", file=sys.stderr)
+    write_sheet(images, predictions, output)
     print(output)
     return 1 if failed else 0
 
 
-def _stem(picture: str) -> str:
-    """Return the name of a picture, without its suffix or a URL's query."""
-    path = urlsplit(picture).path if "://" in picture else picture
-    return Path(path).stem or "picture"
+def _stem(image: str) -> str:
+    """Return the name of an image, without its suffix or a URL's query."""
+    path = urlsplit(image).path if "://" in image else image
+    return Path(path).stem or "image"
 
 
 def _folder_name(folder: str) -> str:
-    return Path(folder).resolve().name or "pictures"
+    return Path(folder).resolve().name or "images"
 
 
 def _as_level(text: str | None, tree: Hierarchy) -> int | str | None:

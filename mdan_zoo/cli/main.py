@@ -1,7 +1,7 @@
 """The command line: parse, call the library, print.
 
 Exit status: 0 if all went well, 1 if something asked for could not be done while the rest could (a
-picture predicted, a model downloaded or verified), 2 for anything that was asked wrongly, 130 after
+image predicted, a model downloaded or verified), 2 for anything that was asked wrongly, 130 after
 Ctrl-C, 141 if the reader of the output went away.
 """
 
@@ -96,7 +96,7 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("mdan-zoo", description="Which emotion does a picture evoke?")
+    parser = argparse.ArgumentParser("mdan-zoo", description="Which emotion does an image evoke?")
     parser.add_argument("--version", action="version", version=f"mdan-zoo {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_list(subparsers)
@@ -222,14 +222,14 @@ def _outline(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
 
 
 def _add_predict(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser("predict", help="predict the emotions that pictures evoke")
+    parser = subparsers.add_parser("predict", help="predict the emotions that images evoke")
     add = parser.add_argument
-    add("pictures", nargs="+", metavar="PICTURE", help="a file, a URL, or a folder with pictures")
+    add("images", nargs="+", metavar="IMAGE", help="a file, a URL, or a folder with images")
     add("--model", metavar="NAME", help=f"a model with released weights (default {DEFAULT_MODEL})")
     add("--checkpoint", type=Path, metavar="FILE", help="a weight file to use instead")
     add("--format", choices=_LINES, default="text", help="json is one object a line")
     add("--output", type=Path, metavar="FILE", help="write to a file, which appears when complete")
-    add("--batch-size", type=int, metavar="N", help="pictures at once (2 on a CPU, else 32)")
+    add("--batch-size", type=int, metavar="N", help="images at once (2 on a CPU, else 32)")
     add("--device", help="such as cpu or cuda:0 (default: CUDA where there is any)")
     add("--dtype", default="float32", help="float32 (default), bfloat16 or float16")
     add("--branch", choices=BRANCHES, default="overall", help="whose probabilities are read")
@@ -238,9 +238,9 @@ def _add_predict(subparsers: Subparsers) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    pictures = _find_pictures(options.pictures)
+    images = _find_images(options.images)
     if options.output is not None:
-        refuse_input(options.output, pictures)
+        refuse_input(options.output, images)
 
     from tqdm import tqdm
 
@@ -255,16 +255,16 @@ def _predict(options: argparse.Namespace) -> int:
         branch=options.branch,
         decode=options.decode,
     )
-    stream = predictor.stream(pictures, batch_size=options.batch_size)
+    stream = predictor.stream(images, batch_size=options.batch_size)
     lines_are_seen = options.output is None and sys.stdout.isatty()
     status = 0
     with (
         _open_output(options.output) as file,
         closing(stream) as predictions,
         tqdm(
-            total=len(pictures),
-            unit="picture",
-            disable=None if len(pictures) > 1 else True,  # None: unless stderr is a terminal
+            total=len(images),
+            unit="image",
+            disable=None if len(images) > 1 else True,  # None: unless stderr is a terminal
             leave=not lines_are_seen,
         ) as bar,
     ):
@@ -284,20 +284,20 @@ def _predict(options: argparse.Namespace) -> int:
     return status
 
 
-def _find_pictures(arguments: Sequence[str]) -> list[str | Path]:
-    """Return the pictures that are meant, those of a folder in its place."""
-    from mdan_zoo.images.load import find_pictures
+def _find_images(arguments: Sequence[str]) -> list[str | Path]:
+    """Return the images that are meant, those of a folder in its place."""
+    from mdan_zoo.images.load import find_images
 
-    pictures: list[str | Path] = []
+    images: list[str | Path] = []
     empty = []
     for argument in arguments:
-        inside = find_pictures(argument) if os.path.isdir(argument) else [argument]
+        inside = find_images(argument) if os.path.isdir(argument) else [argument]
         if not inside:
             empty.append(argument)
-        pictures += inside or [argument]  # an empty folder gets its line with an error
-    if len(empty) == len(pictures):
-        raise ImageError(f"there are no pictures in the folder {', '.join(empty)}")
-    return pictures
+        images += inside or [argument]  # an empty folder gets its line with an error
+    if len(empty) == len(images):
+        raise ImageError(f"there are no images in the folder {', '.join(empty)}")
+    return images
 
 
 @contextmanager
@@ -332,7 +332,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _text_line(prediction: Prediction) -> str:
-    return f"{prediction.picture}  {prediction}\n"
+    return f"{prediction.image}  {prediction}\n"
 
 
 def _json_line(prediction: Prediction) -> str:
@@ -340,14 +340,14 @@ def _json_line(prediction: Prediction) -> str:
 
 
 def _csv_header(hierarchy: Hierarchy) -> list[str]:
-    columns = ["picture", "error"]
+    columns = ["image", "error"]
     for level, names in zip(hierarchy.level_names, hierarchy.levels, strict=True):
         columns += [f"{level}_label", f"{level}_score", *(f"{level}:{name}" for name in names)]
     return columns
 
 
 def _prediction_csv_line(prediction: Prediction) -> str:
-    row: list[object] = [prediction.picture, prediction.error]
+    row: list[object] = [prediction.image, prediction.error]
     for level in prediction.levels:
         row += [level.label, level.score, *level.scores.values()]
     width = len(_csv_header(prediction.hierarchy))

@@ -14,9 +14,9 @@ def add_parser(subparsers: Any) -> None:
     """Add `split` to the subcommands of `mdan-zoo`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "split",
-        help="write down which pictures of a data set train and which test",
+        help="write down which images of a data set train and which test",
         description=(
-            "Split a data set and write the names of the pictures in every part to a file, with "
+            "Split a data set and write the names of the images in every part to a file, with "
             "their hash. The same data set, method and seed give the same file everywhere."
         ),
     )
@@ -48,6 +48,6 @@ def run(arguments: argparse.Namespace) -> int:
     split = make_split(name, samples, folder_of(data), arguments.method, arguments.seed)
     split.save(arguments.output)
     for part, names in split.parts:
-        print(f"{part}: {len(names)} pictures")
+        print(f"{part}: {len(names)} images")
     print(f"sha256: {split.sha256}")
     return 0

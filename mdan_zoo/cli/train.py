@@ -68,8 +68,8 @@ def add_parser(subparsers: Any) -> None:
     add("--accumulate", type=int, default=1, metavar="N", help="compute each step in N parts")
     add("--channels-last", action="store_true", help="the layout that GPUs prefer")
     add("--compile", action="store_true", help="use torch.compile")
-    add("--workers", type=int, metavar="N", help="processes that read pictures, for each GPU")
-    add("--cache", type=Path, metavar="DIR", help="keep resized pictures here")
+    add("--workers", type=int, metavar="N", help="processes that read images, for each GPU")
+    add("--cache", type=Path, metavar="DIR", help="keep resized images here")
     add("--tensorboard", action="store_true", help="log for TensorBoard too")
     parser.set_defaults(run=run)
 
@@ -118,7 +118,7 @@ def run(options: argparse.Namespace) -> int:
         return 128 + signal.SIGTERM
     if is_main_process():
         print(path)
-        print(f"try it: mdan-zoo predict --checkpoint {path} PICTURE", file=sys.stderr)
+        print(f"try it: mdan-zoo predict --checkpoint {path} IMAGE", file=sys.stderr)
     disconnect()
     return 0
 

@@ -38,7 +38,7 @@ def add_parsers(subparsers: Any) -> None:
 
     parser = subparsers.add_parser(
         "verify",
-        help="check weight files: size, SHA-256, every tensor, and a known picture's prediction",
+        help="check weight files: size, SHA-256, every tensor, and a known image's prediction",
     )
     parser.add_argument(
         "weights",
@@ -170,7 +170,7 @@ def _verified_file(path: Path, manifest: dict[str, ManifestEntry]) -> str:
 
 
 def _check_golden(weights: WeightFile, entry: ManifestEntry) -> None:
-    """Compare the scores for a known picture with the recorded ones, if there are any."""
+    """Compare the scores for a known image with the recorded ones, if there are any."""
     path, found = weights.path, weights.golden
     golden = (entry.details or {}).get("golden", {}).get("output")
     if golden is None:
@@ -188,7 +188,7 @@ def _check_golden(weights: WeightFile, entry: ManifestEntry) -> None:
         ) from problem
     if error > _GOLDEN_TOLERANCE:
         raise CheckpointError(
-            f"{path} gives scores for the known picture that are up to {error:.4f} off the "
+            f"{path} gives scores for the known image that are up to {error:.4f} off the "
             "recorded ones, though its bytes are right: one of the installed libraries computes "
             "something else"
         )

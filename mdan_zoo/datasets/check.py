@@ -1,4 +1,4 @@
-"""What would spoil a training: files that cannot be read, wrong labels, pictures in two splits."""
+"""What would spoil a training: files that cannot be read, wrong labels, images in two splits."""
 
 from __future__ import annotations
 
@@ -30,38 +30,38 @@ _SPLIT_ORDER = ("", "train", "val", "test")
 
 @dataclass(frozen=True)
 class ClassCount:
-    """How many pictures of a leaf a split has; the split is "" where the data set has none."""
+    """How many images of a leaf a split has; the split is "" where the data set has none."""
 
     split: str
     leaf: str
-    pictures: int
+    images: int
 
 
 @dataclass(frozen=True)
 class EqualFiles:
-    """Pictures with the same content.
+    """Images with the same content.
 
     Attributes:
         sha256: Of the content.
-        pictures: The files.
+        images: The files.
         leaves: Their classes, each once.
         splits: Their splits, each once.
         groups: Their groups, each once.
     """
 
     sha256: str
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     leaves: tuple[str, ...]
     splits: tuple[str, ...]
     groups: tuple[str, ...]
 
     @property
     def has_several_labels(self) -> bool:
-        """Whether the data set itself gives one picture several labels, as WEBEmo does.
+        """Whether the data set itself gives one image several labels, as WEBEmo does.
 
-        Its copies then have one name, for the picture is listed under one, and never part.
+        Its copies then have one name, for the image is listed under one, and never part.
         """
-        names = {Path(picture).name for picture in self.pictures}
+        names = {Path(image).name for image in self.images}
         return len(self.leaves) > 1 and len(names) == len(self.groups) == len(self.splits) == 1
 
     @property
@@ -77,7 +77,7 @@ class EqualFiles:
     @property
     def is_placeholder(self) -> bool:
         """Whether there are so many copies that the content is probably no photograph."""
-        return len(self.pictures) >= PLACEHOLDER_COPIES and not self.has_several_labels
+        return len(self.images) >= PLACEHOLDER_COPIES and not self.has_several_labels
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,10 @@ class DatasetReport:
         dataset: Its name.
         root: Its folder.
         hierarchy: Name of the tree it was read with.
-        pictures: Number of samples.
-        counts: Pictures of every leaf in every split.
+        images: Number of samples.
+        counts: Images of every leaf in every split.
         notes: What the reader left out or found odd, in words.
-        empty_classes: Leaves without a training picture.
+        empty_classes: Leaves without a training image.
         unreadable: What is wrong with the files that cannot be decoded; names each file.
         equal_files: Contents that several files have.
     """
@@ -99,7 +99,7 @@ class DatasetReport:
     dataset: str
     root: str
     hierarchy: str
-    pictures: int
+    images: int
     counts: tuple[ClassCount, ...]
     notes: tuple[str, ...]
     empty_classes: tuple[str, ...]
@@ -108,12 +108,12 @@ class DatasetReport:
 
     @property
     def contradictions(self) -> tuple[EqualFiles, ...]:
-        """Contents with several labels, but for those of one picture that has several."""
+        """Contents with several labels, but for those of one image that has several."""
         return tuple(files for files in self.equal_files if files.is_contradiction)
 
     @property
     def several_labels(self) -> tuple[EqualFiles, ...]:
-        """Pictures that the data set itself gives several labels."""
+        """Images that the data set itself gives several labels."""
         return tuple(files for files in self.equal_files if files.has_several_labels)
 
     @property
@@ -156,7 +156,7 @@ class _Inspection:
 
 
 def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -> DatasetReport:
-    """Read a data set, decode every picture and compare the files.
+    """Read a data set, decode every image and compare the files.
 
     Args:
         name: One of `mdan_zoo.datasets.registry.DATASETS`.
@@ -169,10 +169,10 @@ def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -
     reader, tree = get_dataset(name), choose_hierarchy(name, hierarchy)
     with _collected_notes() as notes:
         samples = reader.read(folder, tree)
-    if reader.pictures not in (None, len(samples)):
-        notes.append(f"{len(samples)} pictures; {name} is said to have {reader.pictures}")
+    if reader.images not in (None, len(samples)):
+        notes.append(f"{len(samples)} images; {name} is said to have {reader.images}")
     notes += _without_ending(samples)
-    found = inspect_all([sample.picture for sample in samples])
+    found = inspect_all([sample.image for sample in samples])
     return DatasetReport(
         name,
         str(folder),
@@ -187,8 +187,8 @@ def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -
 
 
 def _without_ending(samples: Sequence[Sample]) -> list[str]:
-    """Tell of files beside the pictures whose names do not say what they are: downloads, mostly."""
-    folders = sorted({sample.picture.parent for sample in samples})
+    """Tell of files beside the images whose names do not say what they are: downloads, mostly."""
+    folders = sorted({sample.image.parent for sample in samples})
     inside = (path for folder in folders for path in sorted(folder.iterdir()))
     unnamed = [path for path in inside if not path.suffix and path.name[0] != "."]
     unnamed = [path for path in unnamed if path.is_file()]
@@ -230,16 +230,16 @@ def _count(samples: Sequence[Sample], tree: Hierarchy) -> tuple[ClassCount, ...]
 
 
 def _empty_classes(samples: Sequence[Sample], tree: Hierarchy) -> tuple[str, ...]:
-    # A copy may consist of the test pictures alone.
+    # A copy may consist of the test images alone.
     training = [sample for sample in samples if sample.split in ("", "train")] or samples
     used = {sample.labels[-1] for sample in training}
     return tuple(leaf for k, leaf in enumerate(tree.leaves) if k not in used)
 
 
-def inspect_all(pictures: Sequence[Path]) -> list[_Inspection]:
-    """Decode pictures in threads; a bar shows the progress on a terminal."""
-    batches = batches_ahead(_inspect, pictures, batch_size=32, workers=os.cpu_count() or 1)
-    with tqdm(total=len(pictures), unit="picture", disable=None) as bar:
+def inspect_all(images: Sequence[Path]) -> list[_Inspection]:
+    """Decode images in threads; a bar shows the progress on a terminal."""
+    batches = batches_ahead(_inspect, images, batch_size=32, workers=os.cpu_count() or 1)
+    with tqdm(total=len(images), unit="image", disable=None) as bar:
         found = []
         for batch in batches:
             found += batch
@@ -247,16 +247,16 @@ def inspect_all(pictures: Sequence[Path]) -> list[_Inspection]:
     return found
 
 
-def _inspect(picture: Path) -> _Inspection:
+def _inspect(image: Path) -> _Inspection:
     from mdan_zoo.images.load import load_image  # loads Pillow
 
     try:
-        sha256 = hashlib.sha256(picture.read_bytes()).hexdigest()
-        load_image(picture)
+        sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+        load_image(image)
     except ImageError as error:
         return _Inspection(str(error), sha256)
     except OSError as error:
-        return _Inspection(f"{picture}: {error.strerror}", "")
+        return _Inspection(f"{image}: {error.strerror}", "")
     return _Inspection("", sha256)
 
 
@@ -269,7 +269,7 @@ def _equal_files(
     return tuple(
         EqualFiles(
             sha256,
-            tuple(str(sample.picture) for sample in group),
+            tuple(str(sample.image) for sample in group),
             tuple(dict.fromkeys(tree.leaves[sample.labels[-1]] for sample in group)),
             tuple(dict.fromkeys(sample.split for sample in group)),
             tuple(dict.fromkeys(sample.group for sample in group)),

@@ -15,7 +15,7 @@ def equal_files(files: Iterable[Path]) -> list[list[Path]]:
     """Return the files, of two or more, that have the same content.
 
     What is missing or cannot be read is left out: nobody knows its content, and who reads the
-    pictures themselves tells of it.
+    images themselves tells of it.
     """
     found: Iterable[Sequence[Path]] = [[file for file in files if file.is_file()]]
     keys: tuple[Callable[[Path], Hashable], ...] = (_size, _end, _sha256)

@@ -1,4 +1,4 @@
-"""Finding and reading the files of a data set. No picture is opened here."""
+"""Finding and reading the files of a data set. No image is opened here."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ def first_folder(candidates: Sequence[Path]) -> Path:
     return next((path for path in candidates if path.is_dir()), candidates[-1])
 
 
-def pictures_below(folder: Path) -> list[Path]:
-    """Return the picture files in a folder and below it, sorted; none where there is no folder."""
+def images_below(folder: Path) -> list[Path]:
+    """Return the image files in a folder and below it, sorted; none where there is no folder."""
     from mdan_zoo.images.load import (
-        find_pictures,  # loads Pillow, which naming the readers must not
+        find_images,  # loads Pillow, which naming the readers must not
     )
 
-    return find_pictures(folder) if folder.is_dir() else []
+    return find_images(folder) if folder.is_dir() else []
 
 
 def class_folders(folder: Path) -> dict[str, list[Path]]:
-    """Return, by name, the folders in `folder` that have pictures at any depth, and these."""
+    """Return, by name, the folders in `folder` that have images at any depth, and these."""
     inside = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = {path.name: pictures_below(path) for path in inside if path.name[0] != "."}
-    return {name: pictures for name, pictures in found.items() if pictures}
+    found = {path.name: images_below(path) for path in inside if path.name[0] != "."}
+    return {name: images for name, images in found.items() if images}
 
 
 def split_folders(folder: Path, names: Mapping[str, str] = SPLIT_FOLDERS) -> list[tuple[str, Path]]:
@@ -109,15 +109,15 @@ def read_cells(path: Path, delimiter: str = ",") -> tuple[list[str], list[list[s
     return header, [row for _, row in numbered[1:]]
 
 
-def refuse_missing(pictures: Sequence[Path], source: Path) -> None:
-    """Check that the pictures that a file lists are there.
+def refuse_missing(images: Sequence[Path], source: Path) -> None:
+    """Check that the images that a file lists are there.
 
     Raises:
         DatasetError: Some are missing; says how many and names the first.
     """
-    missing = [picture for picture in pictures if not picture.is_file()]
+    missing = [image for image in images if not image.is_file()]
     if missing:
         raise DatasetError(
-            f"{len(missing)} of the {len(pictures)} pictures that {source} lists are missing: "
+            f"{len(missing)} of the {len(images)} images that {source} lists are missing: "
             + shown(missing)
         )

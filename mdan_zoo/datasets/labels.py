@@ -48,15 +48,15 @@ class Labels:
         """Tell whether the tree has a leaf of that name or alias."""
         return self._find(name) is not None
 
-    def hard(self, picture: Path, leaf: int, group: str, split: str = "") -> Sample:
-        """Return the sample of a picture of which only the class is known."""
+    def hard(self, image: Path, leaf: int, group: str, split: str = "") -> Sample:
+        """Return the sample of an image of which only the class is known."""
         distribution = tuple(float(k == leaf) for k in range(len(self.hierarchy.leaves)))
         labels = self.hierarchy.leaf_paths[leaf]
-        return Sample(picture, labels, distribution, group, split=split)
+        return Sample(image, labels, distribution, group, split=split)
 
     def soft(
         self,
-        picture: Path,
+        image: Path,
         shares: Sequence[float],
         group: str,
         *,
@@ -64,10 +64,10 @@ class Labels:
         preferred: int = -1,
         ratings: tuple[tuple[str, float], ...] = (),
     ) -> Sample:
-        """Return the sample of a picture with known votes.
+        """Return the sample of an image with known votes.
 
         Args:
-            picture: Its file.
+            image: Its file.
             shares: Votes for every leaf, not negative and not all zero.
             group: See `Sample`.
             split: See `Sample`.
@@ -79,7 +79,7 @@ class Labels:
         leaf = max(range(len(shares)), key=lambda k: (shares[k], k == preferred))
         distribution = tuple(share / total for share in shares)
         labels = self.hierarchy.leaf_paths[leaf]
-        return Sample(picture, labels, distribution, group, ratings, split)
+        return Sample(image, labels, distribution, group, ratings, split)
 
     def checked(
         self, samples: list[Sample], source: Path, *, every_class: bool = False
@@ -89,34 +89,34 @@ class Labels:
         Args:
             samples: All of them.
             source: The folder or table, for the messages.
-            every_class: A leaf without pictures is an error; otherwise it is only warned of.
+            every_class: A leaf without images is an error; otherwise it is only warned of.
 
         Raises:
-            DatasetError: There are fewer than two pictures, one is there twice, or a leaf has none.
+            DatasetError: There are fewer than two images, one is there twice, or a leaf has none.
         """
         if len(samples) < 2:
-            raise DatasetError(f"{source} has {len(samples)} picture(s), and needs at least two")
+            raise DatasetError(f"{source} has {len(samples)} image(s), and needs at least two")
         self._refuse_repeated(samples, source)
         used = {sample.labels[-1] for sample in samples}
         empty = [name for k, name in enumerate(self.hierarchy.leaves) if k not in used]
         if empty:
             message = (
-                f"{source} has no picture of {shown(empty, 25)}, "
+                f"{source} has no image of {shown(empty, 25)}, "
                 f"which hierarchy {self.hierarchy.name!r} has"
             )
             if every_class:
-                raise DatasetError(f"{message}; add pictures or use a tree without it")
+                raise DatasetError(f"{message}; add images or use a tree without it")
             LOGGER.warning(message)
         return samples
 
     def _refuse_repeated(self, samples: Sequence[Sample], source: Path) -> None:
         first: dict[Path, Sample] = {}
         for sample in samples:
-            other = first.setdefault(sample.picture, sample)
+            other = first.setdefault(sample.image, sample)
             if other is not sample:
                 leaves = [self.hierarchy.leaves[s.labels[-1]] for s in (other, sample)]
                 classes = " and ".join(dict.fromkeys(leaves))
-                raise DatasetError(f"{source} has {sample.picture} twice, as {classes}")
+                raise DatasetError(f"{source} has {sample.image} twice, as {classes}")
 
     def _find(self, name: str) -> int | None:
         spelling = name.strip()

@@ -39,7 +39,7 @@ class DatasetReader:
         source: Where its authors offer or describe it.
         terms: Under which terms, in one line.
         splits: How it is divided in the literature.
-        pictures: How many it is said to have; None where that is for the user to know.
+        images: How many it is said to have; None where that is for the user to know.
     """
 
     name: str
@@ -48,16 +48,16 @@ class DatasetReader:
     source: str
     terms: str
     splits: str
-    pictures: int | None = None
+    images: int | None = None
 
 
 def _read_oasis(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     return read_oasis(folder, hierarchy=hierarchy)
 
 
-_STOCK = "URLs of pictures that stay their owners'; for research."
+_STOCK = "URLs of images that stay their owners'; for research."
 _ON_REQUEST = "Given by its authors on request, for research; not to be passed on."
-_RESEARCH = "Offered by its authors for research; the pictures stay their owners'."
+_RESEARCH = "Offered by its authors for research; the images stay their owners'."
 _OWN = "Yours."
 
 _READERS = (
@@ -119,7 +119,7 @@ _READERS = (
         "IAPSsubset",
         read_iaps,
         "mikels8",
-        "pictures: Lang, Bradley & Cuthbert, IAPS; labels: Mikels et al., Behavior Research "
+        "images: Lang, Bradley & Cuthbert, IAPS; labels: Mikels et al., Behavior Research "
         "Methods 2005",
         _ON_REQUEST,
         "5-fold",
@@ -149,7 +149,7 @@ _READERS = (
         "circumplex4",
         "Kurdi, Lozano & Banaji, Introducing the Open Affective Standardized Image Set, Behavior "
         "Research Methods 2017",
-        "Offered by its authors for research use; every picture has terms of its own.",
+        "Offered by its authors for research use; every image has terms of its own.",
         "grouped 5-fold",
         900,
     ),
@@ -159,7 +159,7 @@ _READERS = (
 
 DATASETS = {reader.name: reader for reader in _READERS}
 
-OWN_PICTURES = ("folder", "table")
+OWN_IMAGES = ("folder", "table")
 """The readers whose names are those of no data set."""
 
 
@@ -197,7 +197,7 @@ def read_dataset(
 
 
 def folder_of(data: Path) -> Path:
-    """Return the folder that a data set's pictures are named from, where `data` may be a table."""
+    """Return the folder that a data set's images are named from, where `data` may be a table."""
     return data.parent if data.is_file() else data
 
 

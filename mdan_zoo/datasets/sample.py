@@ -1,4 +1,4 @@
-"""What every reader gives: a picture, its emotion at every level, and the group it belongs to."""
+"""What every reader gives: an image, its emotion at every level, and the group it belongs to."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled picture.
+    """One labelled image.
 
     Attributes:
-        picture: Its file.
+        image: Its file.
         labels: Class id at every level of the tree, coarse to fine.
         distribution: Share of raters for every leaf, summing to one; all on one leaf where only
             a label is known.
-        group: Pictures of one group show the same thing and never stand on both sides of a split.
+        group: Images of one group show the same thing and never stand on both sides of a split.
         ratings: Mean ratings by name, such as {"valence": 4.7, "arousal": 2.3}, where the data
             set has them, as pairs.
         split: "train", "val" or "test" where the data set itself says so, else "".
     """
 
-    picture: Path
+    image: Path
     labels: tuple[int, ...]
     distribution: tuple[float, ...]
     group: str

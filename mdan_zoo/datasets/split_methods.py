@@ -1,6 +1,6 @@
-"""The ways to split a data set. The order in which a reader found the pictures never matters.
+"""The ways to split a data set. The order in which a reader found the images never matters.
 
-All but the official split and `grouped_folds` put the pictures in order by class and then by a hash
+All but the official split and `grouped_folds` put the images in order by class and then by a hash
 of the seed and the group's name, and deal them out in that order; so they do not depend on Python's
 random generator either.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mdan_zoo.datasets.equal_files import equal_files
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.datasets.splits import Split, grouped_folds, picture_names
+from mdan_zoo.datasets.splits import Split, grouped_folds, image_names
 from mdan_zoo.errors import DatasetError, InputError
 
 _OFFICIAL_OR = "official or "
@@ -31,9 +31,9 @@ def make_split(
 
     Args:
         dataset: Its name.
-        samples: Its pictures. Those of one group come into one part, and but for the official
+        samples: Its images. Those of one group come into one part, and but for the official
             split so do equal files, with all of their groups.
-        folder: Its folder, with all pictures below it.
+        folder: Its folder, with all images below it.
         method: One of
 
             * "80/20" and other percentages that sum to 100: the parts "train" and "test".
@@ -45,8 +45,8 @@ def make_split(
             * "official or 80/20" and the like: "official" where it comes in parts, else the other.
 
             Percentages and folds hold within every class of the finest level (for a group, the
-            class that most of its pictures have), up to a few pictures: with k parts and at most
-            n pictures in a group, fewer than k * n off for a class whose groups are pure, and
+            class that most of its images have), up to a few images: with k parts and at most
+            n images in a group, fewer than k * n off for a class whose groups are pure, and
             fewer than (k - 1) * n off for a part as a whole.
         seed: Another seed gives another split; the official one has none.
 
@@ -54,16 +54,16 @@ def make_split(
         DatasetError: The data set cannot be split like that.
         InputError: There is no such method.
     """
-    names = picture_names(samples, folder)
+    names = image_names(samples, folder)
     method = _chosen(method, samples)
     parts = _divide(samples, names, method, seed)
     empty = [part for part, indices in parts.items() if not indices]
     if empty:
         raise DatasetError(
-            f"{dataset} has {len(samples)} pictures in {folder}, too few for {method}: "
+            f"{dataset} has {len(samples)} images in {folder}, too few for {method}: "
             f"nothing is left for {', '.join(empty)}"
         )
-    # Copies of a data set differ in the folders around the pictures; the names begin inside them.
+    # Copies of a data set differ in the folders around the images; the names begin inside them.
     base = posixpath.commonpath([posixpath.dirname(name) for name in names]) or "."
     inside = [name.removeprefix(f"{base}/") for name in names]
     return Split.from_parts(
@@ -109,7 +109,7 @@ def _official(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, list
         which = f", such as {names[homeless[0]]!r}" if homeless else ""
         raise DatasetError(
             "this data set comes without a split: "
-            f"{len(homeless)} of its {len(samples)} pictures are in no official part{which}; "
+            f"{len(homeless)} of its {len(samples)} images are in no official part{which}; "
             "another method, such as 80/20, divides it anew"
         )
     return parts
@@ -124,9 +124,9 @@ def _joined(samples: Sequence[Sample]) -> list[Sample]:
             group = joined[group]
         return group
 
-    groups = {sample.picture: sample.group for sample in samples}
+    groups = {sample.image: sample.group for sample in samples}
     for same in equal_files(groups):  # a file that is missing is told where it is read
-        first, *others = sorted({root(groups[picture]) for picture in same})
+        first, *others = sorted({root(groups[image]) for image in same})
         joined.update(dict.fromkeys(others, first))
     return [dataclasses.replace(sample, group=root(sample.group)) for sample in samples]
 
@@ -137,7 +137,7 @@ def _folds(
     if stratified:
         units = _units(samples, seed)
         if not 2 <= count <= len(units):
-            raise DatasetError(f"cannot make {count} folds of {len(units)} groups of pictures")
+            raise DatasetError(f"cannot make {count} folds of {len(units)} groups of images")
         folds = _deal(units, [1] * count)
     else:
         folds = grouped_folds(samples, count, seed)
@@ -160,13 +160,13 @@ def _units(samples: Sequence[Sample], seed: int) -> list[list[int]]:
 
 
 def _deal(units: Sequence[Sequence[int]], shares: Sequence[int]) -> list[list[int]]:
-    """Give each unit to the part that lacks most against its share of the pictures so far.
+    """Give each unit to the part that lacks most against its share of the images so far.
 
     Whatever stretch of units one looks at, every part got nearly its share of it; the classes are
     such stretches.
     """
     parts: list[list[int]] = [[] for _ in shares]
-    lacking = [0] * len(shares)  # in pictures times the sum of the shares, so that it stays exact
+    lacking = [0] * len(shares)  # in images times the sum of the shares, so that it stays exact
     for unit in units:
         lacking = [lack + share * len(unit) for lack, share in zip(lacking, shares, strict=True)]
         poorest = lacking.index(max(lacking))

@@ -1,8 +1,8 @@
-"""Splits: which pictures train and which test. Groups stay together.
+"""Splits: which images train and which test. Groups stay together.
 
 A split is a file that is written once and used by everybody, because no two random divisions of a
 data set give the same numbers. It is plain text: comment lines with what it is, then a line
-"part<TAB>picture" for every picture, in the order of their bytes. Its SHA-256 is that of the lines
+"part<TAB>image" for every image, in the order of their bytes. Its SHA-256 is that of the lines
 that are no comments, so that
 
     grep -v '^#' FILE | sha256sum
@@ -35,7 +35,7 @@ _PACKAGED = Path(__file__).parent / "split_files"
 
 @dataclass(frozen=True)
 class Split:
-    """A division of a data set's pictures into named parts.
+    """A division of a data set's images into named parts.
 
     `Split.from_parts` makes one of any order of parts and names.
 
@@ -44,7 +44,7 @@ class Split:
         method: How the split was made, such as "80/20, seed 0".
         folder: Folder below that of the data set in which the names start, such as "images"; "."
             is the data set's own.
-        parts: For every part, by name, the names of its pictures below `folder`: relative, with
+        parts: For every part, by name, the names of its images below `folder`: relative, with
             "/" between folders, sorted.
     """
 
@@ -67,7 +67,7 @@ class Split:
             if not re.fullmatch(r"[\w-]+", part, re.ASCII) or not names:
                 raise DatasetError(
                     "a part of a split has a name of letters, digits, '_' and '-' and at least one "
-                    f"picture, not the name {part!r} and {len(names)} pictures"
+                    f"image, not the name {part!r} and {len(names)} images"
                 )
             for name in names:
                 _check_name(name)
@@ -84,18 +84,18 @@ class Split:
         """Make a split of parts and names in any order.
 
         Raises:
-            DatasetError: A picture is in two parts, a part is empty, or a name is impossible.
+            DatasetError: An image is in two parts, a part is empty, or a name is impossible.
         """
         ordered = tuple((part, tuple(sorted(parts[part]))) for part in sorted(parts))
         return cls(dataset, method, folder, ordered)
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the lines "part<TAB>picture<LF>", sorted, as UTF-8."""
+        """SHA-256 of the lines "part<TAB>image<LF>", sorted, as UTF-8."""
         return _sha256(_lines(self.parts))
 
-    def pictures(self, part: str) -> tuple[str, ...]:
-        """Return the names of a part's pictures.
+    def images(self, part: str) -> tuple[str, ...]:
+        """Return the names of a part's images.
 
         Raises:
             UnknownNameError: The split has no such part.
@@ -120,7 +120,7 @@ class Split:
         """Read what `save` wrote.
 
         Raises:
-            DatasetError: The file cannot be read, is no split of a known version, has a picture in
+            DatasetError: The file cannot be read, is no split of a known version, has an image in
                 two parts, or is not what its hash was made of.
         """
         try:
@@ -148,12 +148,12 @@ class Split:
             if not line.startswith("#"):
                 part, tab, name = line.partition("\t")
                 if not tab:
-                    raise DatasetError(f"line {number} is not 'part<TAB>picture': {line!r}")
+                    raise DatasetError(f"line {number} is not 'part<TAB>image': {line!r}")
                 parts.setdefault(part, []).append(name)
         split = cls.from_parts(header["dataset"], header["method"], header["folder"], parts)
         if split.sha256 != header["sha256"]:
             raise DatasetError(
-                f"its pictures have the hash {split.sha256}, not {header['sha256']} as it says; "
+                f"its images have the hash {split.sha256}, not {header['sha256']} as it says; "
                 "it was changed or cut off"
             )
         return split
@@ -168,7 +168,7 @@ def get_split(name: str) -> Split:
     """Return a split that is part of the package.
 
     Args:
-        name: One of `list_splits()`. oasis661: the pictures of OASIS that the released models
+        name: One of `list_splits()`. oasis661: the images of OASIS that the released models
             learned from, all in the part "0".
 
     Raises:
@@ -182,7 +182,7 @@ def get_split(name: str) -> Split:
 
 
 def split_hashes(name: str) -> list[str]:
-    """Return a line "SHA-256  name" for every picture of a split of the package.
+    """Return a line "SHA-256  name" for every image of a split of the package.
 
     The hashes are those of the files as the data set's authors publish them.
 
@@ -204,51 +204,51 @@ def select(
     """Find a part's samples.
 
     Args:
-        split: Says which pictures are in the part.
+        split: Says which images are in the part.
         samples: The data set.
         folder: The data set's folder.
         part: Name of the part.
         allow_unlisted: Leave out samples that are in no part. Without it they are an error, since
-            a data set with more pictures than the split knows is mostly another version of it.
+            a data set with more images than the split knows is mostly another version of it.
 
     Returns:
         The indices of the part's samples, ascending.
 
     Raises:
-        DatasetError: A picture of any part is missing, or a sample is in no part.
+        DatasetError: An image of any part is missing, or a sample is in no part.
         UnknownNameError: The split has no such part.
     """
-    wanted = [_join(split.folder, name) for name in split.pictures(part)]
-    indices = {name: index for index, name in enumerate(picture_names(samples, folder))}
+    wanted = [_join(split.folder, name) for name in split.images(part)]
+    indices = {name: index for index, name in enumerate(image_names(samples, folder))}
     listed = {_join(split.folder, name) for _, names in split.parts for name in names}
     missing, unlisted = listed - indices.keys(), indices.keys() - listed
     if missing:
         raise DatasetError(
-            f"{len(missing)} of the {len(listed)} pictures of the split {split.method!r} of "
+            f"{len(missing)} of the {len(listed)} images of the split {split.method!r} of "
             f"{split.dataset} are not in {folder}: {_some(missing)}"
         )
     if unlisted and not allow_unlisted:
         raise DatasetError(
-            f"{len(unlisted)} of the {len(indices)} pictures in {folder} are in no part of the "
+            f"{len(unlisted)} of the {len(indices)} images in {folder} are in no part of the "
             f"split {split.method!r} of {split.dataset}: {_some(unlisted)}"
         )
     return sorted(indices[name] for name in wanted)
 
 
-def picture_names(samples: Sequence[Sample], folder: Path) -> list[str]:
-    """Return the names of the samples' pictures below a folder, with "/" between folders.
+def image_names(samples: Sequence[Sample], folder: Path) -> list[str]:
+    """Return the names of the samples' images below a folder, with "/" between folders.
 
     Raises:
-        DatasetError: A picture is not below the folder, or is there twice.
+        DatasetError: An image is not below the folder, or is there twice.
     """
     names: dict[str, None] = {}
     for sample in samples:
         try:
-            name = sample.picture.relative_to(folder).as_posix()
+            name = sample.image.relative_to(folder).as_posix()
         except ValueError as error:
-            raise DatasetError(f"{sample.picture} is not below {folder}") from error
+            raise DatasetError(f"{sample.image} is not below {folder}") from error
         if name in names:
-            raise DatasetError(f"two samples have the same picture, {name!r}")
+            raise DatasetError(f"two samples have the same image, {name!r}")
         names[name] = None
     return list(names)
 
@@ -271,7 +271,7 @@ def grouped_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[list
     for index, sample in enumerate(samples):
         members.setdefault(sample.group, []).append(index)
     if not 2 <= folds <= len(members):
-        raise DatasetError(f"cannot make {folds} folds of {len(members)} groups of pictures")
+        raise DatasetError(f"cannot make {folds} folds of {len(members)} groups of images")
     order = sorted(members)
     random.Random(seed).shuffle(order)
     result: list[list[int]] = [[] for _ in range(folds)]
@@ -285,8 +285,8 @@ def split_sha256(samples: Sequence[Sample], folds: Sequence[Sequence[int]]) -> s
 
     As in the splits that are made, names begin in the folder that all samples share.
     """
-    base = os.path.commonpath([sample.picture.parent for sample in samples])
-    names = [sample.picture.relative_to(base).as_posix() for sample in samples]
+    base = os.path.commonpath([sample.image.parent for sample in samples])
+    names = [sample.image.relative_to(base).as_posix() for sample in samples]
     parts = ((str(number), [names[i] for i in fold]) for number, fold in enumerate(folds))
     return _sha256(_lines(parts))
 

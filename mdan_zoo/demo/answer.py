@@ -1,4 +1,4 @@
-"""Pictures in, HTML out."""
+"""Images in, HTML out."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mdan_zoo.inference.explanation import Explanation, explain
 from mdan_zoo.inference.prediction import Prediction
 from mdan_zoo.inference.predictor import Predictor
 
-MAX_PICTURES = 50
+MAX_IMAGES = 50
 """At once: an answer of more would be slow to send and to show."""
 
 
 @dataclass(frozen=True)
-class NamedPicture:
-    """A picture file and the name that the user knows it by."""
+class NamedImage:
+    """An image file and the name that the user knows it by."""
 
     name: str
     path: Path
@@ -29,11 +29,11 @@ class NamedPicture:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of a picture.
+    """What came of an image.
 
     Attributes:
         prediction: Named as the user's file; its `error` says what went wrong, if anything.
-        explanation: None if the picture could not be predicted.
+        explanation: None if the image could not be predicted.
     """
 
     prediction: Prediction
@@ -42,20 +42,20 @@ class Outcome:
 
 def answer_html(
     predictor: Predictor,
-    pictures: Sequence[NamedPicture],
+    images: Sequence[NamedImage],
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> str:
-    """Explain pictures and return what the page shows of them.
+    """Explain images and return what the page shows of them.
 
     Args:
         predictor: The model.
-        pictures: Any number; of more than `MAX_PICTURES` the first ones are taken.
-        on_progress: Called with the number of pictures that are done, after each.
+        images: Any number; of more than `MAX_IMAGES` the first ones are taken.
+        on_progress: Called with the number of images that are done, after each.
     """
     predictions: list[Prediction] = []
     contents: list[str] = []
-    for done, picture in enumerate(pictures[:MAX_PICTURES], start=1):
-        prediction, content = _answer(predictor, picture)
+    for done, image in enumerate(images[:MAX_IMAGES], start=1):
+        prediction, content = _answer(predictor, image)
         predictions.append(prediction)
         contents.append(content)
         on_progress(done)
@@ -64,7 +64,7 @@ def answer_html(
     panels = (panel_html(n, content, n == shown) for n, content in enumerate(contents))
     return "".join(
         [
-            _status_html(predictor, predictions, len(pictures)),
+            _status_html(predictor, predictions, len(images)),
             table_html(predictions, shown) if len(predictions) > 1 else "",
             f'<div class="mz-panels">{"".join(panels)}</div>',
             downloads_html(predictions),
@@ -72,25 +72,25 @@ def answer_html(
     )
 
 
-def _answer(predictor: Predictor, picture: NamedPicture) -> tuple[Prediction, str]:
-    """Return what is kept of a picture: 50 pictures of full size would fill the memory."""
-    outcome = explain_picture(predictor, picture)
+def _answer(predictor: Predictor, image: NamedImage) -> tuple[Prediction, str]:
+    """Return what is kept of an image: 50 images of full size would fill the memory."""
+    outcome = explain_image(predictor, image)
     return outcome.prediction, content_html(outcome.prediction, outcome.explanation)
 
 
-def explain_picture(predictor: Predictor, picture: NamedPicture) -> Outcome:
-    """Explain a picture; an error becomes part of the outcome and names no path of the server."""
+def explain_image(predictor: Predictor, image: NamedImage) -> Outcome:
+    """Explain an image; an error becomes part of the outcome and names no path of the server."""
     try:
-        content = picture.path.read_bytes()
+        content = image.path.read_bytes()
     except OSError:
         error = "it is no longer kept here: give it again"
-        return Outcome(_failed(predictor, picture.name, error), None)
+        return Outcome(_failed(predictor, image.name, error), None)
     try:
         explanation = explain(content, model=predictor)
     except (ImageError, InputError) as error:
         reason = str(error).removeprefix(f"{describe(content)}: ")
-        return Outcome(_failed(predictor, picture.name, reason), None)
-    return Outcome(replace(explanation.prediction, picture=picture.name), explanation)
+        return Outcome(_failed(predictor, image.name, reason), None)
+    return Outcome(replace(explanation.prediction, image=image.name), explanation)
 
 
 def message_html(message: str) -> str:
@@ -105,9 +105,9 @@ def _failed(predictor: Predictor, name: str, error: str) -> Prediction:
 def _status_html(predictor: Predictor, predictions: Sequence[Prediction], given: int) -> str:
     failed = sum(prediction.error is not None for prediction in predictions)
     count = len(predictions) - failed
-    parts = [f"{count} picture{'' if count == 1 else 's'} predicted by {predictor.name}"]
+    parts = [f"{count} image{'' if count == 1 else 's'} predicted by {predictor.name}"]
     if failed:
         parts.append(f"{failed} could not be read")
     if given > len(predictions):
-        parts.append(f"of {given} the first {MAX_PICTURES} were taken")
+        parts.append(f"of {given} the first {MAX_IMAGES} were taken")
     return f'<p class="mz-status" role="status">{escape("; ".join(parts))}.</p>'

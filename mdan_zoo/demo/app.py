@@ -10,7 +10,7 @@ from typing import Any
 
 from mdan_zoo.demo import text
 from mdan_zoo.demo._gradio import gr
-from mdan_zoo.demo.answer import MAX_PICTURES, NamedPicture, answer_html, message_html
+from mdan_zoo.demo.answer import MAX_IMAGES, NamedImage, answer_html, message_html
 from mdan_zoo.demo.models import ListedModel, choose_default, load_predictor
 from mdan_zoo.demo.uploads import sweep_seconds
 from mdan_zoo.errors import MdanZooError
@@ -18,10 +18,10 @@ from mdan_zoo.errors import MdanZooError
 HERE = Path(__file__).parent
 
 EXAMPLES = {
-    "Try a cat": (NamedPicture("cat.jpg", HERE / "examples" / "cat.jpg"),),
-    "Try a rocket": (NamedPicture("rocket.jpg", HERE / "examples" / "rocket.jpg"),),
+    "Try a cat": (NamedImage("cat.jpg", HERE / "examples" / "cat.jpg"),),
+    "Try a rocket": (NamedImage("rocket.jpg", HERE / "examples" / "rocket.jpg"),),
 }
-"""Buttons and the pictures that they give."""
+"""Buttons and the images that they give."""
 
 
 _AGAIN_IF_ANSWERED = """() => {
@@ -36,7 +36,7 @@ class _Page:
 
     files: gr.File
     model: gr.Radio
-    pictures: gr.State
+    images: gr.State
     again: gr.Button
     answer: gr.HTML
 
@@ -54,7 +54,7 @@ def build_page(models: Sequence[ListedModel], keep_seconds: int) -> gr.Blocks:
         with gr.Row(equal_height=True):
             files = gr.File(
                 file_count="multiple",
-                label="Drop pictures here, paste them, or click",
+                label="Drop images here, paste them, or click",
                 height=150,
                 elem_id="mz-files",
                 scale=2,
@@ -101,19 +101,19 @@ def _connect(page: _Page, buttons: dict[str, gr.Button]) -> None:
     page.files.upload(
         _take_files,
         [page.files, page.model],
-        [page.answer, page.pictures, page.files],
+        [page.answer, page.images, page.files],
         show_progress_on=page.answer,
         **queued,
     )
-    # Without a picture there is nothing to ask the server for. Gradio can lose an event that comes
+    # Without an image there is nothing to ask the server for. Gradio can lose an event that comes
     # in the moment in which the answer to another ends, and that answer would end at once.
     page.model.change(None, js=_AGAIN_IF_ANSWERED)
-    page.again.click(_predict, [page.pictures, page.model], page.answer, **options)
+    page.again.click(_predict, [page.images, page.model], page.answer, **options)
     for name, button in buttons.items():
         button.click(
             _take_example(EXAMPLES[name]),
             page.model,
-            [page.answer, page.pictures],
+            [page.answer, page.images],
             show_progress_on=page.answer,
             **queued,
         )
@@ -126,34 +126,34 @@ def _take_files(
     files: list[str] | None,
     model: str,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
-) -> tuple[str, tuple[NamedPicture, ...], None]:
-    """Predict what was uploaded, and empty the upload field for the next pictures."""
-    pictures = tuple(NamedPicture(Path(file).name, Path(file)) for file in files or ())
-    return _predict(pictures, model, progress), pictures, None
+) -> tuple[str, tuple[NamedImage, ...], None]:
+    """Predict what was uploaded, and empty the upload field for the next images."""
+    images = tuple(NamedImage(Path(file).name, Path(file)) for file in files or ())
+    return _predict(images, model, progress), images, None
 
 
 def _take_example(
-    pictures: tuple[NamedPicture, ...],
-) -> Callable[[str], tuple[str, tuple[NamedPicture, ...]]]:
-    def take(model: str) -> tuple[str, tuple[NamedPicture, ...]]:
-        return _predict(pictures, model), pictures
+    images: tuple[NamedImage, ...],
+) -> Callable[[str], tuple[str, tuple[NamedImage, ...]]]:
+    def take(model: str) -> tuple[str, tuple[NamedImage, ...]]:
+        return _predict(images, model), images
 
     return take
 
 
 def _predict(
-    pictures: Sequence[NamedPicture],
+    images: Sequence[NamedImage],
     model: str,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> str:
-    if not pictures:
+    if not images:
         return ""
-    total = min(len(pictures), MAX_PICTURES)
+    total = min(len(images), MAX_IMAGES)
     try:
         return answer_html(
             load_predictor(model),
-            pictures,
-            lambda done: progress((done, total), unit="pictures"),
+            images,
+            lambda done: progress((done, total), unit="images"),
         )
-    except MdanZooError as error:  # of the model; a picture's own is part of its answer
+    except MdanZooError as error:  # of the model; an image's own is part of its answer
         return message_html(str(error))

@@ -27,7 +27,7 @@ _GET = re.compile(
 _QUEUE = f"{_API}/queue/join"
 _POST = re.compile(rf"{_QUEUE}|{_API}/(upload|cancel|reset/?)")
 
-_MAX_QUESTION = 100_000  # bytes; a request for 50 pictures has about 20,000
+_MAX_QUESTION = 100_000  # bytes; a request for 50 images has about 20,000
 
 _POLICY = "; ".join(
     [

@@ -20,10 +20,10 @@ from mdan_zoo.zoo.factory import (
 )
 
 MAX_BYTES = 20_000_000
-"""Of a picture file; most cameras' are smaller."""
+"""Of an image file; most cameras' are smaller."""
 
 MAX_PIXELS = 64_000_000
-"""Of a picture; one of this size takes some 200 MB while it is read."""
+"""Of an image; one of this size takes some 200 MB while it is read."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-// Shows maps and compares pictures. `element` holds the answer, which is replaced by the next one;
+// Shows maps and compares images. `element` holds the answer, which is replaced by the next one;
 // so clicks are listened for here and not at the buttons. The keyboard's come as clicks too.
 
 function press(buttons, pressed) {
@@ -12,21 +12,21 @@ function showMap(button) {
   press(panel.querySelectorAll("button"), button);
   find("map").hidden = find("scale").hidden = !map;
   if (map) find("map").src = map;
-  find("picture").classList.toggle("mz-grey", Boolean(map));
+  find("image").classList.toggle("mz-grey", Boolean(map));
   find("caption").textContent = caption ?? "Choose a class to see what the network looked at for it.";
   find("low").textContent = low ?? "";
   find("high").textContent = high ?? "";
 }
 
-// The first of the two pictures side by side is always there, the second may be none.
+// The first of the two images side by side is always there, the second may be none.
 function arrange(first, second) {
   const all = (selector) => element.querySelectorAll(selector);
-  const of = (selector, number) => element.querySelector(`${selector}[data-picture="${number}"]`);
+  const of = (selector, number) => element.querySelector(`${selector}[data-image="${number}"]`);
   press(all(".mz-show"), of(".mz-show", first));
   press(all(".mz-compare"), of(".mz-compare", second));
-  for (const button of all(".mz-compare")) button.disabled = button.dataset.picture === first;
+  for (const button of all(".mz-compare")) button.disabled = button.dataset.image === first;
   for (const panel of all(".mz-panel")) {
-    const number = panel.dataset.picture;
+    const number = panel.dataset.image;
     panel.hidden = number !== first && number !== second;
     panel.style.order = number === first ? 0 : 1;
   }
@@ -37,8 +37,8 @@ element.addEventListener("click", (event) => {
   if (!button) return;
   if (button.matches(".mz-row, .mz-look")) return showMap(button);
   const pressed = (name) =>
-    element.querySelector(`.mz-${name}[aria-pressed="true"]`)?.dataset.picture;
-  const number = button.dataset.picture;
+    element.querySelector(`.mz-${name}[aria-pressed="true"]`)?.dataset.image;
+  const number = button.dataset.image;
   if (button.matches(".mz-show")) {
     arrange(number, pressed("compare") === number ? undefined : pressed("compare"));
   } else if (button.matches(".mz-compare")) {

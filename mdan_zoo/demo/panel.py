@@ -1,4 +1,4 @@
-"""One picture as HTML: the photograph, the tree with a bar for every class, and the maps.
+"""One image as HTML: the photograph, the tree with a bar for every class, and the maps.
 
 A map is a small PNG in a button's `data-map`; page.js lays it over the photograph.
 """
@@ -25,15 +25,15 @@ _MAP_SIDE = 128
 
 
 def panel_html(number: int, content: str, shown: bool) -> str:
-    """Return the panel of one picture.
+    """Return the panel of one image.
 
     Args:
-        number: The picture's position among those of the answer.
+        number: The image's position among those of the answer.
         content: From `content_html`.
         shown: Whether it is the one that the answer opens with.
     """
     hidden = "" if shown else " hidden"
-    return f'<article class="mz-panel" data-picture="{number}"{hidden}>{content}</article>'
+    return f'<article class="mz-panel" data-image="{number}"{hidden}>{content}</article>'
 
 
 def content_html(prediction: Prediction, explanation: Explanation | None) -> str:
@@ -44,12 +44,12 @@ def content_html(prediction: Prediction, explanation: Explanation | None) -> str
         explanation: Its maps; None if the prediction is an error.
     """
     if explanation is None:
-        reason = f"{prediction.picture}: {prediction.error}"
+        reason = f"{prediction.image}: {prediction.error}"
         return f'<p class="mz-error" role="alert">{escape(reason)}</p>'
     return (
-        f"<h3>{escape(prediction.picture)}</h3>"
+        f"<h3>{escape(prediction.image)}</h3>"
         f'<p class="mz-path">{escape(str(prediction))}</p>'
-        f'<div class="mz-body">{_photo_html(prediction.picture, explanation)}'
+        f'<div class="mz-body">{_photo_html(prediction.image, explanation)}'
         f'<div class="mz-classes">{_looks_html(explanation)}{_tree_html(explanation)}</div>'
         "</div>"
     )
@@ -63,7 +63,7 @@ def _photo_html(name: str, explanation: Explanation) -> str:
     small = shown.copy()
     small.thumbnail((_PHOTO_SIDE, _PHOTO_SIDE))
     return (
-        '<figure><div class="mz-picture">'
+        '<figure><div class="mz-image">'
         f'<img class="mz-photo" alt="{escape(name)}" src="{_data_url(small, "JPEG")}">'
         f'<img class="mz-map" alt="" style="{place}" hidden></div>'
         '<figcaption aria-live="polite"><span class="mz-caption">'
@@ -75,7 +75,7 @@ def _photo_html(name: str, explanation: Explanation) -> str:
 
 
 def _place(region: Region, left: float, top: float, size: tuple[int, int]) -> str:
-    """Return CSS that lays something over the region of a picture whose edges were cut away."""
+    """Return CSS that lays something over the region of an image whose edges were cut away."""
     width, height = size
     return (
         f"left:{100 * (region.left - left) / width:.3f}%;"
@@ -86,8 +86,8 @@ def _place(region: Region, left: float, top: float, size: tuple[int, int]) -> st
 
 
 def _looks_html(explanation: Explanation) -> str:
-    """Return the buttons that show the bare picture and, where there is any, the attention."""
-    buttons = ['<button type="button" class="mz-look" aria-pressed="true">picture</button>']
+    """Return the buttons that show the bare image and, where there is any, the attention."""
+    buttons = ['<button type="button" class="mz-look" aria-pressed="true">image</button>']
     for maps in explanation.levels:
         if maps.attention is not None:
             fused = f"the children of {maps.parent}" if maps.parent else "all classes"

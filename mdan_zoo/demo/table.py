@@ -13,7 +13,7 @@ from mdan_zoo.inference.prediction import Prediction
 
 
 def table_html(predictions: Sequence[Prediction], shown: int) -> str:
-    """Return a table whose buttons choose the one or two pictures that are shown below it.
+    """Return a table whose buttons choose the one or two images that are shown below it.
 
     Args:
         predictions: A row each.
@@ -21,22 +21,22 @@ def table_html(predictions: Sequence[Prediction], shown: int) -> str:
     """
     rows = "".join(_row_html(n, prediction, n == shown) for n, prediction in enumerate(predictions))
     return (
-        '<div class="mz-table"><table><caption>Choose a picture, and one to compare it with.'
-        '</caption><thead><tr><th scope="col">picture</th><th scope="col">prediction</th>'
+        '<div class="mz-table"><table><caption>Choose an image, and one to compare it with.'
+        '</caption><thead><tr><th scope="col">image</th><th scope="col">prediction</th>'
         f'<th scope="col">side by side</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 
 def _row_html(number: int, prediction: Prediction, shown: bool) -> str:
-    name = escape(prediction.picture)
+    name = escape(prediction.image)
     pressed = "true" if shown else "false"
     disabled = " disabled" if shown else ""
     failed = ' class="mz-error"' if prediction.error is not None else ""
     return (
-        f'<tr><td><button type="button" class="mz-show" data-picture="{number}" '
+        f'<tr><td><button type="button" class="mz-show" data-image="{number}" '
         f'aria-pressed="{pressed}">{name}</button></td>'
         f"<td{failed}>{escape(str(prediction))}</td>"
-        f'<td><button type="button" class="mz-compare" data-picture="{number}"{disabled} '
+        f'<td><button type="button" class="mz-compare" data-image="{number}"{disabled} '
         f'aria-pressed="false" aria-label="compare with {name}">compare</button></td></tr>'
     )
 
@@ -57,16 +57,16 @@ def _link(name: str, kind: str, content: str) -> str:
 
 
 def to_csv(predictions: Sequence[Prediction]) -> str:
-    """Return one line a picture, with the columns of `mdan-zoo predict --format csv`."""
+    """Return one line an image, with the columns of `mdan-zoo predict --format csv`."""
     tree = predictions[0].hierarchy
-    header = ["picture", "error"]
+    header = ["image", "error"]
     for level, names in zip(tree.level_names, tree.levels, strict=True):
         header += [f"{level}_label", f"{level}_score", *(f"{level}:{name}" for name in names)]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     for prediction in predictions:
-        row: list[object] = [prediction.picture, prediction.error]
+        row: list[object] = [prediction.image, prediction.error]
         for level_prediction in prediction.levels:
             scores = level_prediction.scores.values()
             row += [level_prediction.label, level_prediction.score, *scores]
@@ -75,5 +75,5 @@ def to_csv(predictions: Sequence[Prediction]) -> str:
 
 
 def to_json(predictions: Sequence[Prediction]) -> str:
-    """Return a JSON array of `Prediction.to_dict` of every picture."""
+    """Return a JSON array of `Prediction.to_dict` of every image."""
     return json.dumps([prediction.to_dict() for prediction in predictions], indent=1)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from mdan_zoo.demo.answer import MAX_PICTURES
+from mdan_zoo.demo.answer import MAX_IMAGES
 from mdan_zoo.demo.models import MAX_BYTES, MAX_PIXELS, ListedModel
 
 TITLE = "mdan-zoo"
 
 INTRODUCTION = """\
-# Which emotion does a picture evoke?
+# Which emotion does an image evoke?
 
 The models guess what an average viewer would feel, on every level of an emotion tree. **Not for
-decisions about people, for diagnosis, or for the emotion of a person in the picture.**
+decisions about people, for diagnosis, or for the emotion of a person in the image.**
 """
 
 LIMITS = (
-    f"Up to {MAX_PICTURES} pictures at once, each of at most {MAX_BYTES // 1_000_000} MB and "
+    f"Up to {MAX_IMAGES} images at once, each of at most {MAX_BYTES // 1_000_000} MB and "
     f"{MAX_PIXELS // 1_000_000} megapixels. They stay on the machine that serves this page, no "
     "other user can see them, and they are deleted within {minutes} minutes."
 )
@@ -26,16 +26,16 @@ LIMITS = (
 ABOUT = """\
 **What they learned.** `mdan_oasis4` and `flat_oasis4` learned from 661 photographs of OASIS (Kurdi,
 Lozano and Banaji, 2017), each rated by about 100 adult internet users in the United States for
-valence and arousal; other people see pictures differently. Other models learned from the data set
+valence and arousal; other people see images differently. Other models learned from the data set
 that the table names.
 
 **What they are for.** Sorting, searching and describing sets of photographs by the mood that they
 are likely to evoke, teaching, and as a start for fine-tuning.
 
 **What they are not for.** Decisions about people, diagnosis, and the emotion that a *person in the
-picture* feels: they learned what viewers felt. On new themes half of the fine labels of the OASIS
+image* feels: they learned what viewers felt. On new themes half of the fine labels of the OASIS
 models are wrong, and a quarter of positive against negative: take a score as weak evidence, an
-average over many pictures as better evidence. Nudity was not among their training pictures, nor
+average over many images as better evidence. Nudity was not among their training images, nor
 were drawings, paintings, screenshots, text and memes.
 
 **What is set off.** The path with the highest product of probabilities over the levels. At a level

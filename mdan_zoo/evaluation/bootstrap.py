@@ -1,4 +1,4 @@
-"""Bootstrap intervals: how much a number would change with other pictures of the same kind."""
+"""Bootstrap intervals: how much a number would change with other images of the same kind."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _ROWS_AT_ONCE = 50
 
 
 def resample(groups: Sequence[str], resamples: int, seed: int) -> Iterator[Floats]:
-    """Draw pictures with replacement, as often as asked for.
+    """Draw images with replacement, as often as asked for.
 
-    Whole groups are drawn. Pictures of one group resemble each other, and drawn one by one they
+    Whole groups are drawn. Images of one group resemble each other, and drawn one by one they
     would make the intervals too narrow.
 
     Args:
-        groups: The group of every picture, (N,).
+        groups: The group of every image, (N,).
         resamples: How many draws.
         seed: Another seed gives other draws.
 
     Yields:
-        How often each picture was drawn, (b, N), some draws at a time.
+        How often each image was drawn, (b, N), some draws at a time.
     """
     _, members = np.unique(np.asarray(groups), return_inverse=True)
     count = int(members.max()) + 1

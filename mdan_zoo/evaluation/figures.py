@@ -35,7 +35,7 @@ _MARKERS = {"overall": "o", "local": "^", "global": "s"}
 _MATRICES: dict[Branch, tuple[str, str]] = {"overall": ("P_O", ""), "local": ("P_L", "_local")}
 _BORDER = "#D55E00"
 _ALPHAS = np.linspace(0, 1, 51)
-_FEWEST_POINTS = 5  # of accuracy on an axis; else the noise of a few pictures looks like a trend
+_FEWEST_POINTS = 5  # of accuracy on an axis; else the noise of a few images looks like a trend
 _WHITE_FROM = 0.65  # the share from which white is easier to read on its blue than black
 _DPI = 150
 
@@ -82,7 +82,7 @@ def draw_confusion(counts: Ints, tree: Hierarchy, level: int, symbol: str = "P_O
     """Draw a confusion matrix with borders between the children of different parents (Fig. 6).
 
     Args:
-        counts: Pictures of each class (rows) that were taken for each (columns), (K, K).
+        counts: Images of each class (rows) that were taken for each (columns), (K, K).
         tree: The emotion tree.
         level: The matrix's level.
         symbol: Of the prediction, for the title.
@@ -115,7 +115,7 @@ def draw_confusion(counts: Ints, tree: Hierarchy, level: int, symbol: str = "P_O
             )
     _draw_borders(axes, tree, level, order)
     axes.set_xlabel("predicted")
-    axes.set_ylabel("given (pictures)")
+    axes.set_ylabel("given (images)")
     title = f"{tree.level_names[level]}: predicted by {symbol}, in % of the given"
     axes.set_title(title, fontsize=11, parse_math=False)
     return figure
@@ -168,14 +168,14 @@ def draw_reliability(data: Probabilities) -> Figure:
         lower.set(xlabel="confidence", ylim=(0, None))
         _remove_box(upper, lower)
     grid[0, 0].set_ylabel("accuracy")
-    grid[1, 0].set_ylabel("pictures")
+    grid[1, 0].set_ylabel("images")
     lines = grid[0, 0].get_lines()[1:]  # the first is the diagonal
     figure.legend(handles=lines, loc="outside upper center", ncols=len(lines), frameon=False)
     return figure
 
 
 def _by_bin(outcomes: Outcomes) -> tuple[Floats, Floats, Floats]:
-    """Return every bin's number of pictures, mean confidence and accuracy; NaN for empty bins."""
+    """Return every bin's number of images, mean confidence and accuracy; NaN for empty bins."""
     rows = np.stack([np.ones(len(outcomes.labels)), outcomes.confidence, outcomes.correct])
     count, confidence, right = sums_by_bin(outcomes.bins, CALIBRATION_BINS, rows)
     filled = np.where(count, count, np.nan)

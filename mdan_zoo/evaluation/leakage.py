@@ -1,6 +1,6 @@
-"""Pictures that weights were trained on must not be taken for new ones.
+"""Images that weights were trained on must not be taken for new ones.
 
-A training writes the list of its pictures beside its weights, and the package has that of the
+A training writes the list of its images beside its weights, and the package has that of the
 released ones. They are known by their content, so that they are found again in another folder,
 under another name or in another division.
 """
@@ -18,31 +18,31 @@ from mdan_zoo.datasets.splits import Split, get_split, list_splits, split_hashes
 from mdan_zoo.weights.manifest import load_manifest
 
 TRAINED_ON_FILE = "trained_on.txt"
-_FIRST_LINE = "# SHA-256 of every picture that the weights with this SHA-256 were trained on: "
+_FIRST_LINE = "# SHA-256 of every image that the weights with this SHA-256 were trained on: "
 _UNKNOWN_START = "# and what the weights that they started from were trained on, which is not known"
 
 
 def save_trained_on(
     weights: Path,
-    pictures: Iterable[Path],
+    images: Iterable[Path],
     folder: Path,
     *,
     init: Path | None = None,
     dataset: str = "",
     others: Iterable[Path] = (),
 ) -> None:
-    """Write `TRAINED_ON_FILE` beside a weight file: a line "SHA-256  name" for every picture.
+    """Write `TRAINED_ON_FILE` beside a weight file: a line "SHA-256  name" for every image.
 
     Args:
         weights: The weight file.
-        pictures: What it was trained on.
-        folder: Where the pictures' names begin.
+        images: What it was trained on.
+        folder: Where the images' names begin.
         init: The weight file that the training started from. What that was trained on is listed
             as well, where it is known.
-        dataset: The data set of the pictures.
-        others: Its other pictures. `init` may have been trained on some of them.
+        dataset: The data set of the images.
+        others: Its other images. `init` may have been trained on some of them.
     """
-    named = {path.relative_to(folder).as_posix(): path for path in pictures}
+    named = {path.relative_to(folder).as_posix(): path for path in images}
     listed: list[str] = []
     if init is not None:
         found = _trained_on(init)
@@ -57,19 +57,19 @@ def save_trained_on(
 
 
 def count_trained_on(
-    weights: Path, dataset: str, pictures: Sequence[Path], names: Sequence[str]
+    weights: Path, dataset: str, images: Sequence[Path], names: Sequence[str]
 ) -> int | None:
-    """Count the pictures that weights were trained on.
+    """Count the images that weights were trained on.
 
     Args:
         weights: The weight file.
-        dataset: The data set of the pictures.
-        pictures: Their files.
+        dataset: The data set of the images.
+        images: Their files.
         names: Their names, relative to the data set's folder.
 
     Returns:
         None where that is not known: there is no list beside the weights, and they are not in the
-        manifest or the package does not have the list of their training pictures; or none was found
+        manifest or the package does not have the list of their training images; or none was found
         in a list that lacks those of the weights that the training started from.
     """
     listed = _trained_on(weights)
@@ -79,13 +79,13 @@ def count_trained_on(
     released = _released_names(weights, dataset)
     count = sum(
         sha256 in known or name in released
-        for sha256, name in zip(_sha256_of(pictures), names, strict=True)
+        for sha256, name in zip(_sha256_of(images), names, strict=True)
     )
     return None if not count and _UNKNOWN_START in listed else count
 
 
 def _trained_on(weights: Path) -> list[str] | None:
-    """Return a line "SHA-256  name" for every picture of a training; None where it is not known."""
+    """Return a line "SHA-256  name" for every image of a training; None where it is not known."""
     listed = _read_list(weights)
     if listed is None:
         split = _released_split(weights)

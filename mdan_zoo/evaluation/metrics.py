@@ -1,6 +1,6 @@
-"""Measures of one level's predictions, for many weightings of the same pictures at once.
+"""Measures of one level's predictions, for many weightings of the same images at once.
 
-Every measure takes weights (B, N), how often each of N pictures counts in each of B evaluations,
+Every measure takes weights (B, N), how often each of N images counts in each of B evaluations,
 and returns B values. A row of ones is the plain evaluation, the counts of a draw with replacement
 are a bootstrap resample, and a row of zeros and ones is a fold. So there is one definition for all
 three, and a thousand resamples take seconds. The tests hold them against scikit-learn's.
@@ -27,7 +27,7 @@ SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """What came of N pictures at one level.
+    """What came of N images at one level.
 
     Attributes:
         classes: K, the number of classes of the level.
@@ -63,7 +63,7 @@ class Outcomes:
 
     @property
     def bins(self) -> Ints:
-        """The calibration bin of every picture, (N,); bin b is ]b / 15, (b + 1) / 15]."""
+        """The calibration bin of every image, (N,); bin b is ]b / 15, (b + 1) / 15]."""
         above: Ints = np.ceil(self.confidence * CALIBRATION_BINS).astype(np.int64)
         return (above - 1).clip(0, CALIBRATION_BINS - 1)
 
@@ -75,7 +75,7 @@ def weighted_mean(values: Floats, weights: Floats) -> Floats:
 
 
 def sums_by_bin(bins: Ints, count: int, weights: Floats) -> Floats:
-    """Return the summed weights (B, N) of the pictures in each of `count` bins, (B, count)."""
+    """Return the summed weights (B, N) of the images in each of `count` bins, (B, count)."""
     return np.stack([np.bincount(bins, row, minlength=count) for row in weights])
 
 
@@ -87,19 +87,19 @@ def confusion(outcomes: Outcomes, weights: Floats) -> Floats:
 
 
 def accuracy(outcomes: Outcomes, weights: Floats) -> Floats:
-    """Return the shares of pictures whose most probable class is right."""
+    """Return the shares of images whose most probable class is right."""
     return weighted_mean(outcomes.correct, weights)
 
 
 def balanced_accuracy(outcomes: Outcomes, weights: Floats) -> Floats:
-    """Return the mean recall over the classes that have pictures."""
+    """Return the mean recall over the classes that have images."""
     counts = confusion(outcomes, weights)
     right, given = counts.diagonal(axis1=1, axis2=2), counts.sum(axis=2)
     return _mean_of_ratios(right, given)
 
 
 def macro_f1(outcomes: Outcomes, weights: Floats) -> Floats:
-    """Return the mean F1 over the classes that have pictures or were predicted."""
+    """Return the mean F1 over the classes that have images or were predicted."""
     counts = confusion(outcomes, weights)
     right = counts.diagonal(axis1=1, axis2=2)
     return _mean_of_ratios(2 * right, counts.sum(axis=1) + counts.sum(axis=2))

@@ -56,7 +56,7 @@ def paper_results(benchmark: str) -> list[PaperResult]:
 
 NOT_IN_THE_PAPER = {
     "EmoSet-118K": "it appeared a year later, at ICCV 2023",
-    "Emotion6": "what Table 1 calls so are the 8,350 pictures of Emotion-6, by section 5.1",
+    "Emotion6": "what Table 1 calls so are the 8,350 images of Emotion-6, by section 5.1",
     "OASIS": "it is no benchmark of classes: its ratings are of valence and arousal",
     "UnBiasedEmo": "it is by the authors of Emotion-6, whose other two data sets the paper has",
 }
@@ -176,9 +176,9 @@ _TABLE_3 = (
 # Section 5.2, for the paper's own model.
 _FIVE_FOLDS = "mean of 5-fold cross-validation after training on FI"
 _PROTOCOLS = {
-    "Emotion-6": "mean of three runs; 80 % of the pictures train, 20 % test",
-    "FI": "mean of three runs; 80 % of the pictures train, 5 % validate, 15 % test",
-    "WEBEmo": "one run; 80 % of the pictures train, 20 % test",
+    "Emotion-6": "mean of three runs; 80 % of the images train, 20 % test",
+    "FI": "mean of three runs; 80 % of the images train, 5 % validate, 15 % test",
+    "WEBEmo": "one run; 80 % of the images train, 20 % test",
     "ArtPhoto": _FIVE_FOLDS,
     "IAPSsubset": _FIVE_FOLDS,
     "Abstract": _FIVE_FOLDS,

@@ -1,4 +1,4 @@
-"""One pass over the pictures: the probabilities from which every number and figure follows."""
+"""One pass over the images: the probabilities from which every number and figure follows."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _ERRORS_SHOWN = 20
 
 @dataclass(frozen=True, eq=False)
 class Probabilities:
-    """What a network says of N labelled pictures.
+    """What a network says of N labelled images.
 
     Attributes:
         hierarchy: The emotion tree.
         alpha: Weight of the local branch in P_O.
-        pictures: The pictures' names.
+        images: The images' names.
         labels: Class ids, (N, levels).
         local: P_L, float32 (N, K_l) for every level; empty for a flat network.
         global_: P_G, float32 (N, K_l) for every level.
@@ -41,7 +41,7 @@ class Probabilities:
 
     hierarchy: Hierarchy
     alpha: float
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     labels: Ints
     local: tuple[Values, ...]
     global_: tuple[Values, ...]
@@ -68,12 +68,12 @@ class Probabilities:
     def save(self, path: Path) -> None:
         """Write everything to an .npz file that `numpy.load` reads.
 
-        Its arrays are alpha; pictures; and for a level named "polarity", labels_polarity (N,),
+        Its arrays are alpha; images; and for a level named "polarity", labels_polarity (N,),
         classes_polarity (K_l,), local_polarity and global_polarity (N, K_l).
         """
         arrays: dict[str, npt.NDArray[np.generic]] = {
             "alpha": np.array(self.alpha),
-            "pictures": np.array(self.pictures),
+            "images": np.array(self.images),
         }
         for level, name in enumerate(self.hierarchy.level_names):
             arrays[f"labels_{name}"] = self.labels[:, level]
@@ -91,17 +91,17 @@ def predict_probabilities(
     names: Sequence[str],
     batch_size: int | None = None,
 ) -> Probabilities:
-    """Run a network on labelled pictures, with its own preprocessing.
+    """Run a network on labelled images, with its own preprocessing.
 
     Args:
         predictor: The network. Its `branch` and `decode` do not matter here.
-        samples: The pictures, with labels of the network's tree.
-        names: What the pictures are called in the result.
-        batch_size: How many pictures the network gets at once.
+        samples: The images, with labels of the network's tree.
+        names: What the images are called in the result.
+        batch_size: How many images the network gets at once.
 
     Raises:
-        DatasetError: There are no pictures, or a label is not of the network's tree.
-        ImageError: Pictures cannot be read or predicted; lists them.
+        DatasetError: There are no images, or a label is not of the network's tree.
+        ImageError: Images cannot be read or predicted; lists them.
     """
     tree = predictor.hierarchy
     labels = _check_labels(samples, tree)
@@ -114,7 +114,7 @@ def predict_probabilities(
     errors = []
     for row, prediction in enumerate(_stream(predictor, samples, batch_size)):
         if prediction.error is not None:
-            errors.append(f"{prediction.picture}: {prediction.error}")
+            errors.append(f"{prediction.image}: {prediction.error}")
             continue
         for branch, levels in arrays.items():
             for array, values in zip(levels, prediction.probabilities[branch], strict=True):
@@ -132,27 +132,27 @@ def _stream(
 ) -> Iterable[Prediction]:
     from tqdm import tqdm
 
-    stream = predictor.stream([sample.picture for sample in samples], batch_size=batch_size)
+    stream = predictor.stream([sample.image for sample in samples], batch_size=batch_size)
     quiet = not sys.stderr.isatty()
-    return tqdm(stream, total=len(samples), unit="picture", disable=quiet)
+    return tqdm(stream, total=len(samples), unit="image", disable=quiet)
 
 
 def _check_labels(samples: Sequence[Sample], tree: Hierarchy) -> Ints:
     """Return the labels, (N, levels), if they are paths of the tree."""
     if not samples:
-        raise DatasetError("there are no pictures to evaluate on")
+        raise DatasetError("there are no images to evaluate on")
     paths = set(tree.leaf_paths)
     for sample in samples:
         if sample.labels not in paths:
             raise DatasetError(
-                f"{sample.picture} has the class ids {sample.labels}, which are no path of the "
+                f"{sample.image} has the class ids {sample.labels}, which are no path of the "
                 f"network's tree {tree!r}; read the data set with that tree"
             )
     return np.array([sample.labels for sample in samples], np.int64)
 
 
 def _list_errors(errors: Sequence[str], count: int) -> str:
-    lines = [f"{len(errors)} of the {count} pictures cannot be evaluated:"]
+    lines = [f"{len(errors)} of the {count} images cannot be evaluated:"]
     lines += [f"  {error}" for error in errors[:_ERRORS_SHOWN]]
     if len(errors) > _ERRORS_SHOWN:
         lines.append(f"  and {len(errors) - _ERRORS_SHOWN} more")

@@ -105,7 +105,7 @@ _LEVEL_ROWS: tuple[_Row, ...] = (
     ("negative_log_likelihood", "negative log likelihood, nats", _three_digits),
 )
 _TREE_ROWS: tuple[_Row, ...] = (
-    ("violation_rate", "hierarchy violations, % of the pictures", _percent),
+    ("violation_rate", "hierarchy violations, % of the images", _percent),
     ("valence_r", "Pearson's r with mean valence", _three_digits),
     ("arousal_r", "Pearson's r with mean arousal", _three_digits),
 )
@@ -117,9 +117,9 @@ _BRANCH_TITLES = {
 
 _NOTES = (
     "In brackets: 95 % intervals. Every level's most probable class is taken by itself; a "
-    "hierarchy violation is a picture whose classes are then no path of the tree. Balanced "
+    "hierarchy violation is an image whose classes are then no path of the tree. Balanced "
     "accuracy is the mean recall. The expected calibration error has "
-    f"{CALIBRATION_BINS} bins of equal width; it is too high for few pictures, and more so in the "
+    f"{CALIBRATION_BINS} bins of equal width; it is too high for few images, and more so in the "
     "resamples, so its interval can lie above it."
 )
 
@@ -132,8 +132,8 @@ def _about(evaluation: Evaluation) -> str:
         ("weights", f"sha256 `{evaluation.weights_sha256}`"),
         ("data set", source.dataset or "not named"),
         ("split", split),
-        ("part", source.part or "all pictures"),
-        ("pictures", f"{len(data.pictures):,} in {evaluation.groups:,} groups"),
+        ("part", source.part or "all images"),
+        ("images", f"{len(data.images):,} in {evaluation.groups:,} groups"),
         ("computed", f"by mdan_zoo {__version__} on {evaluation.device} in {evaluation.dtype}"),
         (
             "intervals",
@@ -147,22 +147,22 @@ def _about(evaluation: Evaluation) -> str:
 
 
 def _caution(evaluation: Evaluation) -> str:
-    """Return what has to be known of the pictures before the numbers are read."""
-    count, total = evaluation.trained_on, len(evaluation.probabilities.pictures)
+    """Return what has to be known of the images before the numbers are read."""
+    count, total = evaluation.trained_on, len(evaluation.probabilities.images)
     if count is None:
         return (
-            "The numbers tell how the model does on new pictures only if its weights were trained "
+            "The numbers tell how the model does on new images only if its weights were trained "
             "without these, and that is not known: beside the weights there is no list of its "
-            "pictures, or it lacks those of the weights that the training started from. For a "
+            "images, or it lacks those of the weights that the training started from. For a "
             "model that was trained on a part of this data set, give the split that it was trained "
             "with and evaluate on another part."
         )
     if count:
         return (
-            f"**The weights were trained on {count:,} of these {total:,} pictures.** The numbers "
-            "do not tell how the model does on new pictures."
+            f"**The weights were trained on {count:,} of these {total:,} images.** The numbers "
+            "do not tell how the model does on new images."
         )
-    return "The weights were trained on none of these pictures."
+    return "The weights were trained on none of these images."
 
 
 def _most_frequent(evaluation: Evaluation, level: int) -> str:
@@ -170,7 +170,7 @@ def _most_frequent(evaluation: Evaluation, level: int) -> str:
     names = data.hierarchy.levels[level]
     given = evaluation.confusion(level).sum(axis=1)
     share = _percent(given.max() / given.sum())
-    return f"The most frequent class is {names[int(given.argmax())]}, {share} % of the pictures."
+    return f"The most frequent class is {names[int(given.argmax())]}, {share} % of the images."
 
 
 def _has(evaluation: Evaluation, row: _Row) -> bool:
@@ -195,7 +195,7 @@ def _folds(evaluation: Evaluation) -> Iterator[str]:
     """Yield a table of the overall branch's measures, fold by fold."""
     folds = evaluation.source.folds
     header = ("", "mean ± sd", *(f"fold {name}" for name, _ in folds))
-    lines = [("pictures", "", *(f"{len(indices):,}" for _, indices in folds))]
+    lines = [("images", "", *(f"{len(indices):,}" for _, indices in folds))]
     shown = {measure: (title, show) for measure, title, show in (*_LEVEL_ROWS, *_TREE_ROWS)}
     for score in evaluation.scores:
         if score.branch == "overall":
@@ -229,7 +229,7 @@ def _paper(evaluation: Evaluation) -> Iterator[str]:
     yield (
         f"Accuracies on {dataset} in Xu et al., MDAN: Multi-level Dependent Attention Network for "
         "Visual Emotion Analysis, CVPR 2022. They are copied from its tables and were not measured "
-        "here. The paper does not list the pictures of its splits, so these may be others."
+        "here. The paper does not list the images of its splits, so these may be others."
     )
     yield _table(
         ("model", "level", "branch", "accuracy, %", "where"),

@@ -97,7 +97,7 @@ class Evaluation:
     recall), "macro_f1", "calibration_error" (expected calibration error, 15 bins of equal width)
     and "negative_log_likelihood" (nats). Each level's most probable class is taken by itself, as
     the paper does. Of the tree as a whole, level "", they are "violation_rate", the share of
-    pictures whose classes are no path of the tree, and "valence_r" and "arousal_r", Pearson's
+    images whose classes are no path of the tree, and "valence_r" and "arousal_r", Pearson's
     correlation with mean ratings, where the data set has them and the tree has classes for them.
 
     Attributes:
@@ -105,9 +105,9 @@ class Evaluation:
         weights_sha256: Hash of its weight file.
         device: Kind of the device, such as "cuda".
         dtype: Data type that the network computed in.
-        source: The pictures.
+        source: The images.
         trained_on: How many of them the weights were trained on; None where that is not known.
-        groups: How many groups the pictures are in; these are what the bootstrap draws.
+        groups: How many groups the images are in; these are what the bootstrap draws.
         resamples: Number of bootstrap draws.
         seed: Seed of the draws.
         scores: All numbers.
@@ -141,7 +141,7 @@ class Evaluation:
         )
 
     def confusion(self, level: int, branch: Branch = "overall") -> Ints:
-        """Return how many pictures of each class (rows) were taken for each (columns), (K, K)."""
+        """Return how many images of each class (rows) were taken for each (columns), (K, K)."""
         data = self.probabilities
         outcomes = Outcomes.of(data.of(branch, level), data.labels[:, level])
         counts: Ints = confusion(outcomes, np.ones((1, len(data.labels))))[0].astype(np.int64)
@@ -171,8 +171,8 @@ class Evaluation:
             "split": self.source.split,
             "split_sha256": self.source.split_sha256,
             "part": self.source.part,
-            "pictures": len(self.probabilities.pictures),
-            "pictures_trained_on": self.trained_on,
+            "images": len(self.probabilities.images),
+            "images_trained_on": self.trained_on,
             "folds": {name: len(indices) for name, indices in self.source.folds},
             "folds_split": division.method if division else "",
             "folds_split_sha256": division.sha256 if division else "",
@@ -207,19 +207,19 @@ def evaluate(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Evaluation:
-    """Measure a model on labelled pictures, in one pass over them.
+    """Measure a model on labelled images, in one pass over them.
 
     Args:
         predictor: The model, with released weights or those of a checkpoint file.
-        samples: The pictures, with labels of the model's tree.
+        samples: The images, with labels of the model's tree.
         source: Where they come from; its folds are measured one by one, too.
         resamples: Number of bootstrap draws, at least 100.
         seed: Seed of the draws.
-        batch_size: How many pictures the network gets at once.
+        batch_size: How many images the network gets at once.
 
     Raises:
-        DatasetError: There are no pictures, or a label is not of the model's tree.
-        ImageError: Pictures cannot be read; lists them.
+        DatasetError: There are no images, or a label is not of the model's tree.
+        ImageError: Images cannot be read; lists them.
         InputError: `resamples` is too small.
     """
     if resamples < FEWEST_RESAMPLES:
@@ -228,7 +228,7 @@ def evaluate(
         )
     if seed < 0:
         raise InputError(f"seed must not be negative, not {seed}")
-    names = [_name(sample.picture, source.folder) for sample in samples]
+    names = [_name(sample.image, source.folder) for sample in samples]
     probabilities = predict_probabilities(predictor, samples, names, batch_size)
     groups = [sample.group for sample in samples]
     measures = dict(_measures(probabilities, samples))
@@ -240,7 +240,7 @@ def evaluate(
         dtype=predictor.dtype,
         source=source,
         trained_on=count_trained_on(
-            predictor.weights, source.dataset, [sample.picture for sample in samples], names
+            predictor.weights, source.dataset, [sample.image for sample in samples], names
         ),
         groups=len(set(groups)),
         resamples=resamples,
@@ -250,10 +250,10 @@ def evaluate(
     )
 
 
-def _name(picture: Path, folder: Path | None) -> str:
-    if folder is not None and picture.is_relative_to(folder):
-        return picture.relative_to(folder).as_posix()
-    return picture.as_posix()
+def _name(image: Path, folder: Path | None) -> str:
+    if folder is not None and image.is_relative_to(folder):
+        return image.relative_to(folder).as_posix()
+    return image.as_posix()
 
 
 def _score(
@@ -263,7 +263,7 @@ def _score(
     resamples: int,
     seed: int,
 ) -> tuple[Score, ...]:
-    """Take every measure of all pictures, of the resamples and of the folds."""
+    """Take every measure of all images, of the resamples and of the folds."""
     everything = np.ones((1, len(groups)))
     folds = np.zeros((len(source.folds), len(groups)))
     for row, (_, indices) in zip(folds, source.folds, strict=True):
@@ -305,7 +305,7 @@ def _measures(data: Probabilities, samples: Sequence[Sample]) -> Iterator[tuple[
 
 
 def violations(data: Probabilities, predicted: Sequence[Ints]) -> Floats:
-    """Return 1 for pictures whose predicted classes, (N,) a level, are no path, else 0; (N,)."""
+    """Return 1 for images whose predicted classes, (N,) a level, are no path, else 0; (N,)."""
     violated = np.zeros(len(data.labels))
     for parents, coarse, fine in zip(
         data.hierarchy.parent_indices, predicted[:-1], predicted[1:], strict=True

@@ -1,4 +1,4 @@
-"""Which pictures are evaluated on, and how they are divided."""
+"""Which images are evaluated on, and how they are divided."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class SampleSource:
 
     Attributes:
         dataset: The data set's name.
-        folder: Its folder, which pictures are named relative to.
-        split: How the split was made, such as "80/20, seed 0"; "all" for all pictures.
+        folder: Its folder, which images are named relative to.
+        split: How the split was made, such as "80/20, seed 0"; "all" for all images.
         split_sha256: The split's hash.
-        part: The split's part; "" for all pictures.
+        part: The split's part; "" for all images.
         folds: For every fold its name and the indices of its samples.
         division: The split that the folds are, where they were made for the evaluation.
     """
@@ -60,8 +60,8 @@ def find_samples(
         hierarchy: The network's emotion tree.
         split: A split of the data set; by default the one that the data set comes with, if any.
         part: The split's part, by default "test". If the parts of `split` are folds, by default
-            all of them, and if there is no split, all pictures.
-        folds: Divide the pictures into so many folds, groups and equal files together.
+            all of them, and if there is no split, all images.
+        folds: Divide the images into so many folds, groups and equal files together.
         seed: Another seed gives other folds.
 
     Raises:
@@ -126,7 +126,7 @@ def _with_official_split(
     if not chosen:
         known = sorted({sample.split for sample in samples} - {""})
         raise DatasetError(
-            f"{source.dataset} in {source.folder} has no pictures in the part {part!r}: "
+            f"{source.dataset} in {source.folder} has no images in the part {part!r}: "
             + (
                 did_you_mean(part, known)
                 if known

@@ -11,9 +11,9 @@ from mdan_zoo.errors import ImageError
 CHUNK_BYTES = 16_384
 
 
-def is_url(picture: object) -> bool:
+def is_url(image: object) -> bool:
     """Tell whether an object is a str that starts with http:// or https://."""
-    return isinstance(picture, str) and picture.lower().startswith(("http://", "https://"))
+    return isinstance(image, str) and image.lower().startswith(("http://", "https://"))
 
 
 def public_url(url: str) -> str:
@@ -40,7 +40,7 @@ def collect(chunks: Iterable[bytes], max_bytes: int) -> io.BytesIO:
 
 
 def check_bytes(count: int, max_bytes: int) -> None:
-    """Raise an `ImageError` if a picture's encoded size is above the limit."""
+    """Raise an `ImageError` if an image's encoded size is above the limit."""
     if count > max_bytes:
         raise ImageError(f"{count} bytes or more are above max_bytes={max_bytes}")
 

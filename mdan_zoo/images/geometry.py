@@ -1,4 +1,4 @@
-"""Where the square that a network saw lies in the picture, and its maps laid back over it."""
+"""Where the square that a network saw lies in the image, and its maps laid back over it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Map = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle of a picture, in its pixels, as PIL's boxes: from the left and top edges.
+    """A rectangle of an image, in its pixels, as PIL's boxes: from the left and top edges.
 
-    The values have fractions, since pictures are resized before they are cut.
+    The values have fractions, since images are resized before they are cut.
     """
 
     left: float
@@ -28,10 +28,10 @@ class Region:
 
 
 def seen_region(size: tuple[int, int], spec: InputSpec) -> Region:
-    """Return which part of a picture `Preprocessing` gives to a network.
+    """Return which part of an image `Preprocessing` gives to a network.
 
     Args:
-        size: Width and height of the upright picture.
+        size: Width and height of the upright image.
         spec: The network's input.
     """
     # The same three steps: cut far ends, resize the shorter side, cut the centre.
@@ -49,15 +49,15 @@ def seen_region(size: tuple[int, int], spec: InputSpec) -> Region:
 
 
 def lay_over(feature_map: Map, region: Region, size: tuple[int, int]) -> Map:
-    """Interpolate a map bilinearly to the pixels of a picture.
+    """Interpolate a map bilinearly to the pixels of an image.
 
     The map's outermost values hold from the centres of its outermost cells to the region's edge,
     as in `torch.nn.functional.interpolate(..., align_corners=False)`.
 
     Args:
         feature_map: (h, w), which spans the region.
-        region: The part of the picture that the network saw.
-        size: Width and height of the picture.
+        region: The part of the image that the network saw.
+        size: Width and height of the image.
 
     Returns:
         (height, width); NaN in every pixel whose centre lies outside the region.

@@ -9,18 +9,18 @@ from mdan_zoo._util.numbers import is_number
 from mdan_zoo.errors import InputError
 
 STRIDE = 32
-"""The sides of an input picture must be multiples of this: then every head gets whole rows."""
+"""The sides of an input image must be multiples of this: then every head gets whole rows."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MAX_RESIZE = 4096
-"""Pixels of the shorter side; more would make every picture larger than cameras do."""
+"""Pixels of the shorter side; more would make every image larger than cameras do."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How a picture becomes the network's input. It belongs to the weights.
+    """How an image becomes the network's input. It belongs to the weights.
 
     Attributes:
         resize: The shorter side is resized to this many pixels, the aspect is kept. At most

@@ -1,7 +1,7 @@
-"""Any picture in, one RGB image out, or an `ImageError` that names the picture and the reason.
+"""Any image in, one RGB image out, or an `ImageError` that names the image and the reason.
 
-A picture is a path, an http(s) URL, encoded bytes, a binary file object, a PIL image, a uint8 array
-or a uint8 torch tensor. This is the only module that opens pictures. It works alike in any number
+An image is a path, an http(s) URL, encoded bytes, a binary file object, a PIL image, a uint8 array
+or a uint8 torch tensor. This is the only module that opens images. It works alike in any number
 of threads and changes no setting of Pillow. It needs Pillow 10.1 or newer: older ones turn TIFF
 files twice and fail on damaged EXIF.
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-Picture: TypeAlias = (
+ImageLike: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image"
     " | np.ndarray[Any, Any] | torch.Tensor"
 )
@@ -64,13 +64,13 @@ _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How pictures are read.
+    """How images are read.
 
     Attributes:
         background: The colour under transparent pixels: red, green, blue in 0..255.
         max_pixels: Largest width x height, checked before the pixels are decoded. Pillow's own
             limits do not apply, except that it refuses WebP above 179 million pixels.
-        max_bytes: Largest encoded picture (file, download, bytes).
+        max_bytes: Largest encoded image (file, download, bytes).
         timeout: Seconds that a download may take, from the name lookup to the last byte.
         shrink_to: Large JPEG files are decoded at a half, a quarter or an eighth of their size,
             several times as fast, as long as both sides keep this many pixels. None decodes all.
@@ -102,59 +102,59 @@ class ImageOptions:
 DEFAULT_OPTIONS = ImageOptions()
 
 
-def load_image(picture: Picture, options: ImageOptions = DEFAULT_OPTIONS) -> Image.Image:
-    """Read a picture.
+def load_image(image: ImageLike, options: ImageOptions = DEFAULT_OPTIONS) -> Image.Image:
+    """Read an image.
 
     Args:
-        picture: A path; a str that starts with http:// or https://; the bytes of a picture file; a
+        image: A path; a str that starts with http:// or https://; the bytes of an image file; a
             binary file object, which is read from its start to its end and left open; a PIL image;
             a uint8 array of shape (H, W) or (H, W, C); a uint8 tensor of shape (H, W) or (C, H, W)
             on any device. C is 1, 3 (RGB) or 4 (RGBA).
         options: Limits and the background colour.
 
     Returns:
-        A new image of mode "RGB", loaded and upright, that shares nothing with `picture`.
+        A new image of mode "RGB", loaded and upright, that shares nothing with `image`.
 
     Raises:
-        ImageError: The picture cannot be read; the message names it and says why.
+        ImageError: The image cannot be read; the message names it and says why.
     """
     try:
-        with reading(picture):
-            return to_upright_rgb(_open(picture, options), options.background)
+        with reading(image):
+            return to_upright_rgb(_open(image, options), options.background)
     except ImageError as error:
-        raise ImageError(f"{describe(picture)}: {_reason(error)}") from None
+        raise ImageError(f"{describe(image)}: {_reason(error)}") from None
     except Exception as error:  # decoders raise nearly every class there is on damaged files
-        raise ImageError(f"{describe(picture)}: {_reason(error)}") from error
+        raise ImageError(f"{describe(image)}: {_reason(error)}") from error
 
 
-def describe(picture: Picture) -> str:
-    """Return a short name of a picture for messages and results.
+def describe(image: ImageLike) -> str:
+    """Return a short name of an image for messages and results.
 
     A URL is shown without the user name, password, query and fragment, which may hold secrets.
     Nothing that the object does can make this fail.
     """
     try:
-        name = _shortened(_name(picture))
+        name = _shortened(_name(image))
     except Exception:  # an object's own methods and properties raise what they like
-        name = _shortened(f"{type(picture).__name__} object")
+        name = _shortened(f"{type(image).__name__} object")
     return name if name and name.isprintable() else repr(name)
 
 
-def _name(picture: Picture) -> str:
-    if isinstance(picture, (str, os.PathLike)):
-        path = _plain(os.fsdecode(picture))
+def _name(image: ImageLike) -> str:
+    if isinstance(image, (str, os.PathLike)):
+        path = _plain(os.fsdecode(image))
         return public_url(path) if is_url(path) else path
-    if isinstance(picture, (bytes, bytearray, memoryview)):
-        return f"{len(picture)} bytes"
-    if isinstance(picture, Image.Image):
-        file_name = getattr(picture, "filename", "")
-        size = f"{picture.width}x{picture.height}"
-        return str(file_name) if file_name else f"PIL image ({picture.mode}, {size})"
-    if hasattr(picture, "shape"):
-        kind = "tensor" if _is_tensor(picture) else "array"
-        return f"{kind} of shape {tuple(picture.shape)}"
-    file_name = getattr(picture, "name", None)
-    return file_name if isinstance(file_name, str) else f"{type(picture).__name__} object"
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return f"{len(image)} bytes"
+    if isinstance(image, Image.Image):
+        file_name = getattr(image, "filename", "")
+        size = f"{image.width}x{image.height}"
+        return str(file_name) if file_name else f"PIL image ({image.mode}, {size})"
+    if hasattr(image, "shape"):
+        kind = "tensor" if _is_tensor(image) else "array"
+        return f"{kind} of shape {tuple(image.shape)}"
+    file_name = getattr(image, "name", None)
+    return file_name if isinstance(file_name, str) else f"{type(image).__name__} object"
 
 
 def _plain(text: str) -> str:
@@ -163,21 +163,21 @@ def _plain(text: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    """Cut a text that is too long for a message, such as a picture in base64, given as a path."""
+    """Cut a text that is too long for a message, such as an image in base64, given as a path."""
     plain = _plain(text)
     return plain if len(plain) <= _TEXT_LENGTH else plain[:_TEXT_LENGTH] + "..."
 
 
-def is_picture_path(path: str | os.PathLike[str]) -> bool:
-    """Tell whether the suffix is that of a photograph or picture format. No file is read."""
+def is_image_path(path: str | os.PathLike[str]) -> bool:
+    """Tell whether the suffix is that of a photograph or image format. No file is read."""
     suffix = os.path.splitext(path)[1].lower()
     file_format = Image.registered_extensions().get(suffix)
     decoded = file_format in Image.OPEN and file_format not in _NOT_DECODED
     return decoded or suffix in _TELEPHONE_SUFFIXES  # left out in silence, nobody would miss it
 
 
-def find_pictures(folder: str | os.PathLike[str]) -> list[Path]:
-    """List the picture files in a folder and in the folders below it.
+def find_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """List the image files in a folder and in the folders below it.
 
     Args:
         folder: The folder. Links to folders are followed, and each folder is visited once. Files
@@ -204,35 +204,35 @@ def find_pictures(folder: str | os.PathLike[str]) -> list[Path]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         candidates = [Path(directory, name) for name in names if not name.startswith(".")]
         # One that cannot be opened, such as a link to nowhere, is named too and gets an error.
-        found += [path for path in candidates if is_picture_path(path)]
+        found += [path for path in candidates if is_image_path(path)]
     return sorted(found)
 
 
-def _open(picture: Any, options: ImageOptions) -> Image.Image:
+def _open(image: Any, options: ImageOptions) -> Image.Image:
     """Return the loaded image, in the mode that it has and not yet upright."""
-    if isinstance(picture, Image.Image):
-        _check_size(picture.size, options)
-        picture.load()
-        return picture
-    if isinstance(picture, (bytes, bytearray, memoryview)):
-        check_bytes(len(picture), options.max_bytes)
-        return _decode(io.BytesIO(picture), options)
-    if is_url(picture):
-        return _decode(download(picture, options.max_bytes, options.timeout), options)
-    if isinstance(picture, (str, os.PathLike)):
-        with _open_path(picture) as file:
+    if isinstance(image, Image.Image):
+        _check_size(image.size, options)
+        image.load()
+        return image
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        check_bytes(len(image), options.max_bytes)
+        return _decode(io.BytesIO(image), options)
+    if is_url(image):
+        return _decode(download(image, options.max_bytes, options.timeout), options)
+    if isinstance(image, (str, os.PathLike)):
+        with _open_path(image) as file:
             check_bytes(os.fstat(file.fileno()).st_size, options.max_bytes)
             return _decode(file, options)
-    if _is_tensor(picture):
-        return _from_tensor(picture, options)
-    if hasattr(picture, "__array_interface__") or hasattr(picture, "__array__"):
+    if _is_tensor(image):
+        return _from_tensor(image, options)
+    if hasattr(image, "__array_interface__") or hasattr(image, "__array__"):
         import numpy as np
 
-        return _from_array(np.asarray(picture), options)
-    if hasattr(picture, "read"):
-        return _decode(collect(_read_chunks(picture), options.max_bytes), options)
+        return _from_array(np.asarray(image), options)
+    if hasattr(image, "read"):
+        return _decode(collect(_read_chunks(image), options.max_bytes), options)
     raise ImageError(
-        "not a picture: give a path, a URL, bytes, a binary file, a PIL image, an array or a tensor"
+        "not an image: give a path, a URL, bytes, a binary file, a PIL image, an array or a tensor"
     )
 
 
@@ -264,7 +264,7 @@ def _open_path(path: str | os.PathLike[str]) -> IO[bytes]:
         raise ImageError("only http:// and https:// URLs are read")
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
-        raise ImageError("it is a folder, not a picture")
+        raise ImageError("it is a folder, not an image")
     if not stat.S_ISREG(mode):
         raise ImageError("it is not a regular file, but a pipe, a socket or a device")
 
@@ -306,7 +306,7 @@ def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
     """Return the lazy image of a file.
 
     This does what `Image.open` does, without its limit of pixels, which is a global and which warns
-    about pictures that `ImageOptions.max_pixels` allows.
+    about images that `ImageOptions.max_pixels` allows.
     """
     head = file.read(1024)
     if not head:
@@ -333,7 +333,7 @@ def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
     raise ImageError(
         _known_otherwise(head)
         or damaged
-        or f"not a picture that Pillow can read (it starts with {head[:16]!r})"
+        or f"not an image that Pillow can read (it starts with {head[:16]!r})"
     )
 
 
@@ -345,12 +345,12 @@ def _accepts(accept: Callable[[bytes], bool | str], start: bytes) -> bool | str:
 
 
 def _known_otherwise(head: bytes) -> str:
-    """Return what to say about a common kind of file that is no picture to Pillow, or ""."""
+    """Return what to say about a common kind of file that is no image to Pillow, or ""."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head[4:8] == b"ftyp" and any(brand in head[8:64] for brand in (b"heic", b"heix", b"hevc")):
         return "HEIC needs pillow-heif: call pillow_heif.register_heif_opener() once at the start"
     if text.startswith((b"<!doctype html", b"<html")):
-        return "it is an HTML page, not a picture"
+        return "it is an HTML page, not an image"
     if text.startswith(b"<") and b"<svg" in text:
         return "SVG drawings are not supported: convert it to PNG"
     if text.startswith((b"%!ps", b"%pdf")):
@@ -361,9 +361,9 @@ def _known_otherwise(head: bytes) -> str:
 # Arrays and tensors
 
 
-def _is_tensor(picture: object) -> bool:
+def _is_tensor(image: object) -> bool:
     torch = sys.modules.get("torch")  # who holds a tensor has imported torch
-    return isinstance(picture, getattr(torch, "Tensor", ()))  # or is just importing it
+    return isinstance(image, getattr(torch, "Tensor", ()))  # or is just importing it
 
 
 def _from_tensor(tensor: torch.Tensor, options: ImageOptions) -> Image.Image:
@@ -371,12 +371,12 @@ def _from_tensor(tensor: torch.Tensor, options: ImageOptions) -> Image.Image:
     if str(tensor.dtype) != "torch.uint8":
         raise ImageError(
             f"its dtype is {tensor.dtype}, not torch.uint8;"
-            " values in 0..1 become a picture by (tensor * 255).round().to(torch.uint8)"
+            " values in 0..1 become an image by (tensor * 255).round().to(torch.uint8)"
         )
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] not in (1, 3, 4)):
         swapped = len(shape) == 3 and shape[2] in (1, 3, 4)
         raise ImageError(
-            "a picture has the shape (H, W) or (C, H, W) with 1, 3 or 4 channels"
+            "an image has the shape (H, W) or (C, H, W) with 1, 3 or 4 channels"
             + ("; this one looks like (H, W, C): use tensor.permute(2, 0, 1)" if swapped else "")
         )
     array = tensor.cpu().numpy()
@@ -388,12 +388,12 @@ def _from_array(array: np.ndarray[Any, Any], options: ImageOptions) -> Image.Ima
     if array.dtype.name != "uint8":
         raise ImageError(
             f"its dtype is {array.dtype}, not uint8;"
-            " values in 0..1 become a picture by (array * 255).round().astype('uint8')"
+            " values in 0..1 become an image by (array * 255).round().astype('uint8')"
         )
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3, 4)):
         swapped = len(shape) == 3 and shape[0] in (1, 3, 4)
         raise ImageError(
-            "a picture has the shape (H, W) or (H, W, C) with 1, 3 or 4 channels"
+            "an image has the shape (H, W) or (H, W, C) with 1, 3 or 4 channels"
             + ("; this one looks like (C, H, W): use array.transpose(1, 2, 0)" if swapped else "")
         )
     _check_size((shape[1], shape[0]), options)

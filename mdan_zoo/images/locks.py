@@ -1,4 +1,4 @@
-"""One thread at a time with a picture that changes while it is read."""
+"""One thread at a time with an image that changes while it is read."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ _in_use: dict[int, tuple[threading.Lock, int]] = {}  # by id: the lock, and who 
 
 
 @contextlib.contextmanager
-def reading(picture: object) -> Iterator[None]:
-    """Keep all others that read the same picture waiting until this one is done.
+def reading(image: object) -> Iterator[None]:
+    """Keep all others that read the same image waiting until this one is done.
 
     Files move on as they are read, and a PIL image decodes itself when it is first used. All other
-    pictures stay as they are, and nobody waits.
+    images stay as they are, and nobody waits.
     """
-    if not isinstance(picture, Image.Image) and not hasattr(picture, "read"):
+    if not isinstance(image, Image.Image) and not hasattr(image, "read"):
         yield
         return
     with _guard:
-        lock, users = _in_use.get(id(picture), (threading.Lock(), 0))
-        _in_use[id(picture)] = lock, users + 1
+        lock, users = _in_use.get(id(image), (threading.Lock(), 0))
+        _in_use[id(image)] = lock, users + 1
     try:
         with lock:
             yield
     finally:
         with _guard:
-            lock, users = _in_use.pop(id(picture))
+            lock, users = _in_use.pop(id(image))
             if users > 1:
-                _in_use[id(picture)] = lock, users - 1
+                _in_use[id(image)] = lock, users - 1

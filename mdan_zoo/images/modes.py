@@ -8,7 +8,7 @@ from PIL import Image
 
 from mdan_zoo.errors import ImageError
 
-# In these files Pillow's mode "I" always means 16 bits, however dark the picture is.
+# In these files Pillow's mode "I" always means 16 bits, however dark the image is.
 _SIXTEEN_BIT_FORMATS = frozenset({"PNG", "PPM"})
 
 _ORIENTATION_TAG = 0x0112
@@ -43,7 +43,7 @@ def to_upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Imag
         upright = None
     if upright is not None:
         rgb = rgb.transpose(upright)
-    rgb.info.clear()  # whoever reads the orientation there would turn the picture again
+    rgb.info.clear()  # whoever reads the orientation there would turn the image again
     return rgb
 
 

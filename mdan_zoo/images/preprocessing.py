@@ -10,7 +10,7 @@ from torchvision.transforms import v2  # type: ignore[import-untyped, unused-ign
 from mdan_zoo.images.input_spec import InputSpec
 
 MAX_ASPECT = 4
-"""Only the central part, this many times as long as the shorter side, of a longer picture is read.
+"""Only the central part, this many times as long as the shorter side, of a longer image is read.
 
 A line of 1 x 5000 pixels, say, would else be resized to 512 x 2,560,000 before its centre is cut.
 """
@@ -19,7 +19,7 @@ A line of 1 x 5000 pixels, say, would else be resized to 512 x 2,560,000 before 
 class Preprocessing:
     """Resize, centre crop, scale and normalise.
 
-    `crop` is the processor's work, picture by picture; `normalise` the device's, batch by batch.
+    `crop` is the processor's work, image by image; `normalise` the device's, batch by batch.
 
     Args:
         spec: Sizes, interpolation, mean and standard deviation.
@@ -46,7 +46,7 @@ class Preprocessing:
 
 
 def without_far_ends(image: Image.Image) -> Image.Image:
-    """Cut an extremely long picture to its centre, which keeps everything that is looked at."""
+    """Cut an extremely long image to its centre, which keeps everything that is looked at."""
     short, long = sorted(image.size)
     length = MAX_ASPECT * short + (long - MAX_ASPECT * short) % 2  # as much is cut at either end
     if length >= long:

@@ -2,8 +2,8 @@
 
 explanation = mdan_zoo.explain("photo.jpg")
 explanation.prediction  # what the same model's predict says
-explanation.on_picture("polarity")  # L-CAM's M over the picture, (height, width)
-explanation.on_picture("quadrant", "serene")  # the class activation map of one class
+explanation.on_image("polarity")  # L-CAM's M over the image, (height, width)
+explanation.on_image("quadrant", "serene")  # the class activation map of one class
 explanation.plot("explained.png")
 
 Every affective level of an MDAN has two kinds of map (section 4.2 of the paper):
@@ -16,7 +16,7 @@ Every affective level of an MDAN has two kinds of map (section 4.2 of the paper)
 They add up to the score that the level's local classifier has for class k, before the softmax:
 b_k + mean over x of (1 + M(x)) m_k(x). Values are as the network has them: m_k is scaled to no
 range, and M neither, unless the model says so. Released mdan_oasis4 has lcam="normalised", by which
-M is scaled to 0..1 in every picture.
+M is scaled to 0..1 in every image.
 
 A flat network has no attention and one classifier, on the backbone's last map C5. Its maps are
 those of its finest level alone, the classic CAM m_k(x) = w_k . C5(x) of Zhou et al. (2016).
@@ -38,11 +38,11 @@ from mdan_zoo._util.read_ahead import batches_ahead
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.geometry import Map, Region, lay_over, seen_region
-from mdan_zoo.images.load import Picture, describe, load_image
+from mdan_zoo.images.load import ImageLike, describe, load_image
 from mdan_zoo.inference.prediction import Prediction
 from mdan_zoo.inference.predictor import (
     WORKERS,
-    Pictures,
+    ImageList,
     Predictor,
     _are_numbers,
     _split,
@@ -63,7 +63,7 @@ class LevelMaps:
         name: The level's name.
         labels: The level's classes, in the order of `class_maps`.
         attention: L-CAM's M, float32 (H, W) at the size of the level's features; 0..1 in every
-            picture where the model's options say lcam="normalised". None for a flat network.
+            image where the model's options say lcam="normalised". None for a flat network.
         class_maps: m_k of every class, float32 (K, H, W).
         parent: The class one level up whose children's maps make up `attention`. It is the local
             classifiers' choice, which the prediction need not share. None at the first level,
@@ -82,8 +82,8 @@ class Explanation:
     """A prediction and the maps that belong to it.
 
     Attributes:
-        prediction: What the model says of the picture.
-        image: The picture as it was read: RGB and upright.
+        prediction: What the model says of the image.
+        image: The image as it was read: RGB and upright.
         region: The part of `image` that the network saw, in its pixels.
         levels: The maps of every level that has any, coarse to fine.
     """
@@ -113,7 +113,7 @@ class Explanation:
             f"{self.levels[-1].name!r} but none at {name!r}; an MDAN has maps at every level"
         )
 
-    def on_picture(self, level: int | str, label: str | None = None) -> Map:
+    def on_image(self, level: int | str, label: str | None = None) -> Map:
         """Return a map interpolated bilinearly to the pixels of `image`.
 
         Args:
@@ -131,7 +131,7 @@ class Explanation:
         return lay_over(self.find_map(level, label), self.region, self.image.size)
 
     def find_map(self, level: int | str, label: str | None = None) -> Map:
-        """Return the same map as `on_picture` at the size of the level's features."""
+        """Return the same map as `on_image` at the size of the level's features."""
         maps = self.level(level)
         if label is not None:
             class_map: Map = maps.class_maps[self.prediction.hierarchy.index(level, label)]
@@ -151,7 +151,7 @@ class Explanation:
         level: int | str | None = None,
         label: str | None = None,
     ) -> Figure:
-        """Draw the picture, maps over the part that the network saw, and the tree.
+        """Draw the image, maps over the part that the network saw, and the tree.
 
         Args:
             path: Also write the figure to this file, whole or not at all; its suffix says how.
@@ -179,53 +179,53 @@ class _Loaded:
 
 
 @overload
-def explain(pictures: Picture, *, model: str | Predictor = ...) -> Explanation: ...
+def explain(images: ImageLike, *, model: str | Predictor = ...) -> Explanation: ...
 @overload
-def explain(pictures: Pictures, *, model: str | Predictor = ...) -> list[Explanation]: ...
+def explain(images: ImageList, *, model: str | Predictor = ...) -> list[Explanation]: ...
 def explain(
-    pictures: Picture | Pictures, *, model: str | Predictor = DEFAULT_EXPLAINED_MODEL
+    images: ImageLike | ImageList, *, model: str | Predictor = DEFAULT_EXPLAINED_MODEL
 ) -> Explanation | list[Explanation]:
-    """Predict one picture, or each of a list or tuple of pictures, and keep the network's maps.
+    """Predict one image, or each of a list or tuple of images, and keep the network's maps.
 
-    Every explanation holds its picture at full size, and those of a list are all there at the end.
-    Explain many large pictures one by one, and keep of each what you need.
+    Every explanation holds its image at full size, and those of a list are all there at the end.
+    Explain many large images one by one, and keep of each what you need.
 
     Args:
-        pictures: Paths, URLs, bytes, binary files, PIL images, uint8 arrays or tensors.
+        images: Paths, URLs, bytes, binary files, PIL images, uint8 arrays or tensors.
         model: A model with released weights, which is loaded at the first call and kept; or a
             `Predictor`, which has the checkpoint, device and more to choose.
 
     Raises:
-        ImageError: A picture cannot be read.
+        ImageError: An image cannot be read.
         UnknownNameError: There is no model of that name.
         WeightsUnavailableError: The model has no released weights.
         InputError: The network's values overflow in the predictor's dtype.
     """
-    if not isinstance(pictures, (list, tuple)):
-        return explain([pictures], model=model)[0]
+    if not isinstance(images, (list, tuple)):
+        return explain([images], model=model)[0]
     if isinstance(model, str):
         model = shared_predictor(model)
     if not isinstance(model, Predictor):
         raise InputError(
             f"model must be a name or a mdan_zoo.Predictor, not {type(model).__name__}"
         )
-    return list(_explain_all(model, pictures))
+    return list(_explain_all(model, images))
 
 
-def _explain_all(predictor: Predictor, pictures: Pictures) -> Iterator[Explanation]:
-    def load(picture: Picture) -> _Loaded:
-        image = load_image(picture, predictor.image_options)
-        return _Loaded(describe(picture), image, predictor.preprocessing.crop(image))
+def _explain_all(predictor: Predictor, images: ImageList) -> Iterator[Explanation]:
+    def load(image: ImageLike) -> _Loaded:
+        rgb = load_image(image, predictor.image_options)
+        return _Loaded(describe(image), rgb, predictor.preprocessing.crop(rgb))
 
     size = predictor.batch_size
-    with closing(batches_ahead(load, pictures, batch_size=size, workers=WORKERS)) as batches:
+    with closing(batches_ahead(load, images, batch_size=size, workers=WORKERS)) as batches:
         for batch in batches:
             yield from _explain_batch(predictor, batch)
 
 
 def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Explanation]:
     output = predictor._forward(torch.stack([loaded.pixels for loaded in batch]), return_maps=True)
-    levels = _maps_by_picture(output, predictor.hierarchy)
+    levels = _maps_by_image(output, predictor.hierarchy)
     for loaded, values, maps in zip(batch, _split(output), levels, strict=True):
         if not _are_numbers(values):
             raise predictor._overflow_error(loaded.name)
@@ -237,15 +237,15 @@ def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Expla
         )
 
 
-def _maps_by_picture(output: EmotionOutput, tree: Hierarchy) -> list[tuple[LevelMaps, ...]]:
-    """Take a batch's output apart into the maps of every picture, coarse to fine."""
+def _maps_by_image(output: EmotionOutput, tree: Hierarchy) -> list[tuple[LevelMaps, ...]]:
+    """Take a batch's output apart into the maps of every image, coarse to fine."""
     first = tree.depth - len(output.class_maps)  # a flat network has maps of its last level alone
     by_level = [_maps_at(output, tree, level) for level in range(first, tree.depth)]
     return list(zip(*by_level, strict=True))
 
 
 def _maps_at(output: EmotionOutput, tree: Hierarchy, level: int) -> Iterator[LevelMaps]:
-    """Yield the maps of every picture at one level."""
+    """Yield the maps of every image at one level."""
     class_maps = output.class_maps[level - tree.depth].float().cpu().numpy()
     attention = output.maps[level].float().cpu().numpy() if output.maps else None
     has_parent = level > 0 and attention is not None

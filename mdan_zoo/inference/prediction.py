@@ -1,4 +1,4 @@
-"""What a network says of one picture, and how a path is read from it. No torch.
+"""What a network says of one image, and how a path is read from it. No torch.
 
 MDAN gives every level of the tree its own probabilities, and levels can contradict each other:
 "negative" may be the most likely polarity while "serene", which is positive, is the most likely
@@ -59,25 +59,25 @@ class LevelPrediction:
 
 @dataclass(frozen=True, repr=False)
 class Prediction:
-    """Which emotion a picture evokes, on every level of an emotion tree.
+    """Which emotion an image evokes, on every level of an emotion tree.
 
     It holds the probabilities of every branch; `path` and `levels` are read from those of `branch`.
 
     Args:
-        picture: The picture's name.
+        image: The image's name.
         model: Name of the model.
         hierarchy: The emotion tree.
-        probabilities: Those of every branch that the network has; empty for a failed picture.
+        probabilities: Those of every branch that the network has; empty for a failed image.
         branch: The branch that is read.
         decode: How the path is read.
-        error: Why the picture could not be predicted, or None.
+        error: Why the image could not be predicted, or None.
 
     Raises:
         InputError: The branch or the way to decode does not exist, or the probabilities do not
             fit the tree.
     """
 
-    picture: str
+    image: str
     model: str
     hierarchy: Hierarchy
     probabilities: Mapping[Branch, Levels]
@@ -107,7 +107,7 @@ class Prediction:
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The classes that were picked, root to leaf; empty for a failed picture.
+        """The classes that were picked, root to leaf; empty for a failed image.
 
         Decoded independently, they need not be a path of the tree.
         """
@@ -115,7 +115,7 @@ class Prediction:
 
     @cached_property
     def levels(self) -> tuple[LevelPrediction, ...]:
-        """The levels, coarse to fine; empty for a failed picture."""
+        """The levels, coarse to fine; empty for a failed image."""
         if self.error is not None:
             return ()
         probabilities = self.probabilities[self.branch]
@@ -143,7 +143,7 @@ class Prediction:
             path: Also write the figure to this file, whole or not at all; its suffix says how.
 
         Raises:
-            InputError: The picture could not be predicted, or no file can be written at `path`.
+            InputError: The image could not be predicted, or no file can be written at `path`.
             MdanZooError: matplotlib is not installed.
         """
         from mdan_zoo.plots.figures import draw_prediction, finish
@@ -151,12 +151,12 @@ class Prediction:
         return finish(draw_prediction(self), path)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return picture, model, path, levels and error as JSON types, in this order.
+        """Return image, model, path, levels and error as JSON types, in this order.
 
         The levels are those of `branch`; `prediction.of("local").to_dict()` gives another's.
         """
         return {
-            "picture": self.picture,
+            "image": self.image,
             "model": self.model,
             "path": list(self.path),
             "levels": [

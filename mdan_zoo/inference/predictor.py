@@ -1,4 +1,4 @@
-"""Pictures in, predictions out: a network with its weights, its preprocessing and a device.
+"""Images in, predictions out: a network with its weights, its preprocessing and a device.
 
 predictor = Predictor("mdan_oasis4", device="cuda", dtype="bfloat16")
 predictor.predict("photo.jpg")
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mdan_zoo._util.read_ahead import batches_ahead
 from mdan_zoo.errors import CheckpointError, DeviceError, ImageError, InputError, MdanZooError
-from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageOptions, Picture, describe, load_image
+from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageLike, ImageOptions, describe, load_image
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.inference.prediction import (
     BRANCHES,
@@ -48,31 +48,31 @@ from mdan_zoo.zoo.factory import (
 if TYPE_CHECKING:
     from mdan_zoo.models import EmotionNetwork
 
-Pictures: TypeAlias = "list[Any] | tuple[Any, ...]"
-"""Several pictures. An array or tensor is always one picture."""
+ImageList: TypeAlias = "list[Any] | tuple[Any, ...]"
+"""Several images. An array or tensor is always one image."""
 
 WORKERS = 4
 BATCH_SIZE_CPU = 2
-"""On a CPU the tensors of larger batches no longer fit its caches, and take longer a picture."""
+"""On a CPU the tensors of larger batches no longer fit its caches, and take longer an image."""
 BATCH_SIZE_ACCELERATOR = 32
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
 class _Values:
-    """What the network says of one picture: probabilities and features (C,)."""
+    """What the network says of one image: probabilities and features (C,)."""
 
     probabilities: Mapping[Branch, Levels]
     features: Tensor
 
 
-# A picture's name, and what came of it so far: something, or the error that stands in its place.
+# An image's name, and what came of it so far: something, or the error that stands in its place.
 _Loaded: TypeAlias = tuple[str, Tensor | MdanZooError]
 _Result: TypeAlias = tuple[str, _Values | MdanZooError]
 
 
 class Predictor:
-    """Predicts which emotions pictures evoke. Threads can share one predictor.
+    """Predicts which emotions images evoke. Threads can share one predictor.
 
     Example:
         predictor = Predictor("mdan_oasis4", device="cuda", dtype="bfloat16")
@@ -88,7 +88,7 @@ class Predictor:
         dtype: "float32", or "bfloat16" or "float16" for mixed precision by autocast.
         branch: Whose probabilities predictions are read from; each prediction carries all.
         decode: How a path is read from them; see `mdan_zoo.inference.prediction`.
-        image_options: How pictures are read.
+        image_options: How images are read.
 
     Raises:
         UnknownNameError: There is no model of that name.
@@ -130,73 +130,73 @@ class Predictor:
 
     @property
     def batch_size(self) -> int:
-        """How many pictures the network gets at once unless something else is asked for."""
+        """How many images the network gets at once unless something else is asked for."""
         return BATCH_SIZE_CPU if self.device.type == "cpu" else BATCH_SIZE_ACCELERATOR
 
     def __repr__(self) -> str:
         return f"Predictor({self.name!r}, device='{self.device}', dtype={self.dtype!r})"
 
     @overload
-    def predict(self, pictures: Picture) -> Prediction: ...
+    def predict(self, images: ImageLike) -> Prediction: ...
     @overload
-    def predict(self, pictures: Pictures) -> list[Prediction]: ...
-    def predict(self, pictures: Picture | Pictures) -> Prediction | list[Prediction]:
-        """Predict the emotions of one picture, or of each of a list or tuple of pictures.
+    def predict(self, images: ImageList) -> list[Prediction]: ...
+    def predict(self, images: ImageLike | ImageList) -> Prediction | list[Prediction]:
+        """Predict the emotions of one image, or of each of a list or tuple of images.
 
         Raises:
-            ImageError: A picture cannot be read; then nothing is returned, also not for the others
+            ImageError: An image cannot be read; then nothing is returned, also not for the others
                 of a list. `stream` goes on instead.
             InputError: The network's values overflow in the predictor's dtype.
         """
-        if not isinstance(pictures, (list, tuple)):
-            return self.predict([pictures])[0]
-        return [self._prediction(name, values) for name, values in self._all_values(pictures)]
+        if not isinstance(images, (list, tuple)):
+            return self.predict([images])[0]
+        return [self._prediction(name, values) for name, values in self._all_values(images)]
 
-    def embed(self, pictures: Picture | Pictures) -> Tensor:
+    def embed(self, images: ImageLike | ImageList) -> Tensor:
         """Return the features that the global classifier reads: the backbone's pooled last map.
 
         Returns:
-            float32 on the CPU: (C,) for one picture, (N, C) for a list or tuple of N.
+            float32 on the CPU: (C,) for one image, (N, C) for a list or tuple of N.
 
         Raises:
-            ImageError: A picture cannot be read.
+            ImageError: An image cannot be read.
             InputError: The network's values overflow in the predictor's dtype.
         """
-        if not isinstance(pictures, (list, tuple)):
-            return self.embed([pictures])[0]
-        rows = [values.features for _, values in self._all_values(pictures)]
+        if not isinstance(images, (list, tuple)):
+            return self.embed([images])[0]
+        rows = [values.features for _, values in self._all_values(images)]
         if not rows:
             return torch.empty(0, self.network.global_classifier.in_features)
         return torch.stack(rows)
 
     def stream(
         self,
-        pictures: Iterable[Picture],
+        images: Iterable[ImageLike],
         *,
         batch_size: int | None = None,
         workers: int = WORKERS,
     ) -> Generator[Prediction, None, None]:
-        """Predict any number of pictures, in their order; there may be no end of them.
+        """Predict any number of images, in their order; there may be no end of them.
 
-        `pictures` is read in the calling thread, at most two batches ahead of the predictions, and
-        decoded in worker threads. So a picture must not be changed before its prediction has come.
-        If `pictures` raises, that error comes after the predictions of the pictures before. The
+        `images` is read in the calling thread, at most two batches ahead of the predictions, and
+        decoded in worker threads. So an image must not be changed before its prediction has come.
+        If `images` raises, that error comes after the predictions of the images before. The
         threads end with the generator, also where it is closed early.
 
         Args:
-            pictures: An iterable of pictures.
-            batch_size: How many pictures the network gets at once; by default 2 on a CPU, where
+            images: An iterable of images.
+            batch_size: How many images the network gets at once; by default 2 on a CPU, where
                 more is slower, and 32 on an accelerator.
-            workers: How many threads decode pictures.
+            workers: How many threads decode images.
 
         Returns:
-            A generator of one prediction for every picture. Where a picture cannot be read, the
+            A generator of one prediction for every image. Where an image cannot be read, the
             prediction's `error` says why.
 
         Raises:
-            InputError: `pictures` is a single picture, or a number is below 1.
+            InputError: `images` is a single image, or a number is below 1.
         """
-        _check_several(pictures)
+        _check_several(images)
         if batch_size is None:
             batch_size = self.batch_size
         for argument, value in (("batch_size", batch_size), ("workers", workers)):
@@ -204,19 +204,19 @@ class Predictor:
                 raise InputError(f"{argument} must be an int, not {value!r}")
             if value < 1:
                 raise InputError(f"{argument} must be at least 1, not {value}")
-        return self._stream(pictures, batch_size, workers)
+        return self._stream(images, batch_size, workers)
 
     def _stream(
-        self, pictures: Iterable[Picture], batch_size: int, workers: int
+        self, images: Iterable[ImageLike], batch_size: int, workers: int
     ) -> Generator[Prediction, None, None]:
-        with closing(self._results(pictures, batch_size, workers)) as results:
+        with closing(self._results(images, batch_size, workers)) as results:
             for name, values in results:
                 yield self._prediction(name, values)
 
-    def _all_values(self, pictures: Pictures) -> list[tuple[str, _Values]]:
-        """Return what the network says of all pictures, or raise the first error."""
+    def _all_values(self, images: ImageList) -> list[tuple[str, _Values]]:
+        """Return what the network says of all images, or raise the first error."""
         found = []
-        with closing(self._results(pictures, self.batch_size, WORKERS)) as results:
+        with closing(self._results(images, self.batch_size, WORKERS)) as results:
             for name, values in results:
                 if isinstance(values, MdanZooError):
                     raise values
@@ -224,23 +224,23 @@ class Predictor:
         return found
 
     def _results(
-        self, pictures: Iterable[Picture], batch_size: int, workers: int
+        self, images: Iterable[ImageLike], batch_size: int, workers: int
     ) -> Generator[_Result, None, None]:
-        loading = batches_ahead(self._load, pictures, batch_size=batch_size, workers=workers)
+        loading = batches_ahead(self._load, images, batch_size=batch_size, workers=workers)
         with closing(loading) as batches:
             for batch in batches:
                 yield from self._run(batch)
 
-    def _load(self, picture: Picture) -> _Loaded:
-        name = describe(picture)
+    def _load(self, image: ImageLike) -> _Loaded:
+        name = describe(image)
         try:
-            image = load_image(picture, self.image_options)
+            rgb = load_image(image, self.image_options)
         except ImageError as error:
             return name, error
-        return name, self.preprocessing.crop(image)
+        return name, self.preprocessing.crop(rgb)
 
     def _run(self, batch: list[_Loaded]) -> Iterator[_Result]:
-        """Run the network on those pictures of a batch that were loaded."""
+        """Run the network on those images of a batch that were loaded."""
         pixels = [loaded for _, loaded in batch if isinstance(loaded, Tensor)]
         rows = iter(_split(self._forward(torch.stack(pixels))) if pixels else ())
         for name, loaded in batch:
@@ -268,7 +268,7 @@ class Predictor:
         else:
             probabilities = values.probabilities
         return Prediction(
-            picture=name,
+            image=name,
             model=self.name,
             hierarchy=self.hierarchy,
             probabilities=probabilities,
@@ -283,26 +283,26 @@ class Predictor:
 
 
 @overload
-def predict(pictures: Picture, *, model: str = ...) -> Prediction: ...
+def predict(images: ImageLike, *, model: str = ...) -> Prediction: ...
 @overload
-def predict(pictures: Pictures, *, model: str = ...) -> list[Prediction]: ...
+def predict(images: ImageList, *, model: str = ...) -> list[Prediction]: ...
 def predict(
-    pictures: Picture | Pictures, *, model: str = DEFAULT_MODEL
+    images: ImageLike | ImageList, *, model: str = DEFAULT_MODEL
 ) -> Prediction | list[Prediction]:
-    """Predict the emotions of one picture, or of each of a list or tuple of pictures.
+    """Predict the emotions of one image, or of each of a list or tuple of images.
 
     The model is loaded at the first call and kept. `Predictor` has the device and more to choose.
 
     Args:
-        pictures: Paths, URLs, bytes, binary files, PIL images, uint8 arrays or tensors.
+        images: Paths, URLs, bytes, binary files, PIL images, uint8 arrays or tensors.
         model: A model with released weights; see `mdan_zoo.list_models(pretrained=True)`.
 
     Raises:
-        ImageError: A picture cannot be read.
+        ImageError: An image cannot be read.
         UnknownNameError: There is no model of that name.
         WeightsUnavailableError: The model has no released weights.
     """
-    return shared_predictor(model).predict(pictures)
+    return shared_predictor(model).predict(images)
 
 
 def shared_predictor(model: str) -> Predictor:
@@ -363,7 +363,7 @@ def _load_network(
 
 
 def _split(output: EmotionOutput) -> Iterator[_Values]:
-    """Take a batch's output apart into what it says of every picture."""
+    """Take a batch's output apart into what it says of every image."""
     branches: dict[Branch, tuple[Tensor, ...]] = {
         "overall": output.overall,
         "local": output.local,
@@ -386,13 +386,13 @@ def _are_numbers(values: _Values) -> bool:
     return not any(math.isnan(p) for level in values.probabilities["overall"] for p in level)
 
 
-def _check_several(pictures: Any) -> None:
-    """Raise `InputError` if an argument that should be an iterable of pictures is just one."""
-    single = isinstance(pictures, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image))
-    # A picture's rows would pass for grey pictures. A list of paths can be an array, too.
-    single |= hasattr(pictures, "read") or len(getattr(pictures, "shape", ())) in (2, 3)
-    if single or not isinstance(pictures, Iterable):
+def _check_several(images: Any) -> None:
+    """Raise `InputError` if an argument that should be an iterable of images is just one."""
+    single = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image))
+    # An image's rows would pass for grey images. A list of paths can be an array, too.
+    single |= hasattr(images, "read") or len(getattr(images, "shape", ())) in (2, 3)
+    if single or not isinstance(images, Iterable):
         raise InputError(
-            f"stream reads several pictures, not one ({describe(pictures)}): "
+            f"stream reads several images, not one ({describe(images)}): "
             "put it into a list, or use predict"
         )

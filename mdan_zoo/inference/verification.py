@@ -1,7 +1,7 @@
 """What a weight file itself says and does: the part of a manifest entry that needs no other source.
 
 Reading it proves the file: it is loaded strictly into the network that it describes, every value
-must be finite, and the network must answer to a known picture.
+must be finite, and the network must answer to a known image.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class WeightFile:
         size: In bytes.
         sha256: Its SHA-256, in hexadecimal.
         parameters: Number of trainable values.
-        golden: The network's scores for `golden_picture`, {level: {class: score}}.
+        golden: The network's scores for `golden_image`, {level: {class: score}}.
     """
 
     path: Path
@@ -60,14 +60,14 @@ class WeightFile:
             "hierarchy": self.hierarchy.to_dict(),
             "libraries": versions | {"python": platform.python_version()},
             "golden": {
-                "input": f"{__name__}.{golden_picture.__name__}()",
+                "input": f"{__name__}.{golden_image.__name__}()",
                 "output": self.golden,
             },
         }
 
 
 def read_weight_file(path: str | os.PathLike[str]) -> WeightFile:
-    """Read a weight file, load it strictly and try it on `golden_picture`.
+    """Read a weight file, load it strictly and try it on `golden_image`.
 
     Raises:
         CheckpointError: The file is missing, damaged, not safetensors, or does not fit the network
@@ -77,7 +77,7 @@ def read_weight_file(path: str | os.PathLike[str]) -> WeightFile:
     path = Path(path)
     predictor = Predictor(checkpoint=path, device="cpu")
     content = path.read_bytes()
-    prediction = predictor.predict(golden_picture())
+    prediction = predictor.predict(golden_image())
     return WeightFile(
         path=path,
         config=predictor.config,
@@ -92,14 +92,14 @@ def read_weight_file(path: str | os.PathLike[str]) -> WeightFile:
     )
 
 
-def golden_picture() -> Image.Image:
-    """Return the 500 x 400 picture of the golden outputs: three ramps of colour, no file needed."""
-    picture = Image.new("RGB", (500, 400))
-    picture.putdata(
+def golden_image() -> Image.Image:
+    """Return the 500 x 400 image of the golden outputs: three ramps of colour, no file needed."""
+    image = Image.new("RGB", (500, 400))
+    image.putdata(
         [
             (255 * x // 499, 255 * y // 399, 255 * (x + y) // 898)
             for y in range(400)
             for x in range(500)
         ]
     )
-    return picture
+    return image

@@ -15,7 +15,7 @@ from mdan_zoo.images.input_spec import STRIDE
 
 @dataclass(frozen=True)
 class EmotionOutput:
-    """Predictions for N pictures and a tree with K_1, ..., K_n classes a level.
+    """Predictions for N images and a tree with K_1, ..., K_n classes a level.
 
     Tuples hold one tensor a level, coarse to fine. Log-probabilities are float32 (or float64)
     also under autocast.
@@ -118,35 +118,35 @@ def log_softmax(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=1)
 
 
-def check_pictures(pictures: Tensor, weights: Tensor) -> None:
-    """Raise `InputError` unless `pictures` is (N, 3, H, W) with sides that are multiples of 32.
+def check_images(images: Tensor, weights: Tensor) -> None:
+    """Raise `InputError` unless `images` is (N, 3, H, W) with sides that are multiples of 32.
 
     Its values must be of the type of the weights, or be brought to it by autocast.
     """
-    if not isinstance(pictures, Tensor):
+    if not isinstance(images, Tensor):
         raise InputError(
-            f"pictures must be a tensor (N, 3, height, width), not {type(pictures).__name__}"
+            f"images must be a tensor (N, 3, height, width), not {type(images).__name__}"
         )
-    shape = tuple(pictures.shape)
+    shape = tuple(images.shape)
     if len(shape) != 4 or shape[1] != 3 or shape[0] == 0:
-        raise InputError(f"pictures must be a tensor (N, 3, height, width), not of shape {shape}")
-    if not pictures.is_floating_point():
-        raise InputError(f"pictures must be normalised floating-point values, not {pictures.dtype}")
-    types = {pictures.dtype, weights.dtype}
-    if len(types) > 1 and (torch.float64 in types or not _is_mixed(pictures)):
+        raise InputError(f"images must be a tensor (N, 3, height, width), not of shape {shape}")
+    if not images.is_floating_point():
+        raise InputError(f"images must be normalised floating-point values, not {images.dtype}")
+    types = {images.dtype, weights.dtype}
+    if len(types) > 1 and (torch.float64 in types or not _is_mixed(images)):
         raise InputError(
-            f"the pictures are {pictures.dtype}, but the network's weights {weights.dtype}; "
-            "convert the pictures with .to(...)"
+            f"the images are {images.dtype}, but the network's weights {weights.dtype}; "
+            "convert the images with .to(...)"
         )
     height, width = shape[2:]
     if height % STRIDE or width % STRIDE or not height or not width:
         nearest = " x ".join(str(max(STRIDE, round(side / STRIDE) * STRIDE)) for side in shape[2:])
         raise InputError(
-            f"the sides of the pictures must be multiples of {STRIDE}, not {height} x {width}; "
+            f"the sides of the images must be multiples of {STRIDE}, not {height} x {width}; "
             f"the nearest such size is {nearest}"
         )
 
 
-def _is_mixed(pictures: Tensor) -> bool:
+def _is_mixed(images: Tensor) -> bool:
     """Tell whether autocast is on, which converts all types but float64."""
-    return torch.is_autocast_enabled(pictures.device.type)
+    return torch.is_autocast_enabled(images.device.type)

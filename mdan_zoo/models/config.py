@@ -23,7 +23,7 @@ class ModelConfig:
         backbone: Name of a timm model with maps at strides 4, 8, 16 and 32.
         architecture: "mdan", or "flat" for the backbone with one linear classifier.
         options: How the MDAN is built; a flat network only takes the dropout.
-        input: How a picture becomes the network's input.
+        input: How an image becomes the network's input.
     """
 
     name: str

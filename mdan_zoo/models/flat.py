@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.models.base import EmotionOutput, EmotionTree, check_pictures, log_softmax
+from mdan_zoo.models.base import EmotionOutput, EmotionTree, check_images, log_softmax
 from mdan_zoo.models.mdan.lcam import activation_maps
 
 
@@ -17,7 +17,7 @@ class FlatClassifier(nn.Module):
     """Backbone, global average pooling, one linear classifier, sums up the tree.
 
     Args:
-        backbone: Maps pictures (N, 3, H, W) to a list of maps; the last one is read.
+        backbone: Maps images (N, 3, H, W) to a list of maps; the last one is read.
         channels: Channels of that last map.
         hierarchy: The emotion tree.
         dropout: Probability with which the classifier's inputs are dropped in training.
@@ -33,18 +33,18 @@ class FlatClassifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.global_classifier = nn.Linear(channels, hierarchy.sizes[-1])
 
-    def forward(self, pictures: Tensor, return_maps: bool = False) -> EmotionOutput:
-        """Predict every affective level of a batch of pictures.
+    def forward(self, images: Tensor, return_maps: bool = False) -> EmotionOutput:
+        """Predict every affective level of a batch of images.
 
         Args:
-            pictures: (N, 3, H, W), normalised as the backbone expects.
+            images: (N, 3, H, W), normalised as the backbone expects.
             return_maps: Whether the output carries the class activation maps of the finest level.
 
         Raises:
             InputError: The shape or the type of the values is not acceptable.
         """
-        check_pictures(pictures, self.global_classifier.weight)
-        return self.classify(list(self.backbone(pictures)), return_maps)
+        check_images(images, self.global_classifier.weight)
+        return self.classify(list(self.backbone(images)), return_maps)
 
     def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
         """Do the same from the backbone's maps."""

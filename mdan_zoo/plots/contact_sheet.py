@@ -1,4 +1,4 @@
-"""A contact sheet: the pictures of a folder in the order of the emotions that they evoke."""
+"""A contact sheet: the images of a folder in the order of the emotions that they evoke."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from mdan_zoo.plots.figures import (
     save,
 )
 
-PICTURES_PER_IMAGE = 200
+IMAGES_PER_IMAGE = 200
 """An image file shows at most so many; a PDF has pages, and no limit."""
 
 _COLUMNS = 8
@@ -45,13 +45,13 @@ _THUMBNAIL = 240  # pixels
 
 @dataclass(frozen=True)
 class _Entry:
-    picture: str | os.PathLike[str]
+    image: str | os.PathLike[str]
     prediction: Prediction
 
 
 @dataclass(frozen=True)
 class _Row:
-    """Up to `_COLUMNS` pictures of one emotion; the first row of an emotion has a heading."""
+    """Up to `_COLUMNS` images of one emotion; the first row of an emotion has a heading."""
 
     heading: str
     entries: Sequence[_Entry]
@@ -65,37 +65,37 @@ _Page: TypeAlias = list[_Row]
 
 
 def check_sheet(path: str | os.PathLike[str], count: int) -> None:
-    """Raise `InputError` if so many pictures cannot be drawn into that file."""
+    """Raise `InputError` if so many images cannot be drawn into that file."""
     kind = check_output(path)
-    if kind != "pdf" and count > PICTURES_PER_IMAGE:
+    if kind != "pdf" and count > IMAGES_PER_IMAGE:
         raise InputError(
-            f"an image shows at most {PICTURES_PER_IMAGE} pictures, not {count}: name a .pdf, "
+            f"an image shows at most {IMAGES_PER_IMAGE} images, not {count}: name a .pdf, "
             f"which has pages, instead of {path}"
         )
 
 
 def write_sheet(
-    pictures: Sequence[str | os.PathLike[str]],
+    images: Sequence[str | os.PathLike[str]],
     predictions: Sequence[Prediction],
     path: str | os.PathLike[str],
 ) -> None:
-    """Draw the central squares of pictures emotion by emotion, within each the surest first.
+    """Draw the central squares of images emotion by emotion, within each the surest first.
 
     Args:
-        pictures: The pictures' files.
-        predictions: Those of the pictures, in the same order. Failed ones are left out.
+        images: The images' files.
+        predictions: Those of the images, in the same order. Failed ones are left out.
         path: The file to write, whole or not at all: a PDF with pages, or an image of up to
-            `PICTURES_PER_IMAGE` pictures.
+            `IMAGES_PER_IMAGE` images.
 
     Raises:
-        InputError: No file can be written at `path`, or there are too many pictures for it.
-        ImageError: No picture could be predicted, or one can no longer be read.
+        InputError: No file can be written at `path`, or there are too many images for it.
+        ImageError: No image could be predicted, or one can no longer be read.
     """
-    entries = [_Entry(*pair) for pair in zip(pictures, predictions, strict=True)]
+    entries = [_Entry(*pair) for pair in zip(images, predictions, strict=True)]
     entries = [entry for entry in entries if entry.prediction.error is None]
     check_sheet(path, len(entries))
     if not entries:
-        raise ImageError(f"none of {len(predictions)} pictures could be read")
+        raise ImageError(f"none of {len(predictions)} images could be read")
     rows = list(_rows(entries))
     if check_output(path) == "pdf":
         buffer = io.BytesIO()
@@ -119,7 +119,7 @@ def _rows(entries: Sequence[_Entry]) -> Iterator[_Row]:
 
     for _, group in groupby(sorted(entries, key=order), key=place):
         members = list(group)
-        count = f"{len(members)} picture{'s' if len(members) > 1 else ''}"
+        count = f"{len(members)} image{'s' if len(members) > 1 else ''}"
         heading = f"{' > '.join(members[0].prediction.path)}: {count}"
         for start in range(0, len(members), _COLUMNS):
             yield _Row("" if start else heading, members[start : start + _COLUMNS])
@@ -156,16 +156,16 @@ def _draw_page(rows: _Page) -> Figure:
 def _draw_legend(figure: Figure, prediction: Prediction) -> None:
     """Say whose predictions these are, and what the numbers are."""
     level = prediction.levels[-1].name
-    legend = f"{prediction.model}; below a picture: the probability of its class, level {level}"
+    legend = f"{prediction.model}; below an image: the probability of its class, level {level}"
     axes = inch_axes(figure, MARGIN, MARGIN, _WIDTH - 2 * MARGIN, _LEGEND)
     add_text(axes, 0, _LEGEND / 2, legend, _WIDTH - 2 * MARGIN, fontsize=9)
 
 
 def _draw_entry(figure: Figure, entry: _Entry, left: float, top: float) -> None:
-    image = load_image(entry.picture, ImageOptions(shrink_to=_THUMBNAIL))
+    image = load_image(entry.image, ImageOptions(shrink_to=_THUMBNAIL))
     square = ImageOps.fit(image, (_THUMBNAIL, _THUMBNAIL), Image.Resampling.BICUBIC)
     axes = add_axes(figure, left, top, _SIDE, _SIDE)
     axes.imshow(square, origin="upper")
     caption = inch_axes(figure, left, top + _SIDE, _SIDE, _CAPTION)
-    score, name = entry.prediction.levels[-1].score, file_name(entry.prediction.picture)
+    score, name = entry.prediction.levels[-1].score, file_name(entry.prediction.image)
     add_text(caption, 0, 0.1, f"{score:.2f}  {name}", _SIDE, fontsize=7)

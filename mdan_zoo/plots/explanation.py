@@ -1,4 +1,4 @@
-"""The figure of an explanation: the picture, maps over what the network saw of it, and the tree."""
+"""The figure of an explanation: the image, maps over what the network saw of it, and the tree."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from mdan_zoo.plots.figures import (
 COLOURS = "viridis"
 """From dark to light in even steps, which colour-blind eyes and grey prints keep in order."""
 
-_STRENGTH = 0.6  # of the colours over the grey picture
+_STRENGTH = 0.6  # of the colours over the grey image
 _HEADER = 0.6
 _TITLE = 0.42
 _BAR = 0.08
@@ -61,23 +61,23 @@ def draw_explanation(
 ) -> Figure:
     """Draw an explanation; see `Explanation.plot` for the arguments and errors."""
     seen = _cut(explanation.image, explanation.region)
-    picture: _Panel = partial(_draw_picture, explanation)
+    image: _Panel = partial(_draw_image, explanation)
     view: _Panel = partial(_draw_seen, seen)
     if label is not None:
         maps = _level_of(explanation, level, label)
-        panels = [picture, view, *_level_panels(explanation, maps, seen, [label])]
+        panels = [image, view, *_level_panels(explanation, maps, seen, [label])]
         return _arrange(explanation, panels, columns=2)
     if level is not None:
         maps = explanation.level(level)
-        panels = [picture, view, *_level_panels(explanation, maps, seen, maps.labels)]
+        panels = [image, view, *_level_panels(explanation, maps, seen, maps.labels)]
         return _arrange(explanation, panels, columns=math.ceil(math.sqrt(1.5 * len(panels))))
     picked = {level.name: level.label for level in explanation.prediction.levels}
     by_level = [
         _level_panels(explanation, maps, seen, [picked[maps.name]]) for maps in explanation.levels
     ]
     if len(by_level[0]) == 1:  # a flat network has no attention
-        return _arrange(explanation, [picture, view, *by_level[0]], columns=3)
-    upper = [picture, *(attention for attention, _ in by_level)]
+        return _arrange(explanation, [image, view, *by_level[0]], columns=3)
+    upper = [image, *(attention for attention, _ in by_level)]
     lower = [view, *(class_map for _, class_map in by_level)]
     return _arrange(explanation, [*upper, *lower], columns=len(upper))
 
@@ -153,11 +153,11 @@ def _draw_footer(figure: Figure, explanation: Explanation, top: float) -> None:
     add_text(axes, 0, 0.33, f"Tree: {PICKED_LEGEND}.", room)
 
 
-def _draw_picture(explanation: Explanation, cell: _Cell) -> None:
-    """Draw the picture and frame what the network saw. A very long one shows its middle."""
+def _draw_image(explanation: Explanation, cell: _Cell) -> None:
+    """Draw the image and frame what the network saw. A very long one shows its middle."""
     image = explanation.image
     middle = without_far_ends(image)
-    what = "picture" if middle.size == image.size else "middle of the picture"
+    what = "image" if middle.size == image.size else "middle of the image"
     title = (f"{what}, {image.width} x {image.height}", "in the frame: what the network saw")
     small = middle.copy()
     small.thumbnail((600, 600))
@@ -187,7 +187,7 @@ def _draw_map(
     title: tuple[str, str],
     cell: _Cell,
 ) -> None:
-    """Draw a map over the grey picture, with its own colour bar."""
+    """Draw a map over the grey image, with its own colour bar."""
     axes = _panel(cell, title)
     low, high = limits
     extent = (0, seen.width, seen.height, 0)

@@ -115,7 +115,7 @@ def draw_prediction(prediction: Prediction) -> Figure:
     """Draw the tree of a prediction with the probability of every class.
 
     Raises:
-        InputError: There is no prediction, because the picture could not be read.
+        InputError: There is no prediction, because the image could not be read.
     """
     check_predicted(prediction)
     header, footer = 0.6, 0.3
@@ -131,20 +131,20 @@ def draw_prediction(prediction: Prediction) -> Figure:
 def check_predicted(prediction: Prediction) -> None:
     """Raise `InputError` unless there are probabilities to draw."""
     if prediction.error is not None:
-        raise InputError(f"{prediction.picture}: there is nothing to draw: {prediction.error}")
+        raise InputError(f"{prediction.image}: there is nothing to draw: {prediction.error}")
 
 
 def draw_header(figure: Figure, prediction: Prediction) -> None:
-    """Write the picture's name and the prediction along the figure's top."""
+    """Write the image's name and the prediction along the figure's top."""
     room = float(figure.get_size_inches()[0]) - 2 * MARGIN
     axes = inch_axes(figure, MARGIN, MARGIN, room, 0.5)
-    add_text(axes, 0, 0.1, file_name(prediction.picture), room, fontsize=10, fontweight="bold")
+    add_text(axes, 0, 0.1, file_name(prediction.image), room, fontsize=10, fontweight="bold")
     add_text(axes, 0, 0.32, f"{prediction}   ({prediction.model})", room, fontsize=9)
 
 
-def file_name(picture: str) -> str:
-    """Return the last part of a picture's name, which is printable as the whole is."""
-    return picture.rstrip("/").rpartition("/")[2] or picture
+def file_name(image: str) -> str:
+    """Return the last part of an image's name, which is printable as the whole is."""
+    return image.rstrip("/").rpartition("/")[2] or image
 
 
 def inch_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:

@@ -30,7 +30,7 @@ _METRIC_IDS = {"accuracy": "accuracy", "r": "pearsonr"}
 _TEXT = """
 # {name}
 
-Which emotion does a picture evoke in those who look at it? {introduction}
+Which emotion does an image evoke in those who look at it? {introduction}
 
 ## How to use it
 
@@ -60,13 +60,13 @@ pip install mdan-zoo
 
 ## For what, and not for what
 
-For sorting, searching and describing sets of pictures by the mood that they are likely to evoke,
-and as a start for fine-tuning. Scores of single pictures are weak evidence; averages over many are
+For sorting, searching and describing sets of images by the mood that they are likely to evoke,
+and as a start for fine-tuning. Scores of single images are weak evidence; averages over many are
 better.
 
 Not for decisions about people, not for diagnosis, and not for the emotion that a person *in* the
-picture feels: the labels say what viewers felt. Viewers of other places and times may feel
-differently, and pictures of another kind than the training pictures are outside what was learned.
+image feels: the labels say what viewers felt. Viewers of other places and times may feel
+differently, and images of another kind than the training images are outside what was learned.
 
 ## Licences
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mdan_zoo.datasets.registry import OWN_PICTURES
+from mdan_zoo.datasets.registry import OWN_IMAGES
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.inference.verification import WeightFile
 from mdan_zoo.weights.hub_api import WEIGHTS_FILE
@@ -44,7 +44,7 @@ class Publication:
 
     @property
     def dataset(self) -> str:
-        """The data set of the labels; "" for pictures of one's own, which have no name.
+        """The data set of the labels; "" for images of one's own, which have no name.
 
         A registered model with an own tree is one of these: its config names the data of the
         registered tree, and that is not what it learned.
@@ -53,7 +53,7 @@ class Publication:
         own_tree = config.name in MODELS and self.weights.hierarchy != get_hierarchy(
             MODELS[config.name].hierarchy
         )
-        return "" if own_tree or config.dataset in OWN_PICTURES else config.dataset
+        return "" if own_tree or config.dataset in OWN_IMAGES else config.dataset
 
     def entry(self, source: Mapping[str, str]) -> dict[str, Any]:
         """Return the manifest entry for weights that are found at `source`."""

@@ -21,7 +21,7 @@ import mdan_zoo
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo.errors import InputError
 from mdan_zoo.inference.verification import (
-    golden_picture as golden_picture,  # manifests name it as ours
+    golden_image as golden_image,  # manifests name it as ours
 )
 from mdan_zoo.inference.verification import read_weight_file
 from mdan_zoo.models.config import ModelConfig
@@ -36,9 +36,9 @@ PACKAGE = Path(mdan_zoo.__file__).parent
 CODE_LICENCE = WEIGHTS_LICENCE = "Apache-2.0"
 DATA_TERMS = {
     "OASIS": (
-        "Photographs from Pixabay, Wikimedia, Flickr and free-picture sites, each under its own "
+        "Photographs from Pixabay, Wikimedia, Flickr and free-image sites, each under its own "
         "terms; the set and its norms are offered by its authors for research use online and "
-        "offline. No picture is part of this package."
+        "offline. No image is part of this package."
     ),
 }
 UNRELEASED_TERMS = "The data set's own; it has to be obtained from its authors."

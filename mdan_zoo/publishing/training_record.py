@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mdan_zoo.datasets.registry import OWN_PICTURES
+from mdan_zoo.datasets.registry import OWN_IMAGES
 
 _FILE = "training.json"
 
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """How weights were made, and how good they were on pictures kept aside.
+    """How weights were made, and how good they were on images kept aside.
 
     Attributes:
         command: The command that trains so; "" if there is none.
@@ -48,26 +48,26 @@ def _metrics(report: Mapping[str, Any]) -> dict[str, Any] | None:
     row: dict[str, Any] = {"branch": "overall"}
     if "cross_validation" in report:
         protocol = (
-            f"Mean and standard deviation over the folds of {report['pictures']} pictures "
+            f"Mean and standard deviation over the folds of {report['images']} images "
             f"({split}), a network for each."
         )
         for level, values in report["cross_validation"]["accuracy"].items():
             row[f"{level}_accuracy"] = values["mean"]
             row[f"{level}_accuracy_sd_folds"] = values["sd"]
     elif "test" in report:
-        count = report["test"].get("pictures", "the")  # earlier records do not count them
+        count = report["test"].get("images", "the")  # earlier records do not count them
         known = _known_to_the_start(report["test"].get("trained_on"))
-        protocol = f"{count} pictures that were kept aside ({split}), one training{known}."
+        protocol = f"{count} images that were kept aside ({split}), one training{known}."
         for level, value in report["test"]["accuracy"].items():
             row[f"{level}_accuracy"] = value
     else:
         return None
-    dataset = "" if report["dataset"] in OWN_PICTURES else report["dataset"]
+    dataset = "" if report["dataset"] in OWN_IMAGES else report["dataset"]
     return {"protocol": protocol, "dataset": dataset, "rows": [row]}
 
 
 def _known_to_the_start(count: int | None) -> str:
-    """Return what to say where a test's pictures were not new to what a training started from."""
+    """Return what to say where a test's images were not new to what a training started from."""
     if count is None:
         return "; whether the weights that it started from had learned them is not known"
     if count:

@@ -1,6 +1,6 @@
-"""What a training reads: pictures cropped anew in every epoch, and the order they come in.
+"""What a training reads: images cropped anew in every epoch, and the order they come in.
 
-Everything random depends on nothing but the recipe's seed, the epoch and the picture. So a training
+Everything random depends on nothing but the recipe's seed, the epoch and the image. So a training
 goes on exactly after an interruption, and neither the number of worker processes nor that of GPUs
 changes what is learned.
 """
@@ -31,7 +31,7 @@ from mdan_zoo.images.preprocessing import without_far_ends
 from mdan_zoo.training.recipe import Recipe
 
 Key = tuple[int, int]
-"""Epoch and index of a picture: what the order gives and a data set takes."""
+"""Epoch and index of an image: what the order gives and a data set takes."""
 
 _ASPECTS = (0.8, 1.25)
 """Width to height of random crops, before they are made square."""
@@ -55,10 +55,10 @@ def random_crop(spec: InputSpec, recipe: Recipe) -> v2.Transform:
 
 
 def needed_side(spec: InputSpec, recipe: Recipe) -> int:
-    """Return how many pixels the shorter side of a picture needs.
+    """Return how many pixels the shorter side of an image needs.
 
     The smallest crops are enlarged by a tenth at most. JPEG files can be decoded at a half of their
-    size, and pictures of 1024 x 768 would just miss that if none were to be enlarged at all.
+    size, and images of 1024 x 768 would just miss that if none were to be enlarged at all.
     """
     if not recipe.min_crop_area:
         return spec.resize
@@ -66,21 +66,21 @@ def needed_side(spec: InputSpec, recipe: Recipe) -> int:
     return max(spec.resize, math.ceil(smallest / _MOST_ENLARGED))
 
 
-class Pictures(Dataset[tuple[Tensor, int]]):
-    """Random crops and mirror images of pictures, uint8 (3, S, S), with the picture's index.
+class ImageDataset(Dataset[tuple[Tensor, int]]):
+    """Random crops and mirror images of images, uint8 (3, S, S), with the image's index.
 
     Args:
         samples: The data set.
         spec: The model's input.
         recipe: Kind of the crops, and the seed that draws them.
-        cache: A folder where pictures are kept at the size that training needs, as JPEG of high
+        cache: A folder where images are kept at the size that training needs, as JPEG of high
             quality; None decodes the files themselves in every epoch.
     """
 
     def __init__(
         self, samples: Sequence[Sample], spec: InputSpec, recipe: Recipe, cache: Path | None = None
     ) -> None:
-        self.files = [sample.picture for sample in samples]
+        self.files = [sample.image for sample in samples]
         self.seed = recipe.seed
         self.side = needed_side(spec, recipe)
         self.options = ImageOptions(shrink_to=self.side)
@@ -94,15 +94,15 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         epoch, index = key
-        picture = without_far_ends(self.load(index))
+        image = without_far_ends(self.load(index))
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would note where it was called, for the GPUs that are used later.
             torch.default_generator.manual_seed(number_from(self.seed, epoch, index))
-            pixels: Tensor = self.transform(picture)
+            pixels: Tensor = self.transform(image)
         return pixels, index
 
     def load(self, index: int) -> Image.Image:
-        """Return a picture, from the cache where there is one.
+        """Return an image, from the cache where there is one.
 
         Raises:
             ImageError: It cannot be read.
@@ -112,15 +112,15 @@ class Pictures(Dataset[tuple[Tensor, int]]):
             return load_image(file, self.options)
         kept = self.cache / f"{self._name(file)}.jpg"
         if not kept.exists():
-            picture = without_far_ends(load_image(file, self.options))  # JPEG has a longest side
-            picture.thumbnail(_size_with_shorter_side(picture.size, self.side))
+            image = without_far_ends(load_image(file, self.options))  # JPEG has a longest side
+            image.thumbnail(_size_with_shorter_side(image.size, self.side))
             content = io.BytesIO()
-            picture.save(content, "JPEG", quality=_CACHE_QUALITY, subsampling=0)
+            image.save(content, "JPEG", quality=_CACHE_QUALITY, subsampling=0)
             write_atomically(kept, content.getvalue())
         return load_image(kept)
 
     def _name(self, file: Path) -> str:
-        """Return a name that changes with the picture's place, content and size in the cache."""
+        """Return a name that changes with the image's place, content and size in the cache."""
         status = file.stat()
         about = f"{file.resolve()}\t{status.st_size}\t{status.st_mtime_ns}\t{self.side}"
         return hashlib.sha256(about.encode()).hexdigest()[:32]
@@ -133,14 +133,14 @@ def _size_with_shorter_side(size: tuple[int, int], side: int) -> tuple[int, int]
 
 
 class Steps(Sampler[list[Key]]):
-    """The pictures of every step of a training, from a given step to the last.
+    """The images of every step of a training, from a given step to the last.
 
-    Each epoch is a new order of all pictures. What does not fill a whole step at its end is
+    Each epoch is a new order of all images. What does not fill a whole step at its end is
     dropped, so that every step of every process weighs the same.
 
     Args:
-        indices: Pictures to train on.
-        recipe: Seed, number of epochs and pictures per step.
+        indices: Images to train on.
+        recipe: Seed, number of epochs and images per step.
         parts: Each step is given out in so many parts of equal size, for gradient accumulation.
         processes: Each part is divided among so many processes, and can be without a rest.
         start: The step to begin with.
@@ -184,7 +184,7 @@ class Steps(Sampler[list[Key]]):
             step += 1
 
     def _order(self, epoch: int) -> list[Key]:
-        """Return the pictures of an epoch.
+        """Return the images of an epoch.
 
         One that is drawn again gets the crop of an epoch that never comes, not the same one again.
         """
@@ -209,7 +209,7 @@ def number_from(*parts: Any) -> int:
 
 
 def with_plain_errors(batches: Iterable[Any]) -> Generator[Any, None, None]:
-    """Yield the batches; name a picture that cannot be read as if it were read right here."""
+    """Yield the batches; name an image that cannot be read as if it were read right here."""
     try:
         yield from batches
     except ImageError as error:

@@ -1,4 +1,4 @@
-"""The maps of frozen stages for several views of every picture, computed once.
+"""The maps of frozen stages for several views of every image, computed once.
 
 A frozen backbone gives the same maps for the same view in every epoch. With them at hand a network
 trains on a laptop's CPU, and cross-validation does not repeat the costly part.
@@ -30,10 +30,10 @@ from mdan_zoo.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class PyramidCache:
-    """Maps of every view of every picture, in float16.
+    """Maps of every view of every image, in float16.
 
     Attributes:
-        maps: C2, C3, C4 and C5, (V, N, C, H, W) each, where view 0 is the picture as it is
+        maps: C2, C3, C4 and C5, (V, N, C, H, W) each, where view 0 is the image as it is
             tested and view 1 its mirror image. Maps that no network reads are empty.
     """
 
@@ -41,19 +41,19 @@ class PyramidCache:
 
     @property
     def views(self) -> int:
-        """V, the number of views of each picture."""
+        """V, the number of views of each image."""
         return self.maps[3].shape[0]
 
-    def batch(self, views: Tensor, pictures: Tensor) -> list[Tensor]:
-        """Return C2..C5 (B, C, H, W) in float32 of the given view (B,) of each picture (B,)."""
-        return [stage[views, pictures].float() if stage.numel() else stage for stage in self.maps]
+    def batch(self, views: Tensor, images: Tensor) -> list[Tensor]:
+        """Return C2..C5 (B, C, H, W) in float32 of the given view (B,) of each image (B,)."""
+        return [stage[views, images].float() if stage.numel() else stage for stage in self.maps]
 
 
 class CachedViews(Dataset[tuple[list[Tensor], int]]):
-    """One view's maps, drawn at random, of the picture that is asked for, with its index.
+    """One view's maps, drawn at random, of the image that is asked for, with its index.
 
     Args:
-        cache: Maps of every view of every picture.
+        cache: Maps of every view of every image.
         seed: Draws the views.
     """
 
@@ -80,32 +80,32 @@ def compute_pyramids(
     stages: Sequence[int] = (1, 2, 3),
     device: torch.device | str = "cpu",
 ) -> PyramidCache:
-    """Run the backbone over every view of every picture.
+    """Run the backbone over every view of every image.
 
     Args:
         backbone: Gives C2..C5; run in evaluation mode.
-        samples: The pictures.
-        spec: How a picture becomes the network's input.
+        samples: The images.
+        spec: How an image becomes the network's input.
         recipe: Number and kind of the views, and the seed that draws them.
         stages: Which maps to keep; 0 is C2, 3 is C5.
         device: Where the backbone runs; the maps are kept in the memory beside the CPU.
 
     Raises:
-        ImageError: Pictures cannot be read.
+        ImageError: Images cannot be read.
         InputError: The maps need more memory than there is.
     """
     backbone = backbone.eval().to(device).to(memory_format=torch.channels_last)
     preprocessing = Preprocessing(spec)
     kept: dict[int, Tensor] = {}
     problems: list[str] = []
-    for number, sample in enumerate(tqdm(samples, desc="pictures", disable=None)):
+    for number, sample in enumerate(tqdm(samples, desc="images", disable=None)):
         try:
-            picture = load_image(sample.picture)
+            image = load_image(sample.image)
         except ImageError as error:
             problems.append(str(error))
         if problems:  # look at the rest only to name them all
             continue
-        views = torch.stack(draw_views(picture, spec, recipe, seed=number))
+        views = torch.stack(draw_views(image, spec, recipe, seed=number))
         inputs = preprocessing.normalise(views.to(device)).to(memory_format=torch.channels_last)
         # Two views at a time: the tensors of a larger batch are so large that the allocator takes
         # fresh memory for each, which on a CPU costs as much as the convolutions.
@@ -124,27 +124,27 @@ def compute_pyramids(
     return PyramidCache((c2, c3, c4, c5))
 
 
-def _check_memory(maps: Iterable[Tensor], pictures: int, views: int) -> None:
-    """Refuse to keep the maps of so many pictures, given those of one, where memory is short."""
+def _check_memory(maps: Iterable[Tensor], images: int, views: int) -> None:
+    """Refuse to keep the maps of so many images, given those of one, where memory is short."""
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each of them keeps all maps
-    needed = sum(stage.nbytes for stage in maps) * pictures * local_processes
+    needed = sum(stage.nbytes for stage in maps) * images * local_processes
     there = available_memory()
     if needed > there:
         raise InputError(
-            f"keeping {views} views of {pictures} pictures needs {needed / 1e9:.1f} GB of memory, "
+            f"keeping {views} views of {images} images needs {needed / 1e9:.1f} GB of memory, "
             f"and {there / 1e9:.1f} GB are there; --set views=0 crops anew in every epoch"
         )
 
 
-def draw_views(picture: Image.Image, spec: InputSpec, recipe: Recipe, seed: int) -> list[Tensor]:
-    """Return uint8 views (3, S, S) of one picture: plain, mirrored, then random crops.
+def draw_views(image: Image.Image, spec: InputSpec, recipe: Recipe, seed: int) -> list[Tensor]:
+    """Return uint8 views (3, S, S) of one image: plain, mirrored, then random crops.
 
     Half of the random crops are mirrored. The same seed and recipe give the same views.
     """
-    plain = Preprocessing(spec).crop(picture)
+    plain = Preprocessing(spec).crop(image)
     crop = random_crop(spec, recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed((recipe.seed << 32) + seed)
-        crops = [tv.pil_to_tensor(crop(picture)) for _ in range(recipe.views - 2)]
+        crops = [tv.pil_to_tensor(crop(image)) for _ in range(recipe.views - 2)]
     mirrored = [view.flip(-1) if number % 2 else view for number, view in enumerate(crops)]
     return [plain, plain.flip(-1), *mirrored]

@@ -27,19 +27,19 @@ def cross_entropy(
     targets: Sequence[Tensor],
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Return the mean over levels and pictures of -sum_k Y_k log P_k (Eq. 3).
+    """Return the mean over levels and images of -sum_k Y_k log P_k (Eq. 3).
 
     The paper writes P where its text says cross-entropy; the logarithm is meant.
 
     Args:
         log_probabilities: (N, K_l) for every level.
         targets: Distributions (N, K_l) for every level.
-        weights: (N,), what each picture's loss is multiplied by; None leaves them alike.
+        weights: (N,), what each image's loss is multiplied by; None leaves them alike.
     """
     losses = []
     for predicted, target in zip(log_probabilities, targets, strict=True):
-        by_picture = -(target * predicted).sum(dim=1)
-        losses.append((by_picture if weights is None else weights * by_picture).mean())
+        by_image = -(target * predicted).sum(dim=1)
+        losses.append((by_image if weights is None else weights * by_image).mean())
     return torch.stack(losses).mean()
 
 
@@ -52,7 +52,7 @@ def loss(
     """Return the recipe's weighted sum of the losses on P_O, P_L and P_G.
 
     The paper's recipe has the loss on P_O alone. There the branch that learns faster takes over
-    and the other learns only what is left; with few pictures each has to be taught by itself.
+    and the other learns only what is left; with few images each has to be taught by itself.
     """
     total = recipe.overall_weight * cross_entropy(output.log_overall, targets, weights)
     if output.log_local:  # a flat network has no local branch
@@ -70,10 +70,10 @@ def check_losses(recipe: Recipe, config: ModelConfig) -> None:
 
 
 def balancing_weights(leaves: Tensor) -> Tensor:
-    """Return for each picture how much rarer its leaves are than the average, (N,), of mean 1.
+    """Return for each image how much rarer its leaves are than the average, (N,), of mean 1.
 
     Args:
-        leaves: Distribution over the leaves of every picture, (N, K_n).
+        leaves: Distribution over the leaves of every image, (N, K_n).
     """
     frequencies = leaves.sum(dim=0)
     rarity = torch.where(frequencies > 0, 1 / frequencies, 0)

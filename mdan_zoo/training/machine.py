@@ -22,9 +22,9 @@ class Machine:
         accumulate: Each step is computed in so many parts, which needs as much less memory.
         channels_last: Whether maps are kept in that layout, which convolutions on GPUs prefer.
         compile: Whether the network goes through `torch.compile`.
-        workers: Processes that read pictures, for each GPU; None takes as many as there are cores,
+        workers: Processes that read images, for each GPU; None takes as many as there are cores,
             and 8 at most.
-        cache: Folder where pictures are kept at the size that is needed; see `Pictures`.
+        cache: Folder where images are kept at the size that is needed; see `ImageDataset`.
         tensorboard: Whether the log is also written for TensorBoard.
     """
 

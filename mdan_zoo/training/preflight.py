@@ -29,7 +29,7 @@ def check_output(folder: Path, data: Path) -> None:
     if data.is_dir() and path.is_relative_to(data.resolve()):
         raise InputError(
             f"the output must be outside the data, not {folder} in {data}: the next training would "
-            "take it for a class of pictures"
+            "take it for a class of images"
         )
     existing = next(place for place in (path, *path.parents) if place.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
@@ -44,26 +44,26 @@ def has_state(folder: Path) -> bool:
     return any(folder.glob(STATE_FILE)) or any(folder.glob(f"fold_*/{STATE_FILE}"))
 
 
-def check_pictures(samples: Sequence[Sample]) -> None:
-    """Decode every picture in the main process, while the others wait.
+def check_images(samples: Sequence[Sample]) -> None:
+    """Decode every image in the main process, while the others wait.
 
     Raises:
         ImageError: Some cannot be read; raised in all processes.
     """
 
     def problems() -> list[str]:
-        found = inspect_all([sample.picture for sample in samples])
+        found = inspect_all([sample.image for sample in samples])
         return [inspection.problem for inspection in found if inspection.problem]
 
     raise_unreadable(in_main_process(problems), len(samples))
 
 
-def raise_unreadable(problems: Sequence[str], pictures: int) -> None:
-    """Raise one error for all pictures that cannot be read, if there are any.
+def raise_unreadable(problems: Sequence[str], images: int) -> None:
+    """Raise one error for all images that cannot be read, if there are any.
 
     Args:
         problems: What is wrong with each; names the file.
-        pictures: How many there are in all.
+        images: How many there are in all.
 
     Raises:
         ImageError: There are problems.
@@ -71,7 +71,7 @@ def raise_unreadable(problems: Sequence[str], pictures: int) -> None:
     if problems:
         more = len(problems) - _NAMED
         raise ImageError(
-            f"{len(problems)} of {pictures} pictures cannot be read: "
+            f"{len(problems)} of {images} images cannot be read: "
             + "; ".join(problems[:_NAMED])
             + (f"; and {more} more, which mdan-zoo dataset lists" if more > 0 else "")
         )

@@ -58,14 +58,14 @@ class Recipe:
             backbone's ImageNet weights. The paper's small sets start from FI.
         split: How the data set is divided: "80/20", "80/5/15", "official" for the parts that it
             comes with, "official or 80/20" for the latter where it comes without, "5-fold",
-            "grouped-5-fold", or "all" for training on every picture. With folds a network is
-            trained and tested for each, and then the released one on every picture.
-        seed: Start of every random choice: weights, division, crops, order of the pictures.
-        epochs: Passes over the training pictures.
-        least_steps: Epochs are added until the training has so many steps, which few pictures would
+            "grouped-5-fold", or "all" for training on every image. With folds a network is
+            trained and tested for each, and then the released one on every image.
+        seed: Start of every random choice: weights, division, crops, order of the images.
+        epochs: Passes over the training images.
+        least_steps: Epochs are added until the training has so many steps, which few images would
             not make in `epochs`; 0 adds none. Own emotion trees are trained for at least 100,
             unless `epochs` is given.
-        batch_size: Pictures per step, over all processes. What is left of an epoch is dropped.
+        batch_size: Images per step, over all processes. What is left of an epoch is dropped.
         optimizer: "sgd" or "adamw".
         momentum: Of SGD; AdamW's first beta.
         weight_decay: Of either.
@@ -82,12 +82,12 @@ class Recipe:
             ImageNet weights; 4 freezes the backbone.
         batch_statistics: Whether the backbone's BatchNorm layers use and learn the statistics of
             the batch. False keeps those of ImageNet, for small batches.
-        views: 0 crops every picture anew in every epoch. Else so many versions of each picture,
+        views: 0 crops every image anew in every epoch. Else so many versions of each image,
             itself, its mirror image and random crops, are drawn once, and the frozen stages' maps
             of them kept, which makes a training on a CPU a matter of minutes; needs at least 3
             frozen stages.
-        min_crop_area: 0 takes crops of the model's crop from the resized picture, the paper's way.
-            Above 0 a crop shows at least this share of the picture and is resized.
+        min_crop_area: 0 takes crops of the model's crop from the resized image, the paper's way.
+            Above 0 a crop shows at least this share of the image and is resized.
         softness: 0 learns the hard labels. Above 0, where a data set has the raters' distribution,
             that is learned; where it follows from a mean and a standard deviation (OASIS), the
             deviation is multiplied by this.
@@ -156,8 +156,8 @@ class Recipe:
         if self.overall_weight + self.local_weight + self.global_weight == 0:
             raise InputError("overall_weight, local_weight and global_weight must not all be 0")
 
-    def for_pictures(self, count: int) -> Recipe:
-        """Return the recipe with as many epochs as make `least_steps` of so many pictures.
+    def for_images(self, count: int) -> Recipe:
+        """Return the recipe with as many epochs as make `least_steps` of so many images.
 
         The rates fall later in proportion.
         """

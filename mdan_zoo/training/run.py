@@ -24,7 +24,7 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.models.config import ModelConfig
-from mdan_zoo.training.dataset import Pictures
+from mdan_zoo.training.dataset import ImageDataset
 from mdan_zoo.training.distributed import (
     check_precision,
     in_main_process,
@@ -35,7 +35,7 @@ from mdan_zoo.training.feature_cache import CachedViews, PyramidCache, compute_p
 from mdan_zoo.training.initial_weights import load_backbone_file, load_model_file, timm_backbone
 from mdan_zoo.training.losses import check_losses
 from mdan_zoo.training.machine import Machine
-from mdan_zoo.training.preflight import check_output, check_pictures, has_state
+from mdan_zoo.training.preflight import check_images, check_output, has_state
 from mdan_zoo.training.recipe import Recipe, is_weight_file
 from mdan_zoo.training.report import add_cross_validation, describe_run
 from mdan_zoo.training.report import write_report as write_training_report
@@ -85,7 +85,7 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """The folder that the pictures are named from."""
+        """The folder that the images are named from."""
         return folder_of(self.data)
 
 
@@ -98,7 +98,7 @@ class PreparedData:
         hierarchy: The emotion tree.
         samples: The data set.
         leaves: What to learn: a distribution over the leaves for every sample, (N, K_n).
-        source: The pictures, or the maps of frozen stages.
+        source: The images, or the maps of frozen stages.
         backbone_state: The backbone's weights at the start.
         init: Weight file of the model to start from, if any.
         machine: How this machine runs trainings.
@@ -108,7 +108,7 @@ class PreparedData:
     hierarchy: Hierarchy
     samples: list[Sample]
     leaves: Tensor
-    source: Pictures | PyramidCache
+    source: ImageDataset | PyramidCache
     backbone_state: dict[str, Tensor]
     init: Path | None = None
     machine: Machine = Machine()  # noqa: RUF009 - frozen
@@ -133,7 +133,7 @@ class PreparedData:
 
 @dataclass(frozen=True)
 class _ReadData:
-    """What is known before a picture is decoded; see `PreparedData`."""
+    """What is known before an image is decoded; see `PreparedData`."""
 
     config: ModelConfig
     hierarchy: Hierarchy
@@ -176,7 +176,7 @@ def _prepare(plan: Plan, data: _ReadData) -> PreparedData:
     else:
         backbone, _ = build_backbone(config.backbone, config.input.crop)
         load_backbone_file(backbone, plan.backbone_weights)
-    source: Pictures | PyramidCache
+    source: ImageDataset | PyramidCache
     if plan.recipe.views:
         stages = range(max(0, 3 - tree.depth), 4)  # level 1 reads C4, level 2 C3, level 3 C2
         source = compute_pyramids(
@@ -188,7 +188,7 @@ def _prepare(plan: Plan, data: _ReadData) -> PreparedData:
             device=processes().device,
         )
     else:
-        source = Pictures(samples, config.input, plan.recipe, plan.machine.cache)
+        source = ImageDataset(samples, config.input, plan.recipe, plan.machine.cache)
     return PreparedData(
         config=config,
         hierarchy=tree,
@@ -236,7 +236,7 @@ def train(plan: Plan) -> Path:
     """Train a model, and test it on what the split keeps aside.
 
     Where the recipe's split has folds, a network is trained and tested for each of them, and then
-    one on every picture.
+    one on every image.
 
     Returns:
         The path of the weight file.
@@ -252,7 +252,7 @@ def train(plan: Plan) -> Path:
     split = find_split(plan, read.config, read.hierarchy, read.samples, given)
     data = _prepare(plan, read)
     if not plan.recipe.views and not has_state(plan.output):  # views have all been drawn by now
-        check_pictures(data.samples)
+        check_images(data.samples)
     everything = list(range(len(data.samples)))
     pick = partial(select, samples=data.samples, folder=plan.folder)
     if split is None:
@@ -285,12 +285,12 @@ def _train_one(
     held_out: list[int],
     part: str = "test",
 ) -> Path:
-    """Train one network and write weights and report; test it on the pictures held out."""
+    """Train one network and write weights and report; test it on the images held out."""
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = plan.recipe.for_pictures(len(indices))
+    recipe = plan.recipe.for_images(len(indices))
     if recipe.epochs > plan.recipe.epochs and is_main_process():
         LOGGER.warning(
-            f"{len(indices)} pictures are few: trained for {recipe.epochs} epochs instead of "
+            f"{len(indices)} images are few: trained for {recipe.epochs} epochs instead of "
             f"{plan.recipe.epochs}, which makes {recipe.least_steps} steps; "
             f"--set epochs={plan.recipe.epochs} trains shorter"
         )
@@ -303,16 +303,16 @@ def _train_one(
         save_checkpoint(path, network, data.config, dtype=getattr(torch, plan.recipe.stored_as))
         save_trained_on(
             path,
-            [data.samples[index].picture for index in indices],
+            [data.samples[index].image for index in indices],
             plan.folder,
             init=data.init,
             dataset=dataset_name(plan, data.config),
-            others=[sample.picture for sample in data.samples],
+            others=[sample.image for sample in data.samples],
         )
         report = {
             "model": data.config.name,
             "dataset": dataset_name(plan, data.config),
-            "pictures": len(indices),
+            "images": len(indices),
             "split": "all" if split is None else split.method,
             "split_sha256": sha256,
             **describe_run(trainer, path, plan),
@@ -337,9 +337,9 @@ def _test(
     write_report(evaluation, folder / TEST_FOLDER)
     if evaluation.trained_on:
         LOGGER.warning(
-            f"{evaluation.trained_on} of the {len(samples)} test pictures had been learned by the "
+            f"{evaluation.trained_on} of the {len(samples)} test images had been learned by the "
             "weights that this training started from; --split FILE keeps the old ones aside"
         )
     levels = data.hierarchy.level_names
     accuracy = {level: evaluation.score("accuracy", level).value for level in levels}
-    return {"pictures": len(samples), "trained_on": evaluation.trained_on, "accuracy": accuracy}
+    return {"images": len(samples), "trained_on": evaluation.trained_on, "accuracy": accuracy}

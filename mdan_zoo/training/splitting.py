@@ -1,4 +1,4 @@
-"""Which pictures a training takes, and which it is tested on."""
+"""Which images a training takes, and which it is tested on."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def find_split(
 
     Raises:
         DatasetError: The split is of another data set, or cannot be made.
-        InputError: A class has no picture to learn from, or the folder has another split.
+        InputError: A class has no image to learn from, or the folder has another split.
     """
     recipe, name = plan.recipe, dataset_name(plan, config)
     if given is not None and given.dataset != name:
@@ -78,18 +78,18 @@ def fingerprint(samples: list[Sample]) -> str:
     Names begin in the folder that all files share: a copy of a data set is the same data set, which
     a job on a cluster may have elsewhere every time.
     """
-    base = os.path.commonpath([sample.picture.parent for sample in samples])
+    base = os.path.commonpath([sample.image.parent for sample in samples])
     digest = hashlib.sha256()
     for sample in samples:
-        name = sample.picture.relative_to(base).as_posix()
-        about = (name, sample.picture.stat().st_size, sample.labels)
+        name = sample.image.relative_to(base).as_posix()
+        about = (name, sample.image.stat().st_size, sample.labels)
         digest.update(repr((*about, sample.distribution)).encode())
     return digest.hexdigest()
 
 
 def _check_official(plan: Plan, split: Split) -> None:
     """Refuse parts without one to train on, and tell of parts that the recipe does not demand."""
-    sizes = ", ".join(f"{part} ({len(names):,} pictures)" for part, names in split.parts)
+    sizes = ", ".join(f"{part} ({len(names):,} images)" for part, names in split.parts)
     anew = "to divide it anew, give --set split=80/20 or --split FILE"
     if "train" not in dict(split.parts):
         raise InputError(f"{plan.data} comes in the parts {sizes}, none of which is train; {anew}")

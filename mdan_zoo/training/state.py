@@ -112,7 +112,7 @@ def load_state(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | No
 def epoch_line(row: Mapping[str, float], epochs: int) -> str:
     """Return what is told of an epoch, given its row of the log."""
     told = f"epoch {row['epoch']:.0f} of {epochs}: loss {row['loss']:.4f}, "
-    return told + f"{row['pictures_per_second']:.1f} pictures/s"
+    return told + f"{row['images_per_second']:.1f} images/s"
 
 
 def save_log(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:

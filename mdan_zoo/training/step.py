@@ -1,4 +1,4 @@
-"""One step's way from pictures to the loss."""
+"""One step's way from images to the loss."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TrainingStep(nn.Module):
     def forward(
         self, inputs: Tensor | list[Tensor], targets: list[Tensor], weights: Tensor | None
     ) -> Tensor:
-        """Return the loss of pictures, uint8 (B, 3, S, S), or of cached maps C2..C5."""
+        """Return the loss of images, uint8 (B, 3, S, S), or of cached maps C2..C5."""
         if isinstance(inputs, Tensor):
             output = self.network(self.preprocessing.normalise(inputs))
         else:

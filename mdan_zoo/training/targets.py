@@ -1,4 +1,4 @@
-"""A training's pictures: read, with what is to be learned of each, and checked against a split."""
+"""A training's images: read, with what is to be learned of each, and checked against a split."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def read_samples(plan: Plan, config: ModelConfig, tree: Hierarchy) -> list[Sampl
     else:
         samples = read_dataset(name, plan.data, tree)
     if len(samples) < 2:
-        raise InputError(f"{plan.data} has {len(samples)} picture; a training needs more")
+        raise InputError(f"{plan.data} has {len(samples)} image; a training needs more")
     return samples
 
 
 def targets(samples: Sequence[Sample], tree: Hierarchy, recipe: Recipe) -> Tensor:
-    """Return the distribution over the leaves that each picture is to have, (N, K_n)."""
+    """Return the distribution over the leaves that each image is to have, (N, K_n)."""
     if recipe.softness:
         return torch.tensor([sample.distribution for sample in samples])
     divided = sum(max(sample.distribution) < 1 for sample in samples)
     if divided:
         LOGGER.warning(
-            f"{divided:,} of the {len(samples):,} pictures have votes for several classes, and the "
+            f"{divided:,} of the {len(samples):,} images have votes for several classes, and the "
             "class with most alone is learned; --set softness=1 learns the votes"
         )
     labels = torch.tensor([sample.labels[-1] for sample in samples])
@@ -65,7 +65,7 @@ def targets(samples: Sequence[Sample], tree: Hierarchy, recipe: Recipe) -> Tenso
 def check_classes(
     samples: Sequence[Sample], folder: Path, tree: Hierarchy, split: Split | None, *, own_tree: bool
 ) -> None:
-    """Check that every leaf has a picture to learn from, in every fold.
+    """Check that every leaf has an image to learn from, in every fold.
 
     Args:
         samples: The data set.
@@ -76,7 +76,7 @@ def check_classes(
             that there it is only told.
 
     Raises:
-        InputError: A leaf of an own tree has no training picture, or the split is nothing to train
+        InputError: A leaf of an own tree has no training image, or the split is nothing to train
             with.
     """
     for where, indices in _learned_from(samples, folder, split).items():
@@ -84,11 +84,11 @@ def check_classes(
         missing = [leaf for k, leaf in enumerate(tree.leaves) if k not in learned]
         if missing:
             problem = (
-                f"{where}no picture of {', '.join(missing)} is trained on, which hierarchy "
+                f"{where}no image of {', '.join(missing)} is trained on, which hierarchy "
                 f"{tree.name!r} has"
             )
             if own_tree:
-                raise InputError(f"{problem}; add pictures, or use another split or tree")
+                raise InputError(f"{problem}; add images, or use another split or tree")
             LOGGER.warning(problem)
 
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from mdan_zoo._util.files import remove_leftovers
 from mdan_zoo.errors import CheckpointError, InputError, TrainingError, TrainingStoppedError
 from mdan_zoo.images.preprocessing import Preprocessing
-from mdan_zoo.training.dataset import Pictures, Steps, number_from, with_plain_errors
+from mdan_zoo.training.dataset import ImageDataset, Steps, number_from, with_plain_errors
 from mdan_zoo.training.distributed import make_accelerator
 from mdan_zoo.training.feature_cache import CachedViews
 from mdan_zoo.training.losses import balancing_weights, level_targets
@@ -54,14 +54,14 @@ class TrainingSet:
     """What a network learns from.
 
     Attributes:
-        dataset: The pictures, or cached maps of them.
-        preprocessing: Makes the network's input of pictures.
-        leaves: Distribution over the leaves of every picture, (N, K_n).
-        indices: Which of the pictures are trained on.
+        dataset: The images, or cached maps of them.
+        preprocessing: Makes the network's input of images.
+        leaves: Distribution over the leaves of every image, (N, K_n).
+        indices: Which of the images are trained on.
         fingerprint: Changes with the data; a training is not resumed on others.
     """
 
-    dataset: Pictures | CachedViews
+    dataset: ImageDataset | CachedViews
     preprocessing: Preprocessing
     leaves: Tensor
     indices: Sequence[int]
@@ -69,7 +69,7 @@ class TrainingSet:
 
     def __post_init__(self) -> None:
         if len(self.indices) < 2:
-            raise InputError(f"a training needs at least two pictures, not {len(self.indices)}")
+            raise InputError(f"a training needs at least two images, not {len(self.indices)}")
 
 
 class Trainer:
@@ -139,12 +139,12 @@ class Trainer:
             self._progress_bar(total) as bar,
         ):
             self._timed_from = (self.step, time.perf_counter())
-            for number, (inputs, pictures) in enumerate(loader):
+            for number, (inputs, images) in enumerate(loader):
                 self._seed(number)
                 self._set_rates(steps.per_epoch)
                 with accelerator.accumulate(model):
-                    picked = None if weights is None else weights[pictures]
-                    value = model(inputs, [level[pictures] for level in targets], picked)
+                    picked = None if weights is None else weights[images]
+                    value = model(inputs, [level[images] for level in targets], picked)
                     stopping = self._note(value, stop)
                     accelerator.backward(value)
                     if accelerator.sync_gradients and self.recipe.clip_norm:
@@ -162,7 +162,7 @@ class Trainer:
                     if bar.disable:
                         self._tell(epoch_line(self.history[-1], self.recipe.epochs))
                 if ends_epoch or stopping:
-                    self._check_weights(inputs, [level[pictures] for level in targets])
+                    self._check_weights(inputs, [level[images] for level in targets])
                     self._save()
                     self._timed_from = (self.step, time.perf_counter())
                 if stopping:
@@ -191,7 +191,7 @@ class Trainer:
 
     @torch.no_grad()
     def _start_at_base_rates(self) -> None:
-        # A class without a picture counts as half a picture: the logarithm of 0 makes the loss NaN.
+        # A class without an image counts as half an image: the logarithm of 0 makes the loss NaN.
         rarest = 0.5 / len(self.data.indices)
         frequencies = self.data.leaves[list(self.data.indices)].mean(dim=0).clamp(min=rarest)
         self.network.global_classifier.weight.zero_()
@@ -211,7 +211,7 @@ class Trainer:
         )
         if not steps.step_size:
             raise InputError(
-                f"a step of {min(recipe.batch_size, len(self.data.indices))} pictures cannot be "
+                f"a step of {min(recipe.batch_size, len(self.data.indices))} images cannot be "
                 f"divided among {accelerator.num_processes} processes with {machine.accumulate} "
                 "parts each; raise batch_size"
             )
@@ -232,7 +232,7 @@ class Trainer:
         return with_plain_errors(accelerator.prepare(loader))
 
     def _targets(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """Return what to learn at every level, (N, K_l), and the pictures' weights."""
+        """Return what to learn at every level, (N, K_l), and the images' weights."""
         device = self.accelerator.device
         leaves = self.data.leaves
         targets = level_targets(leaves, self.network.hierarchy)
@@ -275,7 +275,7 @@ class Trainer:
     def _check_weights(self, inputs: Any, targets: list[Tensor]) -> None:
         """Refuse weights that the last update ruined, before they replace a good state.
 
-        They may be finite and still too large to compute with, so the last pictures go through the
+        They may be finite and still too large to compute with, so the last images go through the
         network once more, as it will be used.
         """
         values = []
@@ -319,7 +319,7 @@ class Trainer:
             "epoch": float(self.step // steps.per_epoch),
             "loss": sum(self._epoch_losses) / len(self._epoch_losses),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "pictures_per_second": steps.step_size * (self.step - first) / seconds,
+            "images_per_second": steps.step_size * (self.step - first) / seconds,
         }
         self.history.append(row)
         self._epoch_losses = []

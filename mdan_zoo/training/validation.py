@@ -15,10 +15,10 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 
 @dataclass(frozen=True)
 class Metrics:
-    """Agreement on a set of pictures.
+    """Agreement on a set of images.
 
     Attributes:
-        accuracy: Share of pictures whose most probable class is right, for every level.
+        accuracy: Share of images whose most probable class is right, for every level.
         correlation: Pearson's r with the mean ratings, by name, where there are ratings: of the
             probability of positive with valence, and of the summed probability of excited and
             distressed with arousal.

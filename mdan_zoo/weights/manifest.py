@@ -42,7 +42,7 @@ class Licences:
     Attributes:
         code: Of this library.
         weights: Of the weight file.
-        data: Terms of the pictures and labels that the weights were trained on.
+        data: Terms of the images and labels that the weights were trained on.
     """
 
     code: str

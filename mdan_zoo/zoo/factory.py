@@ -54,7 +54,7 @@ _CONFIGS = (
         "OASIS",
         backbone="mobilenetv2_100",
         # A sixteenth of the paper's width, and attention that cannot grow without bound: with 661
-        # pictures to learn from, more only learns them by heart.
+        # images to learn from, more only learns them by heart.
         options=MDANOptions(dim=64, lcam="normalised", normalise_pyramid=True),
         input=_OASIS_INPUT,
     ),

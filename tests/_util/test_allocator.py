@@ -64,7 +64,7 @@ def test_the_benchmark_compares_medians_and_takes_the_most_memory():
     }
     returned, kept = summarise(turns)
     assert (returned.memory, returned.rate_ratio, returned.resident_bytes) == ("returned", 1.0, 300)
-    assert (kept.pictures_per_second, kept.rate_ratio, kept.resident_bytes) == (16.0, 1.6, 400)
+    assert (kept.images_per_second, kept.rate_ratio, kept.resident_bytes) == (16.0, 1.6, 400)
     assert returned.repeats == kept.repeats == 3
 
 
@@ -74,8 +74,8 @@ def test_the_benchmark_does_both_ways():
     from freed_memory import Job, turn
 
     job = Job("predict", "flat_oasis4", 1, threads=1)
-    pictures = sorted((ROOT / "examples").glob("*.jpg"))
+    images = sorted((ROOT / "examples").glob("*.jpg"))
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
-        done = [pool.submit(turn, job, way, pictures).result() for way in ("returned", "kept")]
-    assert all(one.pictures_per_second > 0 and one.resident_bytes > 1e8 for one in done)
+        done = [pool.submit(turn, job, way, images).result() for way in ("returned", "kept")]
+    assert all(one.images_per_second > 0 and one.resident_bytes > 1e8 for one in done)

@@ -45,7 +45,7 @@ def test_top_down_cost_writes_a_row_for_every_variant(tmp_path):
         assert (row["device"], row["threads"], row["dtype"]) == ("cpu", "1", "float32")
         q1, median, q3 = (float(row[f"seconds_{name}"]) for name in ("q1", "median", "q3"))
         assert 0 < q1 <= median <= q3
-        assert float(row["pictures_per_second"]) == pytest.approx(2 / median, rel=0.01)
+        assert float(row["images_per_second"]) == pytest.approx(2 / median, rel=0.01)
         bare = rows["bare"]
         ratio = median / float(bare["seconds_median"])
         assert float(row["time_ratio"]) == pytest.approx(ratio, abs=0.01)
@@ -56,12 +56,12 @@ def test_top_down_cost_writes_a_row_for_every_variant(tmp_path):
 def test_the_variants_are_of_one_network():
     """Naive and fast are the same function, and bare has their backbone."""
     steppers = {variant: Stepper(case(), variant) for variant in top_down_cost.VARIANTS}
-    pictures = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     with torch.no_grad():
         for stepper in steppers.values():
             stepper.network.double()
-        naive, fast = (steppers[variant].forward(pictures) for variant in ("naive", "fast"))
-        deepest = [stepper.network.backbone(pictures)[-1] for stepper in steppers.values()]
+        naive, fast = (steppers[variant].forward(images) for variant in ("naive", "fast"))
+        deepest = [stepper.network.backbone(images)[-1] for stepper in steppers.values()]
     assert len(naive) == 2
     for a, b in zip(naive, fast, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
@@ -97,7 +97,7 @@ def test_a_refused_allocation_is_told_from_other_errors():
 
 
 def test_a_worker_without_memory_says_so():
-    worker = Worker(case(batch=10**9), "bare")  # 49 terabytes of pictures
+    worker = Worker(case(batch=10**9), "bare")  # 49 terabytes of images
     with pytest.raises(MemoryError):
         worker.ask()
     worker.close()
@@ -126,7 +126,7 @@ def test_out_of_memory_leaves_the_figures_empty():
     assert naive.seconds_median is naive.peak_bytes is naive.time_ratio is None
     assert (fast.seconds_q1, fast.seconds_median, fast.seconds_q3) == (2.5, 3.0, 3.5)
     assert (fast.peak_bytes, fast.time_ratio, fast.memory_ratio) == (600, 1.5, 2.0)
-    assert (fast.pictures_per_second, bare.time_ratio) == (2.0, 1.0)
+    assert (fast.images_per_second, bare.time_ratio) == (2.0, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_areas_and_differences_to_the_controls():
         Key("m", "l", "deletion", "centre"): falling,
     }
     row = next(iter(summarise(curves, resamples=100)))
-    assert (row["map"], row["pictures"], row["area"]) == ("class", 2, 0.375)
+    assert (row["map"], row["images"], row["area"]) == ("class", 2, 0.375)
     assert (row["minus_random"], row["minus_centre"], row["minus_centre_high"]) == (-0.625, 0, 0)
 
 
@@ -53,7 +53,7 @@ def test_the_interval_is_the_bootstrap_s():
 
 def test_it_writes_a_row_for_every_map(tmp_path, capsys):
     folder, output = write_oasis(tmp_path / "oasis"), tmp_path / "results" / "new.csv"
-    options = ["--pictures", "2", "--steps", "2", "--output", str(output)]
+    options = ["--images", "2", "--steps", "2", "--output", str(output)]
     faithfulness.main(["--data", str(folder), *options])
     assert f"written to {output}" in capsys.readouterr().out
     with output.open(newline="") as file:

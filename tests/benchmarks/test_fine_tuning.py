@@ -10,27 +10,27 @@ from oasis_folder import write_oasis
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import fine_tuning_steps
-from fine_tuning_steps import TREE, categories, measure, summarise, write_pictures
+from fine_tuning_steps import TREE, categories, measure, summarise, write_images
 from PIL import Image
 from result_tables import read
 
 
 @pytest.fixture
 def found(tmp_path):
-    """Five pictures of every category."""
-    pictures = {leaf: [tmp_path / f"{leaf} {n}.jpg" for n in range(5)] for leaf in TREE.leaves}
-    for number, file in enumerate(file for files in pictures.values() for file in files):
+    """Five images of every category."""
+    images = {leaf: [tmp_path / f"{leaf} {n}.jpg" for n in range(5)] for leaf in TREE.leaves}
+    for number, file in enumerate(file for files in images.values() for file in files):
         Image.new("RGB", (40, 40), (12 * number, 100, 240 - 12 * number)).save(file)
-    return pictures
+    return images
 
 
-def test_the_table_names_the_category_of_every_picture(tmp_path):
-    (category, pictures), *others = categories(write_oasis(tmp_path / "oasis")).items()
-    assert (category, len(pictures), others) == ("scenery", 12, [])
+def test_the_table_names_the_category_of_every_image(tmp_path):
+    (category, images), *others = categories(write_oasis(tmp_path / "oasis")).items()
+    assert (category, len(images), others) == ("scenery", 12, [])
 
 
-def test_no_picture_is_both_trained_and_tested_on(found, tmp_path):
-    write_pictures(found, {"train": 2, "test": 3}, seed=0, to=tmp_path / "drawn")
+def test_no_image_is_both_trained_and_tested_on(found, tmp_path):
+    write_images(found, {"train": 2, "test": 3}, seed=0, to=tmp_path / "drawn")
     for leaf in TREE.leaves:
         parts = [
             {file.name for file in (tmp_path / "drawn" / part / leaf).iterdir()}
@@ -38,7 +38,7 @@ def test_no_picture_is_both_trained_and_tested_on(found, tmp_path):
         ]
         assert [len(part) for part in parts] == [2, 3]
         assert not parts[0] & parts[1]
-    write_pictures(found, {"train": 2, "test": 3}, seed=1, to=tmp_path / "again")
+    write_images(found, {"train": 2, "test": 3}, seed=1, to=tmp_path / "again")
     first, second = (
         sorted(f.name for f in (tmp_path / to / "train").glob("*/*")) for to in ("drawn", "again")
     )
@@ -46,9 +46,9 @@ def test_no_picture_is_both_trained_and_tested_on(found, tmp_path):
 
 
 def test_a_training_is_as_long_as_asked_and_tested(found, tmp_path):
-    write_pictures(found, {"train": 1, "test": 1}, seed=0, to=tmp_path / "drawn")
+    write_images(found, {"train": 1, "test": 1}, seed=0, to=tmp_path / "drawn")
     turn = measure(tmp_path / "drawn", least_steps=9, seed=0)
-    assert turn["epochs"] == 9, "a step an epoch, of 4 pictures"
+    assert turn["epochs"] == 9, "a step an epoch, of 4 images"
     assert turn["seconds"] > 0
     assert {turn["coarse_accuracy"] * 4, turn["fine_accuracy"] * 4} <= {0, 1, 2, 3, 4}
 

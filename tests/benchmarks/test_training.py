@@ -21,10 +21,10 @@ sys.path.append(str(ROOT / "benchmarks"))
 import training_tables  # noqa: E402 - the folder is no package
 import training_throughput  # noqa: E402
 from training_bench import Bench, InputTrainer, Job, StepTrainer, Turn, build, config_of  # noqa: E402
-from training_pictures import synthetic, write_pictures  # noqa: E402
+from training_images import synthetic, write_images  # noqa: E402
 
 SMALL = "--models mdan_fi8 --input-of mdan_fi8 --backbone resnet18 --size 64 --batch 2"
-QUICK = f"{SMALL} --pictures 3 --picture-sizes 200x160 --steps 1 --repeats 2 --threads 1"
+QUICK = f"{SMALL} --images 3 --image-sizes 200x160 --steps 1 --repeats 2 --threads 1"
 STEP = Job("mdan_fi8", "resnet18", "fast", 64, 2, "cpu", 1, "no", False, False, "step")
 
 
@@ -39,13 +39,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def bench(folder, tmp_path):
-    return Bench(write_pictures(folder, [(300, 240)], 4, tmp_path), tmp_path, steps=2)
+    return Bench(write_images(folder, [(300, 240)], 4, tmp_path), tmp_path, steps=2)
 
 
 def reading(measured: str, decoding: str = "draft", workers: int = 0) -> Job:
     name = "photos, resampled to 300 x 240"
     return dataclasses.replace(
-        STEP, measured=measured, pictures=name, decoding=decoding, workers=workers
+        STEP, measured=measured, images=name, decoding=decoding, workers=workers
     )
 
 
@@ -89,9 +89,9 @@ def test_every_job_has_a_row(folder, tmp_path):
         assert (row["backbone"], row["size"], row["batch"]) == ("resnet18", "64", "2")
         q1, median, q3 = (float(row[f"seconds_{name}"]) for name in ("q1", "median", "q3"))
         assert 0 < q1 <= median <= q3
-        assert float(row["pictures_per_second"]) == pytest.approx(2 / median, rel=0.01)
+        assert float(row["images_per_second"]) == pytest.approx(2 / median, rel=0.01)
         assert bool(row["loss_to_input_percent"]) == (row["measured"] == "training")
-        assert bool(row["pictures"]) == (row["measured"] != "step")
+        assert bool(row["images"]) == (row["measured"] != "step")
 
 
 @pytest.mark.slow
@@ -131,8 +131,8 @@ def test_no_turn_begins_after_the_limit(bench):
     ("option", "message"),
     [
         ("--size 100", "multiple of 32 from 64 on, not 100"),
-        ("--picture-sizes 10x0", "such as 1024x768, not '10x0'"),
-        ("--picture-sizes own", "goes with --data"),
+        ("--image-sizes 10x0", "such as 1024x768, not '10x0'"),
+        ("--image-sizes own", "goes with --data"),
         ("--models mdan_fi9", "mdan_fi8"),
     ],
 )
@@ -181,7 +181,7 @@ def test_the_step_alone_takes_the_same_batch_every_time(bench):
 def test_the_input_alone_is_the_trainers_own(bench):
     trainer = bench._trainer(InputTrainer, reading("input"))
     loader = trainer.loader(trainer.steps())
-    assert [pictures.shape for pictures, _ in loader] == [(2, 3, 64, 64)] * 6
+    assert [images.shape for images, _ in loader] == [(2, 3, 64, 64)] * 6
 
 
 def test_a_worker_has_a_whole_batch_to_read_in_every_epoch(bench):
@@ -208,9 +208,9 @@ def test_the_ways_to_decode(bench, tmp_path):
 
 
 def test_cached_views_are_trained_on_as_the_recipe_says(bench):
-    (name,) = bench.pictures
+    (name,) = bench.images
     job = Job("mdan_oasis4", "mobilenetv2_100", "fast", 64, 2, "cpu", 1, "no", False, False, "")
-    job = dataclasses.replace(job, pictures=name, decoding="views", workers=0)
+    job = dataclasses.replace(job, images=name, decoding="views", workers=0)
     assert bench.dataset(config_of(job), name, "views").cache.views == 12
     assert bench.turn(dataclasses.replace(job, measured="training")).step_seconds > 0
     assert bench.turn(dataclasses.replace(job, measured="input")).seconds > 0
@@ -227,9 +227,9 @@ def test_cached_views_are_read_where_a_recipe_has_them(folder):
 def test_naive_and_fast_are_one_function():
     networks = [build(config_of(STEP), network).double().eval() for network in ("fast", "naive")]
     networks[1].load_state_dict(networks[0].state_dict())
-    pictures = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     with torch.no_grad():
-        fast, naive = (network(pictures) for network in networks)
+        fast, naive = (network(images) for network in networks)
     for name in ("log_local", "log_global", "log_overall"):
         for a, b in zip(getattr(fast, name), getattr(naive, name), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
@@ -238,26 +238,26 @@ def test_naive_and_fast_are_one_function():
 def test_the_loss_is_the_median_over_turns():
     turns = [Turn(2.0, step_seconds=1.0), Turn(4.0, step_seconds=3.0), Turn(5.0, step_seconds=4.5)]
     result = training_throughput.summarise(reading("training"), turns)
-    assert (result.seconds_median, result.pictures_per_second) == (4.0, 0.5)
+    assert (result.seconds_median, result.images_per_second) == (4.0, 0.5)
     assert result.loss_to_input_percent == 25
     refused = training_throughput.summarise(STEP, [Turn(2.0), None])
     assert (refused.status, refused.repeats, refused.seconds_median) == ("out of memory", 0, None)
 
 
-# --- pictures
+# --- images
 
 
-def test_pictures_are_resampled_or_taken_as_they_are(folder, tmp_path):
-    (name, files), *_ = write_pictures(folder, [(64, 32), (32, 64)], 3, tmp_path).items()
+def test_images_are_resampled_or_taken_as_they_are(folder, tmp_path):
+    (name, files), *_ = write_images(folder, [(64, 32), (32, 64)], 3, tmp_path).items()
     assert (name, len(files)) == ("photos, resampled to 64 x 32", 3)
-    with Image.open(files[0]) as picture:
-        assert (picture.size, picture.format) == ((64, 32), "JPEG")
-    as_they_are = write_pictures(folder, [None], 3, tmp_path)
+    with Image.open(files[0]) as image:
+        assert (image.size, image.format) == ((64, 32), "JPEG")
+    as_they_are = write_images(folder, [None], 3, tmp_path)
     assert as_they_are == {"photos, as they are": sorted(folder.iterdir())[:3]}
 
 
-def test_made_up_pictures_differ_and_are_the_same_again(tmp_path):
-    ((name, files),) = write_pictures(None, [(64, 48)], 2, tmp_path).items()
+def test_made_up_images_differ_and_are_the_same_again(tmp_path):
+    ((name, files),) = write_images(None, [(64, 48)], 2, tmp_path).items()
     assert name == "synthetic, 64 x 48"
     assert files[0].read_bytes() != files[1].read_bytes()
     assert synthetic((64, 48), 1).tobytes() == synthetic((64, 48), 1).tobytes()
@@ -269,10 +269,10 @@ def test_made_up_pictures_differ_and_are_the_same_again(tmp_path):
 def step_row(**changes: str) -> dict[str, str]:
     row = {"model": "mdan_fi8", "measured": "step", "network": "fast", "status": "measured"}
     row |= {"backbone": "resnet101", "size": "448", "batch": "64", "compiled": "False"}
-    return row | {"pictures_per_second": "100", "peak_bytes": "50000000000"} | changes
+    return row | {"images_per_second": "100", "peak_bytes": "50000000000"} | changes
 
 
-def test_hours_are_pictures_by_epochs_by_rate():
+def test_hours_are_images_by_epochs_by_rate():
     step = step_row()
     assert training_tables.gpu_hours("mdan_fi8", step) == f"{23308 * 0.8 * 30 / 100 / 3600:.2f}"
     assert training_tables.gpu_hours("mdan_artphoto8", step) == f"{806 * 5 * 30 / 100 / 3600:.2f}"
@@ -282,15 +282,15 @@ def test_hours_are_pictures_by_epochs_by_rate():
 
 
 def test_the_rate_is_the_fastest_of_an_equal_network():
-    compiled = step_row(compiled="True", pictures_per_second="120")
+    compiled = step_row(compiled="True", images_per_second="120")
     others = [
-        step_row(model="mdan_webemo25", pictures_per_second="900"),  # three levels, not two
-        step_row(network="naive", pictures_per_second="900"),
-        step_row(measured="input", pictures_per_second="900"),
-        step_row(size="224", pictures_per_second="900"),
-        step_row(batch="8", pictures_per_second="900"),
-        step_row(backbone="resnet18", pictures_per_second="900"),
-        step_row(status="out of memory", pictures_per_second=""),
+        step_row(model="mdan_webemo25", images_per_second="900"),  # three levels, not two
+        step_row(network="naive", images_per_second="900"),
+        step_row(measured="input", images_per_second="900"),
+        step_row(size="224", images_per_second="900"),
+        step_row(batch="8", images_per_second="900"),
+        step_row(backbone="resnet18", images_per_second="900"),
+        step_row(status="out of memory", images_per_second=""),
     ]
     rows = [*others, step_row(), compiled]
     assert training_tables.fastest_step("mdan_fi8", rows) is compiled
@@ -300,8 +300,8 @@ def test_the_rate_is_the_fastest_of_an_equal_network():
 
 
 def test_compiled_steps_stand_beside_the_others_once_they_are_measured(monkeypatch):
-    naive = step_row(network="naive", pictures_per_second="80", peak_bytes="60000000000")
-    compiled = step_row(compiled="True", pictures_per_second="120", peak_bytes="40000000000")
+    naive = step_row(network="naive", images_per_second="80", peak_bytes="60000000000")
+    compiled = step_row(compiled="True", images_per_second="120", peak_bytes="40000000000")
     monkeypatch.setattr(training_tables, "throughput", lambda: [step_row(), naive, compiled])
     assert training_tables.gpu_steps().splitlines()[2:] == [
         "| `mdan_fi8` | fast | 100 | 50.0 GB | 120 | 40.0 GB |",
@@ -312,5 +312,5 @@ def test_compiled_steps_stand_beside_the_others_once_they_are_measured(monkeypat
 @pytest.mark.parametrize(
     ("split", "times"), [("all", 1), ("80/20", 0.8), ("official", 0.8), ("grouped-5-fold", 5)]
 )
-def test_how_often_a_split_trains_on_a_picture(split, times):
+def test_how_often_a_split_trains_on_an_image(split, times):
     assert training_tables.times_trained(split) == times

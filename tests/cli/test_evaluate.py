@@ -1,4 +1,4 @@
-"""From a folder of pictures to a report, as the command line does it."""
+"""From a folder of images to a report, as the command line does it."""
 
 from __future__ import annotations
 
@@ -84,16 +84,16 @@ def run(*arguments: object) -> int:
     return status
 
 
-# --- one pass over the pictures
+# --- one pass over the images
 
 
 def test_probabilities_are_those_of_the_predictor(mdan, folder):
     samples = read_oasis(folder)
-    names = [sample.picture.name for sample in samples]
+    names = [sample.image.name for sample in samples]
     found = predict_probabilities(mdan, samples, names, batch_size=5)
-    assert found.pictures == tuple(names)
+    assert found.images == tuple(names)
     assert found.labels.tolist() == [list(sample.labels) for sample in samples]
-    for row, prediction in enumerate(mdan.predict([sample.picture for sample in samples])):
+    for row, prediction in enumerate(mdan.predict([sample.image for sample in samples])):
         for branch in ("local", "global", "overall"):
             for level, expected in enumerate(prediction.probabilities[branch]):
                 # Another batch size gives other rounding.
@@ -152,15 +152,15 @@ def test_new_folds_are_a_file_that_gives_them_again(evaluation, folder, mdan, tm
     assert (again.folds, again.split, again.split_sha256) == (evaluation.source.folds, *about)
 
 
-def test_without_a_split_the_hash_is_that_of_all_pictures(evaluation, folder):
-    pictures = [f"0\t{picture.name}\n" for picture in (folder / "images").glob("*.jpg")]
-    sha256 = hashlib.sha256("".join(sorted(pictures)).encode()).hexdigest()
+def test_without_a_split_the_hash_is_that_of_all_images(evaluation, folder):
+    images = [f"0\t{image.name}\n" for image in (folder / "images").glob("*.jpg")]
+    sha256 = hashlib.sha256("".join(sorted(images)).encode()).hexdigest()
     assert (evaluation.source.split, evaluation.source.split_sha256) == ("all", sha256)
 
 
 def test_equal_files_are_in_one_new_fold(mdan, folder, tmp_path):
     copy = Path(shutil.copytree(folder, tmp_path / "oasis"))
-    first, *_, last = (sample.picture for sample in read_oasis(copy))
+    first, *_, last = (sample.image for sample in read_oasis(copy))
     shutil.copy(first, last)
     samples, source = find_samples("OASIS", copy, mdan.hierarchy, folds=3)
     (with_both,) = (fold for _, fold in source.folds if {0, len(samples) - 1} & {*fold})
@@ -178,7 +178,7 @@ def test_a_flat_network_has_one_branch_and_no_alpha(folder, tmp_path):
     predictor = Predictor("flat_oasis4", device="cpu")
     evaluation = evaluate(predictor, read_oasis(folder), resamples=100)
     assert {score.branch for score in evaluation.scores} == {"overall"}
-    expected = predictor.predict(read_oasis(folder)[3].picture).probabilities["overall"][1]
+    expected = predictor.predict(read_oasis(folder)[3].image).probabilities["overall"][1]
     np.testing.assert_allclose(evaluation.probabilities.of("overall", 1)[3], expected, atol=2e-6)
     write_report(evaluation, tmp_path / "new" / "report")
     written = {path.name for path in (tmp_path / "new" / "report").iterdir()}
@@ -208,14 +208,14 @@ def test_the_command_writes_numbers_report_and_figures(folder, tmp_path, capsys)
     assert {path.name for path in output.iterdir()} == names
     numbers = json.loads((output / "evaluation.json").read_text())
     assert numbers["weights_sha256"] == load_manifest()["mdan_oasis4"].sha256
-    assert (numbers["dataset"], numbers["pictures"]) == ("OASIS", 12)
+    assert (numbers["dataset"], numbers["images"]) == ("OASIS", 12)
     about = {"resamples": 200, "seed": 3, "interval": 0.95, "groups": 6}
     assert numbers["bootstrap"] == about
     assert numbers["calibration_bins"] == 15
     scores = {(s["branch"], s["level"], s["measure"]): s["value"] for s in numbers["scores"]}
     assert len(scores) == 3 * (2 * 5 + 3)
     with np.load(output / "probabilities.npz", allow_pickle=False) as arrays:
-        assert arrays["pictures"][0] == "images/Beach 1.jpg"
+        assert arrays["images"][0] == "images/Beach 1.jpg"
         predicted = arrays["local_quadrant"].argmax(axis=1)
         right = np.mean(predicted == arrays["labels_quadrant"])
     assert scores["local", "quadrant", "accuracy"] == pytest.approx(right)
@@ -264,20 +264,18 @@ def test_a_split_file_says_what_is_evaluated(folder, tmp_path, capsys):
     given = ("--data", folder, "--bootstrap", 100, "--device", "cpu", "--split", path)
     assert run("mdan_oasis4", *given, "--output", output) == 0
     with np.load(output / "probabilities.npz") as arrays:
-        assert tuple(arrays["pictures"]) == tuple(
-            f"images/{name}" for name in split.pictures("test")
-        )
+        assert tuple(arrays["images"]) == tuple(f"images/{name}" for name in split.images("test"))
     assert f"| split | 80/20, seed 0, sha256 `{split.sha256}` |" in capsys.readouterr().out
 
 
 def test_a_part_is_enough_for_a_data_set_that_comes_divided(fi, tmp_path, capsys, monkeypatch):
     folder, weights = fi
     given = (weights, "--data", folder, "--bootstrap", 100, "--device", "cpu")
-    for part, pictures in (("train", 8), ("test", 16)):
+    for part, images in (("train", 8), ("test", 16)):
         assert run(*given, "--split", part) == 0
         printed = capsys.readouterr().out
         assert f"| part | {part} |" in printed
-        assert f"| pictures | {pictures} in" in printed
+        assert f"| images | {images} in" in printed
     with pytest.raises(InputError, match="--split train and --part test are two parts"):
         run(*given, "--split", "train", "--part", "test")
     monkeypatch.chdir(tmp_path)
@@ -330,14 +328,14 @@ def test_labels_of_another_tree_are_refused(mdan, folder):
     samples = [Sample(folder / "images" / "Fog 1.jpg", (1, 7), (), "fog")]
     with pytest.raises(DatasetError, match=r"Fog 1\.jpg has the class ids \(1, 7\), which are no"):
         evaluate(mdan, samples, resamples=100)
-    with pytest.raises(DatasetError, match="there are no pictures to evaluate on"):
+    with pytest.raises(DatasetError, match="there are no images to evaluate on"):
         evaluate(mdan, [], resamples=100)
 
 
 def test_an_empty_part_is_an_error(fi, folder):
-    with pytest.raises(DatasetError, match="no pictures in the part 'val': known are: test, train"):
+    with pytest.raises(DatasetError, match="no images in the part 'val': known are: test, train"):
         find_samples("FI", fi[0], MIKELS, part="val")
-    with pytest.raises(DatasetError, match="no pictures in the part 'test': it comes without a"):
+    with pytest.raises(DatasetError, match="no images in the part 'test': it comes without a"):
         find_samples("OASIS", folder, CIRCUMPLEX, part="test")
     split = make_split("OASIS", read_oasis(folder), folder, "80/20")
     with pytest.raises(UnknownNameError, match="has no part 'val'; known are: test, train"):
@@ -353,14 +351,14 @@ def test_a_split_of_other_data_is_refused(fi, folder):
         find_samples("OASIS", folder, CIRCUMPLEX, split=other)
 
 
-def test_pictures_that_cannot_be_read_are_listed(folder, tmp_path):
+def test_images_that_cannot_be_read_are_listed(folder, tmp_path):
     broken = shutil.copytree(folder, tmp_path / "oasis")
-    (broken / "images" / "Fog 2.jpg").write_bytes(b"no picture")
+    (broken / "images" / "Fog 2.jpg").write_bytes(b"no image")
     (broken / "images" / "Fire 1.jpg").write_bytes(b"")
     with pytest.raises(ImageError) as caught:
         run("mdan_oasis4", "--data", broken, "--device", "cpu")
     message = str(caught.value)
-    assert message.startswith("2 of the 12 pictures cannot be evaluated:\n")
+    assert message.startswith("2 of the 12 images cannot be evaluated:\n")
     assert "Fog 2.jpg: " in message
     assert "Fire 1.jpg: " in message
 
@@ -401,7 +399,7 @@ def test_a_missing_matplotlib_is_told_before_the_work(tmp_path):
 
 
 @pytest.mark.skipif(not REAL_OASIS.is_dir(), reason="needs ../shared/data/oasis")
-def test_pictures_that_the_weights_know_are_told(mdan, tmp_path):
+def test_images_that_the_weights_know_are_told(mdan, tmp_path):
     samples, source = find_samples("OASIS", REAL_OASIS, CIRCUMPLEX)
     evaluation = evaluate(mdan, samples[::22], source=source, resamples=100)
     assert evaluation.trained_on == len(samples[::22]) == 31
@@ -410,5 +408,5 @@ def test_pictures_that_the_weights_know_are_told(mdan, tmp_path):
     assert evaluation.score("accuracy", "quadrant").value > 0.7
     assert evaluation.score("valence_r").value > 0.8
     report = write_report(evaluation, tmp_path).read_text()
-    assert "**The weights were trained on 31 of these 31 pictures.**" in report
-    assert json.loads((tmp_path / "evaluation.json").read_text())["pictures_trained_on"] == 31
+    assert "**The weights were trained on 31 of these 31 images.**" in report
+    assert json.loads((tmp_path / "evaluation.json").read_text())["images_trained_on"] == 31

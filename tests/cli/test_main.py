@@ -147,7 +147,7 @@ def test_json(predict, predictor, photos):
     assert status == 0
     for line, photo in zip(parsed(output), photos, strict=True):
         expected = predictor.predict(photo).to_dict()
-        assert list(line) == ["picture", "model", "path", "levels", "error"]
+        assert list(line) == ["image", "model", "path", "levels", "error"]
         assert line["path"] == expected["path"]
         for level, wanted in zip(line["levels"], expected["levels"], strict=True):
             assert level["scores"] == pytest.approx(wanted["scores"], abs=1e-5)
@@ -158,7 +158,7 @@ def test_csv(predict, predictor, photos):
     assert status == 1
     header, first, bad, second = csv.reader(io.StringIO(output, newline=""))
     assert header == [
-        *("picture", "error"),
+        *("image", "error"),
         *("polarity_label", "polarity_score", "polarity:negative", "polarity:positive"),
         *("quadrant_label", "quadrant_score", "quadrant:gloomy", "quadrant:distressed"),
         *("quadrant:serene", "quadrant:excited"),
@@ -167,7 +167,7 @@ def test_csv(predict, predictor, photos):
     for row, photo in ((first, photos[0]), (second, photos[1])):
         prediction = predictor.predict(photo)
         cells = dict(zip(header, row, strict=True))
-        assert cells["picture"] == str(photo)
+        assert cells["image"] == str(photo)
         assert cells["error"] == ""
         for level in prediction.levels:
             assert cells[f"{level.name}_label"] == level.label
@@ -176,7 +176,7 @@ def test_csv(predict, predictor, photos):
                 assert float(cells[f"{level.name}:{name}"]) == pytest.approx(score, abs=1e-5)
 
 
-def test_a_bad_picture_does_not_stop_the_others(predict, predictor, photos, tmp_path):
+def test_a_bad_image_does_not_stop_the_others(predict, predictor, photos, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(photos[0].read_bytes()[:60])
     status, output, messages = predict(broken, photos[0], tmp_path / "absent.png")
@@ -187,14 +187,14 @@ def test_a_bad_picture_does_not_stop_the_others(predict, predictor, photos, tmp_
     assert lines[2] == f"{tmp_path / 'absent.png'}  error: No such file or directory"
 
 
-def test_the_output_does_not_replace_a_picture(predict, photos, tmp_path):
-    picture = tmp_path / "photo.png"
-    picture.write_bytes(photos[0].read_bytes())
-    status, _, messages = predict(tmp_path, "--output", picture)
+def test_the_output_does_not_replace_an_image(predict, photos, tmp_path):
+    image = tmp_path / "photo.png"
+    image.write_bytes(photos[0].read_bytes())
+    status, _, messages = predict(tmp_path, "--output", image)
     assert status == 2
-    told = f"--output {picture} is one of the pictures; give another name"
+    told = f"--output {image} is one of the images; give another name"
     assert messages == f"mdan-zoo: error: {told}\n"
-    assert picture.read_bytes() == photos[0].read_bytes()
+    assert image.read_bytes() == photos[0].read_bytes()
 
 
 def test_branch_and_decoding(predict, predictor, photos):
@@ -214,7 +214,7 @@ def test_a_checkpoint_has_its_own_columns(run, photos, tmp_path):
         *("predict", "--checkpoint", tmp_path / "own.safetensors"),
         *("--format", "csv", "--dtype", "bfloat16", "--batch-size", 1, photos[0]),
     )
-    header = "picture,error,emotion_label,emotion_score,emotion:blue,emotion:red"
+    header = "image,error,emotion_label,emotion_score,emotion:blue,emotion:red"
     assert output.splitlines()[0] == header
 
 
@@ -225,7 +225,7 @@ def test_folders_are_searched_in_their_place(predict, photos, tmp_path):
     single = tmp_path / "single.png"
     single.write_bytes(photos[0].read_bytes())
     _, output, _ = predict("--format", "json", single, photos[0].parent, single)
-    assert [line["picture"] for line in parsed(output)] == [
+    assert [line["image"] for line in parsed(output)] == [
         str(path) for path in (single, *photos, single)
     ]
 
@@ -281,12 +281,12 @@ def test_unusable_options(predict, arguments, message):
     assert len(messages.splitlines()) == 1
 
 
-def test_a_folder_without_pictures(predict, tmp_path):
-    (tmp_path / "notes.txt").write_text("no picture")
+def test_a_folder_without_images(predict, tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
     assert predict(tmp_path) == (
         2,
         "",
-        f"mdan-zoo: error: there are no pictures in the folder {tmp_path}\n",
+        f"mdan-zoo: error: there are no images in the folder {tmp_path}\n",
     )
 
 

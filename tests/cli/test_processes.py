@@ -57,7 +57,7 @@ def test_results_come_as_soon_as_they_are_known(checkpoint, photos):
             stderr=subprocess.PIPE,
         )
         assert process.stdout.readline().startswith(str(photos[0]))
-        assert process.poll() is None  # it waits for the second picture
+        assert process.poll() is None  # it waits for the second image
     output, messages = process.communicate()
     assert output.startswith(f"{server.url('/hang')}  error: ")
     assert (process.returncode, messages) == (1, "")
@@ -91,10 +91,10 @@ def test_a_closed_output_is_no_error():
 
 
 def test_undecodable_output_is_escaped(checkpoint, photos, tmp_path):
-    picture = tmp_path / "été.png"
-    picture.write_bytes(photos[0].read_bytes())
+    image = tmp_path / "été.png"
+    image.write_bytes(photos[0].read_bytes())
     process = start(
-        *("predict", "--checkpoint", checkpoint, picture),
+        *("predict", "--checkpoint", checkpoint, image),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={"PYTHONIOENCODING": "ascii"},

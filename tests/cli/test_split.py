@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from dataset_trees import write_pictures
+from dataset_trees import write_images
 from oasis_folder import write_oasis
 
 from mdan_zoo.cli.split import add_parser
@@ -36,7 +36,7 @@ def test_a_split_is_written_and_described(folder, tmp_path, capsys):
     assert run(*given, "--output", path) == 0
     split = Split.load(path)
     assert capsys.readouterr().out == (
-        f"0: 4 pictures\n1: 4 pictures\n2: 4 pictures\nsha256: {split.sha256}\n"
+        f"0: 4 images\n1: 4 images\n2: 4 images\nsha256: {split.sha256}\n"
     )
     assert (split.dataset, split.method) == ("OASIS", "grouped-3-fold, seed 1")
     samples = read_oasis(folder)
@@ -44,26 +44,26 @@ def test_a_split_is_written_and_described(folder, tmp_path, capsys):
     assert folds == grouped_folds(samples, 3, seed=1)
 
 
-def test_pictures_of_ones_own_are_split_with_their_tree(tmp_path):
+def test_images_of_ones_own_are_split_with_their_tree(tmp_path):
     names = [f"{label}/{number}.jpg" for label in ("joy", "rage") for number in range(5)]
-    data = write_pictures(tmp_path / "pictures", names)
+    data = write_images(tmp_path / "images", names)
     Hierarchy.from_nested({"good": ["joy"], "bad": ["rage"]}).save(tmp_path / "tree.toml")
     path = tmp_path / "split.tsv"
     given = ("--data", data, "--method", "80/20", "--output", path)
     assert run("folder", *given, "--hierarchy", tmp_path / "tree.toml") == 0
     split = Split.load(path)
     assert split.dataset == "folder"
-    assert sorted(split.pictures("train") + split.pictures("test")) == names
-    assert {name.split("/")[0] for name in split.pictures("test")} == {"joy", "rage"}
+    assert sorted(split.images("train") + split.images("test")) == names
+    assert {name.split("/")[0] for name in split.images("test")} == {"joy", "rage"}
 
 
 def test_a_table_is_split_like_its_folder(tmp_path):
     """The table can be named itself, as where two lie in one folder."""
     names = [f"{number}.jpg" for number in range(10)]
-    write_pictures(tmp_path, names)
+    write_images(tmp_path, names)
     table = tmp_path / "labels.csv"
     rows = [f"{name},{'joy' if k % 2 else 'anger'}\n" for k, name in enumerate(names)]
-    table.write_text("picture,label\n" + "".join(rows))
+    table.write_text("image,label\n" + "".join(rows))
     (tmp_path / "tree.json").write_text('{"name": "own", "levels": [["joy", "anger"]]}')
     splits = []
     for data, output in ((table, "1.tsv"), (tmp_path, "2.tsv")):
@@ -71,11 +71,11 @@ def test_a_table_is_split_like_its_folder(tmp_path):
         assert run("table", *given, "--hierarchy", tmp_path / "tree.json") == 0
         splits.append(Split.load(tmp_path / output))
     assert splits[0] == splits[1]
-    assert sorted(splits[0].pictures("train") + splits[0].pictures("test")) == names
+    assert sorted(splits[0].images("train") + splits[0].images("test")) == names
 
 
-def test_pictures_of_ones_own_need_a_tree(tmp_path):
-    data = write_pictures(tmp_path / "pictures", ["joy/1.jpg", "rage/1.jpg"])
+def test_images_of_ones_own_need_a_tree(tmp_path):
+    data = write_images(tmp_path / "images", ["joy/1.jpg", "rage/1.jpg"])
     given = ("folder", "--data", data, "--method", "80/20", "--output", tmp_path / "split.tsv")
     with pytest.raises(InputError, match="no emotion tree of its own"):
         run(*given)

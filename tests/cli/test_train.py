@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from dataset_trees import write_pictures
+from dataset_trees import write_images
 from safetensors.torch import load_file
 from tiny_model import OWN_TREE, write_own_data, write_tiny_model
 
@@ -61,7 +61,7 @@ def test_offline_nobody_is_asked_for_the_backbone(tmp_path):
     """Neither does timm's client of the Hub try again and again."""
     leaves = get_hierarchy("mikels8").leaves
     names = [f"emotion_dataset/{name}/{n}.jpg" for name in leaves for n in range(2)]
-    folder = write_pictures(tmp_path / "fi", names)
+    folder = write_images(tmp_path / "fi", names)
     command = [sys.executable, "-m", "mdan_zoo", "train", "mdan_fi8"]
     done = subprocess.run(
         [*command, "--data", folder, "--output", tmp_path / "run"],
@@ -102,10 +102,10 @@ def test_a_tree_that_is_not_there_is_told(refused, model):
 
 
 def test_a_built_in_tree_is_given_by_its_name(model, data, tmp_path):
-    pictures = sorted(data.glob("*/*.jpg"))
-    for label, picture in zip(get_hierarchy("mikels8").leaves * 2, pictures, strict=False):
+    images = sorted(data.glob("*/*.jpg"))
+    for label, image in zip(get_hierarchy("mikels8").leaves * 2, images, strict=False):
         (tmp_path / "mikels" / label).mkdir(parents=True, exist_ok=True)
-        shutil.copy(picture, tmp_path / "mikels" / label / f"{picture.parent.name}{picture.name}")
+        shutil.copy(image, tmp_path / "mikels" / label / f"{image.parent.name}{image.name}")
     output = tmp_path / "run"
     given = ("--data", tmp_path / "mikels", "--output", output, "--workers", 0)
     changes = ("--set", "epochs=1", "--set", "split=all")
@@ -116,12 +116,12 @@ def test_a_built_in_tree_is_given_by_its_name(model, data, tmp_path):
 
 def test_a_table_of_votes_trains_and_is_reported_on(model, data, tmp_path):
     """The table is given itself; shares are learned where the recipe's softness is above 0."""
-    table = tmp_path / "pictures" / "votes.csv"
+    table = tmp_path / "images" / "votes.csv"
     shutil.copytree(data, table.parent)
-    lines = ["picture," + ",".join(OWN_TREE.leaves)]
-    for picture in sorted(table.parent.glob("*/*.jpg")):
-        votes = [5 if label == picture.parent.name else 1 for label in OWN_TREE.leaves]
-        lines.append(",".join([f"{picture.parent.name}/{picture.name}", *map(str, votes)]))
+    lines = ["image," + ",".join(OWN_TREE.leaves)]
+    for image in sorted(table.parent.glob("*/*.jpg")):
+        votes = [5 if label == image.parent.name else 1 for label in OWN_TREE.leaves]
+        lines.append(",".join([f"{image.parent.name}/{image.name}", *map(str, votes)]))
     table.write_text("\n".join(lines))
     weights = []
     for softness in (0, 1):
@@ -133,6 +133,6 @@ def test_a_table_of_votes_trains_and_is_reported_on(model, data, tmp_path):
         split = Split.load(output / "split.tsv")
         report = json.loads((output / "test" / "evaluation.json").read_text())
         assert report["split_sha256"] == split.sha256
-        assert report["pictures"] == len(split.pictures("test"))
+        assert report["images"] == len(split.images("test"))
     hard, soft = map(load_file, weights)
     assert any(not value.equal(soft[name]) for name, value in hard.items())

@@ -158,7 +158,7 @@ def test_the_right_bytes_of_another_model(publication, cache, name_manifest, run
     assert messages.startswith(f"mdan_fi8  FAILED: {path} belongs to another model: ")
 
 
-# The known picture
+# The known image
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def change_golden(lab, publication, tmp_path, name_manifest):
     return change
 
 
-def test_other_scores_for_the_known_picture(change_golden, publication, run):
+def test_other_scores_for_the_known_image(change_golden, publication, run):
     def edit(output):
         output["polarity"]["positive"] += 0.01
         output["polarity"]["negative"] -= 0.01
@@ -183,7 +183,7 @@ def test_other_scores_for_the_known_picture(change_golden, publication, run):
     for subject in ("lab_oasis", publication.weights.path):
         exit_status, output, messages = run("verify", subject)
         assert (exit_status, output) == (1, "")
-        assert "gives scores for the known picture that are up to 0.0100 off" in messages
+        assert "gives scores for the known image that are up to 0.0100 off" in messages
 
 
 def test_the_last_digits_of_the_scores_may_differ(change_golden, run):
@@ -194,7 +194,7 @@ def test_the_last_digits_of_the_scores_may_differ(change_golden, run):
     assert run("verify", "lab_oasis")[0] == 0
 
 
-def test_other_classes_for_the_known_picture(change_golden, run):
+def test_other_classes_for_the_known_image(change_golden, run):
     change_golden(lambda output: output["polarity"].pop("positive"))
     exit_status, _, messages = run("verify", "lab_oasis")
     assert exit_status == 1

@@ -6,7 +6,7 @@ import argparse
 import json
 
 import pytest
-from dataset_trees import write_picture, write_pictures
+from dataset_trees import write_image, write_images
 
 from mdan_zoo.cli.dataset import add_parser
 from mdan_zoo.datasets.check import check_dataset
@@ -19,9 +19,9 @@ SPLITS = ("train", "val", "test")
 
 @pytest.fixture
 def folder(tmp_path):
-    """A sound copy of FI with one picture of every class in every split."""
+    """A sound copy of FI with one image of every class in every split."""
     names = [f"FI/{split}/{leaf}/{split}.jpg" for split in SPLITS for leaf in TREE.leaves]
-    return write_pictures(tmp_path / "data", names)
+    return write_images(tmp_path / "data", names)
 
 
 @pytest.fixture
@@ -41,13 +41,13 @@ def run(capsys):
 def test_a_sound_data_set_passes(folder, run):
     report = check_dataset("FI", folder)
     assert report.ok
-    assert report.pictures == 24
-    assert {(c.split, c.pictures) for c in report.counts} == {(s, 1) for s in SPLITS}
+    assert report.images == 24
+    assert {(c.split, c.images) for c in report.counts} == {(s, 1) for s in SPLITS}
     assert report.equal_files == report.unreadable == report.empty_classes == ()
     status, output = run("FI", "--data", folder)
     assert status == 0
     lines = output.splitlines()
-    assert "24 pictures, tree mikels8" in lines[0]
+    assert "24 images, tree mikels8" in lines[0]
     assert next(line for line in lines if "train" in line).split() == list(SPLITS)
     assert next(line for line in lines if line.startswith("awe")).split() == ["awe", "1", "1", "1"]
     assert lines[-1] == "nothing that would spoil a training"
@@ -55,7 +55,7 @@ def test_a_sound_data_set_passes(folder, run):
 
 def test_files_without_an_ending_are_told(folder, run):
     for name in ("b", "a"):
-        write_picture(folder / "FI/train/awe" / name)
+        write_image(folder / "FI/train/awe" / name)
     (folder / "FI/train/awe/.hidden").touch()
     status, output = run("FI", "--data", folder)
     assert status == 0
@@ -81,11 +81,11 @@ def test_files_that_cannot_be_read_are_found(folder, run):
 
 def test_equal_files_of_one_class_and_split_are_only_told(folder, run):
     for name in "ab":
-        write_picture(folder / f"FI/train/awe/{name}.jpg", "same")
+        write_image(folder / f"FI/train/awe/{name}.jpg", "same")
     report = check_dataset("FI", folder)
     assert report.ok
     (files,) = report.equal_files
-    assert [name[-5:] for name in files.pictures] == ["a.jpg", "b.jpg"]
+    assert [name[-5:] for name in files.images] == ["a.jpg", "b.jpg"]
     assert (files.leaves, files.splits) == (("awe",), ("train",))
     assert report.placeholders == ()
     status, output = run("FI", "--data", folder)
@@ -95,7 +95,7 @@ def test_equal_files_of_one_class_and_split_are_only_told(folder, run):
 
 def test_many_equal_files_may_be_placeholders(folder, run):
     for name in "abc":
-        write_picture(folder / f"FI/train/awe/{name}.jpg", "photo removed")
+        write_image(folder / f"FI/train/awe/{name}.jpg", "photo removed")
     report = check_dataset("FI", folder)
     assert report.placeholders == report.equal_files
     assert len(report.placeholders) == 1
@@ -106,8 +106,8 @@ def test_many_equal_files_may_be_placeholders(folder, run):
 
 
 def test_contradicting_labels_are_found(folder, run):
-    write_picture(folder / "FI/train/awe/a.jpg", "same")
-    write_picture(folder / "FI/train/fear/b.jpg", "same")
+    write_image(folder / "FI/train/awe/a.jpg", "same")
+    write_image(folder / "FI/train/fear/b.jpg", "same")
     report = check_dataset("FI", folder)
     assert not report.ok
     assert [files.leaves for files in report.contradictions] == [("awe", "fear")]
@@ -118,16 +118,16 @@ def test_contradicting_labels_are_found(folder, run):
 
 
 def write_webemo(folder):
-    """Write a picture of every class in either split, as they are downloaded."""
+    """Write an image of every class in either split, as they are downloaded."""
     names = [f"{split}/{label}/{split}{label}.jpg" for split in SPLITS[::2] for label in range(25)]
-    return write_pictures(folder, names)
+    return write_images(folder, names)
 
 
 def test_several_labels_of_the_release_are_no_contradiction(tmp_path, run):
     """WEBEmo lists some URLs under two classes; both copies have the name that is in the URL."""
     folder = write_webemo(tmp_path)
     for label in (3, 4, 5):
-        write_picture(folder / f"test/{label}/twice.jpg", "same")
+        write_image(folder / f"test/{label}/twice.jpg", "same")
     report = check_dataset("WEBEmo", folder)
     assert report.ok
     assert report.contradictions == ()
@@ -136,15 +136,15 @@ def test_several_labels_of_the_release_are_no_contradiction(tmp_path, run):
     assert report.placeholders == ()
     status, output = run("WEBEmo", "--data", folder)
     assert status == 0
-    assert "note: 1 pictures have several labels, as in the release" in output
-    assert "pictures with several labels, as in the release: 1" in output
+    assert "note: 1 images have several labels, as in the release" in output
+    assert "images with several labels, as in the release: 1" in output
 
 
 @pytest.mark.parametrize("other", ["test/4/another.jpg", "train/4/twice.jpg"])
 def test_equal_files_of_another_name_or_split_are_a_contradiction(other, tmp_path):
     folder = write_webemo(tmp_path)
     for name in ("test/3/twice.jpg", other):
-        write_picture(folder / name, "same")
+        write_image(folder / name, "same")
     report = check_dataset("WEBEmo", folder)
     assert not report.ok
     assert len(report.contradictions) == 1
@@ -152,8 +152,8 @@ def test_equal_files_of_another_name_or_split_are_a_contradiction(other, tmp_pat
 
 
 def test_equal_files_across_splits_are_found(folder, run):
-    write_picture(folder / "FI/train/awe/a.jpg", "same")
-    write_picture(folder / "FI/test/awe/a.jpg", "same")
+    write_image(folder / "FI/train/awe/a.jpg", "same")
+    write_image(folder / "FI/test/awe/a.jpg", "same")
     report = check_dataset("FI", folder)
     assert not report.ok
     assert [set(files.splits) for files in report.across_splits] == [{"train", "test"}]
@@ -163,19 +163,19 @@ def test_equal_files_across_splits_are_found(folder, run):
     assert "equal files in different splits: 1" in output
 
 
-def test_a_class_without_training_pictures_is_found(folder, run):
+def test_a_class_without_training_images_is_found(folder, run):
     (folder / "FI/train/fear/train.jpg").unlink()
     report = check_dataset("FI", folder)
     assert report.empty_classes == ("fear",)
     status, output = run("FI", "--data", folder)
     assert status == 1
-    assert "classes without a training picture: 1\n  fear" in output
+    assert "classes without a training image: 1\n  fear" in output
 
 
-def test_a_copy_of_the_test_pictures_alone_is_judged_by_these(folder):
+def test_a_copy_of_the_test_images_alone_is_judged_by_these(folder):
     for split in ("train", "val"):
-        for picture in (folder / "FI" / split).rglob("*.jpg"):
-            picture.unlink()
+        for image in (folder / "FI" / split).rglob("*.jpg"):
+            image.unlink()
     assert check_dataset("FI", folder).ok
 
 
@@ -183,32 +183,32 @@ def test_what_the_reader_left_out_is_noted(tmp_path, run):
     rows = ["'','Amusement','Anger','Awe','Content','Disgust','Excitement','Fear','Sad'"]
     for k in range(8):
         name = f"abstract_{k:04}.jpg"
-        write_picture(tmp_path / "testImages_abstract" / name)
+        write_image(tmp_path / "testImages_abstract" / name)
         rows.append(f"'{name}'," + ",".join("9" if i in (k, 3) else "1" for i in range(8)))
     rows[1] = rows[1].replace("9", "10", 1)  # no longer a tie
     (tmp_path / "ABSTRACT_groundTruth.csv").write_text("\n".join(rows))
     report = check_dataset("Abstract", tmp_path)
     assert any(note.startswith("2 of the 8 paintings") for note in report.notes)
-    assert "2 pictures; Abstract is said to have 228" in report.notes
+    assert "2 images; Abstract is said to have 228" in report.notes
     assert "note: 2 of the 8 paintings" in run("Abstract", "--data", tmp_path)[1]
 
 
 def test_the_json_has_everything(folder, run):
-    write_picture(folder / "FI/train/awe/a.jpg", "same")
-    write_picture(folder / "FI/test/fear/b.jpg", "same")
+    write_image(folder / "FI/train/awe/a.jpg", "same")
+    write_image(folder / "FI/test/fear/b.jpg", "same")
     status, output = run("FI", "--data", folder, "--json")
     found = json.loads(output)
     assert status == 1
     assert found["ok"] is False
-    assert found["pictures"] == 26
-    assert {"split": "train", "leaf": "awe", "pictures": 2} in found["counts"]
+    assert found["images"] == 26
+    assert {"split": "train", "leaf": "awe", "images": 2} in found["counts"]
     assert found["contradictions"] == found["across_splits"] == [found["equal_files"][0]["sha256"]]
-    assert len(found["equal_files"][0]["pictures"]) == 2
+    assert len(found["equal_files"][0]["images"]) == 2
 
 
 def test_long_lists_are_cut_in_print(folder, run):
     for number in range(14):
-        (folder / f"FI/train/awe/{number}.jpg").write_text(f"no picture {number}")
+        (folder / f"FI/train/awe/{number}.jpg").write_text(f"no image {number}")
     output = run("FI", "--data", folder)[1]
     assert "files that cannot be read: 14" in output
     assert "  and 4 more; --json shows all" in output
@@ -217,9 +217,9 @@ def test_long_lists_are_cut_in_print(folder, run):
 def test_a_tree_comes_from_a_file_or_by_name(tmp_path, run):
     tree = Hierarchy.from_nested({"good": ["joy"], "bad": ["anger"]}, name="mine")
     tree.save(tmp_path / "mine.json")
-    data = write_pictures(tmp_path / "data", ["joy/1.jpg", "anger/1.jpg"])
+    data = write_images(tmp_path / "data", ["joy/1.jpg", "anger/1.jpg"])
     status, output = run("folder", "--data", data, "--hierarchy", tmp_path / "mine.json")
     assert status == 0
-    assert "2 pictures, tree mine" in output
-    eight = write_pictures(tmp_path / "eight", [f"{leaf}/1.jpg" for leaf in TREE.leaves])
+    assert "2 images, tree mine" in output
+    eight = write_images(tmp_path / "eight", [f"{leaf}/1.jpg" for leaf in TREE.leaves])
     assert "tree mikels8" in run("folder", "--data", eight, "--hierarchy", "mikels8")[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from dataset_trees import leaves_of, write_pictures
+from dataset_trees import leaves_of, write_images
 
 from mdan_zoo.datasets.readers.emotion6_panda import read_emotion6_panda
 from mdan_zoo.datasets.readers.fi import read_fi
@@ -32,18 +32,18 @@ WSCNET = {
 def test_emotion6_counts_the_emotion_and_not_the_query(tmp_path):
     names = [f"{emotion}/love letter/1/p.jpg" for emotion in PANDA.leaves]
     samples = read_emotion6_panda(
-        write_pictures(tmp_path, [f"images/{n}" for n in [*names, "joy/love/2/p.jpg"]]), PANDA
+        write_images(tmp_path, [f"images/{n}" for n in [*names, "joy/love/2/p.jpg"]]), PANDA
     )
-    found = [(s.picture.relative_to(tmp_path).parts[1], s.labels[-1]) for s in samples]
+    found = [(s.image.relative_to(tmp_path).parts[1], s.labels[-1]) for s in samples]
     assert len(found) == 7
     assert all(PANDA.leaves[leaf] == emotion for emotion, leaf in found)
-    # The files are all called p.jpg, and yet each is a picture of its own.
+    # The files are all called p.jpg, and yet each is an image of its own.
     assert len({sample.group for sample in samples}) == 7
 
 
 def test_unbiased_emo_is_read_by_emotion(tmp_path):
     names = [f"images/{emotion}/{thing}/1.jpg" for emotion in PANDA.leaves for thing in "ab"]
-    samples = read_unbiased_emo(write_pictures(tmp_path, names), PANDA)
+    samples = read_unbiased_emo(write_images(tmp_path, names), PANDA)
     assert [PANDA.leaves[s.labels[-1]] for s in samples] == sorted([*PANDA.leaves, *PANDA.leaves])
     assert {sample.split for sample in samples} == {""}
 
@@ -55,17 +55,17 @@ def test_unbiased_emo_is_read_by_emotion(tmp_path):
         (["images/cat/1.jpg"], "needed is images/<emotion>/<object>/<file>"),
         (["images/joy/a/1.jpg", "images/disgust/a/1.jpg"], "'disgust' is no leaf .* 'panda6'"),
         (["images/joy/a/1.jpg", "images/surprised/a/1.jpg"], "did you mean 'surprise'"),
-        (["images/joy/a/1.jpg"], r"has 1 picture\(s\)"),
+        (["images/joy/a/1.jpg"], r"has 1 image\(s\)"),
     ],
 )
 def test_a_wrong_folder_is_told(tmp_path, names, message):
     with pytest.raises(DatasetError, match=message):
-        read_unbiased_emo(write_pictures(tmp_path, names), PANDA)
+        read_unbiased_emo(write_images(tmp_path, names), PANDA)
 
 
 def test_fi_is_read_from_emotion_dataset(tmp_path):
     names = [f"emotion_dataset/{emotion}/{emotion}_0001.jpg" for emotion in MIKELS.leaves]
-    samples = read_fi(write_pictures(tmp_path, names), MIKELS)
+    samples = read_fi(write_images(tmp_path, names), MIKELS)
     assert leaves_of(samples, MIKELS) == {
         f"{emotion}/{emotion}_0001.jpg": emotion for emotion in MIKELS.leaves
     }
@@ -77,13 +77,13 @@ def test_fi_is_read_from_emotion_dataset(tmp_path):
 @pytest.mark.parametrize("place", ["FI", "."])
 def test_fi_is_read_in_the_split_of_wscnet_with_its_short_names(tmp_path, place):
     splits = ("train", "val", "test")
-    write_pictures(tmp_path / place, [f"{s}/{short}/{s}.jpg" for s in splits for short in WSCNET])
+    write_images(tmp_path / place, [f"{s}/{short}/{s}.jpg" for s in splits for short in WSCNET])
     samples = read_fi(tmp_path, MIKELS)
     assert leaves_of(samples, MIKELS) == {
         f"{short}/{split}.jpg": name for short, name in WSCNET.items() for split in splits
     }
     for split in splits:
-        found = {s.picture.name for s in samples if s.split == split}
+        found = {s.image.name for s in samples if s.split == split}
         assert found == {f"{split}.jpg"}
 
 
@@ -92,7 +92,7 @@ def test_fi_in_a_tree_of_ones_own_needs_no_aliases(tmp_path):
         {"up": ["amusement", "awe", "contentment", "excitement"], "down": list(MIKELS.leaves[4:])}
     )
     names = [f"FI/train/{short}/1.jpg" for short in WSCNET]
-    samples = read_fi(write_pictures(tmp_path, names), tree)
+    samples = read_fi(write_images(tmp_path, names), tree)
     assert leaves_of(samples, tree) == {f"{short}/1.jpg": name for short, name in WSCNET.items()}
 
 
@@ -103,8 +103,8 @@ def test_the_lists_of_fi_alone_are_explained(tmp_path):
         read_fi(tmp_path, MIKELS)
 
 
-def test_a_class_of_fi_without_pictures_is_told(tmp_path, caplog):
+def test_a_class_of_fi_without_images_is_told(tmp_path, caplog):
     names = [f"emotion_dataset/{emotion}/1.jpg" for emotion in MIKELS.leaves if emotion != "fear"]
     with caplog.at_level(logging.WARNING):
-        assert len(read_fi(write_pictures(tmp_path, names), MIKELS)) == 7
-    assert "has no picture of fear, which" in caplog.text
+        assert len(read_fi(write_images(tmp_path, names), MIKELS)) == 7
+    assert "has no image of fear, which" in caplog.text

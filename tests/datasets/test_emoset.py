@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from dataset_trees import leaves_of, write_picture
+from dataset_trees import leaves_of, write_image
 
 from mdan_zoo.datasets.readers.emoset import read_emoset
 from mdan_zoo.errors import DatasetError
@@ -22,12 +22,12 @@ SPLITS = {"train": 1, "val": 2, "test": 3}
 
 
 def write_emoset(folder, *, elements=4, info=NESTED, annotations=True):
-    """Write a picture of every emotion in every split."""
+    """Write an image of every emotion in every split."""
     for split, number in SPLITS.items():
         rows = []
         for emotion in TREE.leaves:
             name = f"{emotion}_{number:05}"
-            write_picture(folder / f"image/{emotion}/{name}.jpg")
+            write_image(folder / f"image/{emotion}/{name}.jpg")
             row = [
                 emotion,
                 name,
@@ -38,7 +38,7 @@ def write_emoset(folder, *, elements=4, info=NESTED, annotations=True):
             if annotations:
                 path = folder / row[3]
                 path.parent.mkdir(parents=True, exist_ok=True)
-                # The published annotations leave out the attributes that a picture lacks.
+                # The published annotations leave out the attributes that an image lacks.
                 path.write_text(json.dumps({"image_id": name, "emotion": emotion}))
         (folder / f"{split}.json").write_text(json.dumps(rows))
     if info is not None:
@@ -71,7 +71,7 @@ def test_other_ids_are_refused(tmp_path):
 def test_labels_go_by_name_in_a_tree_of_another_order(tmp_path):
     tree = Hierarchy.from_nested(sorted(IDS))
     samples = read_emoset(write_emoset(tmp_path), tree)
-    assert all(sample.picture.parent.name == tree.leaves[sample.labels[-1]] for sample in samples)
+    assert all(sample.image.parent.name == tree.leaves[sample.labels[-1]] for sample in samples)
 
 
 def change(folder, name, value):
@@ -93,7 +93,7 @@ ROW = ["awe", "image/awe/awe_00001.jpg", "annotation/awe/awe_00001.json"]
         ("val.json", [["awee", *ROW[1:]]], "row 1: 'awee' is no leaf .* did you mean 'awe'"),
         ("val.json", [ROW], r"awe_00001\.jpg twice, as awe$"),
         ("val.json", [["fear", *ROW[1:]]], r"awe_00001\.jpg twice, as awe and fear"),
-        ("val.json", [["awe", "image/awe/x.jpg", ""]], r"1 of the 17 pictures .*x\.jpg"),
+        ("val.json", [["awe", "image/awe/x.jpg", ""]], r"1 of the 17 images .*x\.jpg"),
     ],
 )
 def test_wrong_files_are_told(tmp_path, name, value, message):
@@ -102,14 +102,12 @@ def test_wrong_files_are_told(tmp_path, name, value, message):
         read_emoset(tmp_path, TREE)
 
 
-def test_missing_pictures_are_counted_and_named(tmp_path):
+def test_missing_images_are_counted_and_named(tmp_path):
     write_emoset(tmp_path)
-    for picture in (tmp_path / "image" / "fear").iterdir():
-        picture.unlink()
+    for image in (tmp_path / "image" / "fear").iterdir():
+        image.unlink()
     (tmp_path / "image" / "awe" / "awe_00003.jpg").unlink()
-    with pytest.raises(
-        DatasetError, match=r"4 of the 24 pictures .*fear_00001\.jpg, .* and 1 more"
-    ):
+    with pytest.raises(DatasetError, match=r"4 of the 24 images .*fear_00001\.jpg, .* and 1 more"):
         read_emoset(tmp_path, TREE)
 
 

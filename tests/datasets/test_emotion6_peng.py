@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from dataset_trees import leaves_of, write_pictures
+from dataset_trees import leaves_of, write_images
 
 from mdan_zoo.datasets.readers.emotion6_peng import read_emotion6_peng
 from mdan_zoo.errors import DatasetError
@@ -25,7 +25,7 @@ ROWS = [
 
 
 def write_emotion6(folder, rows=ROWS, header=HEADER):
-    write_pictures(folder / "images", [row[0] for row in ROWS])
+    write_images(folder / "images", [row[0] for row in ROWS])
     lines = ["\t".join(row) for row in [header, *rows]]
     (folder / "ground_truth.txt").write_text("\r\n".join(lines) + "\r\n", encoding="utf-8")
     return folder
@@ -43,7 +43,7 @@ def test_neutral_is_left_out_of_the_distribution(tmp_path, caplog):
     assert angry["anger"] == pytest.approx(0.5 / 0.8)
     assert all(sum(sample.distribution) == pytest.approx(1) for sample in samples)
     assert dict(samples[0].ratings) == {"valence": 3.2, "arousal": 5.5}
-    assert "1 pictures of " in caplog.text
+    assert "1 images of " in caplog.text
     assert "all their votes are neutral" in caplog.text
 
 
@@ -72,7 +72,7 @@ def test_columns_may_lack_their_brackets(tmp_path):
         ("0.6", "60", r"joy of surprise/1.jpg is 60.0, no share in 0\.\.1"),
         ("0.6", "-0.6", r"joy of surprise/1.jpg is -0.6, no share"),
         ("\t0.6", "", "line 3 has 9 cells, the header has 10"),
-        ("surprise/1.jpg", "surprise/2.jpg", r"1 of the 4 pictures .*2\.jpg"),
+        ("surprise/1.jpg", "surprise/2.jpg", r"1 of the 4 images .*2\.jpg"),
     ],
 )
 def test_a_wrong_table_is_told(tmp_path, old, new, message):

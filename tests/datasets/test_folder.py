@@ -1,11 +1,11 @@
-"""Pictures of one's own in a folder for every class."""
+"""Images of one's own in a folder for every class."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
-from dataset_trees import leaves_of, write_pictures
+from dataset_trees import leaves_of, write_images
 
 from mdan_zoo.datasets.readers.folder import read_folder
 from mdan_zoo.errors import DatasetError
@@ -40,8 +40,8 @@ ONE_EACH = ["zest/1.jpg", "pride/1.jpg", "sadness/1.jpg", "shame/1.jpg"]
     ],
 )
 def test_the_folders_name_the_class(tmp_path, names, expected):
-    samples = read_folder(write_pictures(tmp_path, names), TREE)
-    found = {s.picture: TREE.leaves[s.labels[-1]] for s in samples}
+    samples = read_folder(write_images(tmp_path, names), TREE)
+    found = {s.image: TREE.leaves[s.labels[-1]] for s in samples}
     assert found == {tmp_path / n: leaf for n, leaf in zip(names, expected, strict=True)}
     assert {sample.split for sample in samples} == {""}
     assert len({sample.group for sample in samples}) == len(names)
@@ -50,13 +50,13 @@ def test_the_folders_name_the_class(tmp_path, names, expected):
 def test_splits_are_folders_above_the_classes(tmp_path):
     splits = {"train": "train", "Validation": "val", "test": "test"}
     names = [f"{split}/{name}" for split in splits for name in ONE_EACH]
-    samples = read_folder(write_pictures(tmp_path, names), TREE)
-    assert {s.picture.relative_to(tmp_path).parts[0]: s.split for s in samples} == splits
+    samples = read_folder(write_images(tmp_path, names), TREE)
+    assert {s.image.relative_to(tmp_path).parts[0]: s.split for s in samples} == splits
     assert len(samples) == 12
 
 
 def test_other_files_are_passed_over(tmp_path):
-    write_pictures(tmp_path, [*ONE_EACH, ".cache/zest/1.jpg", "zest/._1.jpg"])
+    write_images(tmp_path, [*ONE_EACH, ".cache/zest/1.jpg", "zest/._1.jpg"])
     (tmp_path / "zest" / "Thumbs.db").write_bytes(b"x")
     (tmp_path / "README.txt").write_text("x")
     (tmp_path / "__MACOSX").mkdir()
@@ -67,23 +67,23 @@ def test_other_files_are_passed_over(tmp_path):
     ("names", "message"),
     [
         ([], r"is empty; needed is <class>/\*\.jpg or"),
-        (["zest/1.jpg"], r"has 1 picture\(s\)"),
-        (ONE_EACH[:2], "no picture of sadness, shame, which hierarchy 'four' has; add pictures"),
+        (["zest/1.jpg"], r"has 1 image\(s\)"),
+        (ONE_EACH[:2], "no image of sadness, shame, which hierarchy 'four' has; add images"),
         ([*ONE_EACH, "prid/1.jpg"], r"prid/1\.jpg: 'prid' is no leaf .*did you mean 'pride'"),
         ([*ONE_EACH, "joy/1.jpg"], "'joy' is no leaf of hierarchy 'four'"),
         ([*ONE_EACH, "1.jpg"], r"1\.jpg is in no folder of a class"),
-        ([*ONE_EACH, "train/zest/1.jpg"], "4 pictures are in none of them: .*pride"),
+        ([*ONE_EACH, "train/zest/1.jpg"], "4 images are in none of them: .*pride"),
         ([*ONE_EACH, "zest/shame/1.jpg"], "in the folders of two classes, zest and shame"),
     ],
 )
 def test_a_wrong_folder_is_told(tmp_path, names, message):
     with pytest.raises(DatasetError, match=message):
-        read_folder(write_pictures(tmp_path, names), TREE)
+        read_folder(write_images(tmp_path, names), TREE)
 
 
 @pytest.mark.parametrize("link", [os.symlink, os.link])
-def test_a_picture_linked_into_two_classes_is_told(tmp_path, link):
-    write_pictures(tmp_path, ONE_EACH)
+def test_an_image_linked_into_two_classes_is_told(tmp_path, link):
+    write_images(tmp_path, ONE_EACH)
     link(tmp_path / "zest" / "1.jpg", tmp_path / "shame" / "2.jpg")
     with pytest.raises(DatasetError, match="are one file in two classes, shame and zest"):
         read_folder(tmp_path, TREE)
@@ -91,5 +91,5 @@ def test_a_picture_linked_into_two_classes_is_told(tmp_path, link):
 
 def test_ids_do_not_follow_the_order_of_the_folders(tmp_path):
     tree = get_hierarchy("mikels8")
-    samples = read_folder(write_pictures(tmp_path, [f"{n}/1.jpg" for n in tree.leaves]), tree)
+    samples = read_folder(write_images(tmp_path, [f"{n}/1.jpg" for n in tree.leaves]), tree)
     assert leaves_of(samples, tree) == {f"{name}/1.jpg": name for name in tree.leaves}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from dataset_trees import leaves_of, write_pictures
+from dataset_trees import leaves_of, write_images
 
 from mdan_zoo.datasets.readers.abstract import read_abstract
 from mdan_zoo.datasets.readers.artphoto import read_artphoto
@@ -20,7 +20,7 @@ HEADER = "'','Amusement','Anger','Awe','Content','Disgust','Excitement','Fear','
 def test_artphoto_is_read_by_prefix(tmp_path):
     prefixes = [name for name in TREE.leaves if name != "sadness"] + ["sad"]
     names = [f"testImages_artphoto/{prefix}_0012.jpg" for prefix in prefixes]
-    samples = read_artphoto(write_pictures(tmp_path, names), TREE)
+    samples = read_artphoto(write_images(tmp_path, names), TREE)
     expected = {f"testImages_artphoto/{name}_0012.jpg": name for name in prefixes[:-1]}
     expected["testImages_artphoto/sad_0012.jpg"] = "sadness"
     assert leaves_of(samples, TREE) == expected
@@ -33,15 +33,15 @@ def test_artphoto_is_read_by_prefix(tmp_path):
         ([], r"it is empty; needed is testImages_artphoto/<class>_NNNN\.jpg"),
         (["awe_0001.jpg", "angry_0001.jpg"], r"angry_0001\.jpg: 'angry' is no leaf .* 'anger'"),
         (["awe_0001.jpg", "0001.jpg"], r"0001\.jpg: '' is no leaf"),
-        (["awe_0001.jpg"], r"has 1 picture\(s\)"),
+        (["awe_0001.jpg"], r"has 1 image\(s\)"),
     ],
 )
 def test_a_wrong_artphoto_is_told(tmp_path, names, message):
     with pytest.raises(DatasetError, match=message):
-        read_artphoto(write_pictures(tmp_path, names), TREE)
+        read_artphoto(write_images(tmp_path, names), TREE)
 
 
-# (picture, votes for amusement, anger, awe, contentment, disgust, excitement, fear, sadness)
+# (image, votes for amusement, anger, awe, contentment, disgust, excitement, fear, sadness)
 VOTES = {
     "abstract_0001.jpg": (1, 0, 9, 14, 0, 1, 0, 0),  # as texts, 9 is more than 14
     "abstract_0002.jpg": (0, 5, 0, 0, 0, 0, 5, 0),  # a tie
@@ -51,7 +51,7 @@ VOTES = {
 
 
 def write_abstract(folder, votes=VOTES, table="ABSTRACT_groundTruth.csv"):
-    write_pictures(folder / "testImages_abstract", list(votes))
+    write_images(folder / "testImages_abstract", list(votes))
     rows = [f"'{name}'," + ",".join(map(str, counts)) for name, counts in votes.items()]
     (folder / table).write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
     return folder
@@ -82,7 +82,7 @@ def test_abstract_keeps_clear_winners(tmp_path, caplog, place):
         ("14", "-1", "'abstract_0001.jpg' has -1 votes"),
         ("14", "14,3", "line 2 has 10 cells, the header has 9"),
         ("'Content'", "'Contend'", "'Contend' is no leaf .* did you mean 'content'"),
-        ("abstract_0003", "abstract_0300", r"1 of the 4 pictures .*abstract_0300\.jpg"),
+        ("abstract_0003", "abstract_0300", r"1 of the 4 images .*abstract_0300\.jpg"),
     ],
 )
 def test_a_wrong_abstract_table_is_told(tmp_path, old, new, message):
@@ -93,19 +93,19 @@ def test_a_wrong_abstract_table_is_told(tmp_path, old, new, message):
 
 
 def test_abstract_without_its_table_is_told(tmp_path):
-    write_pictures(tmp_path, ["testImages_abstract/abstract_0001.jpg"])
+    write_images(tmp_path, ["testImages_abstract/abstract_0001.jpg"])
     with pytest.raises(DatasetError, match=r"it holds testImages_abstract/; needed is .*\.csv"):
         read_abstract(tmp_path, TREE)
 
 
 def write_iaps(folder, lines):
-    write_pictures(folder, ["1050.jpg", "2900.1.jpg", "2900.jpg"])
+    write_images(folder, ["1050.jpg", "2900.1.jpg", "2900.jpg"])
     (folder / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
     return folder
 
 
 def test_iaps_is_read_by_a_table_of_ones_own(tmp_path):
-    # 2900.1 is a picture, not 2900 with the ending .1
+    # 2900.1 is an image, not 2900 with the ending .1
     lines = ["\ufeffname,label", "1050.jpg,fear", "2900.1,Sadness", "2900,awe"]
     samples = read_iaps(write_iaps(tmp_path / "IAPS", lines), TREE)
     assert leaves_of(samples, TREE) == {
@@ -118,13 +118,13 @@ def test_iaps_is_read_by_a_table_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["picture,label", "1050,fear"], "has the columns picture, label; needed is"),
+        (["image,label", "1050,fear"], "has the columns image, label; needed is"),
         (["name,label"], "has no rows"),
-        (["name,label", "1050,fear", "1051,fear"], "1 of the pictures .* missing.*: 1051"),
+        (["name,label", "1050,fear", "1051,fear"], "1 of the images .* missing.*: 1051"),
         (["name,label", "1050,fear", "2900,fears"], "2900: 'fears' is no leaf .* 'fear'"),
         (["name,label", "1050,fear", "1050,awe"], "1050.jpg twice, as fear and awe"),
         (["name,label", "1050,fear", "1050.jpg,fear"], "1050.jpg twice, as fear$"),
-        (["name,label", "1050,fear"], r"has 1 picture\(s\)"),
+        (["name,label", "1050,fear"], r"has 1 image\(s\)"),
     ],
 )
 def test_a_wrong_iaps_table_is_told(tmp_path, lines, message):
@@ -141,6 +141,6 @@ def test_iaps_needs_exactly_one_table(tmp_path):
 
 def test_two_iaps_files_of_one_name_are_told(tmp_path):
     folder = write_iaps(tmp_path, ["name,label", "1050,fear", "2900,awe"])
-    write_pictures(folder, ["copy/1050.jpg"])
+    write_images(folder, ["copy/1050.jpg"])
     with pytest.raises(DatasetError, match="several of that name: 1050"):
         read_iaps(folder, TREE)

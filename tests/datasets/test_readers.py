@@ -27,7 +27,7 @@ def test_the_published_layout_is_read(folder):
     tree = get_hierarchy("circumplex4")
     assert [tree.levels[i][k] for i, k in enumerate(beach.labels)] == ["positive", "excited"]
     assert [tree.levels[i][k] for i, k in enumerate(fog.labels)] == ["negative", "gloomy"]
-    assert beach.picture == folder / "images" / "Beach 1.jpg"
+    assert beach.image == folder / "images" / "Beach 1.jpg"
     assert [sample.group for sample in samples[:4]] == ["beach", "beach", "fog", "fog"]
     assert dict(fog.ratings) == {"valence": 3.4, "arousal": 2.2}
 
@@ -102,8 +102,8 @@ def test_the_hash_of_a_split_names_it(folder):
     assert split_sha256(samples, first) != split_sha256(samples, second)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the OASIS pictures are not at ../shared")
-def test_the_real_pictures_have_the_published_counts():
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the OASIS images are not at ../shared")
+def test_the_real_images_have_the_published_counts():
     samples = read_oasis(SHARED)
     tree = get_hierarchy("circumplex4")
     counts = dict.fromkeys(tree.leaves, 0)

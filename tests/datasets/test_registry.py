@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from dataset_trees import write_pictures
+from dataset_trees import write_images
 from oasis_folder import write_oasis
 
 from mdan_zoo.datasets.readers.oasis import read_oasis
@@ -54,7 +54,7 @@ def test_a_data_set_of_ones_own_needs_a_tree(tmp_path, name):
 def test_a_tree_can_be_given(tmp_path):
     tree = Hierarchy.from_nested({"good": ["zest"], "bad": ["shame"]})
     names = ["train/24/1.jpg", "train/20/2.jpg"]
-    samples = read_dataset("WEBEmo", str(write_pictures(tmp_path, names)), tree)
+    samples = read_dataset("WEBEmo", str(write_images(tmp_path, names)), tree)
     assert sorted(tree.leaves[sample.labels[-1]] for sample in samples) == ["shame", "zest"]
 
 

@@ -34,7 +34,7 @@ def test_equal_files_stay_together_with_their_groups(method, seed, samples, tmp_
 
 def test_files_that_differ_in_a_byte_are_other_files(samples, tmp_path):
     """The first part of the file tells them apart, and neither their size nor their end."""
-    plain = [Sample(s.picture, s.labels, s.distribution, s.picture.name) for s in samples[::3]]
+    plain = [Sample(s.image, s.labels, s.distribution, s.image.name) for s in samples[::3]]
     split = make_split("folder", plain, tmp_path, "20-fold")
     assert len(split.parts) == 20
 
@@ -42,7 +42,7 @@ def test_files_that_differ_in_a_byte_are_other_files(samples, tmp_path):
 def test_the_official_split_stays_as_it_is(samples, tmp_path):
     parts = [("train", "test")[number % 2] for number in range(60)]
     divided = [
-        Sample(s.picture, s.labels, s.distribution, s.group, split=part)
+        Sample(s.image, s.labels, s.distribution, s.group, split=part)
         for s, part in zip(samples, parts, strict=True)
     ]
     split = make_split("folder", divided, tmp_path, "official")
@@ -51,7 +51,7 @@ def test_the_official_split_stays_as_it_is(samples, tmp_path):
 
 def test_a_file_that_cannot_be_read_is_like_no_other(samples, tmp_path):
     for sample in samples[1:]:
-        sample.picture.chmod(0)
-    if os.access(samples[1].picture, os.R_OK):
+        sample.image.chmod(0)
+    if os.access(samples[1].image, os.R_OK):
         pytest.skip("this user may read every file")
     assert len(make_split("folder", samples, tmp_path, "20-fold").parts) == 20

@@ -62,8 +62,8 @@ def test_the_official_split_is_that_of_the_samples():
     samples = [make_sample(f"{i}.jpg", split="train" if i % 3 else "test") for i in range(9)]
     split = make_split("EmoSet", samples, FOLDER, "official")
     assert split.method == "official"
-    assert split.pictures("test") == ("0.jpg", "3.jpg", "6.jpg")
-    assert len(split.pictures("train")) == 6
+    assert split.images("test") == ("0.jpg", "3.jpg", "6.jpg")
+    assert len(split.images("train")) == 6
     with pytest.raises(DatasetError, match=r"without a split: 1 of its 10 .*such as 'x\.jpg'"):
         make_split("EmoSet", [*samples, make_sample("x.jpg")], FOLDER, "official")
     with pytest.raises(DatasetError, match="without a split: 0 of its 0"):
@@ -111,8 +111,8 @@ def test_impossible_folds_are_refused(method):
         make_split("FI", make_samples(20), FOLDER, method)
 
 
-def test_too_few_pictures_are_told():
-    with pytest.raises(DatasetError, match=r"FI has 4 pictures .*80/5/15: nothing is left for val"):
+def test_too_few_images_are_told():
+    with pytest.raises(DatasetError, match=r"FI has 4 images .*80/5/15: nothing is left for val"):
         make_split("FI", make_samples(4), FOLDER, "80/5/15")
 
 
@@ -143,7 +143,7 @@ def test_the_hash_of_folds_is_that_of_the_split_with_their_names():
     assert split_sha256(samples, [[0, 4, 3], [2, 1, 5]]) != expected
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the OASIS pictures are not at ../shared")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the OASIS images are not at ../shared")
 def test_the_folds_of_the_published_numbers_stay_what_they_were():
     samples = read_oasis(SHARED)
     hashes = [split_sha256(samples, grouped_folds(samples, 5, seed)) for seed in (0, 1, 2)]
@@ -173,11 +173,11 @@ def test_the_methods_stay_what_they_were(method, sha256):
 
 
 def random_samples(seed: int, *, pure: bool) -> list[Sample]:
-    """Return a data set with groups of 1 to 5 pictures.
+    """Return a data set with groups of 1 to 5 images.
 
     Args:
         seed: Decides everything.
-        pure: All pictures of a group have one class.
+        pure: All images of a group have one class.
     """
     generator = random.Random(seed)
     classes = generator.randint(1, 9)
@@ -206,7 +206,7 @@ def stratified(request) -> str:
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_no_picture_is_lost_or_in_two_parts(seed, stratified):
+def test_no_image_is_lost_or_in_two_parts(seed, stratified):
     samples = random_samples(seed, pure=False)
     split = make_split("any", samples, FOLDER, stratified, seed)
     chosen = [select(split, samples, FOLDER, part) for part, _ in split.parts]
@@ -242,7 +242,7 @@ def test_the_classes_have_their_shares(seed, stratified):
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_folds_of_single_pictures_are_exact(seed):
+def test_folds_of_single_images_are_exact(seed):
     samples = [
         make_sample(str(i), s.labels[-1]) for i, s in enumerate(random_samples(seed, pure=True))
     ]

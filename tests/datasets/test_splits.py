@@ -33,9 +33,9 @@ def split():
 
 def test_parts_and_names_are_sorted(split):
     assert split.parts == (("test", ("c", "d")), ("train", ("a/1.jpg", "b/é 2.jpg")))
-    assert split.pictures("test") == ("c", "d")
+    assert split.images("test") == ("c", "d")
     with pytest.raises(UnknownNameError, match="no part 'tests'; did you mean 'test'"):
-        split.pictures("tests")
+        split.images("tests")
     with pytest.raises(DatasetError, match="must be sorted"):
         Split("FI", "by hand", ".", (("train", ("b", "a")),))
 
@@ -55,7 +55,7 @@ def test_the_hash_is_that_of_the_names_and_parts(split):
         ({}, "at least one part"),
         ({"train": ["a", "b"], "test": ["b"]}, "'b' is listed twice, in the part 'test' and in 't"),
         ({"train": ["a", "a"]}, "'a' is listed twice"),
-        ({"train": ["a"], "test": []}, "not the name 'test' and 0 pictures"),
+        ({"train": ["a"], "test": []}, "not the name 'test' and 0 images"),
         ({"#train": ["a"]}, "not the name '#train'"),
         ({"a\tb": ["a"]}, r"not the name 'a\\tb'"),
         *(
@@ -111,7 +111,7 @@ def test_what_an_editor_does_to_a_file_is_forgiven(split, tmp_path):
         (b"split 1\n", b"split 2\n", "splits of version 1 can be read, not of '2'"),
         (b"# mdan-zoo split 1\n", b"", "begins with '# mdan-zoo split 1'"),
         (b"# dataset: FI\n", b"", "its header has no dataset$"),
-        (b"test\tc\n", b"test c\n", r"line 6 is not 'part<TAB>picture': 'test c'"),
+        (b"test\tc\n", b"test c\n", r"line 6 is not 'part<TAB>image': 'test c'"),
         ("é".encode(), b"\xe9", "cannot be read as a split"),
     ],
 )
@@ -142,7 +142,7 @@ def test_the_hash_in_the_manifest_is_that_of_the_packaged_names(model):
     manifest = json.loads((ROOT / "weights_manifest.json").read_text(encoding="utf-8"))
     training = manifest["models"][model]["training"]
     split = get_split("oasis661")
-    assert len(split.pictures("0")) == training["pictures"] == 661
+    assert len(split.images("0")) == training["images"] == 661
     assert split.sha256 == training["split_sha256"]
     file = ROOT / "mdan_zoo" / "datasets" / "split_files" / "oasis661.tsv"
     lines = [line for line in file.read_bytes().splitlines(True) if not line.startswith(b"#")]
@@ -156,8 +156,8 @@ def test_every_packaged_split_is_sound():
         get_split("oasis")
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the OASIS pictures are not at ../shared")
-def test_the_packaged_split_fits_the_real_pictures():
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the OASIS images are not at ../shared")
+def test_the_packaged_split_fits_the_real_images():
     samples = read_oasis(SHARED)
     assert select(get_split("oasis661"), samples, SHARED, "0") == list(range(661))
 
@@ -171,18 +171,18 @@ def test_a_part_is_found_in_the_samples():
     train, test = (select(split, samples, FOLDER, part) for part in ("train", "test"))
     assert sorted(train + test) == list(range(40))
     assert train == sorted(train)
-    names = {samples[index].picture.as_posix() for index in test}
-    assert names == {f"pictures/joy/{name}" for name in split.pictures("test")}
+    names = {samples[index].image.as_posix() for index in test}
+    assert names == {f"images/joy/{name}" for name in split.images("test")}
     with pytest.raises(UnknownNameError, match="no part 'val'"):
         select(split, samples, FOLDER, "val")
 
 
-def test_every_picture_of_the_split_must_be_there():
+def test_every_image_of_the_split_must_be_there():
     samples = make_samples(40)
     split = make_split("FI", samples, FOLDER, "80/20")
-    for gone in (split.pictures("train")[0], split.pictures("test")[0]):
-        left = [sample for sample in samples if sample.picture.name != Path(gone).name]
-        with pytest.raises(DatasetError, match=f"1 of the 40 .*are not in pictures: 'joy/{gone}'"):
+    for gone in (split.images("train")[0], split.images("test")[0]):
+        left = [sample for sample in samples if sample.image.name != Path(gone).name]
+        with pytest.raises(DatasetError, match=f"1 of the 40 .*are not in images: 'joy/{gone}'"):
             select(split, left, FOLDER, "train", allow_unlisted=True)
     with pytest.raises(DatasetError, match=r"40 of the 40 .*'joy/000.jpg', .*, \.\.\.$"):
         select(split, [], FOLDER, "train")
@@ -202,5 +202,5 @@ def test_samples_must_be_in_the_folder_and_differ():
     split = make_split("FI", samples, FOLDER, "80/20")
     with pytest.raises(DatasetError, match=r"joy/000\.jpg is not below elsewhere"):
         select(split, samples, Path("elsewhere"), "train")
-    with pytest.raises(DatasetError, match=r"the same picture, 'joy/000\.jpg'"):
+    with pytest.raises(DatasetError, match=r"the same image, 'joy/000\.jpg'"):
         make_split("FI", [*samples, samples[0]], FOLDER, "80/20")

@@ -1,4 +1,4 @@
-"""Pictures of one's own in a table."""
+"""Images of one's own in a table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import sys
 
 import pytest
-from dataset_trees import leaves_of, write_pictures
+from dataset_trees import leaves_of, write_images
 
 from mdan_zoo.datasets.readers.table import read_table
 from mdan_zoo.errors import DatasetError
@@ -18,12 +18,12 @@ TREE = Hierarchy.from_nested(
     level_names=("polarity", "emotion"),
     aliases={"afraid": "fear"},
 )
-LABELS = ["picture,label", "p/1.jpg,joy", "p/2.jpg,anger", "p/3.jpg,afraid"]
+LABELS = ["image,label", "p/1.jpg,joy", "p/2.jpg,anger", "p/3.jpg,afraid"]
 LEAVES = {"p/1.jpg": "joy", "p/2.jpg": "anger", "p/3.jpg": "fear"}
 
 
 def write_table(folder, lines, name="table.csv"):
-    write_pictures(folder, list(LEAVES))
+    write_images(folder, list(LEAVES))
     path = folder / name
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
@@ -33,15 +33,15 @@ def write_table(folder, lines, name="table.csv"):
     "lines",
     [
         LABELS,
-        ["\ufeffPicture,Label", *LABELS[1:]],
-        ["emotion,picture", "Joy,p/1.jpg", "anger,p/2.jpg", "fear,p/3.jpg"],
+        ["\ufeffImage,Label", *LABELS[1:]],
+        ["emotion,image", "Joy,p/1.jpg", "anger,p/2.jpg", "fear,p/3.jpg"],
         [
-            "picture,polarity,emotion",
+            "image,polarity,emotion",
             "p/1.jpg,positive,joy",
             "p/2.jpg,Negative,anger",
             "p/3.jpg,negative,fear",
         ],
-        ["picture,fear,joy,anger", "p/1.jpg,1,3,0", "p/2.jpg,0,0,1", "p/3.jpg,0.6,0.2,0.2"],
+        ["image,fear,joy,anger", "p/1.jpg,1,3,0", "p/2.jpg,0,0,1", "p/3.jpg,0.6,0.2,0.2"],
     ],
 )
 def test_every_form_is_read(tmp_path, lines):
@@ -52,7 +52,7 @@ def test_every_form_is_read(tmp_path, lines):
 
 
 def test_shares_become_a_distribution(tmp_path):
-    lines = ["picture,afraid,joy,anger", "p/1.jpg,1,3,0", "p/2.jpg,0,0,1", "p/3.jpg,4,0,0"]
+    lines = ["image,afraid,joy,anger", "p/1.jpg,1,3,0", "p/2.jpg,0,0,1", "p/3.jpg,4,0,0"]
     samples = read_table(write_table(tmp_path, lines), TREE)
     shares = dict(zip(TREE.leaves, samples[0].distribution, strict=True))
     assert shares == {"joy": 0.75, "anger": 0, "fear": 0.25}
@@ -60,7 +60,7 @@ def test_shares_become_a_distribution(tmp_path):
 
 def test_group_and_split_are_read(tmp_path, caplog):
     lines = [
-        "picture,label,group,split,author",
+        "image,label,group,split,author",
         "p/1.jpg,joy,a,train,x",
         "p/2.jpg,anger,a,Validation,x",
         "p/3.jpg,fear,b,,x",
@@ -71,7 +71,7 @@ def test_group_and_split_are_read(tmp_path, caplog):
     assert caplog.text.count("that are not read: author") == 1
     lines[1:] = ["p/1.jpg,joy,a,,x", "p/2.jpg,anger,,,x", "p/3.jpg,fear, ,,x"]
     groups = [sample.group for sample in read_table(write_table(tmp_path / "b", lines), TREE)]
-    assert len(set(groups)) == 3, "pictures without a group do not belong together"
+    assert len(set(groups)) == 3, "images without a group do not belong together"
     plain = read_table(write_table(tmp_path, LABELS), TREE)
     assert len({sample.group for sample in plain}) == 3
 
@@ -79,30 +79,30 @@ def test_group_and_split_are_read(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["picture,label"], "has no rows"),
+        (["image,label"], "has no rows"),
         (["file,label", "p/1.jpg,joy"], "has the columns file, label; needed is one table"),
-        (["picture,polarity", "p/1.jpg,positive"], "the columns picture, polarity; needed is"),
-        (["picture,joy", "p/1.jpg,1"], "columns for some leaves but none for anger, fear"),
-        (["picture,joy,fear,afraid,anger", "p/1.jpg,1,0,0,0"], "leaf, fear and afraid"),
+        (["image,polarity", "p/1.jpg,positive"], "the columns image, polarity; needed is"),
+        (["image,joy", "p/1.jpg,1"], "columns for some leaves but none for anger, fear"),
+        (["image,joy,fear,afraid,anger", "p/1.jpg,1,0,0,0"], "leaf, fear and afraid"),
         ([*LABELS[:3], "p/3.jpg,feer"], "row 3: 'feer' is no leaf .* did you mean 'fear'"),
         ([*LABELS[:3], "p/3.jpg,negative"], "row 3: 'negative' is no leaf"),
-        (LABELS[:3], "no picture of fear, which hierarchy 'three' has; add pictures"),
-        (LABELS[:2], r"has 1 picture\(s\)"),
+        (LABELS[:3], "no image of fear, which hierarchy 'three' has; add images"),
+        (LABELS[:2], r"has 1 image\(s\)"),
         ([*LABELS, "p/1.jpg,fear"], r"p/1\.jpg twice, as joy and fear"),
         ([*LABELS, "p/1.jpg,joy"], r"p/1\.jpg twice, as joy$"),
-        ([*LABELS, "p/4.jpg,joy", "p/5.jpg,joy"], r"2 of the 5 pictures .*4\.jpg, .*5\.jpg"),
+        ([*LABELS, "p/4.jpg,joy", "p/5.jpg,joy"], r"2 of the 5 images .*4\.jpg, .*5\.jpg"),
         ([*LABELS, "p/1.jpg,joy,x"], "line 5 has 3 cells, the header has 2"),
         (
-            ["picture,polarity,emotion", "p/1.jpg,negative,joy"],
+            ["image,polarity,emotion", "p/1.jpg,negative,joy"],
             "row 1: 'joy' belongs to polarity 'positive', not to 'negative'",
         ),
-        (["picture,emotion,label", "p/1.jpg,joy,fear"], "'fear' belongs to emotion 'fear', not"),
-        (["picture,joy,anger,fear", "p/1.jpg,1,x,0"], "row 1: a share must be .* not 'x'"),
-        (["picture,joy,anger,fear", "p/1.jpg,1,-1,0"], "row 1: a share must be .* not '-1'"),
-        (["picture,joy,anger,fear", "p/1.jpg,1,nan,0"], "row 1: a share must be .* not 'nan'"),
-        (["picture,joy,anger,fear", "p/1.jpg,0,0,0"], "row 1: all shares are 0"),
+        (["image,emotion,label", "p/1.jpg,joy,fear"], "'fear' belongs to emotion 'fear', not"),
+        (["image,joy,anger,fear", "p/1.jpg,1,x,0"], "row 1: a share must be .* not 'x'"),
+        (["image,joy,anger,fear", "p/1.jpg,1,-1,0"], "row 1: a share must be .* not '-1'"),
+        (["image,joy,anger,fear", "p/1.jpg,1,nan,0"], "row 1: a share must be .* not 'nan'"),
+        (["image,joy,anger,fear", "p/1.jpg,0,0,0"], "row 1: all shares are 0"),
         ([*LABELS, "x" * 200_000 + ",joy"], "line 5: field larger than field limit"),
-        (["picture,label,split", "p/1.jpg,joy,dev"], "train, val or test, not 'dev'"),
+        (["image,label,split", "p/1.jpg,joy,dev"], "train, val or test, not 'dev'"),
     ],
 )
 def test_a_wrong_table_is_told(tmp_path, lines, message):
@@ -113,7 +113,7 @@ def test_a_wrong_table_is_told(tmp_path, lines, message):
 
 def test_a_table_that_is_no_text_is_told(tmp_path):
     path = tmp_path / "table.csv"
-    path.write_bytes(b"picture,label\n\xff\xfe,joy\n")
+    path.write_bytes(b"image,label\n\xff\xfe,joy\n")
     with pytest.raises(DatasetError, match=r"table\.csv is not UTF-8"):
         read_table(path, TREE)
 
@@ -129,13 +129,13 @@ def test_a_folder_must_hold_one_table(tmp_path, names):
 def test_parquet_is_read(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
-    write_pictures(tmp_path, list(LEAVES))
-    columns = {"picture": list(LEAVES), "label": list(LEAVES.values()), "split": ["train"] * 3}
+    write_images(tmp_path, list(LEAVES))
+    columns = {"image": list(LEAVES), "label": list(LEAVES.values()), "split": ["train"] * 3}
     parquet.write_table(pyarrow.table(columns), tmp_path / "table.parquet")
     samples = read_table(tmp_path, TREE)
     assert leaves_of(samples, TREE) == LEAVES
     assert {sample.split for sample in samples} == {"train"}
-    shares = {"picture": list(LEAVES), "joy": [1, 0, None], "anger": [0, 1, 0], "fear": [0, 0, 1]}
+    shares = {"image": list(LEAVES), "joy": [1, 0, None], "anger": [0, 1, 0], "fear": [0, 0, 1]}
     parquet.write_table(pyarrow.table(shares), tmp_path / "table.parquet")
     with pytest.raises(DatasetError, match="row 3: a share must be a number from 0, not ''"):
         read_table(tmp_path, TREE)

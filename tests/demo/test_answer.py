@@ -1,4 +1,4 @@
-"""What the demo makes of pictures, without its server."""
+"""What the demo makes of images, without its server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytest.importorskip("matplotlib", reason="maps are coloured by matplotlib")
 
 from mdan_zoo.cli.main import main
 from mdan_zoo.demo import answer
-from mdan_zoo.demo.answer import MAX_PICTURES, NamedPicture, answer_html, explain_picture
+from mdan_zoo.demo.answer import MAX_IMAGES, NamedImage, answer_html, explain_image
 from mdan_zoo.demo.table import to_csv, to_json
 from mdan_zoo.inference.explanation import explain
 
@@ -41,10 +41,10 @@ class Elements(HTMLParser):
 
 
 def named(photos):
-    return [NamedPicture(path.name, path) for path in photos]
+    return [NamedImage(path.name, path) for path in photos]
 
 
-def test_every_picture_has_a_panel_with_all_classes_and_maps(predictor, photos):
+def test_every_image_has_a_panel_with_all_classes_and_maps(predictor, photos):
     done = []
     page = Elements(answer_html(predictor, named(photos), done.append))
     assert done == list(range(1, len(photos) + 1))
@@ -56,7 +56,7 @@ def test_every_picture_has_a_panel_with_all_classes_and_maps(predictor, photos):
     assert [("hidden" in panel) for panel in page.with_class("mz-panel")] == [False] + [True] * 6
 
 
-def test_no_picture_is_kept_after_its_turn(predictor, photos, monkeypatch):
+def test_no_image_is_kept_after_its_turn(predictor, photos, monkeypatch):
     images = []
 
     def noted_explain(*arguments, **options):
@@ -71,8 +71,8 @@ def test_no_picture_is_kept_after_its_turn(predictor, photos, monkeypatch):
     assert (len(images), kept) == (3, [0, 0, 0])
 
 
-def test_the_answer_opens_with_the_first_picture_that_could_be_read(predictor, photos, tmp_path):
-    (tmp_path / "broken.png").write_text("no picture")
+def test_the_answer_opens_with_the_first_image_that_could_be_read(predictor, photos, tmp_path):
+    (tmp_path / "broken.png").write_text("no image")
     broken = tmp_path / "broken.png"
     page = Elements(answer_html(predictor, named([broken, *photos[:2]])))
     assert [("hidden" in panel) for panel in page.with_class("mz-panel")] == [True, False, True]
@@ -84,53 +84,53 @@ def test_the_answer_opens_with_the_first_picture_that_could_be_read(predictor, p
 
 
 def test_the_files_are_those_of_the_command(predictor, checkpoint, photos, tmp_path, capsys):
-    (tmp_path / "broken.png").write_text("no picture")
-    pictures = [*photos, tmp_path / "broken.png"]
-    predictions = [explain_picture(predictor, picture).prediction for picture in named(pictures)]
-    common = ["predict", *map(str, pictures), "--checkpoint", str(checkpoint), "--batch-size", "1"]
+    (tmp_path / "broken.png").write_text("no image")
+    images = [*photos, tmp_path / "broken.png"]
+    predictions = [explain_image(predictor, image).prediction for image in named(images)]
+    common = ["predict", *map(str, images), "--checkpoint", str(checkpoint), "--batch-size", "1"]
     main([*common, "--device", "cpu", "--format", "csv"])
     expected = capsys.readouterr().out
-    for path in pictures:
+    for path in images:
         expected = expected.replace(str(path), path.name)
     assert to_csv(predictions) == expected
     main([*common, "--device", "cpu", "--format", "json"])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    for line, path in zip(lines, pictures, strict=True):
-        line["picture"] = path.name
+    for line, path in zip(lines, images, strict=True):
+        line["image"] = path.name
     assert json.loads(to_json(predictions)) == lines
 
 
-def test_an_error_names_the_picture_and_no_path(predictor, tmp_path):
-    (tmp_path / "broken.png").write_text("no picture")
+def test_an_error_names_the_image_and_no_path(predictor, tmp_path):
+    (tmp_path / "broken.png").write_text("no image")
     Image.new("1", (20_000, 10_000)).save(tmp_path / "huge.png")
-    pictures = [NamedPicture(f"my {name}", tmp_path / name) for name in ("broken.png", "gone.png")]
-    html = answer_html(predictor, pictures)
-    assert "my broken.png: not a picture that Pillow can read" in html
+    images = [NamedImage(f"my {name}", tmp_path / name) for name in ("broken.png", "gone.png")]
+    html = answer_html(predictor, images)
+    assert "my broken.png: not an image that Pillow can read" in html
     assert "my gone.png: it is no longer kept here: give it again" in html
-    assert "0 pictures predicted by mdan_oasis4; 2 could not be read." in html
+    assert "0 images predicted by mdan_oasis4; 2 could not be read." in html
     assert str(tmp_path) not in html
-    refused = explain_picture(predictor, NamedPicture("huge.png", tmp_path / "huge.png"))
+    refused = explain_image(predictor, NamedImage("huge.png", tmp_path / "huge.png"))
     assert refused.prediction.error.startswith("20000x10000 = 200000000 pixels are above")
 
 
 def test_names_are_escaped_wherever_they_stand(predictor, photos):
     name = '"><script>alert(1)</script>&'
-    html = answer_html(predictor, [NamedPicture(name, path) for path in photos[:2]])
+    html = answer_html(predictor, [NamedImage(name, path) for path in photos[:2]])
     assert "<script" not in html
     assert "alert(1)" in html
     Elements(html)
 
 
-def test_of_too_many_pictures_the_first_are_taken(predictor, tmp_path):
-    pictures = [NamedPicture(f"{number}.jpg", tmp_path / "none") for number in range(60)]
-    html = answer_html(predictor, pictures)
-    assert f"of 60 the first {MAX_PICTURES} were taken" in html
-    assert len(Elements(html).with_class("mz-panel")) == MAX_PICTURES
+def test_of_too_many_images_the_first_are_taken(predictor, tmp_path):
+    images = [NamedImage(f"{number}.jpg", tmp_path / "none") for number in range(60)]
+    html = answer_html(predictor, images)
+    assert f"of 60 the first {MAX_IMAGES} were taken" in html
+    assert len(Elements(html).with_class("mz-panel")) == MAX_IMAGES
 
 
 @pytest.mark.parametrize("size", [(1, 4000), (4000, 1), (1, 1), (30, 900)])
-def test_pictures_of_any_shape_are_shown(predictor, tmp_path, size):
+def test_images_of_any_shape_are_shown(predictor, tmp_path, size):
     Image.new("RGB", size, "red").save(tmp_path / "red.png")
-    html = answer_html(predictor, [NamedPicture("red.png", tmp_path / "red.png")])
-    assert "1 picture predicted" in html
+    html = answer_html(predictor, [NamedImage("red.png", tmp_path / "red.png")])
+    assert "1 image predicted" in html
     assert len(Elements(html).with_class("mz-photo")) == 1

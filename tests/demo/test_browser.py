@@ -28,7 +28,7 @@ pytest_plugins = ("demo_fixtures",)
 
 def test_a_photo_gets_the_prediction_of_the_library(page):
     upload(page, CAT)
-    wait_for_answer(page, "1 picture predicted by mdan_oasis4")
+    wait_for_answer(page, "1 image predicted by mdan_oasis4")
     prediction = mdan_zoo.predict(CAT, model="mdan_oasis4")
     assert label_of(page) == str(prediction)
     shown = dict(zip(page.locator(".mz-name").all_inner_texts(), scores_of(page), strict=True))
@@ -43,7 +43,7 @@ def scores_of(page):
 
 def test_a_click_shows_the_map_of_that_class(page):
     upload(page, CAT)
-    wait_for_answer(page, "1 picture predicted")
+    wait_for_answer(page, "1 image predicted")
     overlay = page.locator(".mz-map")
     assert overlay.is_hidden()
     sources = []
@@ -59,11 +59,11 @@ def test_a_click_shows_the_map_of_that_class(page):
     assert place["width"] == pytest.approx(photo["height"], rel=0.02)  # the square in the middle
     middle = photo["x"] + photo["width"] / 2
     assert place["x"] + place["width"] / 2 == pytest.approx(middle, abs=2)
-    page.get_by_role("button", name="picture", exact=True).click()
+    page.get_by_role("button", name="image", exact=True).click()
     assert overlay.is_hidden()
 
 
-def test_pictures_given_before_the_answer_are_predicted_after_it(page, tmp_path):
+def test_images_given_before_the_answer_are_predicted_after_it(page, tmp_path):
     upload(page, *turned_cats(tmp_path, 12))
     page.locator("#mz-files").get_by_text("cat11").wait_for()  # they are on the server
     assert page.locator(".mz-status").count() == 0
@@ -81,7 +81,7 @@ def test_a_flat_model_has_maps_of_its_finest_level_alone(page):
     assert page.get_by_text("attention M:").count() == 0
 
 
-def test_another_model_takes_the_pictures_that_are_there(page):
+def test_another_model_takes_the_images_that_are_there(page):
     upload(page, CAT)
     wait_for_answer(page, "predicted by mdan_oasis4")
     page.get_by_label("flat_oasis4").check()
@@ -97,13 +97,13 @@ def test_only_models_with_weights_can_be_chosen_and_the_others_say_why(page):
     assert "661 photographs" in page.inner_text("body")
 
 
-def test_what_is_no_picture_is_an_error_among_the_others(page, tmp_path):
-    (tmp_path / "notes.jpg").write_text("no picture")
+def test_what_is_no_image_is_an_error_among_the_others(page, tmp_path):
+    (tmp_path / "notes.jpg").write_text("no image")
     Image.new("1", (20_000, 10_000)).save(tmp_path / "huge.png")
     upload(page, tmp_path / "notes.jpg", tmp_path / "huge.png", CAT)
-    wait_for_answer(page, "1 picture predicted by mdan_oasis4; 2 could not be read")
+    wait_for_answer(page, "1 image predicted by mdan_oasis4; 2 could not be read")
     rows = page.locator("#mz-answer tbody tr").all_inner_texts()
-    assert "not a picture that Pillow can read" in rows[0]
+    assert "not an image that Pillow can read" in rows[0]
     assert "20000x10000 = 200000000 pixels are above" in rows[1]
     assert str(mdan_zoo.predict(CAT, model="mdan_oasis4")) in rows[2]
     assert "/tmp" not in page.inner_text("body")
@@ -114,7 +114,7 @@ def test_what_is_no_picture_is_an_error_among_the_others(page, tmp_path):
 def test_a_file_that_is_too_large_is_an_error_among_the_others(page, tmp_path):
     (tmp_path / "large.jpg").write_bytes(bytes(20_000_001))
     upload(page, tmp_path / "large.jpg", CAT)
-    wait_for_answer(page, "1 picture predicted by mdan_oasis4; 1 could not be read")
+    wait_for_answer(page, "1 image predicted by mdan_oasis4; 1 could not be read")
     rows = page.locator("#mz-answer tbody tr").all_inner_texts()
     assert "20000001 bytes or more are above max_bytes=20000000" in rows[0]
     assert label_of(page) == str(mdan_zoo.predict(CAT, model="mdan_oasis4"))
@@ -128,7 +128,7 @@ def test_a_file_far_too_large_is_refused_and_the_page_goes_on(context, demo, tmp
     page.get_by_text("exceed the maximum allowed size").wait_for()
     assert page.locator(".mz-photo").count() == 0
     upload(page, CAT)
-    wait_for_answer(page, "1 picture predicted")
+    wait_for_answer(page, "1 image predicted")
     assert label_of(page) == str(mdan_zoo.predict(CAT, model="mdan_oasis4"))
     page.close()
 
@@ -138,27 +138,27 @@ def test_names_are_text_and_never_run(page, tmp_path):
     shutil.copy(CAT, tmp_path / name)
     page.on("dialog", lambda dialog: page.errors.append(dialog.message))
     upload(page, tmp_path / name)
-    wait_for_answer(page, "1 picture predicted")
+    wait_for_answer(page, "1 image predicted")
     assert page.locator(".mz-panel img").count() == 2  # the photograph and the map
     assert page.locator("h3").inner_text() == "img src=x onerror=alert(1)alert(2)value&amp;.jpg"
 
 
-def test_thirty_pictures_make_a_table_and_files_and_two_can_be_compared(page, tmp_path):
+def test_thirty_images_make_a_table_and_files_and_two_can_be_compared(page, tmp_path):
     upload(page, *turned_cats(tmp_path, 30))
-    wait_for_answer(page, "30 pictures predicted")
+    wait_for_answer(page, "30 images predicted")
     assert page.locator("#mz-answer tbody tr").count() == 30
     assert page.locator(".mz-panel:visible").count() == 1
     page.get_by_role("button", name="compare with cat15.png").click()
     assert page.locator(".mz-panel:visible h3").all_inner_texts() == ["cat00.png", "cat15.png"]
     page.get_by_role("button", name="cat07.png", exact=True).click()
-    order = "panels => panels.map(panel => [panel.dataset.picture, panel.style.order])"
+    order = "panels => panels.map(panel => [panel.dataset.image, panel.style.order])"
     visible = page.locator(".mz-panel:visible").evaluate_all(order)
     assert sorted(visible) == [["15", "1"], ["7", "0"]]
 
     expected = mdan_zoo.predict(sorted(tmp_path.iterdir()), model="mdan_oasis4")
     rows = list(csv.DictReader(io.StringIO(downloaded(page, "CSV"))))
     assert [row["quadrant_label"] for row in rows] == [p.path[1] for p in expected]
-    assert [row["picture"] for row in rows] == [f"cat{number:02}.png" for number in range(30)]
+    assert [row["image"] for row in rows] == [f"cat{number:02}.png" for number in range(30)]
     objects = json.loads(downloaded(page, "JSON"))
     assert [entry["path"] for entry in objects] == [list(p.path) for p in expected]
 
@@ -171,11 +171,11 @@ def downloaded(page, name):
 
 def test_an_example_is_a_click_away(page):
     page.get_by_role("button", name="Try a cat").click()
-    wait_for_answer(page, "1 picture predicted")
+    wait_for_answer(page, "1 image predicted")
     assert label_of(page) == str(mdan_zoo.predict(CAT, model="mdan_oasis4"))
 
 
-def test_a_pasted_picture_is_an_upload(page):
+def test_a_pasted_image_is_an_upload(page):
     page.evaluate(
         """async bytes => {
             const transfer = new DataTransfer();
@@ -185,7 +185,7 @@ def test_a_pasted_picture_is_an_upload(page):
         }""",
         list(CAT.read_bytes()),
     )
-    wait_for_answer(page, "1 picture predicted")
+    wait_for_answer(page, "1 image predicted")
     assert page.locator("h3").inner_text() == "pasted.jpg"
 
 

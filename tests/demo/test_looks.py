@@ -16,7 +16,7 @@ from demo_browser import (
 from random_weights import save_random_weights
 
 from mdan_zoo import Predictor, get_hierarchy
-from mdan_zoo.demo.answer import NamedPicture, answer_html
+from mdan_zoo.demo.answer import NamedImage, answer_html
 
 pytest_plugins = ("demo_fixtures",)
 
@@ -36,20 +36,20 @@ def test_the_keyboard_is_enough(page):
     page.wait_for_selector("input[type=radio][value=flat_oasis4]:checked")
     tab_to("button.mz-example")
     page.keyboard.press("Space")
-    wait_for_answer(page, "1 picture predicted by flat_oasis4")
+    wait_for_answer(page, "1 image predicted by flat_oasis4")
     page.on("filechooser", lambda chooser: None)  # from here on, before the key, it is looked for
     tab_to("#mz-files button")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files([CAT, ROCKET])
-    wait_for_answer(page, "2 pictures predicted")
-    tab_to('.mz-compare[data-picture="1"]')
+    wait_for_answer(page, "2 images predicted")
+    tab_to('.mz-compare[data-image="1"]')
     page.keyboard.press("Enter")
     assert page.locator(".mz-panel:visible").count() == 2
-    tab_to('.mz-panel[data-picture="0"] button.mz-row')
+    tab_to('.mz-panel[data-image="0"] button.mz-row')
     page.keyboard.press("Enter")
-    assert page.locator('.mz-panel[data-picture="0"] .mz-map').is_visible()
-    assert page.locator('.mz-panel[data-picture="1"] .mz-map').is_hidden()
+    assert page.locator('.mz-panel[data-image="0"] .mz-map').is_visible()
+    assert page.locator('.mz-panel[data-image="1"] .mz-map').is_hidden()
     focus = "getComputedStyle(document.activeElement).outlineStyle"
     assert page.evaluate(focus) == "solid"
 
@@ -58,7 +58,7 @@ def test_a_phone_shows_all_without_scrolling_sideways(browser, demo):
     with browser.new_context(viewport={"width": 390, "height": 844}) as context:
         page = open_page(context, demo.url)
         upload(page, CAT, ROCKET)
-        wait_for_answer(page, "2 pictures predicted")
+        wait_for_answer(page, "2 images predicted")
         page.get_by_role("button", name="compare with rocket.jpg").click()
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         buttons = ".mz-row:visible, .mz-look:visible, .mz-compare:visible, .mz-example"
@@ -73,11 +73,11 @@ def test_a_phone_shows_all_without_scrolling_sideways(browser, demo):
 def test_a_large_tree_on_a_phone_keeps_the_map_in_sight(browser, demo, tmp_path):
     save_random_weights(tmp_path / "webemo.safetensors", get_hierarchy("webemo25"))
     predictor = Predictor(checkpoint=tmp_path / "webemo.safetensors", device="cpu")
-    html = answer_html(predictor, [NamedPicture("cat.jpg", CAT)])
+    html = answer_html(predictor, [NamedImage("cat.jpg", CAT)])
     with browser.new_context(viewport={"width": 390, "height": 844}) as context:
         page = open_page(context, demo.url)
         page.get_by_role("button", name="Try a cat").click()
-        wait_for_answer(page, "1 picture predicted")
+        wait_for_answer(page, "1 image predicted")
         inside = "(status, html) => { status.parentElement.innerHTML = html; }"
         page.locator(".mz-status").evaluate(inside, html)  # no model of 25 classes is released
         assert page.locator("button.mz-row").count() == sum(predictor.hierarchy.sizes)
@@ -102,7 +102,7 @@ def test_bars_and_borders_stand_out(browser, demo, scheme):
     with browser.new_context(color_scheme=scheme) as context:
         page = open_page(context, demo.url)
         page.get_by_role("button", name="Try a cat").click()
-        wait_for_answer(page, "1 picture predicted")
+        wait_for_answer(page, "1 image predicted")
         page.get_by_role("button", name="serene").click()
         colour = "(element, name) => getComputedStyle(element)[name]"
         ground = page.locator(".mz-panel").evaluate(colour, "backgroundColor")

@@ -75,7 +75,7 @@ def ask(demo, path: str) -> str:
 
 
 def test_an_upload_is_predicted_by_whoever_made_it(demo):
-    assert "1 picture predicted by mdan_oasis4" in ask(demo, upload(demo, CAT))
+    assert "1 image predicted by mdan_oasis4" in ask(demo, upload(demo, CAT))
 
 
 IN_A_NETWORK_OF_ITS_OWN = """
@@ -100,7 +100,7 @@ def test_no_other_host_is_needed(tmp_path):
     places = os.pathsep.join([str(here), str(here.parent / "helpers")])
     environment = os.environ | {"PYTHONPATH": places}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert "1 picture predicted by mdan_oasis4" in done.stdout, done.stderr
+    assert "1 image predicted by mdan_oasis4" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def break_off_an_upload(demo) -> None:
-    """Send the head and some of a picture, wait until it is being kept, and hang up."""
+    """Send the head and some of an image, wait until it is being kept, and hang up."""
     port = int(demo.url.rstrip("/").rpartition(":")[2])
     before = len(files_in(demo.uploads))
     head = (

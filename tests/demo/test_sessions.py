@@ -13,16 +13,16 @@ pytest_plugins = ("demo_fixtures",)
 
 
 @pytest.mark.slow
-def test_twenty_sessions_at_once_each_see_their_own_picture(browser, demo, tmp_path):
-    pictures = turned_cats(tmp_path, 20)
+def test_twenty_sessions_at_once_each_see_their_own_image(browser, demo, tmp_path):
+    images = turned_cats(tmp_path, 20)
     # Each has a context of its own: within one, all pages share six connections to a server.
-    pages = [open_page(browser.new_context(), demo.url) for _ in pictures]
-    for page, picture in zip(pages, pictures, strict=True):
-        upload(page, picture)  # returns before the answer is there
-    expected = mdan_zoo.predict(pictures, model="mdan_oasis4")
+    pages = [open_page(browser.new_context(), demo.url) for _ in images]
+    for page, image in zip(pages, images, strict=True):
+        upload(page, image)  # returns before the answer is there
+    expected = mdan_zoo.predict(images, model="mdan_oasis4")
     for page, prediction in zip(pages, expected, strict=True):
-        wait_for_answer(page, "1 picture predicted")
-        assert page.locator("h3").all_inner_texts() == [Path(prediction.picture).name]
+        wait_for_answer(page, "1 image predicted")
+        assert page.locator("h3").all_inner_texts() == [Path(prediction.image).name]
         assert label_of(page) == str(prediction)
         check(page)
         page.context.close()

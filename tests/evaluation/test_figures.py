@@ -129,13 +129,13 @@ def test_names_are_text_and_not_formulas(tmp_path):
 
 @pytest.mark.parametrize(("right", "ends"), [(True, (97.2, 100)), (False, (0, 2.8))])
 def test_no_axis_goes_beyond_all_or_none(data, right, ends):
-    """Of one picture, of which every branch is sure."""
+    """Of one image, of which every branch is sure."""
     path = TREE.leaf_paths[0]
     labels = np.array([path if right else TREE.leaf_paths[-1]])
     sure = tuple(
         np.eye(size, dtype=np.float32)[[k]] for size, k in zip(TREE.sizes, path, strict=True)
     )
-    one = dataclasses.replace(data, pictures=("one",), labels=labels, local=sure, global_=sure)
+    one = dataclasses.replace(data, images=("one",), labels=labels, local=sure, global_=sure)
     axes = draw_alpha(one).axes[-1]
     assert axes.get_ylim() == pytest.approx(ends)
 
@@ -190,7 +190,7 @@ def test_saved_probabilities_are_read_by_numpy_alone(data, tmp_path):
     path = tmp_path / "probabilities.npz"
     data.save(path)
     with np.load(path, allow_pickle=False) as arrays:
-        assert arrays["pictures"][3] == "3.jpg"
+        assert arrays["images"][3] == "3.jpg"
         assert arrays["alpha"] == 0.7
         for level, name in enumerate(TREE.level_names):
             assert tuple(arrays[f"classes_{name}"]) == TREE.levels[level]
@@ -200,9 +200,9 @@ def test_saved_probabilities_are_read_by_numpy_alone(data, tmp_path):
             assert arrays[f"local_{name}"].dtype == np.float32
 
 
-def test_figures_are_pictures(data, tmp_path):
+def test_figures_are_images(data, tmp_path):
     path = tmp_path / "alpha.png"
     draw_alpha(data).savefig(path)
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
-        assert picture.width > 2 * picture.height
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert image.width > 2 * image.height

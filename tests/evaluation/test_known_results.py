@@ -23,7 +23,7 @@ from mdan_zoo.hierarchy.builtin import get_hierarchy
         ("FI", "emotion", "always the most frequent class", "23.1"),
         ("FI", "polarity", "always the most frequent class", "70.5"),
         ("WEBEmo", "secondary", "frozen CLIP B/32 with an MLP", "40.65"),
-        ("WEBEmo", "secondary", "the most that one answer a picture can reach", "95.74"),
+        ("WEBEmo", "secondary", "the most that one answer an image can reach", "95.74"),
         ("WEBEmo", "secondary", "always the most frequent class", "11.4"),
         ("WEBEmo", "polarity", "always the most frequent class", "54.3"),
         ("ArtPhoto", "emotion", "independent results", "30 to 45"),

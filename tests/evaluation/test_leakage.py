@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from dataset_trees import write_pictures
+from dataset_trees import write_images
 
 from mdan_zoo.datasets.splits import get_split, split_hashes
 from mdan_zoo.evaluation.leakage import TRAINED_ON_FILE, count_trained_on, save_trained_on
@@ -18,8 +18,8 @@ OASIS = Path(__file__).parents[3] / "shared" / "data" / "oasis"
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    folder = write_pictures(tmp_path / "data", [f"joy/{number}.jpg" for number in range(5)])
+def images(tmp_path):
+    folder = write_images(tmp_path / "data", [f"joy/{number}.jpg" for number in range(5)])
     return [folder / f"joy/{number}.jpg" for number in range(5)]
 
 
@@ -31,79 +31,79 @@ def weights(tmp_path):
     return tmp_path / "run" / "model.safetensors"
 
 
-def count(weights, pictures):
-    return count_trained_on(weights, "folder", pictures, [path.name for path in pictures])
+def count(weights, images):
+    return count_trained_on(weights, "folder", images, [path.name for path in images])
 
 
-def test_pictures_are_known_by_their_content(weights, pictures, tmp_path):
-    assert count(weights, pictures) is None, "there is no list yet"
-    save_trained_on(weights, pictures[:3], tmp_path / "data")
-    assert count(weights, pictures) == 3
-    assert count(weights, pictures[3:]) == 0
-    copy = shutil.copy(pictures[0], tmp_path / "other.jpg")
-    new = shutil.copy(pictures[4], tmp_path / "0.jpg")
+def test_images_are_known_by_their_content(weights, images, tmp_path):
+    assert count(weights, images) is None, "there is no list yet"
+    save_trained_on(weights, images[:3], tmp_path / "data")
+    assert count(weights, images) == 3
+    assert count(weights, images[3:]) == 0
+    copy = shutil.copy(images[0], tmp_path / "other.jpg")
+    new = shutil.copy(images[4], tmp_path / "0.jpg")
     assert count(weights, [tmp_path / copy, tmp_path / new]) == 1
     lines = (weights.parent / TRAINED_ON_FILE).read_text().splitlines()
-    sha256 = hashlib.sha256(pictures[1].read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(images[1].read_bytes()).hexdigest()
     assert f"{sha256}  joy/1.jpg" in lines
     assert len(lines) == 1 + 3
 
 
-def test_a_list_of_other_weights_is_not_believed(weights, pictures, tmp_path):
-    save_trained_on(weights, pictures, tmp_path / "data")
+def test_a_list_of_other_weights_is_not_believed(weights, images, tmp_path):
+    save_trained_on(weights, images, tmp_path / "data")
     weights.write_bytes(b"other weights")
-    assert count(weights, pictures) is None
+    assert count(weights, images) is None
     (weights.parent / TRAINED_ON_FILE).write_bytes(b"\xff")
-    assert count(weights, pictures) is None
+    assert count(weights, images) is None
 
 
-def test_what_a_start_was_trained_on_counts_too(weights, pictures, tmp_path):
-    save_trained_on(weights, pictures[:2], tmp_path / "data")
+def test_what_a_start_was_trained_on_counts_too(weights, images, tmp_path):
+    save_trained_on(weights, images[:2], tmp_path / "data")
     (tmp_path / "second").mkdir()
     second = tmp_path / "second" / "model.safetensors"
     second.write_bytes(b"second")
-    save_trained_on(second, pictures[2:4], tmp_path / "data", init=weights)
-    assert count(second, pictures) == 4
+    save_trained_on(second, images[2:4], tmp_path / "data", init=weights)
+    assert count(second, images) == 4
     weights.unlink()
     (weights.parent / TRAINED_ON_FILE).unlink()
     weights.write_bytes(b"weights")
-    save_trained_on(second, pictures[2:4], tmp_path / "data", init=weights)
-    assert count(second, pictures) == 2
-    assert count(second, pictures[4:]) is None, "the list of the start is missing"
+    save_trained_on(second, images[2:4], tmp_path / "data", init=weights)
+    assert count(second, images) == 2
+    assert count(second, images[4:]) is None, "the list of the start is missing"
     third = tmp_path / "third" / "model.safetensors"
     third.parent.mkdir()
     third.write_bytes(b"third")
-    save_trained_on(third, pictures[4:5], tmp_path / "data", init=second)
-    assert count(third, pictures) == 3
-    assert count(third, pictures[:2]) is None
+    save_trained_on(third, images[4:5], tmp_path / "data", init=second)
+    assert count(third, images) == 3
+    assert count(third, images[:2]) is None
 
 
-def test_what_a_released_start_was_trained_on_counts_too(pictures, tmp_path):
+def test_what_a_released_start_was_trained_on_counts_too(images, tmp_path):
     """mdan_oasis4 learned "Acorns 1", but not "Another 1", which OASIS does not have."""
-    images = tmp_path / "oasis" / "images"
-    images.mkdir(parents=True)
-    for picture, name in zip(pictures, ("Acorns 1", "Acorns 2", "Another 1"), strict=False):
-        shutil.copy(picture, images / f"{name}.jpg")
-    new, known, other = (images / f"{n}.jpg" for n in ("Another 1", "Acorns 1", "Acorns 2"))
+    files = tmp_path / "oasis" / "images"
+    files.mkdir(parents=True)
+    for image, name in zip(images, ("Acorns 1", "Acorns 2", "Another 1"), strict=False):
+        shutil.copy(image, files / f"{name}.jpg")
+    new, known, other = (files / f"{n}.jpg" for n in ("Another 1", "Acorns 1", "Acorns 2"))
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"weights")
     start = {"init": released_weights("mdan_oasis4"), "others": [new, known, other]}
     for dataset, expected in (("OASIS", 3), ("folder", 1)):
-        save_trained_on(weights, [new], images.parent, dataset=dataset, **start)
+        save_trained_on(weights, [new], files.parent, dataset=dataset, **start)
         assert count(weights, [new, known, other]) == expected
 
 
-def test_the_package_has_hashes_of_what_the_released_models_learned_from(pictures):
+def test_the_package_has_hashes_of_what_the_released_models_learned_from(images):
     split = get_split("oasis661")
     lines = [line.partition("  ") for line in split_hashes("oasis661")]
     names = sorted(f"{split.folder}/{name}" for _, names in split.parts for name in names)
     assert sorted(name for _, _, name in lines) == names
     assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256, _, _ in lines)
-    assert count(released_weights("mdan_oasis4"), pictures) == 0
+    assert count(released_weights("mdan_oasis4"), images) == 0
 
 
-@pytest.mark.skipif(not OASIS.is_dir(), reason="the OASIS pictures are not at ../shared")
-def test_pictures_of_oasis_are_known_in_any_folder(pictures, tmp_path):
+@pytest.mark.skipif(not OASIS.is_dir(), reason="the OASIS images are not at ../shared")
+def test_images_of_oasis_are_known_in_any_folder(images, tmp_path):
     split = [line.partition("  ") for line in split_hashes("oasis661")]
     for sha256, _, name in split[::30]:
         assert hashlib.sha256((OASIS / name).read_bytes()).hexdigest() == sha256
@@ -113,7 +113,7 @@ def test_pictures_of_oasis_are_known_in_any_folder(pictures, tmp_path):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"weights")
     released = released_weights("mdan_oasis4")
-    save_trained_on(weights, pictures[:1], tmp_path / "data", init=released, dataset="folder")
-    assert count(released, [*copies, *pictures]) == 3
-    assert count(weights, [*copies, *pictures]) == 3 + 1
-    assert count(weights, pictures[1:]) == 0
+    save_trained_on(weights, images[:1], tmp_path / "data", init=released, dataset="folder")
+    assert count(released, [*copies, *images]) == 3
+    assert count(weights, [*copies, *images]) == 3 + 1
+    assert count(weights, images[1:]) == 0

@@ -25,7 +25,7 @@ ONCE = np.ones((1, 60))
 
 
 @pytest.fixture
-def pictures():
+def images():
     """Probabilities (60, 7) and labels; class 5 is never right, class 6 not even predicted."""
     generator = np.random.default_rng(4)
     labels = generator.integers(0, 5, 60)
@@ -51,8 +51,8 @@ def by_sklearn(probabilities, labels) -> dict[str, float]:
     }
 
 
-def test_measures_are_those_of_sklearn(pictures):
-    probabilities, labels = pictures
+def test_measures_are_those_of_sklearn(images):
+    probabilities, labels = images
     outcomes = Outcomes.of(probabilities, labels)
     for name, expected in by_sklearn(probabilities, labels).items():
         assert LEVEL_MEASURES[name](outcomes, ONCE) == pytest.approx([expected]), name
@@ -69,9 +69,9 @@ def test_balanced_accuracy_is_sklearns_own():
     assert balanced_accuracy(outcomes, np.ones((1, 6))) == pytest.approx([expected])
 
 
-def test_a_weight_is_how_often_a_picture_counts(pictures):
-    """Every row of weights gives what the same measure says of repeated pictures."""
-    probabilities, labels = pictures
+def test_a_weight_is_how_often_an_image_counts(images):
+    """Every row of weights gives what the same measure says of repeated images."""
+    probabilities, labels = images
     outcomes = Outcomes.of(probabilities, labels)
     (weights,) = resample([str(n) for n in range(60)], 5, seed=1)
     missing_class = (labels != 2).astype(float)
@@ -143,7 +143,7 @@ def test_intervals_contain_the_truth_at_about_their_rate():
 
 
 def test_groups_are_drawn_whole():
-    """30 groups of 10 pictures that agree are 30 observations, not 300."""
+    """30 groups of 10 images that agree are 30 observations, not 300."""
     right = np.repeat(np.random.default_rng(3).random(30) < 0.7, 10).astype(float)
 
     def width(groups: list[str]) -> float:

@@ -51,7 +51,7 @@ def test_a_result_says_where_it_stands():
     )
     assert results[-1].table == "Table 3, FI-2"
     (mdan,) = (r for r in results if r.table == "Table 1, Ours" and r.level == "emotion")
-    assert mdan.note == "mean of three runs; 80 % of the pictures train, 5 % validate, 15 % test"
+    assert mdan.note == "mean of three runs; 80 % of the images train, 5 % validate, 15 % test"
 
 
 @pytest.mark.parametrize("benchmark", REPORTED)

@@ -54,7 +54,7 @@ def label_of(page):
 
 
 def turned_cats(folder, number):
-    """Write different pictures."""
+    """Write different images."""
     cat = Image.open(CAT)
     paths = [folder / f"cat{n:02}.png" for n in range(number)]
     for n, path in enumerate(paths):

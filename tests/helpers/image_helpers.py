@@ -1,4 +1,4 @@
-"""What the tests of pictures share."""
+"""What the tests of images share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mdan_zoo.errors import ImageError
-from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageOptions, Picture, load_image
+from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageLike, ImageOptions, load_image
 
 PIXELS = np.random.default_rng(7).integers(0, 256, (5, 7, 3), np.uint8)  # (H, W, C)
 
@@ -24,26 +24,26 @@ def encoded(image: Image.Image, file_format: str = "PNG", **options) -> bytes:
     return buffer.getvalue()
 
 
-def pixels(picture: Picture, options: ImageOptions = DEFAULT_OPTIONS) -> np.ndarray:
-    """Load a picture, check what holds for every picture, and return its (H, W, 3) values."""
-    image = load_image(picture, options)
-    assert image.mode == "RGB"
-    assert type(image) is Image.Image
-    assert image is not picture
-    assert image.info == {}
-    return np.array(image)
+def pixels(image: ImageLike, options: ImageOptions = DEFAULT_OPTIONS) -> np.ndarray:
+    """Load an image, check what holds for every image, and return its (H, W, 3) values."""
+    loaded = load_image(image, options)
+    assert loaded.mode == "RGB"
+    assert type(loaded) is Image.Image
+    assert loaded is not image
+    assert loaded.info == {}
+    return np.array(loaded)
 
 
-def refusal(picture: Picture, options: ImageOptions = DEFAULT_OPTIONS) -> str:
+def refusal(image: ImageLike, options: ImageOptions = DEFAULT_OPTIONS) -> str:
     with pytest.raises(ImageError) as caught:
-        load_image(picture, options)
+        load_image(image, options)
     return str(caught.value)
 
 
-def prompt_refusal(picture: Picture, options: ImageOptions = DEFAULT_OPTIONS) -> str:
-    """`refusal` for pictures that could hang: a hang fails the test and does not stop the run."""
+def prompt_refusal(image: ImageLike, options: ImageOptions = DEFAULT_OPTIONS) -> str:
+    """`refusal` for images that could hang: a hang fails the test and does not stop the run."""
     message: queue.SimpleQueue[str] = queue.SimpleQueue()
-    work = threading.Thread(target=lambda: message.put(refusal(picture, options)), daemon=True)
+    work = threading.Thread(target=lambda: message.put(refusal(image, options)), daemon=True)
     work.start()
     return message.get(timeout=60)
 

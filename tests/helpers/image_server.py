@@ -12,9 +12,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, picture: bytes):
+    def __init__(self, image: bytes):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.picture = picture
+        self.image = image
         self.stopping = threading.Event()
         self.requests: list[tuple[str, dict[str, str]]] = []
 
@@ -49,7 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def serve_good(self):
-        self.answer(body=self.server.picture)
+        self.answer(body=self.server.image)
 
     def serve_named(self):
         self.answer(302, Location="/good?token=secret")
@@ -58,10 +58,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(302, Location=self.server.url("/good").replace("127.0.0.1", "localhost"))
 
     def serve_missing(self):
-        self.answer(404, b"<html>no such picture</html>")
+        self.answer(404, b"<html>no such image</html>")
 
     def serve_broken(self):
-        self.answer(503, self.server.picture)
+        self.answer(503, self.server.image)
 
     def serve_nothing(self):
         self.answer(204)
@@ -76,13 +76,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(302, Location="file:///etc/hostname?token=secret")
 
     def serve_to_ftp(self):
-        self.answer(302, Location="ftp://127.0.0.1/picture.png")
+        self.answer(302, Location="ftp://127.0.0.1/image.png")
 
     def serve_loop(self):
         self.answer(302, Location="/loop")
 
     def serve_endless_redirect(self):
-        """Redirect to the picture, with a body that has no end."""
+        """Redirect to the image, with a body that has no end."""
         self.send_response(302)
         self.send_header("Location", "/good")
         self.end_headers()
@@ -102,18 +102,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.drip(b"x")
 
     def serve_cut(self):
-        """Announce the whole picture, send half of it."""
-        picture = self.server.picture
-        self.answer(body=picture[: len(picture) // 2], Content_Length=str(len(picture)))
+        """Announce the whole image, send half of it."""
+        image = self.server.image
+        self.answer(body=image[: len(image) // 2], Content_Length=str(len(image)))
 
     def serve_half_announced(self):
-        """Announce half of the picture, send all of it."""
-        self.answer(body=self.server.picture, Content_Length=str(len(self.server.picture) // 2))
+        """Announce half of the image, send all of it."""
+        self.answer(body=self.server.image, Content_Length=str(len(self.server.image) // 2))
 
     def serve_no_length(self):
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(self.server.picture)
+        self.wfile.write(self.server.image)
 
     def serve_endless(self):
         self.send_response(200)
@@ -129,9 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def image_server(picture: bytes) -> Iterator[_Server]:
+def image_server(image: bytes) -> Iterator[_Server]:
     """Serve until the block is left. `requests` holds the (path, headers) of all requests."""
-    server = _Server(picture)
+    server = _Server(image)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

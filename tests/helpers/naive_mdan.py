@@ -2,7 +2,7 @@
 
 It shares no code with mdan_zoo.models: it takes a network's weights by name and the backbone's
 maps, and forms every tensor that the equations mention. Large on purpose, but with no Python loop
-over pictures or heads, so that it can also be timed.
+over images or heads, so that it can also be timed.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def children_of(hierarchy, level, winners):
 def forward(model, pyramid, children=None):
     """Return (P_L, P_G, P_O, M, m_k), each a list coarse to fine, from the maps C2..C5.
 
-    `children` fixes the classes that L-CAM reads: at each level, for each picture, their ids. By
+    `children` fixes the classes that L-CAM reads: at each level, for each image, their ids. By
     default they are found.
     """
     weight_of = model.get_parameter

@@ -15,14 +15,14 @@ def flattened(prediction) -> np.ndarray:
 
 
 def assert_close(predictions, expected, tolerance=1e-5):
-    assert [p.picture for p in predictions] == [e.picture for e in expected]
+    assert [p.image for p in predictions] == [e.image for e in expected]
     for p, e in zip(predictions, expected, strict=True):
         np.testing.assert_allclose(flattened(p), flattened(e), atol=tolerance)
 
 
-def one_by_one(predictor, pictures) -> list:
-    """Predict each picture by itself."""
-    predictions = [predictor.predict(picture) for picture in pictures]
+def one_by_one(predictor, images) -> list:
+    """Predict each image by itself."""
+    predictions = [predictor.predict(image) for image in images]
     vectors = [flattened(p) for p in predictions]
     for a, b in itertools.combinations(vectors, 2):
         assert abs(a - b).max() > 0.01, "photos that look alike could be mixed up unnoticed"

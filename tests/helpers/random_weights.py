@@ -19,7 +19,7 @@ CONFIG = ModelConfig(
 
 
 def save_random_weights(path: Path, hierarchy=None, config=CONFIG) -> None:
-    """Write a weight file whose network gives clearly different answers to different pictures."""
+    """Write a weight file whose network gives clearly different answers to different images."""
     import torch
 
     from mdan_zoo.weights.checkpoint import save_checkpoint

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mdan_zoo.datasets.sample import Sample
 
-FOLDER = Path("pictures")
+FOLDER = Path("images")
 
 
 def make_sample(name: str, leaf: int = 0, group: str = "", split: str = "") -> Sample:

@@ -49,10 +49,10 @@ def tiny_mdan(depth: int, dim: int = 16, **options) -> MDAN:
     return model.double().eval()
 
 
-def check_equals_the_formulas(model, pictures):
-    batch, depth = len(pictures), model.hierarchy.depth
-    fast = model(pictures, return_maps=True)
-    expected = naive_mdan.forward(model, model.backbone(pictures))
+def check_equals_the_formulas(model, images):
+    batch, depth = len(images), model.hierarchy.depth
+    fast = model(images, return_maps=True)
+    expected = naive_mdan.forward(model, model.backbone(images))
     for mine, theirs in zip(
         (fast.local, fast.global_, fast.overall, fast.maps, fast.class_maps), expected, strict=True
     ):

@@ -1,4 +1,4 @@
-"""A weight file of a tiny MDAN, and a folder of pictures to fine-tune it on in seconds."""
+"""A weight file of a tiny MDAN, and a folder of images to fine-tune it on in seconds."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def write_tiny_model(path: Path) -> Path:
     return path
 
 
-def write_own_data(folder: Path, pictures: int = 6, seed: int = 0) -> Path:
-    """Write a folder of pictures for every class of `OWN_TREE`; another seed gives others."""
+def write_own_data(folder: Path, images: int = 6, seed: int = 0) -> Path:
+    """Write a folder of images for every class of `OWN_TREE`; another seed gives others."""
     for name, ground in COLOURS.items():
         (folder / name).mkdir(parents=True)
-        for number in range(pictures):
-            picture = Image.new("RGB", (90, 70), ground)
+        for number in range(images):
+            image = Image.new("RGB", (90, 70), ground)
             colour = (7 * number, 90 + 40 * seed, 200 - number)
-            picture.paste(colour, (6 * number, 10, 6 * number + 20, 50))
-            picture.save(folder / name / f"{number}.jpg", quality=95)
+            image.paste(colour, (6 * number, 10, 6 * number + 20, 50))
+            image.save(folder / name / f"{number}.jpg", quality=95)
     return folder

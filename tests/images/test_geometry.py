@@ -1,4 +1,4 @@
-"""Where the network looked, laid back over the picture."""
+"""Where the network looked, laid back over the image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZES = [(640, 480), (300, 451), (901, 100), (100, 402), (320, 320), (77, 53), (
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("axis", [0, 1], ids=["x", "y"])
 def test_what_preprocessing_cut_out_is_laid_back_where_it_was(axis, size, spec):
-    """Every pixel holds its own place; the crop of that picture must come back to the same."""
+    """Every pixel holds its own place; the crop of that image must come back to the same."""
     width, height = size
     places = np.broadcast_to(
         np.arange(width) + 0.5 if axis == 0 else np.arange(height)[:, None] + 0.5, (height, width)
@@ -32,7 +32,7 @@ def test_what_preprocessing_cut_out_is_laid_back_where_it_was(axis, size, spec):
     seen = ~np.isnan(laid)
     share = min(width, height) * spec.crop / spec.resize  # of the shorter side
     assert abs(seen.sum() - share**2) < 3 * share
-    # Within a pixel of the picture's and of the map's edges, resizing and laying back are flat.
+    # Within a pixel of the image's and of the map's edges, resizing and laying back are flat.
     inner = seen.copy()
     edge = max(2, -(-2 * min(size) // spec.resize))
     inner[:edge] = inner[-edge:] = False
@@ -43,7 +43,7 @@ def test_what_preprocessing_cut_out_is_laid_back_where_it_was(axis, size, spec):
     assert np.abs(laid - places)[inner].max() < 0.1
 
 
-def test_over_the_whole_picture_it_is_torch_s_bilinear_interpolation():
+def test_over_the_whole_image_it_is_torch_s_bilinear_interpolation():
     feature_map = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
     laid = lay_over(feature_map, Region(0, 0, 60, 35), (60, 35))
     expected = F.interpolate(

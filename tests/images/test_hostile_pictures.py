@@ -1,4 +1,4 @@
-"""Objects that are no pictures and misbehave when looked at: each is one error, and no more."""
+"""Objects that are no images and misbehave when looked at: each is one error, and no more."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_objects_are_one_short_error(kind):
-    picture = HOSTILE[kind]()
-    message = refusal(picture)
-    name = describe(picture)
+    image = HOSTILE[kind]()
+    message = refusal(image)
+    name = describe(image)
     assert type(name) is str
     assert message.startswith(f"{name}: ")
     assert name.isprintable()
@@ -120,6 +120,6 @@ def test_a_stream_goes_on_after_hostile_objects(predictor, photos):
     hostile = [make() for make in HOSTILE.values()]
     predictions = list(predictor.stream([photos[0], *hostile, photos[0]], batch_size=3))
     assert [p.error is None for p in predictions] == [True, *[False] * len(hostile), True]
-    assert [p.picture for p in predictions[1:-1]] == [describe(picture) for picture in hostile]
+    assert [p.image for p in predictions[1:-1]] == [describe(image) for image in hostile]
     assert all(str(p).isprintable() for p in predictions)
     assert predictions[0].path == predictions[-1].path

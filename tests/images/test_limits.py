@@ -22,7 +22,7 @@ PNG = encoded(Image.fromarray(PIXELS))
 
 @pytest.fixture
 def png(tmp_path) -> Path:
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     path.write_bytes(PNG)
     return path
 
@@ -36,17 +36,17 @@ def test_huge_header_is_refused_before_decoding():
 
 def test_limit_of_pixels_is_exact_for_every_input(png):
     tensor = torch.from_numpy(PIXELS).permute(2, 0, 1)
-    for picture in (png, PNG, io.BytesIO(PNG), Image.fromarray(PIXELS), PIXELS, tensor):
-        np.testing.assert_array_equal(pixels(picture, ImageOptions(max_pixels=35)), PIXELS)
+    for image in (png, PNG, io.BytesIO(PNG), Image.fromarray(PIXELS), PIXELS, tensor):
+        np.testing.assert_array_equal(pixels(image, ImageOptions(max_pixels=35)), PIXELS)
         assert "7x5 = 35 pixels are above max_pixels=34" in refusal(
-            picture, ImageOptions(max_pixels=34)
+            image, ImageOptions(max_pixels=34)
         )
 
 
 def test_limit_of_bytes_is_exact_for_every_encoded_input(png):
-    for picture in (png, PNG, io.BytesIO(PNG)):
-        pixels(picture, ImageOptions(max_bytes=len(PNG)))
-        assert "above max_bytes" in refusal(picture, ImageOptions(max_bytes=len(PNG) - 1))
+    for image in (png, PNG, io.BytesIO(PNG)):
+        pixels(image, ImageOptions(max_bytes=len(PNG)))
+        assert "above max_bytes" in refusal(image, ImageOptions(max_bytes=len(PNG) - 1))
 
 
 def test_endless_file_object():

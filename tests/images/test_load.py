@@ -18,7 +18,7 @@ from image_helpers import PIXELS, encoded, pixels, prompt_refusal, refusal
 from PIL import Image
 
 from mdan_zoo.errors import ImageError
-from mdan_zoo.images.load import ImageOptions, describe, find_pictures, is_picture_path, load_image
+from mdan_zoo.images.load import ImageOptions, describe, find_images, is_image_path, load_image
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -29,30 +29,30 @@ GREY_RGB = np.stack([GREY] * 3, 2)
 
 @pytest.fixture
 def png(tmp_path) -> Path:
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     path.write_bytes(PNG)
     return path
 
 
-# Good pictures
+# Good images
 
 
 def test_files_and_bytes(png):
     with os.scandir(png.parent) as entries:
         entry = next(entries)
-    for picture in (png, str(png), entry, PNG, bytearray(PNG), memoryview(PNG)):
-        np.testing.assert_array_equal(pixels(picture), PIXELS)
+    for image in (png, str(png), entry, PNG, bytearray(PNG), memoryview(PNG)):
+        np.testing.assert_array_equal(pixels(image), PIXELS)
 
 
 def test_file_objects_are_read_from_their_start_and_stay_open(png, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.write(png, "picture.png")
+        archive.write(png, "image.png")
         archive.write(__file__, "text.txt")
     with (
         open(png, "rb") as plain,
         open(png, "rb", buffering=0) as unbuffered,
         zipfile.ZipFile(tmp_path / "a.zip") as archive,
-        archive.open("picture.png") as member,
+        archive.open("image.png") as member,
     ):
         plain.seek(3)
         for file in (plain, unbuffered, member, io.BytesIO(PNG)):
@@ -108,20 +108,20 @@ def test_transparency_of_arrays_and_tensors():
 
 def test_result_shares_nothing_with_the_input():
     array, tensor = PIXELS.copy(), torch.from_numpy(PIXELS.copy()).permute(2, 0, 1)
-    image = Image.fromarray(PIXELS)
-    for picture in (array, tensor, image):
-        load_image(picture).paste((0, 0, 0), (0, 0, 7, 5))
-        np.testing.assert_array_equal(pixels(picture), PIXELS)
+    loaded = Image.fromarray(PIXELS)
+    for image in (array, tensor, loaded):
+        load_image(image).paste((0, 0, 0), (0, 0, 7, 5))
+        np.testing.assert_array_equal(pixels(image), PIXELS)
 
 
 def test_threads(png):
-    pictures = [png, PNG, PIXELS] * 100
+    images = [png, PNG, PIXELS] * 100
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        for result in pool.map(pixels, pictures):
+        for result in pool.map(pixels, images):
             np.testing.assert_array_equal(result, PIXELS)
 
 
-# Bad pictures: the message names the picture and the reason
+# Bad images: the message names the image and the reason
 
 
 def test_paths_that_are_no_files(tmp_path):
@@ -131,7 +131,7 @@ def test_paths_that_are_no_files(tmp_path):
     special = "it is not a regular file, but a pipe, a socket or a device"
     (tmp_path / "dead.png").symlink_to(tmp_path / "gone.png")
     for path, reason in [
-        (tmp_path, "it is a folder, not a picture"),
+        (tmp_path, "it is a folder, not an image"),
         (tmp_path / "none.png", "No such file or directory"),
         (tmp_path / "dead.png", "No such file or directory"),
         (tmp_path / "pipe.png", special),
@@ -156,15 +156,15 @@ def test_unreadable_file(png):
     assert refusal(png) == f"{png}: Permission denied"
 
 
-def test_files_that_are_no_pictures(png):
+def test_files_that_are_no_images(png):
     for data, reason in [
         (b"", "it is empty"),
-        (b"hi", "not a picture that Pillow can read (it starts with b'hi')"),
+        (b"hi", "not an image that Pillow can read (it starts with b'hi')"),
         (
             b"hello, world\n",
-            "not a picture that Pillow can read (it starts with b'hello, world\\n')",
+            "not an image that Pillow can read (it starts with b'hello, world\\n')",
         ),
-        (b"\xef\xbb\xbf\n<!DOCTYPE html><p>", "it is an HTML page, not a picture"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><p>", "it is an HTML page, not an image"),
         (b"<?xml version='1.0'?>\n<svg/>", "SVG drawings are not supported: convert it to PNG"),
         (
             b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
@@ -218,9 +218,9 @@ def test_file_objects_that_cannot_be_read(png):
     assert refusal(file) == "BytesIO object: I/O operation on closed file."
 
 
-def test_arrays_that_are_no_pictures():
-    hint = "values in 0..1 become a picture by (array * 255).round().astype('uint8')"
-    shape = "a picture has the shape (H, W) or (H, W, C) with 1, 3 or 4 channels"
+def test_arrays_that_are_no_images():
+    hint = "values in 0..1 become an image by (array * 255).round().astype('uint8')"
+    shape = "an image has the shape (H, W) or (H, W, C) with 1, 3 or 4 channels"
     for array, reason in [
         (PIXELS / 255, f"its dtype is float64, not uint8; {hint}"),
         (PIXELS > 0, f"its dtype is bool, not uint8; {hint}"),
@@ -239,10 +239,10 @@ def test_arrays_that_are_no_pictures():
         assert refusal(array) == f"array of shape {array.shape}: {reason}"
 
 
-def test_tensors_that_are_no_pictures():
+def test_tensors_that_are_no_images():
     tensor = torch.from_numpy(PIXELS)
-    hint = "values in 0..1 become a picture by (tensor * 255).round().to(torch.uint8)"
-    shape = "a picture has the shape (H, W) or (C, H, W) with 1, 3 or 4 channels"
+    hint = "values in 0..1 become an image by (tensor * 255).round().to(torch.uint8)"
+    shape = "an image has the shape (H, W) or (C, H, W) with 1, 3 or 4 channels"
     for bad, reason in [
         (tensor / 255, f"its dtype is torch.float32, not torch.uint8; {hint}"),
         (tensor.bfloat16(), f"its dtype is torch.bfloat16, not torch.uint8; {hint}"),
@@ -261,7 +261,7 @@ def test_tensors_that_are_no_pictures():
 @pytest.mark.parametrize("thing", [None, 3, ["a.png"], {}, object])
 def test_other_things(thing):
     assert refusal(thing) == (
-        f"{type(thing).__name__} object: not a picture: give a path, a URL, bytes,"
+        f"{type(thing).__name__} object: not an image: give a path, a URL, bytes,"
         " a binary file, a PIL image, an array or a tensor"
     )
 
@@ -285,7 +285,7 @@ def test_describe(png):
         assert describe(file) == describe(image) == str(png)
 
 
-def test_is_picture_path():
+def test_is_image_path():
     for name in (
         "a.png",
         "a.JPG",
@@ -297,12 +297,12 @@ def test_is_picture_path():
         "a.HEIC",
         Path("d/a.PNG"),
     ):
-        assert is_picture_path(name)
+        assert is_image_path(name)
     for name in ("a", "png", ".png", "a.txt", "a.pdf", "a.eps", "a.mpeg", "a.h5", "a.png.txt"):
-        assert not is_picture_path(name)
+        assert not is_image_path(name)
 
 
-def test_find_pictures(tmp_path):
+def test_find_images(tmp_path):
     top = tmp_path / "top"
     for name in ("b.png", "a.JPG", "B/c.gif", "B/deep/d.webp", "é/e.tif"):
         (top / name).parent.mkdir(parents=True, exist_ok=True)
@@ -318,19 +318,19 @@ def test_find_pictures(tmp_path):
     (top / "dead.png").symlink_to("nowhere.png")
     (top / "B" / "up").symlink_to(top)
     (top / "self").symlink_to("self")
-    assert find_pictures(top) == find_pictures(str(top)) == expected
+    assert find_images(top) == find_images(str(top)) == expected
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "o.png").touch()
     (top / "link").symlink_to(outside)
     (top / "link2").symlink_to(outside)
-    assert set(find_pictures(top)) - set(expected) == {top / "link" / "o.png"}
+    assert set(find_images(top)) - set(expected) == {top / "link" / "o.png"}
 
 
-def test_find_pictures_in_a_bad_folder(png):
+def test_find_images_in_a_bad_folder(png):
     for folder, reason in [(png.parent / "none", "No such file"), (png, "Not a directory")]:
         with pytest.raises(ImageError, match=reason) as caught:
-            find_pictures(folder)
+            find_images(folder)
         assert str(folder) in str(caught.value)
 
 

@@ -98,7 +98,7 @@ def test_first_frame(file_format, options):
         assert image.tell() == 2
 
 
-def test_first_picture_of_a_camera_file_with_two():
+def test_first_image_of_a_camera_file_with_two():
     other = RGB.rotate(180)
     data = encoded(RGB, "MPO", save_all=True, append_images=[other], quality=100, subsampling=0)
     with Image.open(io.BytesIO(data)) as image:
@@ -136,9 +136,9 @@ def test_modes_of_file_formats(file_format, mode):
 def test_lab(lightness, grey):
     """CIE L*a*b* in 8 bits: L is scaled to 0..255, a and b are moved up by 128."""
     bands = [Image.new("L", (1, 1), value) for value in (lightness, 128, 128)]
-    image = Image.merge("LAB", bands)
-    for picture in (image, encoded(image, "TIFF")):
-        np.testing.assert_allclose(pixels(picture).astype(int), [[[grey] * 3]], atol=1)
+    loaded = Image.merge("LAB", bands)
+    for image in (loaded, encoded(loaded, "TIFF")):
+        np.testing.assert_allclose(pixels(image).astype(int), [[[grey] * 3]], atol=1)
 
 
 # 16 bits and more
@@ -151,30 +151,30 @@ def every_value() -> np.ndarray:
 
 def test_every_16_bit_value(every_value):
     expected = grey_rgb(np.rint(every_value / 257).astype(np.uint8))
-    image = Image.fromarray(every_value)
-    assert image.mode == "I;16"
+    loaded = Image.fromarray(every_value)
+    assert loaded.mode == "I;16"
     big_endian = Image.frombytes("I;16B", (256, 256), every_value.astype(">u2").tobytes())
     pgm = b"P5 256 256 65535\n" + every_value.astype(">u2").tobytes()
-    for picture in (
-        image,
+    for image in (
+        loaded,
         big_endian,
-        image.convert("I"),
-        encoded(image, "PNG"),
-        encoded(image, "TIFF"),
+        loaded.convert("I"),
+        encoded(loaded, "PNG"),
+        encoded(loaded, "TIFF"),
         encoded(big_endian, "TIFF"),
-        encoded(image, "JPEG2000"),
+        encoded(loaded, "JPEG2000"),
         pgm,
     ):
-        np.testing.assert_array_equal(pixels(picture), expected)
+        np.testing.assert_array_equal(pixels(image), expected)
 
 
-def test_dark_16_bit_pictures_stay_dark(every_value):
+def test_dark_16_bit_images_stay_dark(every_value):
     dark = every_value[:1, :200].copy()
     expected = grey_rgb(np.rint(dark / 257).astype(np.uint8))
     pgm = b"P5 200 1 65535\n" + dark.astype(">u2").tobytes()
-    image = Image.fromarray(dark)
-    for picture in (image, encoded(image, "PNG"), encoded(image, "TIFF"), pgm):
-        np.testing.assert_array_equal(pixels(picture), expected)
+    loaded = Image.fromarray(dark)
+    for image in (loaded, encoded(loaded, "PNG"), encoded(loaded, "TIFF"), pgm):
+        np.testing.assert_array_equal(pixels(image), expected)
 
 
 def test_16_bit_value_marked_transparent():
@@ -187,10 +187,10 @@ def test_16_bit_value_marked_transparent():
 
 
 def test_32_bit_integers_with_8_bit_values():
-    image = Image.fromarray(GREY.astype(np.int32))
-    assert image.mode == "I"
-    for picture in (image, Image.fromarray(GREY).convert("I"), encoded(image, "TIFF")):
-        np.testing.assert_array_equal(pixels(picture), grey_rgb(GREY))
+    loaded = Image.fromarray(GREY.astype(np.int32))
+    assert loaded.mode == "I"
+    for image in (loaded, Image.fromarray(GREY).convert("I"), encoded(loaded, "TIFF")):
+        np.testing.assert_array_equal(pixels(image), grey_rgb(GREY))
 
 
 @pytest.mark.parametrize("value", [-1, 65536])
@@ -205,10 +205,10 @@ def test_32_bit_integers_out_of_range(value):
 
 @pytest.mark.parametrize("scale", [1, 255])
 def test_floats(scale):
-    image = Image.fromarray((GREY / 255 * scale).astype(np.float32))
-    assert image.mode == "F"
-    for picture in (image, encoded(image, "TIFF")):
-        np.testing.assert_array_equal(pixels(picture), grey_rgb(GREY))
+    loaded = Image.fromarray((GREY / 255 * scale).astype(np.float32))
+    assert loaded.mode == "F"
+    for image in (loaded, encoded(loaded, "TIFF")):
+        np.testing.assert_array_equal(pixels(image), grey_rgb(GREY))
 
 
 def test_floats_are_rounded():

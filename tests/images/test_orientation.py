@@ -18,7 +18,7 @@ RGB = Image.fromarray(PIXELS)
 
 
 def stored_as(orientation: int, shown: np.ndarray) -> Image.Image:
-    """How a camera that is held that way stores a picture: the inverse of what a viewer does."""
+    """How a camera that is held that way stores an image: the inverse of what a viewer does."""
     stored = {
         1: shown,
         2: shown[:, ::-1],
@@ -46,7 +46,7 @@ def test_orientation(file_format, options, orientation, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(stored_as(orientation, PIXELS), file_format, exif=exif, **options)
-    path = tmp_path / "picture"
+    path = tmp_path / "image"
     path.write_bytes(data)
     np.testing.assert_array_equal(pixels(path), PIXELS)
     with Image.open(path) as lazy:
@@ -98,7 +98,7 @@ def damaged_exif() -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
-def test_damaged_exif_does_not_fail_a_good_picture(file_format):
+def test_damaged_exif_does_not_fail_a_good_image(file_format):
     options = {"lossless": True} if file_format == "WEBP" else {}
     good = pixels(encoded(RGB, file_format, **options)).astype(int)
     with warnings.catch_warnings():

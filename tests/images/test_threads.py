@@ -1,4 +1,4 @@
-"""One picture in several threads at once."""
+"""One image in several threads at once."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def test_threads_can_share_what_is_read_in_place(make, photo):
     expected = load_image(photo)
     assert expected.size == (1500, 2000)
     for _ in range(5):
-        with make(photo) as picture, ThreadPoolExecutor(THREADS) as pool:
-            found = list(pool.map(load_image, [picture] * THREADS))
-        assert all(image.tobytes() == expected.tobytes() for image in found)
+        with make(photo) as image, ThreadPoolExecutor(THREADS) as pool:
+            found = list(pool.map(load_image, [image] * THREADS))
+        assert all(loaded.tobytes() == expected.tobytes() for loaded in found)
     assert not locks._in_use, "nothing is kept of them"
 
 
@@ -40,8 +40,8 @@ def test_a_failure_lets_the_others_go_on():
         def read(self, *_):
             raise OSError("no more")
 
-    picture = Broken()
+    image = Broken()
     with ThreadPoolExecutor(THREADS) as pool:
-        errors = [f.exception() for f in [pool.submit(load_image, picture) for _ in range(8)]]
+        errors = [f.exception() for f in [pool.submit(load_image, image) for _ in range(8)]]
     assert all("no more" in str(error) for error in errors)
     assert not locks._in_use

@@ -1,4 +1,4 @@
-"""Pictures behind URLs, from a real server on this machine."""
+"""Images behind URLs, from a real server on this machine."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ HASTY = ImageOptions(timeout=0.5)
 
 
 @pytest.fixture(scope="module")
-def picture() -> Image.Image:
+def image() -> Image.Image:
     return Image.effect_noise((80, 60), 90).convert("RGB")
 
 
 @pytest.fixture(scope="module")
-def running_server(picture):
+def running_server(image):
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     with image_server(buffer.getvalue()) as server:
         yield server
 
@@ -37,15 +37,15 @@ def server(running_server, monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["/good", "/good.png?size=full#top", "/no-length", "/named"])
-def test_picture_arrives(server, picture, path):
+def test_image_arrives(server, image, path):
     path = path.replace("/good.png", "/good/a.png")
-    image = load_image(server.url(path))
-    assert image.mode == "RGB"
-    assert image.tobytes() == picture.tobytes()
+    loaded = load_image(server.url(path))
+    assert loaded.mode == "RGB"
+    assert loaded.tobytes() == image.tobytes()
 
 
-def test_scheme_in_capitals(server, picture):
-    assert load_image(server.url("/good").replace("http", "HTTP")).tobytes() == picture.tobytes()
+def test_scheme_in_capitals(server, image):
+    assert load_image(server.url("/good").replace("http", "HTTP")).tobytes() == image.tobytes()
 
 
 def test_name_hides_secrets(server):
@@ -56,9 +56,9 @@ def test_name_hides_secrets(server):
     )
 
 
-def test_password_does_not_follow_a_redirect_to_another_host(server, picture):
+def test_password_does_not_follow_a_redirect_to_another_host(server, image):
     url = server.url("/elsewhere").replace("//", "//user:secret@")
-    assert load_image(url).tobytes() == picture.tobytes()
+    assert load_image(url).tobytes() == image.tobytes()
     (_, first), (_, second) = server.requests
     assert first["Authorization"].startswith("Basic ")
     assert "Authorization" not in second
@@ -71,9 +71,9 @@ def test_password_does_not_follow_a_redirect_to_another_host(server, picture):
         ("/broken", "the server answered 503 Service Unavailable"),
         ("/nothing", "the server answered 204 No Content"),
         ("/empty", "it is empty"),
-        ("/html", "it is an HTML page, not a picture"),
+        ("/html", "it is an HTML page, not an image"),
         ("/to-file", "it redirects to file:///etc/hostname, not to http or https"),
-        ("/to-ftp", "it redirects to ftp://127.0.0.1/picture.png, not to http or https"),
+        ("/to-ftp", "it redirects to ftp://127.0.0.1/image.png, not to http or https"),
         ("/loop", "it redirects more than 10 times"),
     ],
 )
@@ -94,9 +94,9 @@ def test_slow_servers_are_given_up(server, path):
     )
 
 
-def test_body_of_a_redirect_is_not_read(server, picture):
+def test_body_of_a_redirect_is_not_read(server, image):
     url = server.url("/endless-redirect")
-    assert load_image(url, ImageOptions(timeout=20)).tobytes() == picture.tobytes()
+    assert load_image(url, ImageOptions(timeout=20)).tobytes() == image.tobytes()
 
 
 @pytest.mark.parametrize("path", ["/cut", "/half-announced"])
@@ -111,11 +111,11 @@ def test_large_bodies_are_cut_off(server, path):
     assert message.endswith("bytes or more are above max_bytes=300000")
 
 
-def test_limit_of_bytes_is_exact(server, picture):
-    size = len(server.picture)
+def test_limit_of_bytes_is_exact(server, image):
+    size = len(server.image)
     for path in ("/good", "/no-length"):
-        image = load_image(server.url(path), ImageOptions(max_bytes=size))
-        assert image.tobytes() == picture.tobytes()
+        loaded = load_image(server.url(path), ImageOptions(max_bytes=size))
+        assert loaded.tobytes() == image.tobytes()
         assert "above max_bytes" in refusal(server.url(path), ImageOptions(max_bytes=size - 1))
 
 
@@ -140,12 +140,12 @@ def test_other_schemes(url):
     assert refusal(url, HASTY) == f"{url}: only http:// and https:// URLs are read"
 
 
-def test_many_at_once(server, picture):
+def test_many_at_once(server, image):
     failures: list[object] = []
 
     def fetch() -> None:
         try:
-            assert load_image(server.url("/good")).tobytes() == picture.tobytes()
+            assert load_image(server.url("/good")).tobytes() == image.tobytes()
         except BaseException as error:
             failures.append(error)
 

@@ -61,7 +61,7 @@ def test_maps_add_up_to_the_local_prediction(predictor, photos):
 def test_attention_is_fused_from_the_children_of_the_local_winner(winner, checkpoint, photos):
     own = Predictor(checkpoint=checkpoint, device="cpu")
     with torch.no_grad():
-        own.network.levels[0].classifier.bias[winner] += 20  # whatever the picture
+        own.network.levels[0].classifier.bias[winner] += 20  # whatever the image
     tree = own.hierarchy
     for explanation in explain(photos[:3], model=own):
         first, second = explanation.levels
@@ -81,9 +81,9 @@ def test_a_flat_network_has_class_activation_maps_of_its_finest_level(flat, phot
     mine = softmax(maps.class_maps.mean(axis=(1, 2)) + bias(flat.network.global_classifier))
     np.testing.assert_allclose(mine, explanation.prediction.probabilities["global"][1], atol=1e-4)
     with pytest.raises(InputError, match=r"flat network and has no attention.*mdan_oasis4"):
-        explanation.on_picture("quadrant")
+        explanation.on_image("quadrant")
     with pytest.raises(InputError, match="maps at level 'quadrant' but none at 'polarity'"):
-        explanation.on_picture("polarity", "positive")
+        explanation.on_image("polarity", "positive")
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -104,9 +104,9 @@ def test_every_registered_model_gives_its_maps_in_a_batch(name):
         assert output.class_maps[level].shape == (2, classes, side, side * 3 // 2)
 
 
-def test_a_list_gives_the_same_as_its_pictures_one_by_one(predictor, photos):
+def test_a_list_gives_the_same_as_its_images_one_by_one(predictor, photos):
     explanations = explain(photos, model=predictor)
-    assert [e.prediction.picture for e in explanations] == [str(photo) for photo in photos]
+    assert [e.prediction.image for e in explanations] == [str(photo) for photo in photos]
     for photo, mine in zip(photos, explanations, strict=True):
         alone = explain(photo, model=predictor)
         assert alone.region == mine.region
@@ -117,7 +117,7 @@ def test_a_list_gives_the_same_as_its_pictures_one_by_one(predictor, photos):
     assert explain([], model=predictor) == []
 
 
-def test_maps_on_the_picture_have_its_size_and_stand_upright(predictor, photos, tmp_path):
+def test_maps_on_the_image_have_its_size_and_stand_upright(predictor, photos, tmp_path):
     upright = Image.open(photos[1])
     turned = tmp_path / "turned.png"
     exif = Image.Exif()
@@ -127,10 +127,10 @@ def test_maps_on_the_picture_have_its_size_and_stand_upright(predictor, photos, 
     assert explanation.image.size == upright.size
     expected = explain(photos[1], model=predictor)
     for label in (None, "serene"):
-        mine = explanation.on_picture("quadrant", label)
+        mine = explanation.on_image("quadrant", label)
         assert mine.shape == (upright.height, upright.width)
         assert mine.dtype == np.float32
-        np.testing.assert_allclose(mine, expected.on_picture(1, label), atol=1e-5)
+        np.testing.assert_allclose(mine, expected.on_image(1, label), atol=1e-5)
     assert np.isnan(mine[:, 0]).all()
     assert not np.isnan(mine[upright.height // 2, upright.width // 2])
     class_maps = explanation.level("quadrant").class_maps
@@ -152,7 +152,7 @@ def test_the_default_model_has_attention(photos):
     assert all(maps.attention is not None for maps in explanation.levels)
 
 
-def test_the_released_models_attention_is_scaled_within_each_picture(photos):
+def test_the_released_models_attention_is_scaled_within_each_image(photos):
     predictor = Predictor(DEFAULT_EXPLAINED_MODEL, device="cpu")
     assert predictor.config.options.lcam == "normalised"
     for explanation in explain(photos[:3], model=predictor):
@@ -170,9 +170,9 @@ def test_the_released_models_attention_is_scaled_within_each_picture(photos):
 def test_unknown_names_are_told_with_the_nearest(predictor, photos):
     explanation = explain(photos[0], model=predictor)
     with pytest.raises(UnknownNameError, match=r"no level 'mood'.*'polarity', 'quadrant'"):
-        explanation.on_picture("mood")
+        explanation.on_image("mood")
     with pytest.raises(UnknownNameError, match=r"'seren'.*did you mean 'serene'"):
-        explanation.on_picture("quadrant", "seren")
+        explanation.on_image("quadrant", "seren")
     with pytest.raises(UnknownNameError, match="did you mean 'mdan_oasis4'"):
         explain(photos[0], model="mdan_oasis")
 

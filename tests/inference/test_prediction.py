@@ -26,7 +26,7 @@ GLOBAL = ((0.2, 0.8), (0.1, 0.1, 0.3, 0.5))
 
 def prediction(**changes) -> Prediction:
     probabilities = {"overall": OVERALL, "local": LOCAL, "global": GLOBAL}
-    values = {"picture": "a.jpg", "model": "m", "hierarchy": TREE, "probabilities": probabilities}
+    values = {"image": "a.jpg", "model": "m", "hierarchy": TREE, "probabilities": probabilities}
     return Prediction(**{**values, **changes})
 
 
@@ -146,7 +146,7 @@ def test_texts():
 def test_to_dict():
     content = prediction().to_dict()
     assert json.dumps(content) == (
-        '{"picture": "a.jpg", "model": "m", "path": ["positive", "serene"], "levels": ['
+        '{"image": "a.jpg", "model": "m", "path": ["positive", "serene"], "levels": ['
         '{"name": "polarity", "label": "positive", "score": 0.4,'
         ' "scores": {"negative": 0.6, "positive": 0.4}}, '
         '{"name": "quadrant", "label": "serene", "score": 0.7,'
@@ -154,7 +154,7 @@ def test_to_dict():
         ' "error": null}'
     )
     assert failed().to_dict() == {
-        "picture": "a.jpg",
+        "image": "a.jpg",
         "model": "m",
         "path": [],
         "levels": [],
@@ -168,7 +168,7 @@ def test_to_dict_shares_nothing_with_the_prediction():
     assert read.levels[0].scores["negative"] == 0.6
 
 
-def test_a_failed_picture_has_no_path():
+def test_a_failed_image_has_no_path():
     assert failed().path == ()
     assert failed().levels == ()
 

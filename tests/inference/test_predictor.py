@@ -1,4 +1,4 @@
-"""Pictures in, predictions out. The network's weights are random; what it says is not judged."""
+"""Images in, predictions out. The network's weights are random; what it says is not judged."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def flat(tmp_path_factory) -> Path:
     return path
 
 
-# One picture
+# One image
 
 
 def test_prediction_equals_the_network_on_a_view_made_with_torchvision(predictor, photos):
@@ -81,7 +81,7 @@ def test_prediction_equals_the_network_on_a_view_made_with_torchvision(predictor
 
 def test_prediction_is_complete(predictor, photos):
     prediction = predictor.predict(str(photos[0]))
-    assert prediction.picture == str(photos[0])
+    assert prediction.image == str(photos[0])
     assert prediction.model == "mdan_oasis4"
     assert (prediction.branch, prediction.decode) == ("overall", "consistent")
     assert prediction.path == predictor.hierarchy.path(prediction.path[-1])
@@ -99,7 +99,7 @@ def test_probabilities_that_rounding_lifts_above_one_are_cut():
     assert values.probabilities["global"][0][0] == 1
 
 
-def test_every_kind_of_picture_gives_the_same_prediction(predictor, photos, singly):
+def test_every_kind_of_image_gives_the_same_prediction(predictor, photos, singly):
     path = photos[0]
     encoded = path.read_bytes()
     image = Image.open(path)
@@ -110,15 +110,15 @@ def test_every_kind_of_picture_gives_the_same_prediction(predictor, photos, sing
         predictions = predictor.predict(kinds)
     for prediction in predictions:
         np.testing.assert_allclose(flattened(prediction), flattened(singly[0]), atol=1e-5)
-    assert predictions[4].picture == "array of shape (80, 60, 3)"
+    assert predictions[4].image == "array of shape (80, 60, 3)"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (2, 1_000_000), (31, 33)])
-def test_pictures_of_any_shape(predictor, size):
+def test_images_of_any_shape(predictor, size):
     assert predictor.predict(Image.new("RGB", size, "red")).error is None
 
 
-def test_a_picture_that_cannot_be_read(predictor, tmp_path):
+def test_an_image_that_cannot_be_read(predictor, tmp_path):
     with pytest.raises(ImageError, match=r"absent\.png: No such file"):
         predictor.predict(tmp_path / "absent.png")
     with pytest.raises(ImageError, match=r"array of shape \(2, 8, 8, 3\): "):
@@ -151,7 +151,7 @@ def test_embeddings_can_train_a_classifier(predictor, photos):
     assert probe.weight.grad.abs().sum() > 0
 
 
-def test_embedding_a_bad_picture_raises(predictor):
+def test_embedding_a_bad_image_raises(predictor):
     with pytest.raises(ImageError, match="it is empty"):
         predictor.embed([b""])
 
@@ -170,7 +170,7 @@ def test_cutting_the_far_ends_changes_nothing_of_the_view(interpolation, size):
     assert (view.int() - v2.functional.pil_to_tensor(whole).int()).abs().max() <= 1
 
 
-def test_only_extremely_long_pictures_are_cut():
+def test_only_extremely_long_images_are_cut():
     for size in [(1, 1), (1, 4), (300, 100), (100, 400), (101, 405)]:
         assert without_far_ends(Image.new("RGB", size)).size == size
     assert without_far_ends(Image.new("RGB", (1, 5000))).size == (1, 4)

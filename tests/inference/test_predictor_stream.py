@@ -1,4 +1,4 @@
-"""Several pictures: lists, and streams that are read ahead of the network."""
+"""Several images: lists, and streams that are read ahead of the network."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def singly(predictor, photos):
     return one_by_one(predictor, photos)
 
 
-def test_a_list_equals_its_pictures_one_by_one(predictor, photos, singly):
+def test_a_list_equals_its_images_one_by_one(predictor, photos, singly):
     assert_close(predictor.predict(photos), singly)
     assert_close(predictor.predict(tuple(photos)), singly)
     assert predictor.predict([]) == []
 
 
-def test_a_bad_picture_in_a_list_raises(predictor, photos):
+def test_a_bad_image_in_a_list_raises(predictor, photos):
     with pytest.raises(ImageError, match="3 bytes: ") as caught:
         predictor.predict([photos[0], b"abc", photos[1]])
     assert not isinstance(caught.value.__cause__, AssertionError)
@@ -45,7 +45,7 @@ def test_stream_keeps_the_order(predictor, photos, singly, batch_size, workers):
     assert_close(list(stream), singly)
 
 
-def test_stream_goes_on_after_bad_pictures(predictor, photos, singly):
+def test_stream_goes_on_after_bad_images(predictor, photos, singly):
     bad = [b"", "absent.png"]
     given = [bad[0], photos[0], bad[1], bad[0], photos[1]]
     predictions = list(predictor.stream(given, batch_size=2))
@@ -56,7 +56,7 @@ def test_stream_goes_on_after_bad_pictures(predictor, photos, singly):
         "it is empty",
     ]
     assert predictions[2].to_dict() == {
-        "picture": "absent.png",
+        "image": "absent.png",
         "model": "mdan_oasis4",
         "path": [],
         "levels": [],
@@ -69,7 +69,7 @@ def test_batches_are_full_but_the_last():
     assert list(batches) == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
 
 
-def test_stream_without_pictures(predictor):
+def test_stream_without_images(predictor):
     assert list(predictor.stream([])) == []
 
 
@@ -95,13 +95,13 @@ def worker_threads() -> list[str]:
 
 
 def test_threads_end_when_the_consumer_stops(predictor, photos):
-    pictures = itertools.cycle(photos)
-    stream = predictor.stream(pictures, batch_size=2, workers=3)
+    images = itertools.cycle(photos)
+    stream = predictor.stream(images, batch_size=2, workers=3)
     next(stream)
     assert worker_threads()
     stream.close()
     assert not worker_threads()
-    assert next(pictures)
+    assert next(images)
 
 
 def test_stopping_leaves_the_callers_generator_open(predictor, photos):
@@ -112,7 +112,7 @@ def test_stopping_leaves_the_callers_generator_open(predictor, photos):
     assert next(generator) in photos
 
 
-def test_an_error_of_the_iterable_comes_after_the_pictures_before_it(predictor, photos, singly):
+def test_an_error_of_the_iterable_comes_after_the_images_before_it(predictor, photos, singly):
     def breaking():
         yield from photos[:5]
         raise KeyError("the list is broken")
@@ -124,7 +124,7 @@ def test_an_error_of_the_iterable_comes_after_the_pictures_before_it(predictor, 
     assert not worker_threads()
 
 
-def test_threads_end_after_a_bad_picture_in_a_list(predictor, photos):
+def test_threads_end_after_a_bad_image_in_a_list(predictor, photos):
     with pytest.raises(ImageError):
         predictor.predict([b"abc", *photos])
     assert not worker_threads()
@@ -144,8 +144,8 @@ def test_threads_end_after_a_bad_picture_in_a_list(predictor, photos):
     ],
     ids=lambda single: type(single).__name__,
 )
-def test_stream_refuses_a_single_picture(predictor, single):
-    with pytest.raises(InputError, match="stream reads several pictures, not one"):
+def test_stream_refuses_a_single_image(predictor, single):
+    with pytest.raises(InputError, match="stream reads several images, not one"):
         predictor.stream(single)
 
 

@@ -36,13 +36,13 @@ def write_crops(folder: Path, tree: Hierarchy) -> Path:
     for label in tree.leaves:
         photo, brightness = SUBJECTS[label]
         (folder / label).mkdir(parents=True)
-        with Image.open(EXAMPLES / f"{photo}.jpg") as picture:
-            picture = ImageEnhance.Brightness(picture.convert("RGB")).enhance(brightness)
-        side = min(picture.size) * 3 // 4
+        with Image.open(EXAMPLES / f"{photo}.jpg") as image:
+            image = ImageEnhance.Brightness(image.convert("RGB")).enhance(brightness)
+        side = min(image.size) * 3 // 4
         for number in range(10):
-            left = (picture.width - side) * (number % 5) // 4
-            top = (picture.height - side) * (number // 5)
-            crop = picture.crop((left, top, left + side, top + side))
+            left = (image.width - side) * (number % 5) // 4
+            top = (image.height - side) * (number // 5)
+            crop = image.crop((left, top, left + side, top + side))
             crop.resize((200, 200)).save(folder / label / f"{number}.jpg", quality=90)
     return folder
 
@@ -78,7 +78,7 @@ def train_with_a_kill(*command: object, output: Path) -> tuple[Path, dict[str, A
 
 
 def evaluate_again(weights: Path, data: Path, folder: Path) -> dict[str, Any]:
-    """Evaluate on the pictures that were kept aside: the numbers are the training's."""
+    """Evaluate on the images that were kept aside: the numbers are the training's."""
     split = ("--split", weights.parent / "split.tsv")
     run("evaluate", weights, "--data", data, *split, "--output", folder, "--bootstrap", 100)
     evaluation = json.loads((folder / "evaluation.json").read_text())
@@ -92,19 +92,19 @@ def evaluate_again(weights: Path, data: Path, folder: Path) -> dict[str, Any]:
     return evaluation
 
 
-def publish_and_predict(name: str, weights: Path, picture: Path, served: Path) -> set[str]:
+def publish_and_predict(name: str, weights: Path, image: Path, served: Path) -> set[str]:
     """Publish to a folder and predict by the name; return the classes of the finest level."""
     published = ("--weights", weights, "--licence", "CC0-1.0", "--folder", served)
     assert name in json.dumps(json.loads(run("publish", name, *published)))
     manifest = served / "weights_manifest.json"
-    printed = run("predict", picture, "--model", name, "--format", "json", manifest=manifest)
+    printed = run("predict", image, "--model", name, "--format", "json", manifest=manifest)
     prediction = json.loads(printed)
     assert prediction["error"] is None
     return set(prediction["levels"][-1]["scores"])
 
 
 @pytest.mark.slow
-def test_from_pictures_to_published_weights(tmp_path):
+def test_from_images_to_published_weights(tmp_path):
     data = write_crops(tmp_path / "data", TREE)
     TREE.save(tmp_path / "tree.toml")
     options = ("--data", data, "--hierarchy", tmp_path / "tree.toml", "--set", "epochs=12")
@@ -131,9 +131,9 @@ def test_from_pictures_to_published_weights(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not OASIS.is_dir(), reason="the OASIS pictures are not at ../shared")
+@pytest.mark.skipif(not OASIS.is_dir(), reason="the OASIS images are not at ../shared")
 @pytest.mark.skipif(not BACKBONE.is_file(), reason="ImageNet weights are not at ../shared")
-def test_from_real_pictures_to_published_weights(tmp_path):
+def test_from_real_images_to_published_weights(tmp_path):
     """Every sixteenth photograph of OASIS, with its ratings, from the backbone's weights on."""
     header, *rows = (OASIS / "norms.csv").read_text(encoding="utf-8").splitlines()
     data = tmp_path / "data"
@@ -147,8 +147,8 @@ def test_from_real_pictures_to_published_weights(tmp_path):
     )
     assert len(report["history"]) == 3
     evaluation = evaluate_again(weights, data, tmp_path / "report")
-    assert (evaluation["dataset"], evaluation["pictures_trained_on"]) == ("OASIS", 0)
-    assert evaluation["pictures"] + report["pictures"] == len(rows[::16]) == 42
+    assert (evaluation["dataset"], evaluation["images_trained_on"]) == ("OASIS", 0)
+    assert evaluation["images"] + report["images"] == len(rows[::16]) == 42
     classes = publish_and_predict(
         "my_oasis", weights, next((OASIS / "images").iterdir()), tmp_path / "served"
     )

@@ -44,11 +44,11 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 def test_a_folder_is_predicted_as_csv(run, tmp_path):
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for photo in ("cat.jpg", "rocket.jpg"):
         shutil.copy(EXAMPLES / photo, folder)
-    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "broken.jpg").write_bytes(b"no image")
     rows = list(csv.DictReader(run("predict_folder", folder).splitlines()))
     assert [row["path"] for row in rows] == [str(folder / "cat.jpg"), str(folder / "rocket.jpg")]
     for row, prediction in zip(rows, Predictor().predict([r["path"] for r in rows]), strict=True):
@@ -59,8 +59,8 @@ def test_a_folder_is_predicted_as_csv(run, tmp_path):
     assert bundled == [str(EXAMPLES / "cat.jpg"), str(EXAMPLES / "rocket.jpg")]
 
 
-def test_a_picture_is_explained(run, tmp_path):
-    printed = run("explain_picture").splitlines()
+def test_an_image_is_explained(run, tmp_path):
+    printed = run("explain_image").splitlines()
     prediction = Predictor("mdan_oasis4").predict(EXAMPLES / "cat.jpg")
     assert printed[0] == str(prediction)
     levels = get_hierarchy("circumplex4").level_names
@@ -85,5 +85,5 @@ def test_a_model_is_fine_tuned(run, tmp_path):
         for score in report["scores"]
         if (score["measure"], score["branch"]) == ("accuracy", "overall")
     }
-    assert report["pictures"] == 8
+    assert report["images"] == 8
     assert accuracy["fine"] >= 0.75, "a quarter is chance"

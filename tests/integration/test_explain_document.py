@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def document(tmp_path, monkeypatch) -> str:
-    """The document, in a folder with the pictures that it names."""
+    """The document, in a folder with the images that it names."""
     (tmp_path / "examples").mkdir()
     for name in ("cat.jpg", "rocket.jpg"):
         shutil.copy(ROOT / "examples" / name, tmp_path / "examples")
@@ -30,7 +30,7 @@ def test_its_commands_run(document):
     commands = re.findall(r"^mdan-zoo (.+)", document, re.MULTILINE)
     assert len(commands) == 4
     for command in commands:
-        given = command.replace("PICTURE", "examples/cat.jpg").replace("FOLDER", "examples")
+        given = command.replace("IMAGE", "examples/cat.jpg").replace("FOLDER", "examples")
         assert main(given.split()) == 0
         with Image.open(given.split()[-1]) as figure:
             figure.load()

@@ -28,8 +28,8 @@ MACHINES = {
 @pytest.mark.parametrize("size", [(448, 448), (32, 64)])
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_equals_the_formulas_in_outputs_and_gradients(depth, size):
-    pictures = torch.randn(3, 3, *size, dtype=torch.float64, device=DEVICE)
-    check_equals_the_formulas(tiny_mdan(depth).to(DEVICE), pictures)
+    images = torch.randn(3, 3, *size, dtype=torch.float64, device=DEVICE)
+    check_equals_the_formulas(tiny_mdan(depth).to(DEVICE), images)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -37,13 +37,13 @@ def test_equals_the_formulas_in_outputs_and_gradients(depth, size):
 @pytest.mark.parametrize("depth", [2, 3])
 def test_autocast_stays_near_float32(depth, dtype, channels_last):
     model = tiny_mdan(depth).float().to(DEVICE)
-    pictures = torch.randn(2, 3, 64, 96, device=DEVICE)
-    expected = model(pictures)
+    images = torch.randn(2, 3, 64, 96, device=DEVICE)
+    expected = model(images)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
-        pictures = pictures.to(memory_format=torch.channels_last)
+        images = images.to(memory_format=torch.channels_last)
     with torch.autocast(DEVICE, dtype=dtype):
-        output = model(pictures)
+        output = model(images)
     for a, b in zip(output.overall, expected.overall, strict=True):
         assert a.dtype == torch.float32
         assert 0 < (a - b).abs().max() < 0.1
@@ -52,11 +52,11 @@ def test_autocast_stays_near_float32(depth, dtype, channels_last):
 @pytest.mark.parametrize("depth", [1, 3])
 def test_compiled_gives_the_same_outputs_and_gradients(depth):
     model = tiny_mdan(depth).to(DEVICE)
-    pictures = torch.randn(3, 3, 64, 64, dtype=torch.float64, device=DEVICE)
+    images = torch.randn(3, 3, 64, 64, dtype=torch.float64, device=DEVICE)
     parameters = list(model.parameters())
 
     def outputs_and_gradients(network):
-        overall = network(pictures).overall
+        overall = network(images).overall
         loss = sum(level[:, 0].log().mean() for level in overall)
         return [*overall, *torch.autograd.grad(loss, parameters)]
 
@@ -67,7 +67,7 @@ def test_compiled_gives_the_same_outputs_and_gradients(depth):
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES.keys())
 def test_a_training_learns_and_its_weights_predict_on_the_cpu_too(machine, tmp_path):
-    data = write_own_data(tmp_path / "feelings", pictures=10)
+    data = write_own_data(tmp_path / "feelings", images=10)
     rates = {"learning_rate": 0.005, "backbone_rate": 0.002}
     recipe = Recipe(
         "mdan_fi8",
@@ -83,13 +83,12 @@ def test_a_training_learns_and_its_weights_predict_on_the_cpu_too(machine, tmp_p
     assert report["machine"]["device"].startswith(DEVICE)
     assert report["history"][-1]["loss"] < 0.5 * report["history"][0]["loss"]
 
-    held_out = Split.load(tmp_path / "run" / SPLIT_FILE).pictures("test")
-    pictures = [data / name for name in held_out]
-    on_cpu = Predictor(checkpoint=weights, device="cpu").predict(pictures)
-    on_gpu = Predictor(checkpoint=weights, device=DEVICE).predict(pictures)
+    held_out = Split.load(tmp_path / "run" / SPLIT_FILE).images("test")
+    images = [data / name for name in held_out]
+    on_cpu = Predictor(checkpoint=weights, device="cpu").predict(images)
+    on_gpu = Predictor(checkpoint=weights, device=DEVICE).predict(images)
     right = [
-        result.path[-1] == picture.parent.name
-        for result, picture in zip(on_cpu, pictures, strict=True)
+        result.path[-1] == image.parent.name for result, image in zip(on_cpu, images, strict=True)
     ]
     assert sum(right) >= 0.75 * len(right), "a quarter is chance"
     for a, b in zip(on_cpu, on_gpu, strict=True):

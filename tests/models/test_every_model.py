@@ -1,4 +1,4 @@
-"""Every registered model by the same tests, with its own backbone, on pictures of 64 x 64.
+"""Every registered model by the same tests, with its own backbone, on images of 64 x 64.
 
 Models that differ only in name and data set are one network and are tested once.
 """
@@ -27,7 +27,7 @@ def network_of(name):
 
 DISTINCT = {network_of(name): name for name in sorted(MODELS)}
 
-# P_O of the first classes of every level for the first picture; see `fixed_network`.
+# P_O of the first classes of every level for the first image; see `fixed_network`.
 GOLDEN = {
     "flat_oasis4": [[0.4871, 0.5129], [0.2496, 0.2375, 0.2314]],
     "mdan_emotion6": [[0.4248, 0.5752], [0.0815, 0.0433, 0.7527]],
@@ -53,11 +53,11 @@ def fixed_network(name):
         for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = 1.0  # the statistics become those of the next batch
-        model.train()(pictures())
+        model.train()(images())
     return model.eval()
 
 
-def pictures():
+def images():
     return torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
@@ -85,7 +85,7 @@ def model(name):
 @pytest.fixture(scope="module")
 def expected(model):
     with torch.inference_mode():
-        return model(pictures())
+        return model(images())
 
 
 def test_forward(name, model, expected):
@@ -105,7 +105,7 @@ def test_golden_output(name, expected):
 
 def test_backward(model):
     training = copy.deepcopy(model).train()
-    output = training(pictures())
+    output = training(images())
     sum(-level[:, 0].mean() for level in output.log_overall).backward()
     for name, parameter in training.named_parameters():
         assert parameter.grad is not None, f"no gradient reaches {name}"
@@ -119,19 +119,19 @@ def test_save_and_load(name, model, expected, tmp_path):
     for key, value in model.state_dict().items():
         assert value.equal(twin.state_dict()[key]), key
     with torch.inference_mode():
-        assert_same_output(twin(pictures()), expected)
+        assert_same_output(twin(images()), expected)
 
 
 def test_compile(model, expected):
     torch.compiler.reset()
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     with torch.no_grad():
-        assert_same_output(compiled(pictures()), expected)
+        assert_same_output(compiled(images()), expected)
 
 
 def test_export_with_any_batch_size(model, expected):
     batch = torch.export.Dim("batch", min=1, max=64)
-    example = (pictures()[:2],)
-    program = torch.export.export(model, example, dynamic_shapes={"pictures": {0: batch}})
+    example = (images()[:2],)
+    program = torch.export.export(model, example, dynamic_shapes={"images": {0: batch}})
     with torch.no_grad():
-        assert_same_output(program.module()(pictures()), expected)
+        assert_same_output(program.module()(images()), expected)

@@ -75,9 +75,9 @@ def test_upsample_adjoint_is_the_transpose():
 
 
 def test_lcam_modes_change_the_maps_as_named():
-    pictures = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     models = {mode: tiny_mdan(2, lcam=mode) for mode in LCAM_MODES}
-    maps = {mode: model(pictures, return_maps=True).maps[0] for mode, model in models.items()}
+    maps = {mode: model(images, return_maps=True).maps[0] for mode, model in models.items()}
     torch.testing.assert_close(maps["detached"], maps["plain"])
     torch.testing.assert_close(maps["bounded"], maps["plain"].tanh())
     torch.testing.assert_close(maps["off"], torch.zeros_like(maps["off"]))
@@ -87,11 +87,11 @@ def test_lcam_modes_change_the_maps_as_named():
 
 
 def test_detached_lcam_passes_no_gradient_through_the_map():
-    pictures = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     gradients = {}
     for mode in ("plain", "detached"):
         model = tiny_mdan(1, lcam=mode)
-        model(pictures).overall[0][:, 0].sum().backward()
+        model(images).overall[0][:, 0].sum().backward()
         gradients[mode] = model.levels[0].classifier.weight.grad
     assert not torch.allclose(gradients["plain"], gradients["detached"])
 
@@ -100,9 +100,9 @@ def test_normalised_pyramid_leaves_the_global_branch_alone():
     plain, normalised = tiny_mdan(2), tiny_mdan(2, normalise_pyramid=True)
     normalised.load_state_dict(plain.state_dict(), strict=False)
     normalised.train()  # BatchNorm by the statistics of the batch
-    pictures = torch.randn(4, 3, 64, 64, dtype=torch.float64)
-    torch.testing.assert_close(plain(pictures).global_logits, normalised(pictures).global_logits)
-    assert not torch.allclose(plain(pictures).local_logits[0], normalised(pictures).local_logits[0])
+    images = torch.randn(4, 3, 64, 64, dtype=torch.float64)
+    torch.testing.assert_close(plain(images).global_logits, normalised(images).global_logits)
+    assert not torch.allclose(plain(images).local_logits[0], normalised(images).local_logits[0])
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_what_is_no_tensor_is_refused():
         tiny_mdan(2)(None)
 
 
-def test_integer_pictures_are_refused():
+def test_integer_images_are_refused():
     with pytest.raises(InputError, match=r"torch\.uint8"):
         tiny_mdan(2)(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
 
@@ -134,16 +134,16 @@ def test_integer_pictures_are_refused():
 )
 def test_values_of_another_type_than_the_weights_are_refused(model):
     """Autocast converts them, but never from or to float64."""
-    pictures = torch.zeros(1, 3, 64, 64)
-    message = "the pictures are torch.float64, but the network's weights torch.float32"
+    images = torch.zeros(1, 3, 64, 64)
+    message = "the images are torch.float64, but the network's weights torch.float32"
     with pytest.raises(InputError, match=message):
-        model(pictures.double())
-    with pytest.raises(InputError, match=r"pictures are torch\.float16"):
-        model(pictures.half())
+        model(images.double())
+    with pytest.raises(InputError, match=r"images are torch\.float16"):
+        model(images.half())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        model(pictures.half())
+        model(images.half())
         with pytest.raises(InputError, match=message):
-            model(pictures.double())
+            model(images.double())
 
 
 @pytest.mark.parametrize(
@@ -169,10 +169,10 @@ def test_impossible_options_are_refused(options):
 @pytest.mark.parametrize("depth", [2, 3])
 def test_autocast_stays_near_float32(depth):
     model = tiny_mdan(depth).float()
-    pictures = torch.randn(2, 3, 64, 96)
-    expected = model(pictures)
+    images = torch.randn(2, 3, 64, 96)
+    expected = model(images)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        output = model(pictures)
+        output = model(images)
     for a, b in zip(output.overall, expected.overall, strict=True):
         assert a.dtype == torch.float32
         assert (a - b).abs().max() < 0.1
@@ -180,10 +180,10 @@ def test_autocast_stays_near_float32(depth):
 
 def test_channels_last_gives_the_same():
     model = tiny_mdan(3)
-    pictures = torch.randn(2, 3, 64, 96, dtype=torch.float64)
-    expected = model(pictures).overall
+    images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    expected = model(images).overall
     model = model.to(memory_format=torch.channels_last)
-    output = model(pictures.to(memory_format=torch.channels_last)).overall
+    output = model(images.to(memory_format=torch.channels_last)).overall
     for a, b in zip(output, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
@@ -191,9 +191,9 @@ def test_channels_last_gives_the_same():
 @pytest.mark.parametrize("depth", [1, 3])
 def test_compiles_without_graph_breaks(depth):
     model = tiny_mdan(depth)
-    pictures = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    for a, b in zip(compiled(pictures).overall, model(pictures).overall, strict=True):
+    for a, b in zip(compiled(images).overall, model(images).overall, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
@@ -217,26 +217,26 @@ def test_compiled_attention_maps_have_gradients_in_half_precision(mode):
 @pytest.mark.parametrize("depth", [1, 3])
 def test_exports_with_any_batch_size(depth):
     model = tiny_mdan(depth)
-    pictures = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     batch = torch.export.Dim("batch", min=1, max=64)
-    program = torch.export.export(model, (pictures,), dynamic_shapes={"pictures": {0: batch}})
+    program = torch.export.export(model, (images,), dynamic_shapes={"images": {0: batch}})
     more = torch.randn(5, 3, 64, 64, dtype=torch.float64)
     exported = program.module()(more)
     for a, b in zip(exported.overall, model(more).overall, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
-def test_a_few_steps_learn_sixteen_pictures_by_heart():
+def test_a_few_steps_learn_sixteen_images_by_heart():
     torch.manual_seed(0)
     backbone, channels = build_backbone("resnet10t")
     model = MDAN(backbone, channels, TREES[2], MDANOptions(dim=64))
-    pictures = torch.randn(16, 3, 64, 64)
+    images = torch.randn(16, 3, 64, 64)
     leaves = torch.arange(16) % 8
     targets = (torch.tensor(TREES[2].parent_indices[0])[leaves], leaves)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     losses = []
     for _ in range(60):
-        output = model(pictures)
+        output = model(images)
         loss = sum(F.nll_loss(p, t) for p, t in zip(output.log_overall, targets, strict=True)) / 2
         optimizer.zero_grad()
         loss.backward()
@@ -256,11 +256,11 @@ def test_operations_of_the_top_down_branch(tree, name, fast_limit, capsys):
     with torch.device("meta"):
         backbone, channels = build_backbone("resnet101")
         model = MDAN(backbone, channels, get_hierarchy(tree)).eval()
-        pictures = torch.zeros(1, 3, 448, 448)
+        images = torch.zeros(1, 3, 448, 448)
 
     def gmacs(run):
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            run(pictures)
+            run(images)
         return counter.get_total_flops() / 2e9
 
     bare = gmacs(backbone)
@@ -295,13 +295,13 @@ def test_parameters_of_mdan_fi8(capsys):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_large_pictures_stay_finite_in_half_precision(dtype):
+def test_large_images_stay_finite_in_half_precision(dtype):
     """Sums over 12,544 positions exceed float16's 65,504 unless they are scaled on the way."""
     model = tiny_mdan(3).float()
-    pictures = torch.randn(1, 3, 448, 448)
+    images = torch.randn(1, 3, 448, 448)
     with torch.inference_mode():
-        expected = model(pictures).overall
+        expected = model(images).overall
         with torch.autocast("cpu", dtype=dtype):
-            overall = model(pictures).overall
+            overall = model(images).overall
     for a, b in zip(overall, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0.02)

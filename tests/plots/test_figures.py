@@ -29,7 +29,7 @@ from mdan_zoo.inference.explanation import explain
 from mdan_zoo.inference.prediction import Prediction
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.plots import contact_sheet, figures
-from mdan_zoo.plots.contact_sheet import PICTURES_PER_IMAGE, write_sheet
+from mdan_zoo.plots.contact_sheet import IMAGES_PER_IMAGE, write_sheet
 
 LONG = Hierarchy.from_nested(
     {
@@ -106,7 +106,7 @@ def test_the_figure_says_what_it_shows(oasis):
     said = texts(oasis.plot())
     assert "photo1.png" in said
     assert f"{oasis.prediction}   (mdan_oasis4)" in said
-    assert "picture, 500 x 350" in said
+    assert "image, 500 x 350" in said
     for level in oasis.prediction.levels:
         assert f"{level.name}: attention" in said
         assert f"{level.label} {level.score:.2f}" in said
@@ -124,7 +124,7 @@ def test_the_figure_says_what_it_shows(oasis):
 
 def test_a_level_shows_all_its_classes_and_a_class_itself(oasis):
     def class_panels(figure):
-        return [axes for axes in figure.axes if len(axes.images) == 2]  # a picture and a map
+        return [axes for axes in figure.axes if len(axes.images) == 2]  # an image and a map
 
     assert len(class_panels(oasis.plot())) == 4
     assert len(class_panels(oasis.plot(level="quadrant"))) == 1 + 4
@@ -143,7 +143,7 @@ def test_unknown_levels_and_classes(oasis):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (2, 3)])
-def test_pictures_of_any_shape_are_drawn(predictor, size):
+def test_images_of_any_shape_are_drawn(predictor, size):
     assert_nothing_overlaps(explain(Image.new("RGB", size, "red"), model=predictor).plot())
 
 
@@ -229,11 +229,11 @@ def test_where_no_figure_can_be_written(oasis, tmp_path):
 # Contact sheets
 
 
-def prediction_of(picture, leaf: str, score: float) -> Prediction:
+def prediction_of(image, leaf: str, score: float) -> Prediction:
     tree = get_hierarchy("circumplex4")
     others = (1 - score) / 3
     leaves = tuple(score if name == leaf else others for name in tree.leaves)
-    return Prediction(str(picture), "made", tree, {"overall": tree.sum_upwards(leaves)})
+    return Prediction(str(image), "made", tree, {"overall": tree.sum_upwards(leaves)})
 
 
 def test_a_sheet_is_sorted_by_emotion_and_score(photos):
@@ -245,34 +245,34 @@ def test_a_sheet_is_sorted_by_emotion_and_score(photos):
     ]
     figure = contact_sheet._draw_page(list(contact_sheet._rows(entries)))
     assert texts(figure) == [
-        "made; below a picture: the probability of its class, level quadrant",
-        "negative > gloomy: 2 pictures",
+        "made; below an image: the probability of its class, level quadrant",
+        "negative > gloomy: 2 images",
         "0.80  photo4.png",
         "0.60  photo1.png",
-        "positive > serene: 2 pictures",
+        "positive > serene: 2 images",
         "0.90  photo2.png",
         "0.50  photo0.png",
-        "positive > excited: 1 picture",
+        "positive > excited: 1 image",
         "0.70  photo3.png",
     ]
     assert_nothing_overlaps(figure)
 
 
 def test_names_that_are_no_text_are_drawn(photos, predictor, tmp_path):
-    picture = tmp_path / os.fsdecode(b"caf\xe9\x01.png")
-    picture.write_bytes(photos[0].read_bytes())
-    contact_sheet.write_sheet([picture], predictor.predict([picture]), tmp_path / "sheet.svg")
+    image = tmp_path / os.fsdecode(b"caf\xe9\x01.png")
+    image.write_bytes(photos[0].read_bytes())
+    contact_sheet.write_sheet([image], predictor.predict([image]), tmp_path / "sheet.svg")
     assert ElementTree.parse(tmp_path / "sheet.svg").getroot().tag.endswith("svg")
 
 
 @pytest.mark.slow
 def test_a_large_sheet_is_a_pdf_with_pages(photos, tmp_path):
-    pictures = [photos[5]] * (PICTURES_PER_IMAGE + 1)
-    predictions = [prediction_of(picture, "serene", 0.5) for picture in pictures]
-    with pytest.raises(InputError, match=r"at most 200 pictures, not 201: name a \.pdf"):
-        write_sheet(pictures, predictions, tmp_path / "sheet.png")
+    images = [photos[5]] * (IMAGES_PER_IMAGE + 1)
+    predictions = [prediction_of(image, "serene", 0.5) for image in images]
+    with pytest.raises(InputError, match=r"at most 200 images, not 201: name a \.pdf"):
+        write_sheet(images, predictions, tmp_path / "sheet.png")
     assert list(tmp_path.iterdir()) == []
-    write_sheet(pictures, predictions, tmp_path / "sheet.pdf")
+    write_sheet(images, predictions, tmp_path / "sheet.pdf")
     content = (tmp_path / "sheet.pdf").read_bytes()
     assert len(re.findall(rb"/Type /Page\b", content)) == 4  # 26 rows, at most 7 on a page
 
@@ -287,7 +287,7 @@ def run(*arguments) -> int:
     return options.run(options)
 
 
-def test_the_command_explains_a_picture(photos, checkpoint, tmp_path, monkeypatch, capsys):
+def test_the_command_explains_an_image(photos, checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     expected = explain(photos[0], model=Predictor(checkpoint=checkpoint))
     assert run(photos[0], "--checkpoint", checkpoint) == 0
@@ -304,34 +304,34 @@ def test_the_command_explains_a_picture(photos, checkpoint, tmp_path, monkeypatc
 
 
 def test_the_command_draws_a_sheet_of_a_folder(photos, checkpoint, tmp_path, monkeypatch, capsys):
-    folder = tmp_path / "my.pictures"
+    folder = tmp_path / "my.images"
     folder.mkdir()
     for photo in photos:
         shutil.copy(photo, folder)
     monkeypatch.chdir(tmp_path)
     assert run(folder, "--sheet", "--checkpoint", checkpoint) == 0
-    assert capsys.readouterr().out == "my.pictures.sheet.png\n"
+    assert capsys.readouterr().out == "my.images.sheet.png\n"
     (folder / "damaged.jpg").write_bytes(b"nothing")
     output = tmp_path / "sheet.pdf"
     assert run(folder, "--sheet", "--checkpoint", checkpoint, "--output", output) == 1
     captured = capsys.readouterr()
-    assert "damaged.jpg  error: not a picture" in captured.err
+    assert "damaged.jpg  error: not an image" in captured.err
     assert output.read_bytes().startswith(b"%PDF")
 
 
-def test_files_are_named_after_the_picture():
+def test_files_are_named_after_the_image():
     assert _stem("https://example.org/a/cat.v2.jpg?size=9/1.png") == "cat.v2"
-    assert _stem("https://example.org/") == "picture"
+    assert _stem("https://example.org/") == "image"
     assert _stem("folder/what?.jpg") == "what?"
 
 
-def test_the_command_does_not_replace_the_picture(photos, tmp_path, capsys):
-    picture = tmp_path / "photo.png"
-    picture.write_bytes(photos[0].read_bytes())
-    assert main(["explain", str(picture), "--output", str(picture)]) == 2
-    assert main(["explain", "--sheet", str(tmp_path), "--output", str(picture)]) == 2
-    assert capsys.readouterr().err.count("is one of the pictures") == 2
-    assert picture.read_bytes() == photos[0].read_bytes()
+def test_the_command_does_not_replace_the_image(photos, tmp_path, capsys):
+    image = tmp_path / "photo.png"
+    image.write_bytes(photos[0].read_bytes())
+    assert main(["explain", str(image), "--output", str(image)]) == 2
+    assert main(["explain", "--sheet", str(tmp_path), "--output", str(image)]) == 2
+    assert capsys.readouterr().err.count("is one of the images") == 2
+    assert image.read_bytes() == photos[0].read_bytes()
 
 
 def test_a_level_is_a_name_before_it_is_a_number():
@@ -342,13 +342,13 @@ def test_a_level_is_a_name_before_it_is_a_number():
 
 
 def test_the_command_refuses_what_does_not_go_together(photos, tmp_path):
-    with pytest.raises(InputError, match="is a folder: name a picture in it, or add --sheet"):
+    with pytest.raises(InputError, match="is a folder: name an image in it, or add --sheet"):
         run(photos[0].parent)
     with pytest.raises(InputError, match="--sheet goes with a folder"):
         run(photos[0], "--sheet")
     with pytest.raises(InputError, match="a sheet shows no maps"):
         run(photos[0].parent, "--sheet", "--level", "0")
-    with pytest.raises(ImageError, match="there are no pictures in the folder"):
+    with pytest.raises(ImageError, match="there are no images in the folder"):
         run(tmp_path, "--sheet")
     with pytest.raises(InputError, match="there is no folder"):
         run(photos[0], "--output", tmp_path / "absent" / "figure.png")

@@ -33,7 +33,7 @@ from mdan_zoo.errors import (
     ManifestError,
 )
 from mdan_zoo.inference.predictor import Predictor
-from mdan_zoo.inference.verification import golden_picture
+from mdan_zoo.inference.verification import golden_image
 from mdan_zoo.publishing.publication import Publication
 from mdan_zoo.publishing.publish import (
     prepare,
@@ -113,7 +113,7 @@ def test_a_served_folder_is_all_that_others_need(own_file, tmp_path, run, monkey
     assert hierarchy_of(parsed) == OWN_TREE
     network = build_network(config_of(parsed), hierarchy_of(parsed))
     load_checkpoint(network, found, config_of(parsed))
-    golden = Predictor(checkpoint=own_file, device="cpu").predict(golden_picture())
+    golden = Predictor(checkpoint=own_file, device="cpu").predict(golden_image())
     assert parsed.details["golden"]["output"]["coarse"] == pytest.approx(
         golden.levels[0].scores, abs=1e-5
     )
@@ -270,8 +270,8 @@ def test_the_card_of_unmeasured_weights_claims_nothing(own_file, tmp_path):
 
 def test_the_card_gives_measured_values_and_the_base_model(own_file, tmp_path):
     metrics = {
-        "protocol": "200 pictures held out",
-        "dataset": "Our pictures",
+        "protocol": "200 images held out",
+        "dataset": "Our images",
         "rows": [
             {"coarse_accuracy": 0.8125, "coarse_accuracy_sd": 0.01},
             {"model": "chance", "r": 0},
@@ -288,8 +288,8 @@ def test_the_card_gives_measured_values_and_the_base_model(own_file, tmp_path):
     card = card_of(publication, tmp_path / "public")
     (result,) = card.data.eval_results
     assert (result.metric_type, result.metric_value) == ("accuracy", 0.8125)
-    assert (result.dataset_name, result.dataset_type) == ("Our pictures", "Our-pictures")
+    assert (result.dataset_name, result.dataset_type) == ("Our images", "Our-images")
     assert card.data.base_model == "timm/mobilenetv2_100.ra_in1k"
     assert (card.data.license, card.data.license_name) == ("other", "our-licence-2")
-    assert "200 pictures held out" in card.text
+    assert "200 images held out" in card.text
     assert "| 0.8125 | 0.01 |" in card.text

@@ -33,7 +33,7 @@ from mdan_zoo.errors import (
 )
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.inference.verification import golden_picture
+from mdan_zoo.inference.verification import golden_image
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.publishing.publication import Publication
 from mdan_zoo.publishing.publish import (
@@ -392,7 +392,7 @@ def test_the_cards_examples_run(hub, released, tmp_path):
     publish_to_hub(released, "lab/oasis")
     card = ModelCard(hub.repos["lab/oasis"].commits[-1][1]["README.md"][0].decode())
     code = card.text.split("```python\n")[1].split("```")[0]
-    golden_picture().save(tmp_path / "photo.jpg")
+    golden_image().save(tmp_path / "photo.jpg")
     scope: dict = {}
     exec(code.replace('"photo.jpg"', repr(str(tmp_path / "photo.jpg"))), scope)
     assert not scope["network"].training

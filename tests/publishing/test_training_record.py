@@ -28,9 +28,9 @@ def write_record(weights, **changes):
         "dataset": "folder",
         "split": "80/20, seed 0",
         "split_sha256": "0123456789abcdef" * 4,
-        "pictures": 32,
+        "images": 32,
         "test": {
-            "pictures": 8,
+            "images": 8,
             "trained_on": 0,
             "accuracy": {"level_1": 0.75, "level_2": 0.5},
         },
@@ -45,16 +45,16 @@ def test_command_and_accuracy_of_the_test_part(weights):
     (row,) = publication.metrics["rows"]
     assert row == {"branch": "overall", "level_1_accuracy": 0.75, "level_2_accuracy": 0.5}
     card = model_card(publication)
-    kept = "8 pictures that were kept aside (80/20, seed 0, SHA-256 0123456789abcdef...)"
+    kept = "8 images that were kept aside (80/20, seed 0, SHA-256 0123456789abcdef...)"
     assert f"{kept}, one training." in card
     assert f"## How it was made\n\n```\n{COMMAND}\n```" in card
     assert "| overall | 0.75 | 0.5 |" in card
 
 
-def test_a_record_that_does_not_count_its_test_pictures_is_read(weights):
+def test_a_record_that_does_not_count_its_test_images_is_read(weights):
     write_record(weights, test={"accuracy": {"level_1": 0.75}})
     protocol = prepare("mine", weights).metrics["protocol"]
-    assert protocol.startswith("the pictures that were kept aside (80/20")
+    assert protocol.startswith("the images that were kept aside (80/20")
     assert protocol.endswith("had learned them is not known.")
 
 
@@ -66,9 +66,9 @@ def test_a_record_that_does_not_count_its_test_pictures_is_read(weights):
         (None, "; whether the weights that it started from had learned them is not known."),
     ],
 )
-def test_pictures_that_the_start_had_learned_are_told(weights, trained_on, told):
+def test_images_that_the_start_had_learned_are_told(weights, trained_on, told):
     write_record(
-        weights, test={"pictures": 8, "trained_on": trained_on, "accuracy": {"level_1": 0.75}}
+        weights, test={"images": 8, "trained_on": trained_on, "accuracy": {"level_1": 0.75}}
     )
     assert prepare("mine", weights).metrics["protocol"].endswith(told)
 
@@ -83,7 +83,7 @@ def test_mean_and_spread_of_folds(weights):
     }
 
 
-def test_pictures_of_ones_own_are_no_data_set(weights):
+def test_images_of_ones_own_are_no_data_set(weights):
     """The readers of these have names, which the hub would take for a data set's."""
     write_record(weights)
     data = ModelCard(model_card(prepare("mine", weights))).data

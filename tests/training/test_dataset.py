@@ -1,4 +1,4 @@
-"""Crops, views and the order of pictures: random, and the same for everybody who repeats them."""
+"""Crops, views and the order of images: random, and the same for everybody who repeats them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import ImageError
 from mdan_zoo.images.input_spec import InputSpec
-from mdan_zoo.training.dataset import Pictures, Steps, needed_side
+from mdan_zoo.training.dataset import ImageDataset, Steps, needed_side
 from mdan_zoo.training.feature_cache import draw_views
 from mdan_zoo.training.recipe import Recipe
 
@@ -23,59 +23,59 @@ RESIZED_CROPS = Recipe("mdan_fi8", batch_size=4, epochs=3, min_crop_area=0.6)
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     found = []
     for number in range(11):
-        picture = Image.radial_gradient("L").resize((400, 300)).convert("RGB")
-        picture.paste((20 * number, 255 - 20 * number, 90), (30 * number, 0, 30 * number + 60, 200))
-        picture.save(folder / f"{number}.jpg")
+        image = Image.radial_gradient("L").resize((400, 300)).convert("RGB")
+        image.paste((20 * number, 255 - 20 * number, 90), (30 * number, 0, 30 * number + 60, 200))
+        image.save(folder / f"{number}.jpg")
         found.append(Sample(folder / f"{number}.jpg", (0, 0), (1.0, 0.0), str(number)))
     return found
 
 
 @pytest.mark.parametrize("recipe", [CROPS, RESIZED_CROPS])
 def test_crops_differ_between_epochs_and_are_repeatable(samples, recipe):
-    pictures = Pictures(samples, SPEC, recipe)
-    first, index = pictures[0, 3]
+    images = ImageDataset(samples, SPEC, recipe)
+    first, index = images[0, 3]
     assert index == 3
     assert first.shape == (3, 64, 64)
     assert first.dtype == torch.uint8
-    assert first.equal(Pictures(samples, SPEC, recipe)[0, 3][0])
-    assert not first.equal(pictures[1, 3][0])
+    assert first.equal(ImageDataset(samples, SPEC, recipe)[0, 3][0])
+    assert not first.equal(images[1, 3][0])
 
 
-def test_both_halves_of_a_coin_mirror_a_picture(tmp_path):
-    picture = Image.new("RGB", (64, 64), "black")
-    picture.paste("white", (0, 0, 20, 64))
-    picture.save(tmp_path / "left.png")
+def test_both_halves_of_a_coin_mirror_an_image(tmp_path):
+    image = Image.new("RGB", (64, 64), "black")
+    image.paste("white", (0, 0, 20, 64))
+    image.save(tmp_path / "left.png")
     sample = Sample(tmp_path / "left.png", (0,), (1.0,), "")
-    pictures = Pictures([sample], InputSpec(resize=64, crop=64), CROPS)
-    white_left = [bool(pictures[epoch, 0][0][0, 0, 0]) for epoch in range(200)]
+    images = ImageDataset([sample], InputSpec(resize=64, crop=64), CROPS)
+    white_left = [bool(images[epoch, 0][0][0, 0, 0]) for epoch in range(200)]
     assert 70 <= sum(white_left) <= 130  # 4.2 standard deviations around 100
 
 
 def test_worker_processes_change_nothing(samples):
-    pictures = Pictures(samples, SPEC, CROPS)
+    images = ImageDataset(samples, SPEC, CROPS)
     loaded = []
     for workers in (0, 2):
         steps = Steps(range(11), CROPS)
-        loaded.append(list(DataLoader(pictures, batch_sampler=steps, num_workers=workers)))
+        loaded.append(list(DataLoader(images, batch_sampler=steps, num_workers=workers)))
     for (one, ids), (other, other_ids) in zip(*loaded, strict=True):
         assert ids.equal(other_ids)
         assert one.equal(other)
 
 
-def test_a_picture_smaller_than_the_crop_is_enlarged(tmp_path):
+def test_an_image_smaller_than_the_crop_is_enlarged(tmp_path):
     Image.new("RGB", (20, 30), "red").save(tmp_path / "tiny.png")
-    pictures = Pictures([Sample(tmp_path / "tiny.png", (0,), (1.0,), "")], SPEC, CROPS)
-    assert pictures[0, 0][0].shape == (3, 64, 64)
+    images = ImageDataset([Sample(tmp_path / "tiny.png", (0,), (1.0,), "")], SPEC, CROPS)
+    assert images[0, 0][0].shape == (3, 64, 64)
 
 
-def test_an_unreadable_picture_is_told(tmp_path):
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    pictures = Pictures([Sample(tmp_path / "broken.jpg", (0,), (1.0,), "")], SPEC, CROPS)
+def test_an_unreadable_image_is_told(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    images = ImageDataset([Sample(tmp_path / "broken.jpg", (0,), (1.0,), "")], SPEC, CROPS)
     with pytest.raises(ImageError, match=r"broken\.jpg"):
-        pictures[0, 0]
+        images[0, 0]
 
 
 def test_resized_crops_are_enlarged_by_a_tenth_at_most():
@@ -84,40 +84,42 @@ def test_resized_crops_are_enlarged_by_a_tenth_at_most():
 
 
 def test_the_cache_gives_nearly_the_same_crops_from_smaller_files(samples, tmp_path):
-    plain, cached = Pictures(samples, SPEC, CROPS), Pictures(samples, SPEC, CROPS, tmp_path)
+    plain, cached = ImageDataset(samples, SPEC, CROPS), ImageDataset(samples, SPEC, CROPS, tmp_path)
     for _ in range(2):  # written, then read
         difference = (plain[0, 3][0].float() - cached[0, 3][0].float()).abs().mean()
         assert difference < 6
         (kept,) = tmp_path.iterdir()
-        with Image.open(kept) as picture:
-            assert min(picture.size) == 96
+        with Image.open(kept) as image:
+            assert min(image.size) == 96
 
 
-def test_the_cache_notices_that_a_picture_has_changed(tmp_path):
-    file, cache = tmp_path / "picture.png", tmp_path / "cache"
+def test_the_cache_notices_that_an_image_has_changed(tmp_path):
+    file, cache = tmp_path / "image.png", tmp_path / "cache"
     cache.mkdir()
-    pictures = Pictures([Sample(file, (0,), (1.0,), "")], SPEC, CROPS, cache)
+    images = ImageDataset([Sample(file, (0,), (1.0,), "")], SPEC, CROPS, cache)
     Image.new("RGB", (100, 100), "red").save(file)
-    assert pictures[0, 0][0][0].float().mean() > 250
+    assert images[0, 0][0][0].float().mean() > 250
     Image.new("RGB", (100, 101), "blue").save(file)
-    assert pictures[0, 0][0][0].float().mean() < 5
+    assert images[0, 0][0][0].float().mean() < 5
 
 
-def test_the_cache_takes_a_picture_that_is_longer_than_a_jpeg_can_be(tmp_path):
+def test_the_cache_takes_an_image_that_is_longer_than_a_jpeg_can_be(tmp_path):
     Image.new("RGB", (66_000, 20), "red").save(tmp_path / "line.png")
     (tmp_path / "cache").mkdir()
     samples = [Sample(tmp_path / "line.png", (0,), (1.0,), "")]
-    plain, cached = (Pictures(samples, SPEC, CROPS, cache) for cache in (None, tmp_path / "cache"))
+    plain, cached = (
+        ImageDataset(samples, SPEC, CROPS, cache) for cache in (None, tmp_path / "cache")
+    )
     assert cached[0, 0][0].shape == plain[0, 0][0].shape
 
 
 def test_the_largest_seed_draws_views(samples):
     recipe = Recipe("m", views=3, frozen_stages=3, min_crop_area=0.6, seed=2**32 - 1)
-    with Image.open(samples[4].picture) as picture:
-        assert len(draw_views(picture.convert("RGB"), SPEC, recipe, seed=2**32 - 1)) == 3
+    with Image.open(samples[4].image) as image:
+        assert len(draw_views(image.convert("RGB"), SPEC, recipe, seed=2**32 - 1)) == 3
 
 
-def test_every_epoch_takes_each_picture_once_but_for_the_rest():
+def test_every_epoch_takes_each_image_once_but_for_the_rest():
     steps = list(Steps([5, 6, 7, 8, 9, 10, 11], Recipe("m", batch_size=3, epochs=4)))
     assert len(steps) == 4 * 2
     by_epoch = [[key for step in steps[2 * e : 2 * e + 2] for key in step] for e in range(4)]
@@ -137,7 +139,7 @@ def test_steps_go_on_from_anywhere(start):
     assert len(Steps(range(11), recipe, start=start)) == len(everything) - start
 
 
-def test_parts_hold_the_same_pictures_as_whole_steps():
+def test_parts_hold_the_same_images_as_whole_steps():
     recipe = Recipe("m", batch_size=4, epochs=2)
     whole, halves = list(Steps(range(11), recipe)), list(Steps(range(11), recipe, parts=2))
     assert [a + b for a, b in zip(halves[::2], halves[1::2], strict=True)] == whole
@@ -148,14 +150,14 @@ def test_a_step_is_no_larger_than_the_data_set():
     assert sorted(index for _, index in step) == [0, 1, 2, 3, 4]
 
 
-def test_sampling_draws_heavier_pictures_more_often():
+def test_sampling_draws_heavier_images_more_often():
     weights = torch.tensor([1.0, 1.0, 8.0])
     recipe = Recipe("m", batch_size=3, epochs=400)
     drawn = Counter(key[1] for step in Steps([0, 1, 2], recipe, weights=weights) for key in step)
     assert drawn[2] / sum(drawn.values()) == pytest.approx(0.8, abs=0.05)  # 4.3 sd of 1200 draws
 
 
-def test_a_picture_that_is_drawn_again_is_cropped_anew():
+def test_an_image_that_is_drawn_again_is_cropped_anew():
     recipe = Recipe("m", batch_size=8, epochs=3)
     weights = torch.tensor([1.0] * 7 + [50.0])
     keys = [key for step in Steps(range(8), recipe, weights=weights) for key in step]
@@ -163,15 +165,15 @@ def test_a_picture_that_is_drawn_again_is_cropped_anew():
     assert Counter(index for _, index in keys)[7] > 3
 
 
-def test_views_are_the_picture_its_mirror_image_and_repeatable_crops(samples):
-    with Image.open(samples[4].picture) as picture:
-        picture = picture.convert("RGB")
+def test_views_are_the_image_its_mirror_image_and_repeatable_crops(samples):
+    with Image.open(samples[4].image) as image:
+        image = image.convert("RGB")
     recipe = Recipe("mdan_oasis4", views=6, frozen_stages=3, min_crop_area=0.6)
-    views = torch.stack(draw_views(picture, SPEC, recipe, seed=1))
+    views = torch.stack(draw_views(image, SPEC, recipe, seed=1))
     assert views.shape == (6, 3, 64, 64)
     assert views.dtype == torch.uint8
     assert views[1].equal(views[0].flip(-1))
-    assert views.equal(torch.stack(draw_views(picture, SPEC, recipe, seed=1)))
-    other = torch.stack(draw_views(picture, SPEC, recipe, seed=2))
+    assert views.equal(torch.stack(draw_views(image, SPEC, recipe, seed=1)))
+    other = torch.stack(draw_views(image, SPEC, recipe, seed=2))
     assert other[0].equal(views[0])
     assert not other[2].equal(views[2])

@@ -65,7 +65,7 @@ for name in ("first", "second", "third"):
         plan.output.mkdir(exist_ok=True)
         (plan.output / "test").write_text("where the report is to be written")
     if name == "third" and PartialState().is_main_process:
-        (data / "calm" / "3.jpg").write_bytes(b"no picture")
+        (data / "calm" / "3.jpg").write_bytes(b"no image")
     try:
         told = str(train(plan).exists())
     except MdanZooError as error:
@@ -98,7 +98,7 @@ def test_all_processes_wait_for_what_the_main_one_does_alone(model, tmp_path):
         == "TrainingError: the main process could not go on: " + second[0].split(": ", 1)[1]
     )
     assert third[0] == third[1]
-    assert third[0].startswith("ImageError: 1 of 24 pictures cannot be read: ")
+    assert third[0].startswith("ImageError: 1 of 24 images cannot be read: ")
 
 
 def free_port():

@@ -53,7 +53,7 @@ def command(*options):
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-# Long enough to be stopped in its midst: 5 epochs of 24 pictures.
+# Long enough to be stopped in its midst: 5 epochs of 24 images.
 LONG = ("--set", "epochs=5", "--set", "batch_size=2", "--set", "split=all")
 STEPS = 5 * 24 // 2
 
@@ -108,18 +108,16 @@ def test_fine_tuning_learns_the_own_classes(data, tree, tmp_path, capsys):
     out, told = capsys.readouterr()
     assert out.strip() == str(weights)
     # Nobody sees a bar in the log of a job.
-    epochs = re.findall(r"^epoch (\d+) of \d+: loss [\d.]+, [\d.]+ pictures/s$", told, re.M)
+    epochs = re.findall(r"^epoch (\d+) of \d+: loss [\d.]+, [\d.]+ images/s$", told, re.M)
     assert [int(epoch) for epoch in epochs] == list(range(1, len(epochs) + 1)) != []
     config, hierarchy = read_identity(weights)
     assert hierarchy == OWN_TREE
     assert (config.name, config.backbone) == ("feelings4", "mobilenetv2_100")
     predictor = Predictor(checkpoint=weights)
-    pictures = sorted(data.glob("*/*.jpg"))
-    found = [prediction.path[-1] for prediction in predictor.stream(pictures)]
-    right = sum(
-        label == picture.parent.name for label, picture in zip(found, pictures, strict=True)
-    )
-    assert right >= 22, "of 24 pictures that it was trained on"
+    images = sorted(data.glob("*/*.jpg"))
+    found = [prediction.path[-1] for prediction in predictor.stream(images)]
+    right = sum(label == image.parent.name for label, image in zip(found, images, strict=True))
+    assert right >= 22, "of 24 images that it was trained on"
 
 
 @pytest.fixture(scope="module")
@@ -281,22 +279,22 @@ def test_a_class_that_is_not_in_the_tree_is_told(model, tree, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_class_without_a_picture_is_told(model, tree, tmp_path, capsys):
+def test_a_class_without_an_image_is_told(model, tree, tmp_path, capsys):
     folder = write_own_data(tmp_path / "data")
-    for picture in (folder / "calm").iterdir():
-        picture.unlink()
+    for image in (folder / "calm").iterdir():
+        image.unlink()
     assert main(arguments(model, folder, tree, tmp_path / "run")) == 2
     assert "calm" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("pictures", [0, 1])
-def test_hardly_any_picture_is_told(pictures, model, tree, tmp_path, capsys):
+@pytest.mark.parametrize("images", [0, 1])
+def test_hardly_any_image_is_told(images, model, tree, tmp_path, capsys):
     folder = tmp_path / "data"
     (folder / "awe").mkdir(parents=True)
-    for number in range(pictures):
+    for number in range(images):
         Image.new("RGB", (50, 50)).save(folder / "awe" / f"{number}.png")
     assert main(arguments(model, folder, tree, tmp_path / "run")) == 2
-    assert "picture" in capsys.readouterr().err
+    assert "image" in capsys.readouterr().err
 
 
 def test_a_name_and_an_own_tree_contradict_each_other(model, data, tree, tmp_path, capsys):

@@ -109,14 +109,14 @@ def test_backbone_and_new_layers_have_rates_of_their_own(trainer):
 
 
 def test_the_loss_of_rare_classes_weighs_more(trainer):
-    """Of the first class 2 pictures are there, of the three others 6."""
+    """Of the first class 2 images are there, of the three others 6."""
     indices = [0, 1, *range(6, 24)]
     learner = trainer(indices, balance="loss", batch_size=20, frozen_stages=4)
     network = copy.deepcopy(learner.network).train()
     network.backbone.eval()
-    pictures = torch.stack([learner.data.dataset[0, index][0] for index in indices])
+    images = torch.stack([learner.data.dataset[0, index][0] for index in indices])
     with torch.no_grad():
-        output = network(learner.data.preprocessing.normalise(pictures))
+        output = network(learner.data.preprocessing.normalise(images))
     targets = level_targets(learner.data.leaves[indices], OWN_TREE)
     losses = sum(
         -(target * found).sum(dim=1)

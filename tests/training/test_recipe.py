@@ -102,18 +102,18 @@ def test_an_unknown_model_is_told():
 
 
 @pytest.mark.parametrize(
-    ("pictures", "epochs"), [(5, 100), (16, 100), (32, 50), (47, 50), (400, 8), (10_000, 8)]
+    ("images", "epochs"), [(5, 100), (16, 100), (32, 50), (47, 50), (400, 8), (10_000, 8)]
 )
-def test_few_pictures_are_shown_more_often(pictures, epochs):
+def test_few_images_are_shown_more_often(images, epochs):
     recipe = fine_tuning_recipe("mdan_oasis4")
-    found = recipe.for_pictures(pictures)
+    found = recipe.for_images(images)
     assert found == dataclasses.replace(
         recipe, epochs=epochs, step_epochs=math.ceil(10 * epochs / 8)
     )
 
 
 def test_the_papers_rates_fall_later_if_epochs_are_added():
-    recipe = Recipe("m", least_steps=60).for_pictures(64)
+    recipe = Recipe("m", least_steps=60).for_images(64)
     assert (recipe.epochs, recipe.step_epochs) == (60, 20)
 
 
@@ -127,4 +127,4 @@ def test_epochs_that_are_given_are_not_added_to(changes, least):
 @pytest.mark.parametrize("name", list_recipes())
 def test_recipes_of_the_zoo_have_the_epochs_that_they_name(name):
     recipe = load_recipe(name)
-    assert recipe.for_pictures(2) == recipe
+    assert recipe.for_images(2) == recipe

@@ -18,12 +18,12 @@ from mdan_zoo.training.recipe import fine_tuning_recipe, load_recipe
 from mdan_zoo.training.report import repeating_command
 from mdan_zoo.training.run import Plan
 
-FOLDER, DIR = Path("pictures"), Path("run")
+FOLDER, DIR = Path("images"), Path("run")
 
 
 def test_the_report_has_hash_and_command_of_the_weights(tmp_path):
     model = write_tiny_model(tmp_path / "tiny.safetensors")
-    data = write_own_data(tmp_path / "pictures")
+    data = write_own_data(tmp_path / "images")
     OWN_TREE.save(tmp_path / "tree.toml")
     values = {"FOLDER": data, "DIR": tmp_path / "first"}
 

@@ -60,7 +60,7 @@ def trainer(given, indices=range(24), folder=None):
 # --- what is learned
 
 
-def test_a_class_that_no_training_picture_has_leaves_the_start_finite(model, data, tmp_path):
+def test_a_class_that_no_training_image_has_leaves_the_start_finite(model, data, tmp_path):
     given = plan(model, data, tmp_path / "run", base_rate_start=True)
     samples = prepare(given).samples
     learner = trainer(given, [n for n, sample in enumerate(samples) if sample.labels[-1] != 1])
@@ -183,7 +183,7 @@ def test_a_state_is_not_gone_on_with_by_another_recipe(change, model, data, tmp_
 
 
 def test_steps_of_another_size_are_not_gone_on_with(model, data, tmp_path):
-    """24 pictures in steps of 7 are 3 steps an epoch; those of 4, which 4 parts need, are 6."""
+    """24 images in steps of 7 are 3 steps an epoch; those of 4, which 4 parts need, are 6."""
     steps = {"epochs": 2, "batch_size": 7}
     train(plan(model, data, tmp_path / "run", **steps))
     in_parts = plan(
@@ -194,7 +194,7 @@ def test_steps_of_another_size_are_not_gone_on_with(model, data, tmp_path):
 
 
 def test_a_state_is_not_gone_on_with_from_other_weights(model, data, tmp_path):
-    """What frozen stages make of the pictures is not in the state."""
+    """What frozen stages make of the images is not in the state."""
     start = tmp_path / "start.safetensors"
     shutil.copy(model, start)
     train(plan(start, data, tmp_path / "run", **VIEWS))
@@ -227,7 +227,7 @@ def test_a_split_of_another_recipe_is_not_taken_for_its_own(model, data, tmp_pat
 
 
 def test_sigterm_to_all_processes_keeps_the_step_that_was_reached(model, data, tmp_path):
-    """As a cluster sends it: to the process that trains and to those that read pictures."""
+    """As a cluster sends it: to the process that trains and to those that read images."""
     tree, output = tmp_path / "tree.toml", tmp_path / "run"
     OWN_TREE.save(tree)
     changes = ("--set", "epochs=300", "--set", "batch_size=2", "--set", "split=all")
@@ -254,7 +254,7 @@ def test_an_error_ends_the_reading_processes(model, data, tmp_path):
     with pytest.raises(TrainingError) as exploded:
         train(plan(model, data, tmp_path / "run", machine=machine, learning_rate=1e30, epochs=9))
     assert multiprocessing.active_children() == []
-    (data / "calm" / "3.jpg").write_bytes(b"no picture")
+    (data / "calm" / "3.jpg").write_bytes(b"no image")
     with pytest.raises(ImageError) as unreadable:
         trainer(plan(model, data, tmp_path / "other", machine=machine)).run()
     assert multiprocessing.active_children() == []
@@ -294,31 +294,29 @@ print("exits")
 
 
 @pytest.mark.parametrize("changes", [{}, VIEWS], ids=["crops", "views"])
-def test_pictures_that_cannot_be_read_are_told_before_the_work(changes, model, data, tmp_path):
+def test_images_that_cannot_be_read_are_told_before_the_work(changes, model, data, tmp_path):
     """All at once, and also those that are held out and would be read at the very end."""
     train(plan(model, data, tmp_path / "whole", split="80/20", epochs=1))
-    held_out = Split.load(tmp_path / "whole" / SPLIT_FILE).pictures("test")
+    held_out = Split.load(tmp_path / "whole" / SPLIT_FILE).images("test")
     for name in held_out:
-        (data / name).write_bytes(b"no picture")
+        (data / name).write_bytes(b"no image")
     with pytest.raises(ImageError) as raised:
         train(plan(model, data, tmp_path / "run", split="80/20", **changes))
-    assert f"{len(held_out)} of 24 pictures cannot be read" in str(raised.value)
+    assert f"{len(held_out)} of 24 images cannot be read" in str(raised.value)
     assert all(str(data / name) in str(raised.value) for name in held_out)
     assert not (tmp_path / "run").exists()
 
 
-def test_pictures_that_break_later_are_not_looked_for_when_a_training_goes_on(
-    model, data, tmp_path
-):
+def test_images_that_break_later_are_not_looked_for_when_a_training_goes_on(model, data, tmp_path):
     train(plan(model, data, tmp_path / "run"))
     (data / "calm" / "3.jpg").write_bytes(bytes((data / "calm" / "3.jpg").stat().st_size))
     assert train(plan(model, data, tmp_path / "run")).exists()
 
 
-def test_maps_that_do_not_fit_into_memory_are_told_at_the_first_picture(
+def test_maps_that_do_not_fit_into_memory_are_told_at_the_first_image(
     model, data, tmp_path, monkeypatch
 ):
-    """24 pictures x 2 views x C3, C4, C5 of 128 x 8 x 8, 256 x 4 x 4, 512 x 2 x 2 in 2 bytes."""
+    """24 images x 2 views x C3, C4, C5 of 128 x 8 x 8, 256 x 4 x 4, 512 x 2 x 2 in 2 bytes."""
     needed = 24 * 2 * (128 * 64 + 256 * 16 + 512 * 4) * 2
     monkeypatch.setattr(feature_cache, "available_memory", lambda: needed)
     assert prepare(plan(model, data, tmp_path / "run", **VIEWS)).source.views == 2
@@ -327,7 +325,7 @@ def test_maps_that_do_not_fit_into_memory_are_told_at_the_first_picture(
         prepare(plan(model, data, tmp_path / "run", **VIEWS))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
     monkeypatch.setattr(feature_cache, "available_memory", lambda: needed - 1)
-    with pytest.raises(InputError, match=r"2 views of 24 pictures"):
+    with pytest.raises(InputError, match=r"2 views of 24 images"):
         prepare(plan(model, data, tmp_path / "run", **VIEWS))
 
 
@@ -336,8 +334,8 @@ def test_the_memory_that_is_there_is_known():
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_cannot_be_read_is_told_in_a_line(workers, model, data, tmp_path):
-    (data / "calm" / "3.jpg").write_bytes(b"no picture")
+def test_an_image_that_cannot_be_read_is_told_in_a_line(workers, model, data, tmp_path):
+    (data / "calm" / "3.jpg").write_bytes(b"no image")
     with pytest.raises(ImageError) as raised:
         trainer(plan(model, data, tmp_path / "run", machine=Machine(workers=workers))).run()
     assert str(raised.value).startswith(f"{data / 'calm' / '3.jpg'}: ")
@@ -352,7 +350,7 @@ def test_an_output_that_is_a_file_is_told_before_the_work(inside, model, tmp_pat
 
 
 def test_an_output_within_the_data_is_told(model, data, tmp_path):
-    """The next training would read it as a class. A table names its pictures itself."""
+    """The next training would read it as a class. A table names its images itself."""
     for output in (data, data / "run", data / "runs" / "first"):
         with pytest.raises(InputError, match="must be outside the data"):
             train(plan(model, data, output))
@@ -367,7 +365,7 @@ def test_the_name_of_a_registered_model_is_not_taken(model, data, tmp_path):
 
 
 def test_a_split_of_one_part_is_told(model, data, tmp_path):
-    names = [picture.relative_to(data).as_posix() for picture in data.glob("*/*.jpg")]
+    names = [image.relative_to(data).as_posix() for image in data.glob("*/*.jpg")]
     Split.from_parts("folder", "mine", ".", {"0": names}).save(tmp_path / "split.tsv")
     with pytest.raises(InputError, match="'mine' has the part 0 alone"):
         train(plan(model, data, tmp_path / "run", file=tmp_path / "split.tsv"))

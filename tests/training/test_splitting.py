@@ -1,4 +1,4 @@
-"""Which pictures a training takes, which it keeps aside, and who is told."""
+"""Which images a training takes, which it keeps aside, and who is told."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def divided(tmp_path_factory):
-    """Own pictures in the folders train and test."""
+    """Own images in the folders train and test."""
     folder = tmp_path_factory.mktemp("data") / "divided"
     write_own_data(folder / "train")
-    write_own_data(folder / "test", pictures=3, seed=1)
+    write_own_data(folder / "test", images=3, seed=1)
     return folder
 
 
@@ -73,33 +73,30 @@ def find(model, data, output, *changes, tree=OWN_TREE, split=None):
 
 
 def folders(split, part):
-    return {name.split("/")[0] for name in split.pictures(part)}
+    return {name.split("/")[0] for name in split.images(part)}
 
 
-# --- the parts that pictures come in
+# --- the parts that images come in
 
 
-def test_test_pictures_that_the_start_had_learned_are_told(model, data, tmp_path, caplog):
+def test_test_images_that_the_start_had_learned_are_told(model, data, tmp_path, caplog):
     start = tmp_path / "start.safetensors"
     shutil.copy(model, start)
     save_trained_on(start, sorted(data.glob("*/*.jpg")), data)
     output = learn(start, data, tmp_path / "run", "split=80/20")
     test = json.loads((output / "training.json").read_text())["test"]
-    assert test["trained_on"] == test["pictures"] > 0
-    assert (
-        f"{test['pictures']} of the {test['pictures']} test pictures had been learned"
-        in caplog.text
-    )
+    assert test["trained_on"] == test["images"] > 0
+    assert f"{test['images']} of the {test['images']} test images had been learned" in caplog.text
 
 
-def test_pictures_that_come_divided_are_trained_and_tested_on_as_they_lie(as_it_comes):
+def test_images_that_come_divided_are_trained_and_tested_on_as_they_lie(as_it_comes):
     split = Split.load(as_it_comes / "split.tsv")
     assert split.method == "official"
     assert (folders(split, "train"), folders(split, "test")) == ({"train"}, {"test"})
     report = json.loads((as_it_comes / "training.json").read_text())
-    assert (report["split"], report["pictures"]) == ("official", 24)
+    assert (report["split"], report["images"]) == ("official", 24)
     tested = (as_it_comes / "test" / "evaluation.md").read_text()
-    assert "The weights were trained on none of these pictures." in tested
+    assert "The weights were trained on none of these images." in tested
 
 
 def test_they_are_divided_anew_where_that_is_asked_for(anew):
@@ -111,7 +108,7 @@ def test_they_are_divided_anew_where_that_is_asked_for(anew):
 def test_parts_without_one_to_train_on_are_told(model, divided, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "test").symlink_to(divided / "test")
-    with pytest.raises(InputError, match=r"test \(12 pictures\), none of which is train"):
+    with pytest.raises(InputError, match=r"test \(12 images\), none of which is train"):
         learn(model, tmp_path / "data", tmp_path / "run")
 
 
@@ -122,14 +119,14 @@ def test_parts_that_the_recipe_does_not_demand_are_told(
     assert find(model, divided, tmp_path, f"split={method}").method == "official"
     notes = [record.getMessage() for record in caplog.records]
     assert len(notes) == told
-    assert all("in the parts test (12 pictures), train (24 pictures); train" in n for n in notes)
+    assert all("in the parts test (12 images), train (24 images); train" in n for n in notes)
 
 
 # --- a split that is given
 
 
 def test_a_given_split_is_kept_beside_the_weights(model, divided, tmp_path):
-    """Also where the pictures come in parts. The same folder then takes no other."""
+    """Also where the images come in parts. The same folder then takes no other."""
     paths = []
     for seed in (3, 4):
         samples = read_folder(divided, OWN_TREE)
@@ -153,10 +150,10 @@ def test_a_split_of_another_data_set_is_refused(model, data, tmp_path):
 
 
 @pytest.mark.parametrize("views", ["views=0", "views=2"])
-def test_a_split_that_cannot_be_is_told_before_a_picture_is_decoded(views, model, data, tmp_path):
-    """A picture that cannot be read would be told as soon as it is decoded."""
+def test_a_split_that_cannot_be_is_told_before_an_image_is_decoded(views, model, data, tmp_path):
+    """An image that cannot be read would be told as soon as it is decoded."""
     shutil.copytree(data, tmp_path / "data")
-    (tmp_path / "data" / "calm" / "3.jpg").write_bytes(b"no picture")
+    (tmp_path / "data" / "calm" / "3.jpg").write_bytes(b"no image")
     changes = (views, "frozen_stages=3", "min_crop_area=0.5")
     with pytest.raises(InputError, match="not '80/30'"):
         learn(model, tmp_path / "data", tmp_path / "run", *changes, "split=80/30")
@@ -172,14 +169,14 @@ def test_a_split_that_cannot_be_is_told_before_a_picture_is_decoded(views, model
     ("method", "where"),
     [("official", "in the split 'official'"), ("2-fold", "where the fold [01]")],
 )
-def test_a_class_without_a_training_picture_is_refused(method, where, model, data, tmp_path):
+def test_a_class_without_a_training_image_is_refused(method, where, model, data, tmp_path):
     for name in ("train/awe", "train/calm", "train/fear", "test/gloom"):
         folder = tmp_path / "data" / name
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(data / folder.name, folder)
-    for picture in sorted((tmp_path / "data" / "test" / "gloom").iterdir())[1:]:
-        picture.unlink()  # one is left, which is in the test part or in one of the folds
-    with pytest.raises(InputError, match=f"{where}.* no picture of gloom is trained on"):
+    for image in sorted((tmp_path / "data" / "test" / "gloom").iterdir())[1:]:
+        image.unlink()  # one is left, which is in the test part or in one of the folds
+    with pytest.raises(InputError, match=f"{where}.* no image of gloom is trained on"):
         find(model, tmp_path / "data", tmp_path / "run", f"split={method}")
     assert not (tmp_path / "run").exists()
 
@@ -188,7 +185,7 @@ def test_a_class_that_a_published_data_set_lacks_is_told(data, caplog):
     samples = [s for s in read_folder(data, OWN_TREE) if s.labels[-1] != 3]
     check_classes(samples, data, OWN_TREE, None, own_tree=False)
     (note,) = (record.getMessage() for record in caplog.records)
-    assert note.startswith("no picture of gloom is trained on, which hierarchy")
+    assert note.startswith("no image of gloom is trained on, which hierarchy")
 
 
 def test_votes_that_are_not_learned_are_told(data, caplog):
@@ -200,23 +197,23 @@ def test_votes_that_are_not_learned_are_told(data, caplog):
     assert not caplog.records
     targets(samples, OWN_TREE, Recipe("mdan_fi8"))
     (note,) = (record.getMessage() for record in caplog.records)
-    assert note.startswith("1 of the 24 pictures have votes for several classes")
+    assert note.startswith("1 of the 24 images have votes for several classes")
     assert "--set softness=1 learns the votes" in note
 
 
 # --- what an evaluation knows of it
 
 
-def test_an_evaluation_tells_how_many_pictures_were_trained_on(anew, divided, tmp_path, capsys):
+def test_an_evaluation_tells_how_many_images_were_trained_on(anew, divided, tmp_path, capsys):
     """Of the official test part, which it takes by default, also where that is a copy."""
-    learned = Split.load(anew / "split.tsv").pictures("train")
+    learned = Split.load(anew / "split.tsv").images("train")
     count = sum(name.startswith("test/") for name in learned)
     assert count > 0
-    for picture in (divided / "test").rglob("*.jpg"):
-        (tmp_path / "copy" / picture.parent.name).mkdir(parents=True, exist_ok=True)
-        shutil.copy(picture, tmp_path / "copy" / picture.parent.name / f"copy {picture.name}")
+    for image in (divided / "test").rglob("*.jpg"):
+        (tmp_path / "copy" / image.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, tmp_path / "copy" / image.parent.name / f"copy {image.name}")
     for data in (divided, tmp_path / "copy"):
         given = ("evaluate", anew / "model.safetensors", "--data", data, "--bootstrap", 100)
         assert main([str(argument) for argument in given]) == 0
-        told = f"**The weights were trained on {count} of these 12 pictures.**"
+        told = f"**The weights were trained on {count} of these 12 images.**"
         assert told in capsys.readouterr().out

@@ -279,7 +279,7 @@ FAILURES = {
     "announced-large": "it has more than 4,194,304 bytes",
     "loop": "it redirects more than 10 times",
     "to-file": "it redirects to file:///etc/hostname, which is not an https:// URL",
-    "to-ftp": "it redirects to ftp://127.0.0.1/picture.png, which is not an https:// URL",
+    "to-ftp": "it redirects to ftp://127.0.0.1/image.png, which is not an https:// URL",
 }
 
 

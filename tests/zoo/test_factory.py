@@ -16,7 +16,7 @@ from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.models.config import ModelConfig
-from mdan_zoo.publishing.release import golden_picture
+from mdan_zoo.publishing.release import golden_image
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.zoo.factory import MODELS, build_network, create_model, get_config, list_models
 
@@ -135,7 +135,7 @@ def test_the_flat_control_has_no_local_branch():
 def test_released_weights_give_the_golden_output(name):
     """Guards weights, preprocessing and network together against silent change."""
     golden = load_manifest()[name].details["golden"]["output"]
-    prediction = Predictor(name, device="cpu").predict(golden_picture())
+    prediction = Predictor(name, device="cpu").predict(golden_image())
     assert [level.name for level in prediction.levels] == list(golden)
     for level in prediction.levels:
         assert level.scores == pytest.approx(golden[level.name], abs=2e-3)

@@ -19,7 +19,7 @@ from mdan_zoo.zoo.factory import DEFAULT_MODEL, MODELS
 
 PRELUDE = """
 import json, sys, torch
-checkout, picture = sys.argv[1:]
+checkout, image = sys.argv[1:]
 def load(entry_point, **options):
     return torch.hub.load(checkout, entry_point, source="local", **options)
 def answer(value):
@@ -138,7 +138,7 @@ def test_weights_and_predictor_of_the_checkout(ask):
 import hashlib
 network = load("mdan_oasis4", pretrained=True)
 values = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
-prediction = load("predictor", device="cpu").predict(picture)
+prediction = load("predictor", device="cpu").predict(image)
 answer([hashlib.sha256(values).hexdigest(), prediction.to_dict()])
 """)
     network = mdan_zoo.create_model("mdan_oasis4", pretrained=True)
@@ -190,7 +190,7 @@ def test_it_works_where_mdan_zoo_and_what_it_can_do_without_are_not_installed(
 import importlib.util
 installed = [n for n in ("mdan_zoo", "accelerate", "matplotlib") if importlib.util.find_spec(n)]
 network = load("mdan_oasis4", pretrained=True)
-label = load("predictor", device="cpu").predict(picture).path[0]
+label = load("predictor", device="cpu").predict(image).path[0]
 answer([installed, label in ("positive", "negative")])
 """,
         packages=packages,

@@ -11,7 +11,7 @@ from published_weights import OWN_TREE
 from random_weights import save_random_weights
 
 import mdan_zoo
-from mdan_zoo.demo.answer import NamedPicture, answer_html
+from mdan_zoo.demo.answer import NamedImage, answer_html
 from mdan_zoo.demo.models import find_models, load_predictor
 from mdan_zoo.errors import ManifestError, UnknownNameError
 from mdan_zoo.inference.predictor import Predictor
@@ -59,7 +59,7 @@ def test_the_page_predicts_with_it(entry, photos):
     predictor = load_predictor("lab_likes")
     load_predictor.cache_clear()
     assert predictor.predict(photos[0]).model == predictor.name == "lab_likes"
-    assert "predicted by lab_likes" in answer_html(predictor, [NamedPicture("a", photos[0])])
+    assert "predicted by lab_likes" in answer_html(predictor, [NamedImage("a", photos[0])])
 
 
 def test_the_page_lists_an_incomplete_entry_beside_the_others(entry, name_manifest):

@@ -28,28 +28,28 @@ def read_abstract(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
 
     Args:
         folder: Holds `testImages_abstract` and `ABSTRACT_groundTruth.csv`, which may also lie
-            beside the pictures.
+            beside the images.
         hierarchy: A tree with Mikels' eight emotions, such as "mikels8".
 
     Raises:
-        DatasetError: The table or pictures are missing, or a vote is not a whole number.
+        DatasetError: The table or images are missing, or a vote is not a whole number.
     """
-    images = first_folder([folder / "testImages_abstract", folder])
-    tables = [path / TABLE for path in (folder, images) if (path / TABLE).is_file()]
+    image_folder = first_folder([folder / "testImages_abstract", folder])
+    tables = [path / TABLE for path in (folder, image_folder) if (path / TABLE).is_file()]
     if not tables:
         raise layout_error(folder, "Abstract", f"testImages_abstract/abstract_NNNN.jpg and {TABLE}")
     header, rows = read_cells(tables[0])
     labels = Labels(hierarchy, get_hierarchy("mikels8"))
     leaves = [labels.leaf(_unquoted(cell), tables[0]) for cell in header[1:]]
-    pictures = [images / _unquoted(row[0]) for row in rows]
-    refuse_missing(pictures, tables[0])
+    images = [image_folder / _unquoted(row[0]) for row in rows]
+    refuse_missing(images, tables[0])
     samples = []
-    for picture, row in zip(pictures, rows, strict=True):
+    for image, row in zip(images, rows, strict=True):
         votes = [_votes(cell, row[0], tables[0]) for cell in row[1:]]
         if votes.count(max(votes)) == 1:
             by_leaf = dict(zip(leaves, votes, strict=True))
             shares = [by_leaf.get(k, 0) for k in range(len(hierarchy.leaves))]
-            samples.append(labels.soft(picture, shares, picture.name))
+            samples.append(labels.soft(image, shares, image.name))
     LOGGER.warning(
         f"{len(samples)} of the {len(rows)} paintings of {tables[0]} are kept: those in which one "
         "emotion has more votes than every other"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mdan_zoo.datasets.files import first_folder, layout_error, pictures_below
+from mdan_zoo.datasets.files import first_folder, images_below, layout_error
 from mdan_zoo.datasets.labels import Labels
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.hierarchy.builtin import get_hierarchy
@@ -23,11 +23,11 @@ def read_artphoto(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     """
     root = first_folder([folder / "testImages_artphoto", folder])
     labels = Labels(hierarchy, get_hierarchy("mikels8"))
-    pictures = pictures_below(root)
-    if not pictures:
+    images = images_below(root)
+    if not images:
         raise layout_error(root, "ArtPhoto", "testImages_artphoto/<class>_NNNN.jpg")
     samples = [
         labels.hard(path, labels.leaf(path.stem.rpartition("_")[0], path), path.name)
-        for path in pictures
+        for path in images
     ]
     return labels.checked(samples, root)

@@ -29,22 +29,22 @@ def read_class_folders(
         expected: The layout in words, for the messages.
 
     Raises:
-        DatasetError: There are no such pictures, or a class is not in the tree.
+        DatasetError: There are no such images, or a class is not in the tree.
     """
     root = next((folder / place for place in places if (folder / place).is_dir()), folder)
     splits = split_folders(root) or [("", root)]
     found = [
-        (split, path / name, pictures)
+        (split, path / name, images)
         for split, path in splits
-        for name, pictures in class_folders(path).items()
+        for name, images in class_folders(path).items()
     ]
     if not any(labels.has(path.name) for _, path, _ in found):
         raise layout_error(folder, dataset, expected)
     samples = [
         labels.hard(
-            picture, labels.leaf(path.name, path), picture.relative_to(folder).as_posix(), split
+            image, labels.leaf(path.name, path), image.relative_to(folder).as_posix(), split
         )
-        for split, path, pictures in found
-        for picture in pictures
+        for split, path, images in found
+        for image in images
     ]
     return labels.checked(samples, folder)

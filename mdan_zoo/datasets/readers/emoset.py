@@ -1,4 +1,4 @@
-"""EmoSet-118K: 118,102 pictures under Mikels' eight emotions, in 80/5/15 (Yang et al., ICCV 2023).
+"""EmoSet-118K: 118,102 images under Mikels' eight emotions, in 80/5/15 (Yang et al., ICCV 2023).
 
 The annotations of scenes, objects and the like are not read; a copy may lack them.
 """
@@ -32,7 +32,7 @@ def read_emoset(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
         The samples of the three splits, in the order of the files.
 
     Raises:
-        DatasetError: A split or picture is missing, a class is not in the tree, or `info.json`
+        DatasetError: A split or image is missing, a class is not in the tree, or `info.json`
             numbers the classes in another way.
     """
     if not all((folder / f"{split}.json").is_file() for split in _SPLITS):
@@ -48,7 +48,7 @@ def read_emoset(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
             place = f"{path}, row {number}"
             emotion, image = _read_row(row, place)
             samples.append(labels.hard(folder / image, labels.leaf(emotion, place), image, split))
-    refuse_missing([sample.picture for sample in samples], folder)
+    refuse_missing([sample.image for sample in samples], folder)
     return labels.checked(samples, folder)
 
 

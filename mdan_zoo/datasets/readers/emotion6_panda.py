@@ -1,4 +1,4 @@
-"""Emotion-6 (8,350 pictures) of Panda et al. (ECCV 2018): Parrott's six emotions.
+"""Emotion-6 (8,350 images) of Panda et al. (ECCV 2018): Parrott's six emotions.
 
 Not to be confused with Emotion6 of Peng et al. (2015), for which see `emotion6_peng`.
 """

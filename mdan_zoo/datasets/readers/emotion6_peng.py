@@ -23,16 +23,16 @@ def read_emotion6_peng(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     """Read Emotion6: the distribution of the votes, and the mean valence and arousal.
 
     "Neutral" is an answer of the raters but no class of the data set. Where the tree has no such
-    leaf, its share is dropped and the others are scaled to sum to one; pictures that have neutral
+    leaf, its share is dropped and the others are scaled to sum to one; images that have neutral
     votes alone are left out, which is logged. The class is the emotion with most votes, and among
-    several the one whose folder the picture is in.
+    several the one whose folder the image is in.
 
     Args:
         folder: Holds `ground_truth.txt` and `images/<emotion>/<n>.jpg`.
         hierarchy: A tree with Ekman's six emotions, such as "ekman6".
 
     Raises:
-        DatasetError: The table or pictures are missing, or a value is out of its range.
+        DatasetError: The table or images are missing, or a value is out of its range.
     """
     table = folder / TABLE
     if not table.is_file():
@@ -51,7 +51,7 @@ def read_emotion6_peng(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     samples = [sample for sample in read if sample is not None]
     if len(samples) < len(read):
         LOGGER.warning(
-            f"{len(read) - len(samples)} pictures of {table} are left out: all their votes are "
+            f"{len(read) - len(samples)} images of {table} are left out: all their votes are "
             "neutral"
         )
     return labels.checked(samples, folder)

@@ -19,10 +19,10 @@ from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 
 VALENCE_THRESHOLD = 4.0
-"""The middle of the scale: from here on a picture counts as positive."""
+"""The middle of the scale: from here on an image counts as positive."""
 
 AROUSAL_THRESHOLD = 3.73
-"""The median of the 900 mean ratings: from here on a picture counts as arousing."""
+"""The median of the 900 mean ratings: from here on an image counts as arousing."""
 
 _TREE = "circumplex4"
 _TABLES = ("OASIS.csv", "norms.csv")
@@ -32,10 +32,10 @@ _COLUMNS = ("theme", "valence_mean", "valence_sd", "arousal_mean", "arousal_sd")
 def read_oasis(
     folder: Path, softness: float = 1.0, hierarchy: Hierarchy | None = None
 ) -> list[Sample]:
-    """Read the pictures and norms of OASIS.
+    """Read the images and norms of OASIS.
 
     The single ratings are taken to be normally distributed with the published mean and standard
-    deviation, so a picture has a probability for each quadrant, rather than the hard label that
+    deviation, so an image has a probability for each quadrant, rather than the hard label that
     its mean alone would give.
 
     Args:
@@ -51,17 +51,17 @@ def read_oasis(
 
     Raises:
         HierarchyError: The tree has other classes.
-        DatasetError: The table or a picture is missing, or a value is not a rating.
+        DatasetError: The table or an image is missing, or a value is not a rating.
     """
     if hierarchy is not None:
         _check_classes(hierarchy)
     table = _find_table(folder)
     rows = _read_rows(table)
     samples = [_read_sample(row, folder, table, softness) for row in rows]
-    missing = [sample.picture for sample in samples if not sample.picture.is_file()]
+    missing = [sample.image for sample in samples if not sample.image.is_file()]
     if missing:
         raise DatasetError(
-            f"{len(missing)} of the {len(samples)} pictures of {table} are missing, "
+            f"{len(missing)} of the {len(samples)} images of {table} are missing, "
             f"such as {missing[0]}"
         )
     return samples
@@ -138,7 +138,7 @@ def _read_sample(row: Mapping[str, str], folder: Path, table: Path, softness: fl
     calm, excited = ("serene", "excited") if polarity == "positive" else ("gloomy", "distressed")
     tree = get_hierarchy(_TREE)
     return Sample(
-        picture=folder / "images" / row.get("file", f"{theme}.jpg"),
+        image=folder / "images" / row.get("file", f"{theme}.jpg"),
         labels=(tree.index(0, polarity), tree.index(1, excited if aroused else calm)),
         distribution=tuple(quadrants[leaf] for leaf in tree.leaves),
         group=re.sub(r"\s*\d+$", "", theme).lower(),
@@ -147,7 +147,7 @@ def _read_sample(row: Mapping[str, str], folder: Path, table: Path, softness: fl
 
 
 def _read_rating(row: Mapping[str, str], name: str, table: Path) -> NormalDist:
-    """Return the distribution of the single ratings of one picture."""
+    """Return the distribution of the single ratings of one image."""
     try:
         mean, deviation = float(row[f"{name}_mean"]), float(row[f"{name}_sd"])
     except ValueError as error:

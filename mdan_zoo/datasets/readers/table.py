@@ -1,4 +1,4 @@
-"""Pictures of one's own: a table in CSV or Parquet that names them and their emotions."""
+"""Images of one's own: a table in CSV or Parquet that names them and their emotions."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 
 
 def read_table(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
-    """Read a table of pictures.
+    """Read a table of images.
 
-    The column `picture` holds paths, relative to the table. The emotions are in one of
+    The column `image` holds paths, relative to the table. The emotions are in one of
 
     * a column `label` with a leaf of the tree;
     * a column for each level, named like the level; the coarser ones may be left out;
@@ -36,8 +36,8 @@ def read_table(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
         hierarchy: The tree; its names and aliases are understood.
 
     Raises:
-        DatasetError: The table cannot be read or lacks a column, a picture is missing or there
-            twice, a class is not in the tree, or a leaf has no pictures.
+        DatasetError: The table cannot be read or lacks a column, an image is missing or there
+            twice, a class is not in the tree, or a leaf has no images.
     """
     path = _find(folder)
     header, rows = (read_parquet if path.suffix.lower() == ".parquet" else read_cells)(path)
@@ -47,7 +47,7 @@ def read_table(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
         _read_row(row, columns, labels, path.parent, f"{path}, row {number}")
         for number, row in enumerate(rows, start=1)
     ]
-    refuse_missing([sample.picture for sample in samples], path)
+    refuse_missing([sample.image for sample in samples], path)
     return labels.checked(samples, path, every_class=True)
 
 
@@ -64,7 +64,7 @@ def _find(folder: Path) -> Path:
 def _read_row(
     row: Sequence[str], columns: Columns, labels: Labels, folder: Path, place: str
 ) -> Sample:
-    name = row[columns.picture]
+    name = row[columns.image]
     group = "" if columns.group is None else row[columns.group]
     split = "" if columns.split is None else row[columns.split].lower()
     if split and split not in SPLIT_FOLDERS:

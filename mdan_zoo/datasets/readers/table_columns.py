@@ -11,7 +11,7 @@ from mdan_zoo.datasets.labels import Labels
 from mdan_zoo.errors import DatasetError
 
 LAYOUT = (
-    "one table, .csv or .parquet, with the column 'picture' and either 'label', a column for each "
+    "one table, .csv or .parquet, with the column 'image' and either 'label', a column for each "
     "level, or a column for each leaf; 'group' and 'split' are optional"
 )
 
@@ -21,14 +21,14 @@ class Columns:
     """Where things stand in a row.
 
     Attributes:
-        picture: Position of the path.
+        image: Position of the path.
         levels: (level, position) of class names, the finest last; empty if leaves have shares.
         leaves: Position of every leaf's share; empty if there are class names.
         group: Position of the group, or None.
         split: Position of the split, or None.
     """
 
-    picture: int
+    image: int
     levels: tuple[tuple[int, int], ...]
     leaves: tuple[int, ...]
     group: int | None
@@ -48,14 +48,14 @@ def find_columns(header: Sequence[str], labels: Labels, path: Path) -> Columns:
     """
     at = {name.casefold(): position for position, name in enumerate(header)}
     levels, leaves = _find_levels(at, labels), _find_leaves(header, labels, path)
-    if "picture" not in at or not (levels or leaves):
+    if "image" not in at or not (levels or leaves):
         raise DatasetError(f"{path} has the columns {', '.join(header)}; needed is {LAYOUT}")
     by_leaf = {} if levels else leaves
     absent = [name for k, name in enumerate(labels.hierarchy.leaves) if k not in by_leaf]
     if by_leaf and absent:
         raise DatasetError(f"{path} has columns for some leaves but none for {shown(absent, 25)}")
     positions = [
-        *(at[name] for name in ("picture", "group", "split") if name in at),
+        *(at[name] for name in ("image", "group", "split") if name in at),
         *(position for _, position in levels),
         *by_leaf.values(),
     ]
@@ -63,7 +63,7 @@ def find_columns(header: Sequence[str], labels: Labels, path: Path) -> Columns:
     if ignored:
         LOGGER.warning(f"columns of {path} that are not read: {shown(ignored, 10)}")
     return Columns(
-        picture=at["picture"],
+        image=at["image"],
         levels=tuple(levels),
         leaves=tuple(by_leaf[k] for k in sorted(by_leaf)),
         group=at.get("group"),

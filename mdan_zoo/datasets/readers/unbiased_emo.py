@@ -1,4 +1,4 @@
-"""UnBiasedEmo (3,045 pictures) of Panda et al. (ECCV 2018): each object under several emotions."""
+"""UnBiasedEmo (3,045 images) of Panda et al. (ECCV 2018): each object under several emotions."""
 
 from __future__ import annotations
 

@@ -32,24 +32,24 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 
 _SPLITS = SPLIT_FOLDERS | {"train25": "train", "test25": "test"}
 _LAYOUT = (
-    "the downloaded pictures in train/ and test/ (or images/train25/ and images/test25/), in "
+    "the downloaded images in train/ and test/ (or images/train25/ and images/test25/), in "
     "folders named after the ids 0 to 24 or after the classes"
 )
 
 
 def read_webemo(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
-    """Read the downloaded pictures of WEBEmo.
+    """Read the downloaded images of WEBEmo.
 
     The release gives some URLs several labels. Each counts, as in the published evaluations; such
     copies, which have one name and one content, are a group, so that a new split does not separate
-    them. Pictures of confusion are left out where the tree has no such class.
+    them. Images of confusion are left out where the tree has no such class.
 
     Args:
-        folder: Holds the pictures, and the lists of URLs to compare them with where they are there.
+        folder: Holds the images, and the lists of URLs to compare them with where they are there.
         hierarchy: A tree with WEBEmo's classes, such as "webemo25".
 
     Returns:
-        A sample for every picture file, with the split of the release.
+        A sample for every image file, with the split of the release.
 
     Raises:
         DatasetError: The layout is another one, a class is not in the tree, or the labels were cut
@@ -63,13 +63,12 @@ def read_webemo(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     kept = [d for d in downloads if d.label != "confusion" or labels.has("confusion")]
     if len(kept) < len(downloads):
         LOGGER.warning(
-            f"{len(downloads) - len(kept)} pictures of confusion are left out: hierarchy "
+            f"{len(downloads) - len(kept)} images of confusion are left out: hierarchy "
             f"{hierarchy.name!r} has no such class"
         )
-    groups = _groups([download.picture for download in kept], folder)
+    groups = _groups([download.image for download in kept], folder)
     samples = [
-        labels.hard(d.picture, labels.leaf(d.label, d.picture), groups[d.picture], d.split)
-        for d in kept
+        labels.hard(d.image, labels.leaf(d.label, d.image), groups[d.image], d.split) for d in kept
     ]
     _warn_of_several_labels(samples)
     return labels.checked(samples, folder)
@@ -81,37 +80,37 @@ def _find(folder: Path) -> list[Download]:
     for split, path in splits:
         classes = class_folders(path)
         _refuse_lost_digits(path, list(classes))
-        for name, pictures in classes.items():
+        for name, images in classes.items():
             label = release_class(name, path / name)
-            downloads += [Download(picture, split, label) for picture in pictures]
+            downloads += [Download(image, split, label) for image in images]
     if not downloads:
         raise layout_error(folder, "WEBEmo", _LAYOUT)
     return downloads
 
 
-def _groups(pictures: Sequence[Path], folder: Path) -> dict[Path, str]:
-    """Return every picture's group: its name, or if others have that its path below the folder.
+def _groups(images: Sequence[Path], folder: Path) -> dict[Path, str]:
+    """Return every image's group: its name, or if others have that its path below the folder.
 
     Copies of one name have one group. Whoever numbers the downloads within each class has other
-    pictures under the same name.
+    images under the same name.
     """
     by_name: dict[str, list[Path]] = {}
-    for picture in pictures:
-        by_name.setdefault(picture.name, []).append(picture)
+    for image in images:
+        by_name.setdefault(image.name, []).append(image)
     groups = {}
     for name, named in by_name.items():
         equal = equal_files(named) if len(named) > 1 else [named]
         if len(equal) == 1 and len(equal[0]) == len(named):
             groups.update(dict.fromkeys(named, name))
         else:
-            groups.update({picture: _below(picture, folder) for picture in named})
+            groups.update({image: _below(image, folder) for image in named})
             for copies in equal:
                 groups.update(dict.fromkeys(copies, _below(copies[0], folder)))
     return groups
 
 
-def _below(picture: Path, folder: Path) -> str:
-    return picture.relative_to(folder).as_posix()
+def _below(image: Path, folder: Path) -> str:
+    return image.relative_to(folder).as_posix()
 
 
 def _refuse_lost_digits(path: Path, names: Sequence[str]) -> None:
@@ -119,7 +118,7 @@ def _refuse_lost_digits(path: Path, names: Sequence[str]) -> None:
         raise DatasetError(
             f"{path} has only the classes {shown(names, 10)}, but WEBEmo's ids run to 24: a "
             "circulating download script takes the last digit of a label for the label, so these "
-            "pictures are wrongly labelled or incomplete; download them again with another"
+            "images are wrongly labelled or incomplete; download them again with another"
         )
 
 
@@ -130,6 +129,6 @@ def _warn_of_several_labels(samples: Sequence[Sample]) -> None:
     several = sorted(Path(group).name for group, found in leaves.items() if len(found) > 1)
     if several:
         LOGGER.warning(
-            f"{len(several)} pictures have several labels, as in the release, and each counts: "
+            f"{len(several)} images have several labels, as in the release, and each counts: "
             + shown(several)
         )

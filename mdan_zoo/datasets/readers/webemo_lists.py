@@ -1,4 +1,4 @@
-"""WEBEmo's lists of URLs, and what they tell about the pictures that were downloaded from them."""
+"""WEBEmo's lists of URLs, and what they tell about the images that were downloaded from them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mdan_zoo.hierarchy.builtin import get_hierarchy
 RELEASE = get_hierarchy("webemo25_release")
 
 Listed: TypeAlias = Mapping[str, set[str]]
-"""The classes of every listed picture, by file name."""
+"""The classes of every listed image, by file name."""
 
 
 @dataclass(frozen=True)
 class Download:
-    """A downloaded picture: its file, named as in its URL, its split and its class."""
+    """A downloaded image: its file, named as in its URL, its split and its class."""
 
-    picture: Path
+    image: Path
     split: str
     label: str
 
@@ -50,27 +50,27 @@ def read_list(path: Path) -> Listed:
 
 
 def compare(downloads: Iterable[Download], listed: Listed, path: Path) -> None:
-    """Compare the pictures of a split with its list, and warn of those that are not there.
+    """Compare the images of a split with its list, and warn of those that are not there.
 
     Files that are in no list may be renamed and are passed over.
 
     Raises:
-        DatasetError: Pictures lie in the folder of another class than the list says.
+        DatasetError: Images lie in the folder of another class than the list says.
     """
     found = list(downloads)
     wrong = [
-        f"{download.picture} (listed as {' and '.join(sorted(listed[download.picture.name]))})"
+        f"{download.image} (listed as {' and '.join(sorted(listed[download.image.name]))})"
         for download in found
-        if download.label not in listed.get(download.picture.name, {download.label})
+        if download.label not in listed.get(download.image.name, {download.label})
     ]
     if wrong:
         raise DatasetError(
-            f"{len(wrong)} pictures lie in the folder of another class than {path} says: "
+            f"{len(wrong)} images lie in the folder of another class than {path} says: "
             f"{shown(wrong)}; one circulating download script keeps only the last digit of a label"
         )
-    absent = sorted(set(listed) - {download.picture.name for download in found})
+    absent = sorted(set(listed) - {download.image.name for download in found})
     if absent:
         LOGGER.warning(
-            f"{len(absent)} of the {len(listed)} pictures of {path} are not there, as links die: "
+            f"{len(absent)} of the {len(listed)} images of {path} are not there, as links die: "
             + shown(absent)
         )

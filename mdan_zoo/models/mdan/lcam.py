@@ -20,12 +20,12 @@ _FLAT = 1e-3
 def activation_maps(features: Tensor, weight: Tensor) -> Tensor:
     """Return m_k(x) = w_k . X(x), (N, K, H, W)."""
     n, _, height, width = features.shape
-    # One product a picture; einsum would first move the channels to the front, a copy of the map.
+    # One product an image; einsum would first move the channels to the front, a copy of the map.
     return (weight.expand(n, -1, -1) @ features.flatten(2)).reshape(n, -1, height, width)
 
 
 def children_of_predicted(parent_logits: Tensor, children: Tensor) -> Tensor:
-    """Return, for each picture, which classes descend from the class predicted one level up.
+    """Return, for each image, which classes descend from the class predicted one level up.
 
     Args:
         parent_logits: (N, P), the local logits of the level above.

@@ -19,7 +19,7 @@ avoid that; none is an approximation:
   the positions summed over. Heads are bands of whole rows, since the sides of the network's input
   are multiples of 32, so they stay intact.
 
-Shapes in this file: N pictures, D channels of F (C^H in the paper's Fig. 4), K channels of C
+Shapes in this file: N images, D channels of F (C^H in the paper's Fig. 4), K channels of C
 (C^L there), F is h x w, C is H x W, g heads, d = H*W/g.
 """
 
@@ -79,8 +79,8 @@ def split_heads(feature_map: Tensor, heads: int) -> Tensor:
 def join_heads(bands: Tensor, like: Tensor) -> Tensor:
     """Undo `split_heads`: return (N, C, H, W), with N, H and W those of `like`."""
     n, _, height, width = like.shape
-    by_picture = bands.reshape(n, -1, bands.shape[1], bands.shape[2])
-    return by_picture.transpose(1, 2).reshape(n, -1, height, width)
+    by_image = bands.reshape(n, -1, bands.shape[1], bands.shape[2])
+    return by_image.transpose(1, 2).reshape(n, -1, height, width)
 
 
 class MHCCA(nn.Module):

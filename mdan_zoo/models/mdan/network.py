@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.models.base import EmotionOutput, EmotionTree, check_pictures, log_softmax
+from mdan_zoo.models.base import EmotionOutput, EmotionTree, check_images, log_softmax
 from mdan_zoo.models.mdan.lcam import activation_maps, children_of_predicted, fuse
 from mdan_zoo.models.mdan.mhcca import MHCCA, join_heads, split_heads, upsample, upsample_adjoint
 from mdan_zoo.models.mdan.options import MDANOptions
@@ -106,7 +106,7 @@ class MDAN(nn.Module):
     """Multi-level Dependent Attention Network for any emotion hierarchy of 1 to 3 levels.
 
     Args:
-        backbone: Maps pictures (N, 3, H, W) to the four maps C2..C5 at strides 4, 8, 16 and 32.
+        backbone: Maps images (N, 3, H, W) to the four maps C2..C5 at strides 4, 8, 16 and 32.
         channels: Channels of C2, C3, C4 and C5.
         hierarchy: The emotion tree.
         options: See `MDANOptions`.
@@ -142,18 +142,18 @@ class MDAN(nn.Module):
         )
         self.tree = EmotionTree(hierarchy)
 
-    def forward(self, pictures: Tensor, return_maps: bool = False) -> EmotionOutput:
-        """Predict every affective level of a batch of pictures.
+    def forward(self, images: Tensor, return_maps: bool = False) -> EmotionOutput:
+        """Predict every affective level of a batch of images.
 
         Args:
-            pictures: (N, 3, H, W), normalised as the backbone expects; H and W multiples of 32.
+            images: (N, 3, H, W), normalised as the backbone expects; H and W multiples of 32.
             return_maps: Whether the output carries L-CAM's attention maps and the class maps.
 
         Raises:
             InputError: The shape or the type of the values is not acceptable.
         """
-        check_pictures(pictures, self.reduce.weight)
-        return self.classify(list(self.backbone(pictures)), return_maps)
+        check_images(images, self.reduce.weight)
+        return self.classify(list(self.backbone(images)), return_maps)
 
     def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
         """Do the same from the backbone's maps C2, C3, C4 and C5."""

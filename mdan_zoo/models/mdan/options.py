@@ -13,7 +13,7 @@ LCAMMode = Literal["plain", "detached", "normalised", "bounded", "off"]
 
 plain: used as it is, and gradients flow through it (the paper's formula, the default).
 detached: used as it is, no gradient flows through it.
-normalised: scaled to 0..1 within each picture, as maps are when they are drawn.
+normalised: scaled to 0..1 within each image, as maps are when they are drawn.
 bounded: tanh(M), so that no position is amplified more than twofold.
 off: M = 0, the network without L-CAM (the ablation of Table 5).
 """

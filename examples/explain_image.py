@@ -1,6 +1,6 @@
-"""Say which emotion a picture evokes and where the network looked, and draw its maps.
+"""Say which emotion an image evokes and where the network looked, and draw its maps.
 
-python examples/explain_picture.py [PICTURE]
+python examples/explain_image.py [IMAGE]
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import mdan_zoo
 
 
 def main() -> None:
-    picture = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("cat.jpg")
-    explanation = mdan_zoo.explain(picture)
+    image = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("cat.jpg")
+    explanation = mdan_zoo.explain(image)
     print(explanation.prediction)
     for level in explanation.levels:
-        attention = explanation.on_picture(level.name)  # (height, width); NaN where not seen
+        attention = explanation.on_image(level.name)  # (height, width); NaN where not seen
         y, x = np.unravel_index(np.nanargmax(attention), attention.shape)
         print(f"{level.name}: most attention at x={x}, y={y} of {explanation.image.size}")
     explanation.plot("explained.png")
