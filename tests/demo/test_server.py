@@ -98,7 +98,8 @@ def test_no_other_host_is_needed(tmp_path):
     command = ["unshare", "-rn", sys.executable, "-c", IN_A_NETWORK_OF_ITS_OWN, tmp_path]
     here = Path(__file__).parent
     places = os.pathsep.join([str(here), str(here.parent / "helpers")])
-    environment = os.environ | {"PYTHONPATH": places}
+    before = os.environ.get("PYTHONPATH", "")
+    environment = os.environ | {"PYTHONPATH": f"{places}{os.pathsep}{before}"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert "1 image predicted by mdan_oasis4" in done.stdout, done.stderr
 

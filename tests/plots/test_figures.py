@@ -186,7 +186,7 @@ def test_without_matplotlib_the_extra_is_named():
 import sys
 sys.modules["matplotlib"] = None  # as if it were not installed
 from mdan_zoo.errors import MdanZooError
-for module in ("figures", "_explanation_figure", "contact_sheet", "demo.panel"):
+for module in ("plots.figures", "plots.explanation", "plots.contact_sheet", "demo.panel"):
     try:
         __import__(f"mdan_zoo.{module}")
     except MdanZooError as error:
