@@ -17,8 +17,6 @@ from mdan_zoo.weights import fetch
 from mdan_zoo.weights.fetch import DamagedWeightsWarning
 from mdan_zoo.weights.manifest import load_manifest
 
-pytest_plugins = ("hub_fixtures", "lab_fixtures")
-
 PACKAGED = ["mdan_oasis4", "flat_oasis4"]
 PLACE = "/lab/model.safetensors"
 

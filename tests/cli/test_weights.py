@@ -20,8 +20,6 @@ from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import Licences, ManifestEntry, load_manifest
 from mdan_zoo.zoo.factory import MODELS
 
-pytest_plugins = ("hub_fixtures", "lab_fixtures")
-
 PACKAGED = ["mdan_oasis4", "flat_oasis4"]
 
 

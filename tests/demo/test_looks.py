@@ -18,8 +18,6 @@ from random_weights import save_random_weights
 from mdan_zoo import Predictor, get_hierarchy
 from mdan_zoo.demo.answer import NamedImage, answer_html
 
-pytest_plugins = ("demo_fixtures",)
-
 
 def test_the_keyboard_is_enough(page):
     def tab_to(selector):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tiny_model import CONFIG, OWN_TREE, write_own_data, write_tiny_model
+from tiny_model import CONFIG, OWN_TREE, write_own_data
 
 from mdan_zoo import Predictor, get_hierarchy
 from mdan_zoo.cli.main import main
@@ -23,23 +23,6 @@ from mdan_zoo.training.initial_weights import load_model_file
 from mdan_zoo.training.state import STATE_FILE
 from mdan_zoo.weights.checkpoint import read_identity
 from mdan_zoo.zoo.factory import MODELS, build_network
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_own_data(tmp_path_factory.mktemp("data") / "feelings")
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tree") / "tree.toml"
-    OWN_TREE.save(path)
-    return path
 
 
 def arguments(model, data, tree, output, *more):

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import torch
 from oasis_folder import write_oasis
-from tiny_model import CONFIG, OWN_TREE, write_own_data, write_tiny_model
+from tiny_model import CONFIG, OWN_TREE, write_own_data
 
 from mdan_zoo.cli.main import main
 from mdan_zoo.datasets.splits import SPLIT_FILE, Split
@@ -35,11 +35,6 @@ from mdan_zoo.zoo.factory import build_network
 
 ALONE = Machine(workers=0)
 VIEWS = {"views": 2, "frozen_stages": 3, "min_crop_area": 0.6}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.fixture

@@ -32,11 +32,6 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_own_data(tmp_path_factory.mktemp("data") / "feelings")
-
-
-@pytest.fixture(scope="module")
 def divided(tmp_path_factory):
     """Own images in the folders train and test."""
     folder = tmp_path_factory.mktemp("data") / "divided"

@@ -21,8 +21,6 @@ from mdan_zoo.weights import fetch
 from mdan_zoo.weights.fetch import DamagedWeightsWarning
 from mdan_zoo.weights.manifest import Source
 
-pytest_plugins = ("hub_fixtures",)
-
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 
 

@@ -14,8 +14,6 @@ from mdan_zoo.weights import cache as weights_cache
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.fetch import CachedFile
 
-pytest_plugins = ("hub_fixtures",)
-
 
 @pytest.fixture
 def entries(server, cache):

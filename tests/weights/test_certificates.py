@@ -16,8 +16,6 @@ from mdan_zoo.errors import PublishingError, WeightsUnavailableError
 from mdan_zoo.weights import fetch, hub_api
 from mdan_zoo.zoo.pretrained import find_pretrained
 
-pytest_plugins = ("hub_fixtures",)
-
 VARIABLES = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"]
 
 

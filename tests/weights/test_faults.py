@@ -20,8 +20,6 @@ from hub_helpers import CONTENT, FILE, PLACE, REPO, entry_for, mirror, mirrored,
 from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights import fetch, transport
 
-pytest_plugins = ("hub_fixtures",)
-
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(CONTENT)
 
 

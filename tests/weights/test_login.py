@@ -12,8 +12,6 @@ from mdan_zoo.errors import CheckpointError, ManifestError, WeightsUnavailableEr
 from mdan_zoo.weights import fetch, transport
 from mdan_zoo.weights.manifest import Source
 
-pytest_plugins = ("hub_fixtures",)
-
 TOKEN = "hf_secret"
 ENTRY = entry_for(CONTENT, repository())
 

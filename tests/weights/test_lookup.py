@@ -16,8 +16,6 @@ from mdan_zoo.errors import InputError, WeightsUnavailableError
 from mdan_zoo.weights import fetch, hub_api, transport
 from mdan_zoo.zoo.pretrained import find_pretrained
 
-pytest_plugins = ("hub_fixtures",)
-
 QUESTION = f"/api/models/{REPO}?blobs=true"
 PINNED = f"/api/models/{REPO}/revision/{COMMIT}?blobs=true"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

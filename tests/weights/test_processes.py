@@ -21,8 +21,6 @@ from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights import cache as weights_cache
 from mdan_zoo.weights import fetch
 
-pytest_plugins = ("hub_fixtures",)
-
 FIND = """
 import sys
 from hub_helpers import CONTENT, entry_for, mirror

@@ -25,8 +25,6 @@ from hub_helpers import CONTENT, OTHER, PLACE, entry_for, mirror, mirrored, stor
 from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights import fetch, transport
 
-pytest_plugins = ("hub_fixtures",)
-
 HTML = b"<!DOCTYPE html><html>Sign in</html>"
 
 

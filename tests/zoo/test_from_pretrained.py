@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hf_server import WRITER, hf_server
+from hf_server import WRITER
 from huggingface_hub import CommitOperationAdd, HfApi
 from safetensors.torch import load_file, save
 
@@ -26,12 +26,6 @@ from mdan_zoo.zoo.pretrained import find_pretrained, from_pretrained
 WEIGHTS = Path(weights_hub.__file__).parent
 RELEASED = WEIGHTS / "mdan_oasis4.safetensors"
 FLAT = WEIGHTS / "flat_oasis4.safetensors"
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    with hf_server(monkeypatch, tmp_path / "cache") as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

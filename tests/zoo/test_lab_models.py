@@ -20,8 +20,6 @@ from mdan_zoo.training import fine_tuning_recipe
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.zoo.factory import MODELS, create_model, get_config, get_model_hierarchy
 
-pytest_plugins = ("hub_fixtures", "lab_fixtures")
-
 PLACE = "/lab/model.safetensors"
 
 
