@@ -41,6 +41,7 @@ def test_a_weight_file_that_is_not_there_is_told(refused, own_hierarchy, tmp_pat
     assert told in refused("--init", missing, "--hierarchy", own_hierarchy, "--recipe", "mdan_fi8")
 
 
+@pytest.mark.slow
 def test_offline_nobody_is_asked_for_the_backbone(tmp_path):
     """Neither does timm's client of the Hub try again and again."""
     leaves = get_hierarchy("mikels8").leaves

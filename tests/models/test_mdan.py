@@ -188,6 +188,7 @@ def test_channels_last_gives_the_same():
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 3])
 def test_compiles_without_graph_breaks(depth):
     model = tiny_mdan(depth)
@@ -197,6 +198,7 @@ def test_compiles_without_graph_breaks(depth):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="compiling for the CPU needs g++")
 @pytest.mark.parametrize("mode", ["plain", "normalised"])
 def test_compiled_attention_maps_have_gradients_in_half_precision(mode):

@@ -64,6 +64,7 @@ for name in ("first", "second", "third"):
 """
 
 
+@pytest.mark.slow
 def test_all_processes_wait_for_what_the_main_one_does_alone(model, tmp_path):
     """The file is there for all when the training returns, and an error ends it for all."""
     OWN_TREE.save(tmp_path / "tree.toml")

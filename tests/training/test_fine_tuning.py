@@ -112,6 +112,7 @@ def undisturbed(model, data, tree, tmp_path_factory):
     return output
 
 
+@pytest.mark.slow
 def test_the_last_unfinished_epoch_is_repeated_after_a_kill(
     undisturbed, model, data, tree, tmp_path
 ):
@@ -126,6 +127,7 @@ def test_the_last_unfinished_epoch_is_repeated_after_a_kill(
     _same_weights(output, undisturbed)
 
 
+@pytest.mark.slow
 def test_sigterm_keeps_the_step_that_was_reached(undisturbed, model, data, tree, tmp_path):
     output = tmp_path / "run"
     start = command(*arguments(model, data, tree, output, *LONG))
@@ -143,6 +145,7 @@ def test_sigterm_keeps_the_step_that_was_reached(undisturbed, model, data, tree,
     _same_weights(output, undisturbed)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(model, data, tree, tmp_path):
     """With the statistics of BatchNorm frozen: on a CPU each process has its own."""
     changes = ("--set", "epochs=3", "--set", "batch_size=8", "--set", "split=all")
@@ -174,6 +177,7 @@ def test_parts_of_a_step_add_up_to_the_whole(model, data, tree, tmp_path):
     assert _distance(whole, parts) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -232,6 +236,7 @@ def test_a_loss_that_explodes_stops_the_training(model, data, tree, tmp_path, ca
     assert not list(output.glob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_state_before(model, data, tree, tmp_path):
     """A limit on the size of files stands for the disk; the state of a first run is there."""
     output = tmp_path / "run"

@@ -221,6 +221,7 @@ def test_a_split_of_another_recipe_is_not_taken_for_its_own(model, data, tmp_pat
         train(plan(model, data, tmp_path / "run", split="80/20", seed=1))
 
 
+@pytest.mark.slow
 def test_sigterm_to_all_processes_keeps_the_step_that_was_reached(model, data, tmp_path):
     """As a cluster sends it: to the process that trains and to those that read images."""
     tree, output = tmp_path / "tree.toml", tmp_path / "run"
@@ -243,6 +244,7 @@ def test_sigterm_to_all_processes_keeps_the_step_that_was_reached(model, data, t
     assert "the same command goes on" in told
 
 
+@pytest.mark.slow
 def test_an_error_ends_the_reading_processes(model, data, tmp_path):
     """While it is still at hand, as in a notebook; a process that is left delays Python's exit."""
     machine = Machine(workers=2)
@@ -267,6 +269,7 @@ def test_reading_leaves_the_cores_to_the_step(model, data, tmp_path):
     loader.close()
 
 
+@pytest.mark.slow
 def test_a_reading_process_that_is_left_does_not_keep_python_from_exiting():
     code = """
 import gc

@@ -146,6 +146,7 @@ def test_a_finished_training_is_not_repeated(folder, backbone_file, tmp_path):
     assert (tmp_path / LOG_FILE).read_text() == history
 
 
+@pytest.mark.slow
 def test_a_killed_training_on_cached_maps_goes_on_exactly(folder, backbone_file, tmp_path):
     """kill -9 between epochs or within one; the weights equal an undisturbed training's.
 
