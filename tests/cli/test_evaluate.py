@@ -143,7 +143,7 @@ def test_a_part_is_enough_for_a_data_set_that_comes_divided(fi, tmp_path, capsys
         run(*given, "--split", "test")
 
 
-def test_a_part_is_that_of_the_split_beside_the_weights(fi, tmp_path, capsys):
+def test_a_part_is_that_of_the_split_next_to_the_weights(fi, tmp_path, capsys):
     folder, weights = fi
     beside = tmp_path / "model.safetensors"
     shutil.copy(weights, beside)
@@ -187,7 +187,7 @@ def test_arguments_that_are_wrong(folder, tmp_path):
         run("mdan_oasis4", "--data", folder, "--output", tmp_path / "file")
 
 
-def test_a_missing_matplotlib_is_told_before_the_work(tmp_path):
+def test_a_missing_matplotlib_is_reported_before_the_work(tmp_path):
     """In a process that cannot import it, as where the package was installed without the extra."""
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"

@@ -34,7 +34,7 @@ def refused(tmp_path, own_images, capsys):
     return refused
 
 
-def test_a_weight_file_that_is_not_there_is_told(refused, own_hierarchy, tmp_path):
+def test_a_checkpoint_that_does_not_exist_is_reported(refused, own_hierarchy, tmp_path):
     missing = tmp_path / "missing.safetensors"
     told = f"cannot read the weight file {missing}"
     assert told in refused("--init", missing, "--hierarchy", own_hierarchy)
@@ -60,7 +60,7 @@ def test_offline_nobody_is_asked_for_the_backbone(tmp_path):
     assert "Retrying" not in done.stderr
 
 
-def test_a_split_file_that_is_not_there_is_told(refused, tiny_model, own_hierarchy, tmp_path):
+def test_a_split_file_that_does_not_exist_is_reported(refused, tiny_model, own_hierarchy, tmp_path):
     split = ("--split", tmp_path / "missing.tsv")
     assert "missing.tsv cannot be read" in refused(
         "--init", tiny_model, "--hierarchy", own_hierarchy, *split
@@ -86,18 +86,18 @@ def test_a_name_and_anothers_recipe_contradict_each_other(refused):
     assert "mdan_fi8 has a recipe of its own" in told
 
 
-def test_a_start_without_weights_is_told(refused, own_hierarchy):
+def test_a_start_without_weights_is_reported(refused, own_hierarchy):
     told = refused("--init", "mdan_fi8", "--hierarchy", own_hierarchy)
     assert "Train mdan_fi8 first and give its file with --init" in told
     assert "--set init=" not in told, "an own tree cannot start from ImageNet's weights"
 
 
-def test_a_tree_that_is_not_there_is_told(refused, tiny_model):
+def test_a_hierarchy_that_does_not_exist_is_reported(refused, tiny_model):
     assert "did you mean 'mikels8'" in refused("--init", tiny_model, "--hierarchy", "mikels9")
     assert "tree.yaml" in refused("--init", tiny_model, "--hierarchy", "tree.yaml")
 
 
-def test_a_built_in_tree_is_given_by_its_name(tiny_model, own_images, tmp_path):
+def test_a_built_in_hierarchy_is_given_by_its_name(tiny_model, own_images, tmp_path):
     images = sorted(own_images.glob("*/*.jpg"))
     for label, image in zip(get_hierarchy("mikels8").leaves * 2, images, strict=False):
         (tmp_path / "mikels" / label).mkdir(parents=True, exist_ok=True)

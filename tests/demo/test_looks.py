@@ -68,7 +68,7 @@ def test_a_phone_shows_all_without_scrolling_sideways(browser, demo):
         check(page)
 
 
-def test_a_large_tree_on_a_phone_keeps_the_map_in_sight(browser, demo, tmp_path):
+def test_a_large_hierarchy_on_a_phone_keeps_the_map_in_sight(browser, demo, tmp_path):
     save_random_weights(tmp_path / "webemo.safetensors", get_hierarchy("webemo25"))
     predictor = Predictor(checkpoint=tmp_path / "webemo.safetensors", device="cpu")
     html = answer_html(predictor, [NamedImage("cat.jpg", CAT)])

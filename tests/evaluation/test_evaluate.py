@@ -169,14 +169,14 @@ def test_a_split_into_folds_gives_all_of_them_or_one(folder):
         find_samples("OASIS", folder, CIRCUMPLEX, split=split, folds=3)
 
 
-def test_a_class_that_the_tree_lacks_is_named(fi, tmp_path):
+def test_a_class_that_the_hierarchy_lacks_is_named(fi, tmp_path):
     own = shutil.copytree(fi / "FI" / "test", tmp_path / "own")
     (own / "awe").rename(own / "boredom")
     with pytest.raises(DatasetError, match=r"'boredom' is no leaf of hierarchy 'mikels8'"):
         find_samples("folder", own, MIKELS)
 
 
-def test_labels_of_another_tree_are_refused(mdan, folder):
+def test_labels_of_another_hierarchy_are_refused(mdan, folder):
     samples = [Sample(folder / "images" / "Fog 1.jpg", (1, 7), (), "fog")]
     with pytest.raises(DatasetError, match=r"Fog 1\.jpg has the class ids \(1, 7\), which are no"):
         evaluate(mdan, samples, resamples=100)
@@ -204,7 +204,7 @@ def test_a_split_of_other_data_is_refused(fi, folder):
 
 
 @pytest.mark.skipif(not REAL_OASIS.is_dir(), reason="needs ../shared/data/oasis")
-def test_images_that_the_weights_know_are_told(mdan, tmp_path):
+def test_images_that_the_weights_know_are_reported(mdan, tmp_path):
     samples, source = find_samples("OASIS", REAL_OASIS, CIRCUMPLEX)
     evaluation = evaluate(mdan, samples[::22], source=source, resamples=100)
     assert evaluation.trained_on == len(samples[::22]) == 31

@@ -43,7 +43,7 @@ def test_equals_the_formulas_with_the_options_of_small_models(depth, lcam):
     check_equals_the_formulas(model, torch.randn(3, 3, 96, 64, dtype=torch.float64))
 
 
-def test_global_probabilities_are_summed_up_the_tree():
+def test_global_probabilities_are_summed_up_the_hierarchy():
     output = tiny_mdan(3)(torch.randn(2, 3, 64, 64, dtype=torch.float64))
     for level, parents in enumerate(TREES[3].parent_indices):
         for j in range(TREES[3].sizes[level]):

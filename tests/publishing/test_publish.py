@@ -81,7 +81,7 @@ def test_weights_of_another_model_are_refused():
         check_weights(NAME, FLAT)
 
 
-def test_another_tree_is_refused_under_a_registered_name(own_file):
+def test_another_hierarchy_is_refused_under_a_registered_name(own_file):
     with pytest.raises(CheckpointError, match=r"tree 'likes' \(2/4 classes\), not circumplex4"):
         check_weights(NAME, own_file)
 
@@ -156,7 +156,7 @@ def test_licence_and_metrics_of_other_weights_are_not_taken(tmp_path):
     assert publication.metrics is None
 
 
-def test_fine_tuned_weights_tell_what_they_derive_from(own_file):
+def test_fine_tuned_weights_record_what_they_derive_from(own_file):
     publication = prepare("my_model", own_file, licence="MIT")
     assert publication.derived_from == NAME
     assert publication.dataset == ""  # the registered data set is not what they learned

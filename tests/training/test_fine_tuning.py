@@ -65,7 +65,7 @@ def test_all_but_the_classifiers_is_carried_over_and_rows_of_equal_classes_are(m
             assert after[f"{key}.weight"][row].equal(expected), label
 
 
-def test_a_tree_of_another_depth_is_refused(model):
+def test_a_hierarchy_of_another_depth_is_refused(model):
     flat_tree = Hierarchy.from_nested(["awe", "fear"])
     network = build_network(CONFIG, flat_tree)
     with pytest.raises(HierarchyError, match=r"2 levels.*1 levels"):
@@ -81,7 +81,7 @@ def test_a_model_of_another_width_is_refused(model):
 # --- trainings
 
 
-def test_fine_tuning_learns_the_own_classes(data, tree, tmp_path, capsys):
+def test_fine_tuning_learns_the_custom_classes(data, tree, tmp_path, capsys):
     """From the released weights; the result is a file to predict with."""
     output = tmp_path / "feelings4"
     fields = ("epochs=8", "views=4", "batch_size=8", "split=all")
@@ -237,7 +237,7 @@ def test_a_loss_that_explodes_stops_the_training(model, data, tree, tmp_path, ca
 
 
 @pytest.mark.slow
-def test_a_full_disk_keeps_the_state_before(model, data, tree, tmp_path):
+def test_a_full_disk_leaves_the_previous_state(model, data, tree, tmp_path):
     """A limit on the size of files stands for the disk; the state of a first run is there."""
     output = tmp_path / "run"
     changes = ("--set", "batch_size=8", "--set", "split=all")
@@ -259,7 +259,7 @@ from mdan_zoo.cli.main import main; sys.exit(main({start!r}))"
     assert not list(output.glob(".*")), "leftovers"
 
 
-def test_a_class_that_is_not_in_the_tree_is_told(model, tree, tmp_path, capsys):
+def test_a_class_that_is_not_in_the_hierarchy_is_reported(model, tree, tmp_path, capsys):
     folder = write_own_data(tmp_path / "data")
     (folder / "gloom").rename(folder / "gloomy")
     assert main(arguments(model, folder, tree, tmp_path / "run")) == 2
@@ -267,7 +267,7 @@ def test_a_class_that_is_not_in_the_tree_is_told(model, tree, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_class_without_an_image_is_told(model, tree, tmp_path, capsys):
+def test_a_class_without_an_image_is_reported(model, tree, tmp_path, capsys):
     folder = write_own_data(tmp_path / "data")
     for image in (folder / "calm").iterdir():
         image.unlink()
@@ -276,7 +276,7 @@ def test_a_class_without_an_image_is_told(model, tree, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("images", [0, 1])
-def test_hardly_any_image_is_told(images, model, tree, tmp_path, capsys):
+def test_too_few_images_are_reported(images, model, tree, tmp_path, capsys):
     folder = tmp_path / "data"
     (folder / "awe").mkdir(parents=True)
     for number in range(images):
@@ -285,7 +285,7 @@ def test_hardly_any_image_is_told(images, model, tree, tmp_path, capsys):
     assert "image" in capsys.readouterr().err
 
 
-def test_a_name_and_an_own_tree_contradict_each_other(model, data, tree, tmp_path, capsys):
+def test_a_name_and_a_custom_hierarchy_contradict_each_other(model, data, tree, tmp_path, capsys):
     options = arguments(model, data, tree, tmp_path / "run")
     assert main([options[0], "mdan_fi8", *options[1:]]) == 2
     assert "leave out its name" in capsys.readouterr().err

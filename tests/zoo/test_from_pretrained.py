@@ -59,7 +59,7 @@ def test_a_repository_gives_the_network_in_evaluation_mode(hub, publications):
     assert isinstance(from_pretrained("lab/flat"), FlatClassifier)
 
 
-def test_every_revision_can_be_had(hub, publications):
+def test_every_revision_can_be_downloaded(hub, publications):
     mdan, flat = publications
     commits = [
         publish_to_hub(publication, "lab/model")["sources"][0]["revision"]
