@@ -237,7 +237,7 @@ def test_a_few_steps_learn_sixteen_images_by_heart():
     targets = (torch.tensor(TREES[2].parent_indices[0])[leaves], leaves)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     losses = []
-    for _ in range(60):
+    for _ in range(40):
         output = model(images)
         loss = sum(F.nll_loss(p, t) for p, t in zip(output.log_overall, targets, strict=True)) / 2
         optimizer.zero_grad()
