@@ -61,7 +61,7 @@ def test_the_umask_decides_the_mode(tmp_path, umask, mode):
 
 @pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
 @pytest.mark.parametrize("target_exists", [True, False])
-def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path, target_exists):
+def test_a_link_is_kept_and_its_target_replaced(tmp_path, target_exists):
     (tmp_path / "there").mkdir()
     target, link = tmp_path / "there" / "a.bin", tmp_path / "link"
     link.symlink_to(Path("there", "a.bin"))

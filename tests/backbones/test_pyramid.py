@@ -36,7 +36,7 @@ def test_families_of_backbones_train_at_the_size_of_their_config(name):
 
 @pytest.mark.parametrize("name", [*FAMILIES, "swinv2_tiny_window8_256", "swinv2_cr_tiny_224"])
 @pytest.mark.parametrize("size", [(224, 224), (64, 96)])
-def test_maps_have_the_strides_and_channels_that_are_told(name, size):
+def test_maps_have_the_strides_and_channels_that_are_stated(name, size):
     backbone, channels = build_backbone(name, 448)
     with torch.inference_mode():
         maps = backbone.eval()(torch.zeros(1, 3, *size))
@@ -114,7 +114,7 @@ def test_the_check_changes_neither_weights_nor_the_random_state():
         assert a.equal(b), name
 
 
-def test_another_model_under_the_same_name_is_looked_at_anew(monkeypatch):
+def test_another_model_under_the_same_name_is_checked_again(monkeypatch):
     _, narrow = build_backbone("resnet18", 64)
     other = timm.models.model_entrypoint("convnext_atto")
     monkeypatch.setitem(timm.models._registry._model_entrypoints, "resnet18", other)

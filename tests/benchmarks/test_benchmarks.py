@@ -87,7 +87,7 @@ def test_the_peak_of_a_training_step_holds_the_gradients_and_is_the_same_again()
     assert stepper.peak_bytes() == peak
 
 
-def test_a_refused_allocation_is_told_from_other_errors():
+def test_a_refused_allocation_is_distinguished_from_other_errors():
     with pytest.raises(RuntimeError) as refused:
         torch.empty(1 << 50, dtype=torch.uint8)
     assert top_down_cost.is_out_of_memory(refused.value)

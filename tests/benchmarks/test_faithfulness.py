@@ -51,6 +51,7 @@ def test_the_interval_is_the_bootstrap_s():
     assert columns["area_high"] == pytest.approx(float(values.mean()) + 1.96 * error, abs=0.01)
 
 
+@pytest.mark.slow
 def test_it_writes_a_row_for_every_map(tmp_path, capsys):
     folder, output = write_oasis(tmp_path / "oasis"), tmp_path / "results" / "new.csv"
     options = ["--images", "2", "--steps", "2", "--output", str(output)]

@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 pytest.importorskip("timm")
 
 
+@pytest.mark.slow
 def test_weight_loading_writes_a_row_for_every_variant(tmp_path):
     output = tmp_path / "results.csv"
     options = ["--megabytes", "1", "--repeats", "2", "--threads", "1"]

@@ -143,7 +143,7 @@ def test_bad_options_are_refused(option, message, capsys):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
-def test_a_gpu_that_is_not_there_is_told(capsys):
+def test_a_gpu_that_does_not_exist_is_reported(capsys):
     with pytest.raises(SystemExit):
         training_throughput.parse(["--device", "cuda"])
     assert "cuda" in capsys.readouterr().err
@@ -189,7 +189,7 @@ def test_a_worker_has_a_whole_batch_to_read_in_every_epoch(bench):
     assert len(list(trainer.loader(trainer.steps()))) == 3 * 5
 
 
-def test_training_is_told_from_its_step_in_the_same_turn(bench):
+def test_training_is_distinguished_from_its_step_in_the_same_turn(bench):
     turn = bench.turn(reading("training"))
     assert turn.seconds > 0
     assert turn.step_seconds > 0
@@ -299,7 +299,7 @@ def test_the_rate_is_the_fastest_of_an_equal_network():
     assert training_tables.fastest_step("mdan_webemo25", rows) is others[0]
 
 
-def test_compiled_steps_stand_beside_the_others_once_they_are_measured(monkeypatch):
+def test_compiled_steps_are_listed_with_the_others_once_they_are_measured(monkeypatch):
     naive = step_row(network="naive", images_per_second="80", peak_bytes="60000000000")
     compiled = step_row(compiled="True", images_per_second="120", peak_bytes="40000000000")
     monkeypatch.setattr(training_tables, "throughput", lambda: [step_row(), naive, compiled])

@@ -13,24 +13,9 @@ import pytest
 from random_weights import save_random_weights
 
 import mdan_zoo
-from mdan_zoo.cli.main import main
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.zoo.factory import get_config, list_models
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command; return its exit status, output and messages."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # argparse
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -33,7 +33,11 @@ def start(*arguments: object, **options) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize(
-    ("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+    ("sent", "status"),
+    [
+        pytest.param(signal.SIGINT, 130, id="SIGINT"),
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupt_leaves_no_half_written_file(sent, status, checkpoint, photos, tmp_path):
     many = photos * 300
@@ -90,6 +94,7 @@ def test_a_closed_output_is_no_error():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_undecodable_output_is_escaped(checkpoint, photos, tmp_path):
     image = tmp_path / "été.png"
     image.write_bytes(photos[0].read_bytes())
@@ -113,6 +118,7 @@ def read_terminal(descriptor: int) -> str:
     return shown.decode()
 
 
+@pytest.mark.slow
 def test_the_progress_bar_is_for_terminals(checkpoint, photos):
     termios = pytest.importorskip("termios", reason="needs pseudo terminals")
     fcntl = pytest.importorskip("fcntl")

@@ -44,7 +44,7 @@ def test_a_split_is_written_and_described(folder, tmp_path, capsys):
     assert folds == grouped_folds(samples, 3, seed=1)
 
 
-def test_images_of_ones_own_are_split_with_their_tree(tmp_path):
+def test_custom_images_are_split_with_their_hierarchy(tmp_path):
     names = [f"{label}/{number}.jpg" for label in ("joy", "rage") for number in range(5)]
     data = write_images(tmp_path / "images", names)
     Hierarchy.from_nested({"good": ["joy"], "bad": ["rage"]}).save(tmp_path / "tree.toml")
@@ -74,7 +74,7 @@ def test_a_table_is_split_like_its_folder(tmp_path):
     assert sorted(splits[0].images("train") + splits[0].images("test")) == names
 
 
-def test_images_of_ones_own_need_a_tree(tmp_path):
+def test_custom_images_need_a_hierarchy(tmp_path):
     data = write_images(tmp_path / "images", ["joy/1.jpg", "rage/1.jpg"])
     given = ("folder", "--data", data, "--method", "80/20", "--output", tmp_path / "split.tsv")
     with pytest.raises(InputError, match="no emotion tree of its own"):

@@ -11,7 +11,7 @@ import sys
 import pytest
 from dataset_trees import write_images
 from safetensors.torch import load_file
-from tiny_model import OWN_TREE, write_own_data, write_tiny_model
+from tiny_model import OWN_TREE
 
 from mdan_zoo import get_hierarchy
 from mdan_zoo.cli.main import main
@@ -20,29 +20,13 @@ from mdan_zoo.training import Plan, fine_tuning_recipe, train
 from mdan_zoo.weights.checkpoint import read_identity
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_own_data(tmp_path_factory.mktemp("data") / "feelings")
-
-
 @pytest.fixture
-def tree(tmp_path):
-    OWN_TREE.save(tmp_path / "tree.toml")
-    return tmp_path / "tree.toml"
-
-
-@pytest.fixture
-def refused(tmp_path, data, capsys):
+def refused(tmp_path, own_images, capsys):
     """Run a training that must be refused; return the message."""
 
     def refused(*arguments: object) -> str:
         output = tmp_path / "run"
-        given = ["train", *arguments, "--data", data, "--output", output]
+        given = ["train", *arguments, "--data", own_images, "--output", output]
         assert main([str(argument) for argument in given]) == 2
         assert not output.exists()
         return capsys.readouterr().err
@@ -50,13 +34,14 @@ def refused(tmp_path, data, capsys):
     return refused
 
 
-def test_a_weight_file_that_is_not_there_is_told(refused, tree, tmp_path):
+def test_a_checkpoint_that_does_not_exist_is_reported(refused, own_hierarchy, tmp_path):
     missing = tmp_path / "missing.safetensors"
     told = f"cannot read the weight file {missing}"
-    assert told in refused("--init", missing, "--hierarchy", tree)
-    assert told in refused("--init", missing, "--hierarchy", tree, "--recipe", "mdan_fi8")
+    assert told in refused("--init", missing, "--hierarchy", own_hierarchy)
+    assert told in refused("--init", missing, "--hierarchy", own_hierarchy, "--recipe", "mdan_fi8")
 
 
+@pytest.mark.slow
 def test_offline_nobody_is_asked_for_the_backbone(tmp_path):
     """Neither does timm's client of the Hub try again and again."""
     leaves = get_hierarchy("mikels8").leaves
@@ -75,13 +60,24 @@ def test_offline_nobody_is_asked_for_the_backbone(tmp_path):
     assert "Retrying" not in done.stderr
 
 
-def test_a_split_file_that_is_not_there_is_told(refused, model, tree, tmp_path):
+def test_a_split_file_that_does_not_exist_is_reported(refused, tiny_model, own_hierarchy, tmp_path):
     split = ("--split", tmp_path / "missing.tsv")
-    assert "missing.tsv cannot be read" in refused("--init", model, "--hierarchy", tree, *split)
+    assert "missing.tsv cannot be read" in refused(
+        "--init", tiny_model, "--hierarchy", own_hierarchy, *split
+    )
 
 
-def test_weights_of_a_model_and_of_a_backbone_contradict_each_other(refused, model, tree):
-    told = refused("--init", model, "--hierarchy", tree, "--backbone-weights", "b.safetensors")
+def test_weights_of_a_model_and_of_a_backbone_contradict_each_other(
+    refused, tiny_model, own_hierarchy
+):
+    told = refused(
+        "--init",
+        tiny_model,
+        "--hierarchy",
+        own_hierarchy,
+        "--backbone-weights",
+        "b.safetensors",
+    )
     assert "leave out --backbone-weights b.safetensors" in told
 
 
@@ -90,34 +86,34 @@ def test_a_name_and_anothers_recipe_contradict_each_other(refused):
     assert "mdan_fi8 has a recipe of its own" in told
 
 
-def test_a_start_without_weights_is_told(refused, tree):
-    told = refused("--init", "mdan_fi8", "--hierarchy", tree)
+def test_a_start_without_weights_is_reported(refused, own_hierarchy):
+    told = refused("--init", "mdan_fi8", "--hierarchy", own_hierarchy)
     assert "Train mdan_fi8 first and give its file with --init" in told
     assert "--set init=" not in told, "an own tree cannot start from ImageNet's weights"
 
 
-def test_a_tree_that_is_not_there_is_told(refused, model):
-    assert "did you mean 'mikels8'" in refused("--init", model, "--hierarchy", "mikels9")
-    assert "tree.yaml" in refused("--init", model, "--hierarchy", "tree.yaml")
+def test_a_hierarchy_that_does_not_exist_is_reported(refused, tiny_model):
+    assert "did you mean 'mikels8'" in refused("--init", tiny_model, "--hierarchy", "mikels9")
+    assert "tree.yaml" in refused("--init", tiny_model, "--hierarchy", "tree.yaml")
 
 
-def test_a_built_in_tree_is_given_by_its_name(model, data, tmp_path):
-    images = sorted(data.glob("*/*.jpg"))
+def test_a_built_in_hierarchy_is_given_by_its_name(tiny_model, own_images, tmp_path):
+    images = sorted(own_images.glob("*/*.jpg"))
     for label, image in zip(get_hierarchy("mikels8").leaves * 2, images, strict=False):
         (tmp_path / "mikels" / label).mkdir(parents=True, exist_ok=True)
         shutil.copy(image, tmp_path / "mikels" / label / f"{image.parent.name}{image.name}")
     output = tmp_path / "run"
     given = ("--data", tmp_path / "mikels", "--output", output, "--workers", 0)
     changes = ("--set", "epochs=1", "--set", "split=all")
-    given = ("train", "--init", model, "--hierarchy", "mikels8", *given, *changes)
+    given = ("train", "--init", tiny_model, "--hierarchy", "mikels8", *given, *changes)
     assert main([str(argument) for argument in given]) == 0
     assert read_identity(output / "model.safetensors")[1] == get_hierarchy("mikels8")
 
 
-def test_a_table_of_votes_trains_and_is_reported_on(model, data, tmp_path):
+def test_a_table_of_votes_trains_and_is_reported_on(tiny_model, own_images, tmp_path):
     """The table is given itself; shares are learned where the recipe's softness is above 0."""
     table = tmp_path / "images" / "votes.csv"
-    shutil.copytree(data, table.parent)
+    shutil.copytree(own_images, table.parent)
     lines = ["image," + ",".join(OWN_TREE.leaves)]
     for image in sorted(table.parent.glob("*/*.jpg")):
         votes = [5 if label == image.parent.name else 1 for label in OWN_TREE.leaves]
@@ -127,7 +123,7 @@ def test_a_table_of_votes_trains_and_is_reported_on(model, data, tmp_path):
     for softness in (0, 1):
         output = tmp_path / f"softness{softness}"
         recipe = fine_tuning_recipe(
-            str(model), ["epochs=1", "batch_size=8", f"softness={softness}"]
+            str(tiny_model), ["epochs=1", "batch_size=8", f"softness={softness}"]
         )
         weights.append(train(Plan(recipe, table, output, dataset="table", hierarchy=OWN_TREE)))
         split = Split.load(output / "split.tsv")

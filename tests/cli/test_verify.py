@@ -17,8 +17,6 @@ from mdan_zoo.weights import fetch
 from mdan_zoo.weights.fetch import DamagedWeightsWarning
 from mdan_zoo.weights.manifest import load_manifest
 
-pytest_plugins = ("hub_fixtures", "lab_fixtures")
-
 PACKAGED = ["mdan_oasis4", "flat_oasis4"]
 PLACE = "/lab/model.safetensors"
 
@@ -64,7 +62,7 @@ def test_without_names_what_this_machine_has_is_verified(lab, server, run):
     assert output.endswith(f"lab_oasis  ok  {fetch.cached_path(lab)}\n")
 
 
-def test_what_is_not_here_is_told_with_the_command_that_fetches_it(lab, server, run):
+def test_what_is_not_here_is_reported_with_the_command_that_fetches_it(lab, server, run):
     exit_status, output, messages = run("verify", "lab_oasis", "flat_oasis4")
     assert exit_status == 1
     assert output.startswith("flat_oasis4  ok  ")
@@ -75,7 +73,7 @@ def test_what_is_not_here_is_told_with_the_command_that_fetches_it(lab, server, 
     assert server.connections == 0
 
 
-def test_a_damaged_download_is_told_and_repaired_when_asked(lab, server, run):
+def test_a_damaged_download_is_reported_and_repaired_when_asked(lab, server, run):
     run("download", "lab_oasis")
     path = fetch.cached_path(lab)
     whole = path.read_bytes()
@@ -96,7 +94,7 @@ def test_a_damaged_download_is_told_and_repaired_when_asked(lab, server, run):
 
 
 @pytest.mark.parametrize("kind", ["link to nothing", "folder"])
-def test_what_is_in_the_place_of_a_download_is_told_and_repaired(kind, lab, run):
+def test_what_is_in_the_place_of_a_download_is_reported_and_repaired(kind, lab, run):
     path = fetch.cached_path(lab)
     path.parent.mkdir(parents=True)
     path.mkdir() if kind == "folder" else path.symlink_to("nowhere")
@@ -204,7 +202,7 @@ def test_other_classes_for_the_known_image(change_golden, run):
 # Files
 
 
-def test_a_file_is_told_by_its_content(tmp_path, cache, run):
+def test_a_file_is_recognised_by_its_content(tmp_path, cache, run):
     path = Path(shutil.copy(RELEASED, tmp_path / "some.safetensors"))
     assert run("verify", path) == (0, f"{path}  ok: the released weights of mdan_oasis4\n", "")
 

@@ -20,8 +20,6 @@ from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import Licences, ManifestEntry, load_manifest
 from mdan_zoo.zoo.factory import MODELS
 
-pytest_plugins = ("hub_fixtures", "lab_fixtures")
-
 PACKAGED = ["mdan_oasis4", "flat_oasis4"]
 
 
@@ -74,7 +72,7 @@ def test_a_failed_download_does_not_stop_the_others(models, server, cache, run):
     assert stored(cache) == [fetch.cached_path(models[1])]
 
 
-def test_unreleased_weights_are_told_with_reason_and_command(models, run):
+def test_unreleased_weights_are_reported_with_reason_and_command(models, run):
     exit_status, output, messages = run("download", "lab_three", "lab_two")
     assert (exit_status, output) == (1, line(models[1]))
     assert messages == (

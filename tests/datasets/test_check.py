@@ -53,7 +53,7 @@ def test_a_sound_data_set_passes(folder, run):
     assert lines[-1] == "nothing that would spoil a training"
 
 
-def test_files_without_an_ending_are_told(folder, run):
+def test_files_without_an_ending_are_reported(folder, run):
     for name in ("b", "a"):
         write_image(folder / "FI/train/awe" / name)
     (folder / "FI/train/awe/.hidden").touch()
@@ -79,7 +79,7 @@ def test_files_that_cannot_be_read_are_found(folder, run):
     assert output.splitlines()[-1] == "NOT fit for training"
 
 
-def test_equal_files_of_one_class_and_split_are_only_told(folder, run):
+def test_equal_files_of_one_class_and_split_are_only_reported(folder, run):
     for name in "ab":
         write_image(folder / f"FI/train/awe/{name}.jpg", "same")
     report = check_dataset("FI", folder)
@@ -214,7 +214,7 @@ def test_long_lists_are_cut_in_print(folder, run):
     assert "  and 4 more; --json shows all" in output
 
 
-def test_a_tree_comes_from_a_file_or_by_name(tmp_path, run):
+def test_a_hierarchy_comes_from_a_file_or_by_name(tmp_path, run):
     tree = Hierarchy.from_nested({"good": ["joy"], "bad": ["anger"]}, name="mine")
     tree.save(tmp_path / "mine.json")
     data = write_images(tmp_path / "data", ["joy/1.jpg", "anger/1.jpg"])

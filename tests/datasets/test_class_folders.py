@@ -58,7 +58,7 @@ def test_unbiased_emo_is_read_by_emotion(tmp_path):
         (["images/joy/a/1.jpg"], r"has 1 image\(s\)"),
     ],
 )
-def test_a_wrong_folder_is_told(tmp_path, names, message):
+def test_a_wrong_folder_is_reported(tmp_path, names, message):
     with pytest.raises(DatasetError, match=message):
         read_unbiased_emo(write_images(tmp_path, names), PANDA)
 
@@ -87,7 +87,7 @@ def test_fi_is_read_in_the_split_of_wscnet_with_its_short_names(tmp_path, place)
         assert found == {f"{split}.jpg"}
 
 
-def test_fi_in_a_tree_of_ones_own_needs_no_aliases(tmp_path):
+def test_fi_in_a_custom_hierarchy_needs_no_aliases(tmp_path):
     tree = Hierarchy.from_nested(
         {"up": ["amusement", "awe", "contentment", "excitement"], "down": list(MIKELS.leaves[4:])}
     )
@@ -103,7 +103,7 @@ def test_the_lists_of_fi_alone_are_explained(tmp_path):
         read_fi(tmp_path, MIKELS)
 
 
-def test_a_class_of_fi_without_images_is_told(tmp_path, caplog):
+def test_a_class_of_fi_without_images_is_reported(tmp_path, caplog):
     names = [f"emotion_dataset/{emotion}/1.jpg" for emotion in MIKELS.leaves if emotion != "fear"]
     with caplog.at_level(logging.WARNING):
         assert len(read_fi(write_images(tmp_path, names), MIKELS)) == 7

@@ -68,7 +68,7 @@ def test_other_ids_are_refused(tmp_path):
         read_emoset(tmp_path, TREE)
 
 
-def test_labels_go_by_name_in_a_tree_of_another_order(tmp_path):
+def test_labels_go_by_name_in_a_hierarchy_of_another_order(tmp_path):
     tree = Hierarchy.from_nested(sorted(IDS))
     samples = read_emoset(write_emoset(tmp_path), tree)
     assert all(sample.image.parent.name == tree.leaves[sample.labels[-1]] for sample in samples)
@@ -96,7 +96,7 @@ ROW = ["awe", "image/awe/awe_00001.jpg", "annotation/awe/awe_00001.json"]
         ("val.json", [["awe", "image/awe/x.jpg", ""]], r"1 of the 17 images .*x\.jpg"),
     ],
 )
-def test_wrong_files_are_told(tmp_path, name, value, message):
+def test_wrong_files_are_reported(tmp_path, name, value, message):
     change(write_emoset(tmp_path), name, value)
     with pytest.raises(DatasetError, match=message):
         read_emoset(tmp_path, TREE)
@@ -111,7 +111,7 @@ def test_missing_images_are_counted_and_named(tmp_path):
         read_emoset(tmp_path, TREE)
 
 
-def test_a_missing_split_is_told(tmp_path):
+def test_a_missing_split_is_reported(tmp_path):
     (write_emoset(tmp_path) / "val.json").unlink()
     with pytest.raises(DatasetError, match=r"it holds annotation/, image/, info\.json, .*needed"):
         read_emoset(tmp_path, TREE)

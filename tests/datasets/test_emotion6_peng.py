@@ -47,7 +47,7 @@ def test_neutral_is_left_out_of_the_distribution(tmp_path, caplog):
     assert "all their votes are neutral" in caplog.text
 
 
-def test_a_tree_with_neutral_keeps_it(tmp_path):
+def test_a_hierarchy_with_neutral_keeps_it(tmp_path):
     tree = Hierarchy.from_nested(list(EMOTIONS))
     samples = read_emotion6_peng(write_emotion6(tmp_path), tree)
     assert leaves_of(samples, tree)["joy/1.jpg"] == "neutral"
@@ -75,19 +75,19 @@ def test_columns_may_lack_their_brackets(tmp_path):
         ("surprise/1.jpg", "surprise/2.jpg", r"1 of the 4 images .*2\.jpg"),
     ],
 )
-def test_a_wrong_table_is_told(tmp_path, old, new, message):
+def test_a_wrong_table_is_reported(tmp_path, old, new, message):
     table = write_emotion6(tmp_path) / "ground_truth.txt"
     table.write_text(table.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     with pytest.raises(DatasetError, match=message):
         read_emotion6_peng(tmp_path, TREE)
 
 
-def test_a_folder_without_the_table_is_told(tmp_path):
+def test_a_folder_without_the_table_is_reported(tmp_path):
     (write_emotion6(tmp_path) / "ground_truth.txt").unlink()
     with pytest.raises(DatasetError, match=r"it holds images/; needed is ground_truth\.txt"):
         read_emotion6_peng(tmp_path, TREE)
 
 
-def test_a_tree_without_disgust_is_told(tmp_path):
+def test_a_hierarchy_without_disgust_is_reported(tmp_path):
     with pytest.raises(DatasetError, match="'disgust' is no leaf of hierarchy 'panda6'"):
         read_emotion6_peng(write_emotion6(tmp_path), get_hierarchy("panda6"))

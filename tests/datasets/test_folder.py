@@ -76,13 +76,13 @@ def test_other_files_are_passed_over(tmp_path):
         ([*ONE_EACH, "zest/shame/1.jpg"], "in the folders of two classes, zest and shame"),
     ],
 )
-def test_a_wrong_folder_is_told(tmp_path, names, message):
+def test_a_wrong_folder_is_reported(tmp_path, names, message):
     with pytest.raises(DatasetError, match=message):
         read_folder(write_images(tmp_path, names), TREE)
 
 
 @pytest.mark.parametrize("link", [os.symlink, os.link])
-def test_an_image_linked_into_two_classes_is_told(tmp_path, link):
+def test_an_image_linked_into_two_classes_is_reported(tmp_path, link):
     write_images(tmp_path, ONE_EACH)
     link(tmp_path / "zest" / "1.jpg", tmp_path / "shame" / "2.jpg")
     with pytest.raises(DatasetError, match="are one file in two classes, shame and zest"):

@@ -36,7 +36,7 @@ def test_artphoto_is_read_by_prefix(tmp_path):
         (["awe_0001.jpg"], r"has 1 image\(s\)"),
     ],
 )
-def test_a_wrong_artphoto_is_told(tmp_path, names, message):
+def test_a_wrong_artphoto_is_reported(tmp_path, names, message):
     with pytest.raises(DatasetError, match=message):
         read_artphoto(write_images(tmp_path, names), TREE)
 
@@ -85,14 +85,14 @@ def test_abstract_keeps_clear_winners(tmp_path, caplog, place):
         ("abstract_0003", "abstract_0300", r"1 of the 4 images .*abstract_0300\.jpg"),
     ],
 )
-def test_a_wrong_abstract_table_is_told(tmp_path, old, new, message):
+def test_a_wrong_abstract_table_is_reported(tmp_path, old, new, message):
     table = write_abstract(tmp_path) / "ABSTRACT_groundTruth.csv"
     table.write_text(table.read_text().replace(old, new))
     with pytest.raises(DatasetError, match=message):
         read_abstract(tmp_path, TREE)
 
 
-def test_abstract_without_its_table_is_told(tmp_path):
+def test_abstract_without_its_table_is_reported(tmp_path):
     write_images(tmp_path, ["testImages_abstract/abstract_0001.jpg"])
     with pytest.raises(DatasetError, match=r"it holds testImages_abstract/; needed is .*\.csv"):
         read_abstract(tmp_path, TREE)
@@ -127,7 +127,7 @@ def test_iaps_is_read_by_a_table_of_ones_own(tmp_path):
         (["name,label", "1050,fear"], r"has 1 image\(s\)"),
     ],
 )
-def test_a_wrong_iaps_table_is_told(tmp_path, lines, message):
+def test_a_wrong_iaps_table_is_reported(tmp_path, lines, message):
     with pytest.raises(DatasetError, match=message):
         read_iaps(write_iaps(tmp_path, lines), TREE)
 
@@ -139,7 +139,7 @@ def test_iaps_needs_exactly_one_table(tmp_path):
         read_iaps(folder, TREE)
 
 
-def test_two_iaps_files_of_one_name_are_told(tmp_path):
+def test_two_iaps_files_of_one_name_are_reported(tmp_path):
     folder = write_iaps(tmp_path, ["name,label", "1050,fear", "2900,awe"])
     write_images(folder, ["copy/1050.jpg"])
     with pytest.raises(DatasetError, match="several of that name: 1050"):

@@ -65,7 +65,7 @@ def test_without_softness_the_labels_are_hard(folder):
         (lambda f: replace(f, "3.4,1.1", "high,1.1"), "'Fog 1' is no number"),
     ],
 )
-def test_a_wrong_folder_is_told(folder, damage, message):
+def test_a_wrong_folder_is_reported(folder, damage, message):
     damage(folder)
     with pytest.raises(DatasetError, match=message):
         read_oasis(folder)

@@ -17,7 +17,7 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.zoo.factory import MODELS
 
 
-def test_every_model_has_its_data_set_and_tree():
+def test_every_model_has_its_data_set_and_hierarchy():
     for config in MODELS.values():
         assert DATASETS[config.dataset].hierarchy == config.hierarchy
 
@@ -46,19 +46,19 @@ def test_an_unknown_name_gets_the_nearest():
 
 
 @pytest.mark.parametrize("name", ["folder", "table"])
-def test_a_data_set_of_ones_own_needs_a_tree(tmp_path, name):
+def test_a_custom_data_set_needs_a_hierarchy(tmp_path, name):
     with pytest.raises(InputError, match=f"{name!r} has no emotion tree of its own; give one"):
         read_dataset(name, tmp_path)
 
 
-def test_a_tree_can_be_given(tmp_path):
+def test_a_hierarchy_can_be_given(tmp_path):
     tree = Hierarchy.from_nested({"good": ["zest"], "bad": ["shame"]})
     names = ["train/24/1.jpg", "train/20/2.jpg"]
     samples = read_dataset("WEBEmo", str(write_images(tmp_path, names)), tree)
     assert sorted(tree.leaves[sample.labels[-1]] for sample in samples) == ["shame", "zest"]
 
 
-def test_oasis_is_read_with_its_own_tree_alone(tmp_path):
+def test_oasis_is_read_with_its_own_hierarchy_alone(tmp_path):
     folder = write_oasis(tmp_path / "oasis")
     assert read_dataset("OASIS", folder) == read_oasis(folder)
     with pytest.raises(HierarchyError, match="for the tree 'circumplex4'; hierarchy 'mikels8'"):

@@ -111,7 +111,7 @@ def test_impossible_folds_are_refused(method):
         make_split("FI", make_samples(20), FOLDER, method)
 
 
-def test_too_few_images_are_told():
+def test_too_few_images_are_reported():
     with pytest.raises(DatasetError, match=r"FI has 4 images .*80/5/15: nothing is left for val"):
         make_split("FI", make_samples(4), FOLDER, "80/5/15")
 
@@ -119,7 +119,7 @@ def test_too_few_images_are_told():
 # The numbers that were published rest on these divisions, which must therefore never change.
 
 
-def test_grouped_folds_stay_what_they_were():
+def test_grouped_folds_do_not_change():
     samples = [make_sample(f"{i}.jpg", group=f"theme {i % 23}") for i in range(100)]
     hashes = [split_sha256(samples, grouped_folds(samples, 5, seed)) for seed in (0, 1)]
     assert hashes == [
@@ -144,7 +144,7 @@ def test_the_hash_of_folds_is_that_of_the_split_with_their_names():
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the OASIS images are not at ../shared")
-def test_the_folds_of_the_published_numbers_stay_what_they_were():
+def test_the_folds_of_the_published_numbers_do_not_change():
     samples = read_oasis(SHARED)
     hashes = [split_sha256(samples, grouped_folds(samples, 5, seed)) for seed in (0, 1, 2)]
     assert hashes == [
@@ -165,7 +165,7 @@ def test_the_folds_of_the_published_numbers_stay_what_they_were():
         ("5-fold", "313f3eea19d137dc8a3263843bcccf3cc5c5f26c10c9e2d9e22d3bb85172e5f4"),
     ],
 )
-def test_the_methods_stay_what_they_were(method, sha256):
+def test_the_methods_do_not_change(method, sha256):
     assert make_split("FI", make_samples(100), FOLDER, method, seed=7).sha256 == sha256
 
 

@@ -115,7 +115,7 @@ def test_what_an_editor_does_to_a_file_is_forgiven(split, tmp_path):
         ("é".encode(), b"\xe9", "cannot be read as a split"),
     ],
 )
-def test_a_damaged_file_is_told(split, tmp_path, old, new, message):
+def test_a_damaged_file_is_reported(split, tmp_path, old, new, message):
     path = tmp_path / "split.tsv"
     split.save(path)
     assert path.read_bytes().count(old) == 1
@@ -126,7 +126,7 @@ def test_a_damaged_file_is_told(split, tmp_path, old, new, message):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n"])
-def test_a_missing_or_empty_file_is_told(tmp_path, content):
+def test_a_missing_or_empty_file_is_reported(tmp_path, content):
     path = tmp_path / "split.tsv"
     if content is not None:
         path.write_bytes(content)

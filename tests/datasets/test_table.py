@@ -105,13 +105,13 @@ def test_group_and_split_are_read(tmp_path, caplog):
         (["image,label,split", "p/1.jpg,joy,dev"], "train, val or test, not 'dev'"),
     ],
 )
-def test_a_wrong_table_is_told(tmp_path, lines, message):
+def test_a_wrong_table_is_reported(tmp_path, lines, message):
     path = write_table(tmp_path, lines)
     with pytest.raises(DatasetError, match=message):
         read_table(path, TREE)
 
 
-def test_a_table_that_is_no_text_is_told(tmp_path):
+def test_a_table_that_is_no_text_is_reported(tmp_path):
     path = tmp_path / "table.csv"
     path.write_bytes(b"image,label\n\xff\xfe,joy\n")
     with pytest.raises(DatasetError, match=r"table\.csv is not UTF-8"):
@@ -141,14 +141,14 @@ def test_parquet_is_read(tmp_path):
         read_table(tmp_path, TREE)
 
 
-def test_a_broken_parquet_file_is_told(tmp_path):
+def test_a_broken_parquet_file_is_reported(tmp_path):
     pytest.importorskip("pyarrow")
     (tmp_path / "table.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(DatasetError, match=r"table\.parquet: "):
         read_table(tmp_path, TREE)
 
 
-def test_parquet_without_pyarrow_is_told(tmp_path, monkeypatch):
+def test_parquet_without_pyarrow_is_reported(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)  # as where it is not installed
     (tmp_path / "table.parquet").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"pip install pyarrow, or save the table as \.csv"):

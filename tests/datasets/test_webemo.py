@@ -72,7 +72,7 @@ def test_folders_that_contradict_the_list_are_refused(tmp_path):
         read_webemo(tmp_path, TREE)
 
 
-def test_folders_that_agree_with_the_list_are_read_and_dead_links_told(tmp_path, caplog):
+def test_folders_that_agree_with_the_list_are_read_and_dead_links_reported(tmp_path, caplog):
     write_downloads(tmp_path)
     lines = [f"{URL.format(f'train{i}')} {i}" for i in IDS] + [f"{URL.format('gone')} 7"]
     (tmp_path / "train25.txt").write_text("\n".join(lines), encoding="utf-8")
@@ -82,7 +82,7 @@ def test_folders_that_agree_with_the_list_are_read_and_dead_links_told(tmp_path,
     assert "220_F_gone.jpg" in caplog.text
 
 
-def test_a_url_with_several_labels_counts_under_each_and_is_told(tmp_path, caplog):
+def test_a_url_with_several_labels_counts_under_each_and_is_reported(tmp_path, caplog):
     write_downloads(tmp_path)
     for label in (3, 22):
         write_image(tmp_path / f"test/{label}/220_F_twice.jpg", "one image")
@@ -125,14 +125,14 @@ def test_numbers_within_each_class_are_no_names_of_urls(tmp_path, caplog):
         ("https://x.org/a.jpg 25", "ids run from 0 to 24, not 25"),
     ],
 )
-def test_a_broken_list_is_told(tmp_path, line, message):
+def test_a_broken_list_is_reported(tmp_path, line, message):
     write_downloads(tmp_path)
     (tmp_path / "train25.txt").write_text(line, encoding="utf-8")
     with pytest.raises(DatasetError, match=message):
         read_webemo(tmp_path, TREE)
 
 
-def test_confusion_follows_the_tree(tmp_path, caplog):
+def test_confusion_follows_the_hierarchy(tmp_path, caplog):
     write_images(write_downloads(tmp_path), ["train/2/220_F_maze.jpg"])
     maze = {
         name: [s for s in read_webemo(tmp_path, get_hierarchy(name)) if "maze" in s.group]
@@ -146,14 +146,14 @@ def test_confusion_follows_the_tree(tmp_path, caplog):
     assert "1 images of confusion are left out" in caplog.text
 
 
-def test_a_class_without_images_is_only_told(tmp_path, caplog):
+def test_a_class_without_images_is_only_reported(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         read_webemo(write_downloads(tmp_path), TREE)
     assert "has no image of affection, " in caplog.text
     assert "zest" not in caplog.text
 
 
-def test_a_tree_that_lacks_a_class_is_told(tmp_path):
+def test_a_hierarchy_that_lacks_a_class_is_reported(tmp_path):
     tree = Hierarchy.from_nested({"good": ["zest", "cheerfulness"], "bad": ["sadness"]})
     with pytest.raises(DatasetError, match="'irritability' is no leaf of hierarchy 'custom'"):
         read_webemo(write_downloads(tmp_path), tree)
@@ -170,11 +170,11 @@ def test_a_tree_that_lacks_a_class_is_told(tmp_path):
         (["train/zest/a.jpg"], r"has 1 image\(s\)"),
     ],
 )
-def test_a_wrong_folder_is_told(tmp_path, names, message):
+def test_a_wrong_folder_is_reported(tmp_path, names, message):
     with pytest.raises(DatasetError, match=message):
         read_webemo(write_images(tmp_path, names), TREE)
 
 
-def test_a_missing_folder_is_told(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(DatasetError, match=r"there is no folder .*absent; WEBEmo needs"):
         read_webemo(tmp_path / "absent", TREE)

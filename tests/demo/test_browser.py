@@ -23,8 +23,6 @@ from PIL import Image
 import mdan_zoo
 from mdan_zoo.demo.server import MAX_UPLOAD
 
-pytest_plugins = ("demo_fixtures",)
-
 
 def test_a_photo_gets_the_prediction_of_the_library(page):
     upload(page, CAT)

@@ -18,8 +18,6 @@ from random_weights import save_random_weights
 from mdan_zoo import Predictor, get_hierarchy
 from mdan_zoo.demo.answer import NamedImage, answer_html
 
-pytest_plugins = ("demo_fixtures",)
-
 
 def test_the_keyboard_is_enough(page):
     def tab_to(selector):
@@ -70,7 +68,7 @@ def test_a_phone_shows_all_without_scrolling_sideways(browser, demo):
         check(page)
 
 
-def test_a_large_tree_on_a_phone_keeps_the_map_in_sight(browser, demo, tmp_path):
+def test_a_large_hierarchy_on_a_phone_keeps_the_map_in_sight(browser, demo, tmp_path):
     save_random_weights(tmp_path / "webemo.safetensors", get_hierarchy("webemo25"))
     predictor = Predictor(checkpoint=tmp_path / "webemo.safetensors", device="cpu")
     html = answer_html(predictor, [NamedImage("cat.jpg", CAT)])

@@ -162,7 +162,7 @@ def test_there_is_no_other_way_to_ask(demo, path):
     assert requests.post(f"{demo.url}gradio_api/{path}", json={}, timeout=60).status_code == 404
 
 
-def test_browsers_are_told_to_load_from_here_alone(demo):
+def test_browsers_may_load_only_from_the_server(demo):
     reply = get(demo, "")
     assert "default-src 'self'" in reply.headers["Content-Security-Policy"]
     for word in ("fonts.googleapis", "cdnjs", "api.gradio.app"):

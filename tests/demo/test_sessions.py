@@ -9,8 +9,6 @@ from demo_browser import check, label_of, open_page, turned_cats, upload, wait_f
 
 import mdan_zoo
 
-pytest_plugins = ("demo_fixtures",)
-
 
 @pytest.mark.slow
 def test_twenty_sessions_at_once_each_see_their_own_image(browser, demo, tmp_path):

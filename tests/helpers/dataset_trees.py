@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from mdan_zoo.datasets.sample import Sample
+from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 
 
@@ -33,3 +34,15 @@ def leaves_of(samples: list[Sample], hierarchy: Hierarchy) -> dict[str, str]:
     return {
         "/".join(sample.image.parts[-2:]): hierarchy.leaves[sample.labels[-1]] for sample in samples
     }
+
+
+def write_fi(folder: Path) -> Path:
+    """Write FI as it comes divided, with one image a class to train on and two to test on."""
+    for part, count in (("train", 1), ("test", 2)):
+        for number, emotion in enumerate(get_hierarchy("mikels8").leaves):
+            place = folder / "FI" / part / emotion
+            place.mkdir(parents=True)
+            for copy in range(count):
+                colour = (30 * number, 250 - 30 * number, 60 + 90 * copy)
+                Image.new("RGB", (40, 30), colour).save(place / f"{copy}.jpg")
+    return folder

@@ -54,7 +54,7 @@ class _Refusal(Exception):  # noqa: N818
         self.status, self.code = status, code
 
 
-class _Server(ThreadingHTTPServer):
+class HubServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: HubServer
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
@@ -263,12 +263,12 @@ _ROUTES = (
 
 
 @contextlib.contextmanager
-def hf_server(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[_Server]:
+def hf_server(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[HubServer]:
     """Serve until the block is left, as the hub of this process, with an empty cache.
 
     `requests` holds "METHOD path" of every request.
     """
-    server = _Server()
+    server = HubServer()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     # The client reads its variables at import. Xet is a service of its own, which is not here.

@@ -1,14 +1,12 @@
-"""Weight files to publish, and the command that publishes them."""
+"""Checkpoints to publish."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, safe_open, save_file
 
-from mdan_zoo.cli import publish
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.weights import fetch as weights_hub
 from mdan_zoo.weights.checkpoint import save_checkpoint
@@ -25,18 +23,6 @@ def own_weights(path: Path) -> Path:
     torch.manual_seed(3)
     save_checkpoint(path, build_network(MODELS[NAME], OWN_TREE), MODELS[NAME])
     return path
-
-
-def publish_command(capsys):
-    """Return what runs `mdan-zoo publish` and gives exit status, output and messages."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        parser = argparse.ArgumentParser()
-        publish.add_parser(parser.add_subparsers())
-        options = parser.parse_args(["publish", *map(str, arguments)])
-        return options.run(options), *capsys.readouterr()
-
-    return run
 
 
 def rewritten(target: Path, change, source: Path = RELEASED) -> Path:

@@ -20,7 +20,7 @@ from mdan_zoo.hierarchy.builtin import get_hierarchy, list_hierarchies
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_list_of_built_in_trees() -> None:
+def test_list_of_built_in_hierarchies() -> None:
     assert list_hierarchies() == [
         "circumplex4",
         "ekman6",
@@ -36,7 +36,7 @@ def test_list_of_built_in_trees() -> None:
     assert all(get_hierarchy(name).name == name for name in list_hierarchies())
 
 
-def test_unknown_tree() -> None:
+def test_unknown_hierarchy() -> None:
     with pytest.raises(UnknownNameError, match="no built-in hierarchy 'webemo26': did you mean"):
         get_hierarchy("webemo26")
 
@@ -82,7 +82,7 @@ def test_polarity_of_surprise() -> None:
 
 
 @pytest.mark.parametrize("name", list_hierarchies())
-def test_tree_equals_the_facts(name: str) -> None:
+def test_hierarchy_equals_the_facts(name: str) -> None:
     tree = get_hierarchy(name).to_dict()
     assert tree["levels"] == [names.split() for names in LEVELS[name]]
     assert tree["parents"] == [

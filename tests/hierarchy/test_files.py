@@ -67,7 +67,7 @@ def test_round_trip_of_any_names(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("name", list_hierarchies())
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_round_trip_of_built_in_trees(tmp_path: Path, name: str, suffix: str) -> None:
+def test_round_trip_of_built_in_hierarchies(tmp_path: Path, name: str, suffix: str) -> None:
     path = tmp_path / f"tree{suffix}"
     get_hierarchy(name).save(path)
     assert Hierarchy.load(path) == get_hierarchy(name)

@@ -109,7 +109,7 @@ def test_sum_upwards_rejects(tree: Hierarchy, probabilities: Any, message: str) 
     assert message in str(caught.value)
 
 
-def test_flat_tree() -> None:
+def test_flat_hierarchy() -> None:
     tree = Hierarchy.from_nested(["anger", "joy"], "flat")
     assert tree == Hierarchy("flat", (("anger", "joy"),))
     assert (tree.depth, tree.sizes, tree.level_names) == (1, (2,), ("emotion",))

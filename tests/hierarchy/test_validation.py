@@ -32,7 +32,7 @@ def test_nested() -> None:
 
 
 @pytest.mark.parametrize("name", list_hierarchies())
-def test_to_nested_keeps_the_tree(name: str) -> None:
+def test_to_nested_keeps_the_hierarchy(name: str) -> None:
     tree = get_hierarchy(name)
     again = Hierarchy.from_nested(tree.to_nested(), name, level_names=tree.level_names)
     assert {again.path(leaf) for leaf in again.leaves} == {tree.path(leaf) for leaf in tree.leaves}
@@ -170,7 +170,7 @@ TREE_ERRORS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "message"), TREE_ERRORS)
-def test_malformed_trees(changes: dict[str, Any], message: str) -> None:
+def test_malformed_hierarchies(changes: dict[str, Any], message: str) -> None:
     assert Hierarchy.from_dict(TWO_LEVELS).to_dict() == TWO_LEVELS
     with pytest.raises(HierarchyError) as caught:
         Hierarchy.from_dict({**TWO_LEVELS, **changes})

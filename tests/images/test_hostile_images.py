@@ -108,7 +108,7 @@ def test_hostile_objects_are_one_short_error(kind):
     assert len(message) < 10_000
 
 
-def test_what_can_be_told_is_told():
+def test_what_can_be_told_is_reported():
     assert describe(RaisingProperties()) == "RaisingProperties object"
     assert describe(RaisingText("absent.png")) == "absent.png"
     assert describe(RaisingFile(OSError())) == r"'a\nb'"

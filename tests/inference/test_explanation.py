@@ -167,7 +167,7 @@ def test_the_released_models_attention_is_scaled_within_each_image(photos):
         assert second.parent == tree.levels[0][int(np.argmax(local))]
 
 
-def test_unknown_names_are_told_with_the_nearest(predictor, photos):
+def test_unknown_names_are_reported_with_the_nearest(predictor, photos):
     explanation = explain(photos[0], model=predictor)
     with pytest.raises(UnknownNameError, match=r"no level 'mood'.*'polarity', 'quadrant'"):
         explanation.on_image("mood")

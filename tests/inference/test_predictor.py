@@ -216,7 +216,7 @@ def test_unknown_options(checkpoint, argument):
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "mps", "nonsense", "meta", 1.5])
-def test_a_device_that_is_not_there(checkpoint, device):
+def test_a_device_that_does_not_exist(checkpoint, device):
     with pytest.raises(DeviceError, match=r"there is no device .* \(.{,250}\); there are: cpu"):
         Predictor(checkpoint=checkpoint, device=device)
 
@@ -262,7 +262,7 @@ def test_values_that_overflow_are_an_error(checkpoint, photos, tmp_path):
 # Names and weight files
 
 
-def test_a_checkpoint_brings_its_own_tree(tmp_path, photos):
+def test_a_checkpoint_brings_its_own_hierarchy(tmp_path, photos):
     path = tmp_path / "colours.safetensors"
     save_random_weights(path, TREE)
     own = Predictor("mdan_oasis4", checkpoint=path, device="cpu")

@@ -67,7 +67,7 @@ def test_the_readmes_python_runs_as_it_stands():
         assert done.returncode == 0, done.stderr
 
 
-def test_models_that_start_from_another_are_told_to_in_their_command():
+def test_models_that_start_from_another_say_so_in_their_command():
     text = (ROOT / "docs" / "regenerating.md").read_text(encoding="utf-8")
     for name in MODELS:
         (command,) = re.findall(rf"^\| .*`(mdan-zoo train {name} .*?)` \|$", text, re.M)

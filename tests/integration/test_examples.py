@@ -43,6 +43,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_folder_is_predicted_as_csv(run, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
@@ -59,6 +60,7 @@ def test_a_folder_is_predicted_as_csv(run, tmp_path):
     assert bundled == [str(EXAMPLES / "cat.jpg"), str(EXAMPLES / "rocket.jpg")]
 
 
+@pytest.mark.slow
 def test_an_image_is_explained(run, tmp_path):
     printed = run("explain_image").splitlines()
     prediction = Predictor("mdan_oasis4").predict(EXAMPLES / "cat.jpg")

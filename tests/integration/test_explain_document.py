@@ -26,6 +26,7 @@ def document(tmp_path, monkeypatch) -> str:
     return (ROOT / "docs" / "explain.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_its_commands_run(document):
     commands = re.findall(r"^mdan-zoo (.+)", document, re.MULTILINE)
     assert len(commands) == 4

@@ -18,6 +18,8 @@ from clean_checkout import ROOT, copy_tracked_files, tracked_files
 import mdan_zoo
 from mdan_zoo.weights.manifest import MANIFEST_VARIABLE, load_manifest
 
+pytestmark = pytest.mark.slow
+
 MANIFEST = "weights_manifest.json"
 NOT_IN_SDIST = {".gitignore"}
 MEGABYTE = 1_000_000

@@ -67,7 +67,7 @@ def test_the_names_in_python_exist():
     assert len(code.splitlines()) < 15
 
 
-def test_the_tree_is_one(tmp_path):
+def test_the_hierarchy_is_one(tmp_path):
     (text,) = blocks("toml")
     (tmp_path / "tree.toml").write_text(text)
     tree = Hierarchy.load(tmp_path / "tree.toml")

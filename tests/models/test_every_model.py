@@ -72,7 +72,13 @@ def test_the_manifest_has_the_right_number_of_parameters(name):
     assert load_manifest()[name].parameters == count_parameters(MODELS[name])
 
 
-@pytest.fixture(scope="module", params=sorted(DISTINCT.values()))
+def by_cost(name):
+    """Mark the models with a large backbone as slow."""
+    slow = MODELS[name].backbone == "resnet101"
+    return pytest.param(name, marks=pytest.mark.slow if slow else ())
+
+
+@pytest.fixture(scope="module", params=map(by_cost, sorted(DISTINCT.values())))
 def name(request):
     return request.param
 

@@ -43,7 +43,7 @@ def test_equals_the_formulas_with_the_options_of_small_models(depth, lcam):
     check_equals_the_formulas(model, torch.randn(3, 3, 96, 64, dtype=torch.float64))
 
 
-def test_global_probabilities_are_summed_up_the_tree():
+def test_global_probabilities_are_summed_up_the_hierarchy():
     output = tiny_mdan(3)(torch.randn(2, 3, 64, 64, dtype=torch.float64))
     for level, parents in enumerate(TREES[3].parent_indices):
         for j in range(TREES[3].sizes[level]):
@@ -188,6 +188,7 @@ def test_channels_last_gives_the_same():
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 3])
 def test_compiles_without_graph_breaks(depth):
     model = tiny_mdan(depth)
@@ -197,6 +198,7 @@ def test_compiles_without_graph_breaks(depth):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="compiling for the CPU needs g++")
 @pytest.mark.parametrize("mode", ["plain", "normalised"])
 def test_compiled_attention_maps_have_gradients_in_half_precision(mode):
@@ -235,7 +237,7 @@ def test_a_few_steps_learn_sixteen_images_by_heart():
     targets = (torch.tensor(TREES[2].parent_indices[0])[leaves], leaves)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     losses = []
-    for _ in range(60):
+    for _ in range(40):
         output = model(images)
         loss = sum(F.nll_loss(p, t) for p, t in zip(output.log_overall, targets, strict=True)) / 2
         optimizer.zero_grad()

@@ -94,7 +94,7 @@ def assert_nothing_overlaps(figure):
 # Explanations and predictions
 
 
-def test_nothing_overlaps_at_any_tree(explanation):
+def test_nothing_overlaps_at_any_hierarchy(explanation):
     tree = explanation.prediction.hierarchy
     assert_nothing_overlaps(explanation.plot())
     assert_nothing_overlaps(explanation.plot(level=tree.depth - 1))

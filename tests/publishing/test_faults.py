@@ -8,35 +8,21 @@ import hf_server as hf_server_module
 import huggingface_hub
 import pytest
 from fault_server import FaultServer, hang
-from hf_server import hf_server
-from published_weights import NAME, RELEASED
 
 from mdan_zoo._util.http import CA_VARIABLES
 from mdan_zoo.errors import PublishingError
-from mdan_zoo.publishing.publication import Publication
-from mdan_zoo.publishing.publish import prepare, publish_to_hub
+from mdan_zoo.publishing.publish import publish_to_hub
 from mdan_zoo.weights import hub_api, transport
 
 
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    with hf_server(monkeypatch, tmp_path / "cache") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def released() -> Publication:
-    return prepare(NAME, RELEASED)
-
-
-def test_a_hub_in_clear_text_is_not_told_the_token(hub, released, monkeypatch):
+def test_a_hub_in_clear_text_does_not_receive_the_token(hub, released, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", hub.url.replace("127.0.0.1", "0.0.0.0"))
     with pytest.raises(PublishingError, match="it needs https, so that nobody on the way sees"):
         publish_to_hub(released, "lab/oasis")
     assert hub.requests == []
 
 
-def test_a_hub_that_says_nothing_is_given_up(released, monkeypatch):
+def test_a_hub_that_does_not_answer_times_out(released, monkeypatch):
     monkeypatch.setattr(hub_api, "PUBLISHING_TIMEOUT", 0.2)
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
     for name in CA_VARIABLES:
@@ -52,7 +38,7 @@ def test_a_hub_that_says_nothing_is_given_up(released, monkeypatch):
     assert client.timeout == before
 
 
-def test_a_commit_that_cannot_be_checked_is_told(hub, released, monkeypatch):
+def test_a_commit_that_cannot_be_checked_is_reported(hub, released, monkeypatch):
     """The hub goes away between the upload and the check."""
     monkeypatch.setattr(transport, "BACKOFF_SECONDS", 0.001)
 

@@ -66,7 +66,7 @@ def test_a_record_that_does_not_count_its_test_images_is_read(weights):
         (None, "; whether the weights that it started from had learned them is not known."),
     ],
 )
-def test_images_that_the_start_had_learned_are_told(weights, trained_on, told):
+def test_images_that_the_start_had_learned_are_reported(weights, trained_on, told):
     write_record(
         weights, test={"images": 8, "trained_on": trained_on, "accuracy": {"level_1": 0.75}}
     )
@@ -83,7 +83,7 @@ def test_mean_and_spread_of_folds(weights):
     }
 
 
-def test_images_of_ones_own_are_no_data_set(weights):
+def test_custom_images_are_not_a_data_set(weights):
     """The readers of these have names, which the hub would take for a data set's."""
     write_record(weights)
     data = ModelCard(model_card(prepare("mine", weights))).data

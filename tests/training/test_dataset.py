@@ -71,7 +71,7 @@ def test_an_image_smaller_than_the_crop_is_enlarged(tmp_path):
     assert images[0, 0][0].shape == (3, 64, 64)
 
 
-def test_an_unreadable_image_is_told(tmp_path):
+def test_an_unreadable_image_is_reported(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     images = ImageDataset([Sample(tmp_path / "broken.jpg", (0,), (1.0,), "")], SPEC, CROPS)
     with pytest.raises(ImageError, match=r"broken\.jpg"):
@@ -157,7 +157,7 @@ def test_sampling_draws_heavier_images_more_often():
     assert drawn[2] / sum(drawn.values()) == pytest.approx(0.8, abs=0.05)  # 4.3 sd of 1200 draws
 
 
-def test_an_image_that_is_drawn_again_is_cropped_anew():
+def test_an_image_that_is_drawn_twice_is_cropped_differently():
     recipe = Recipe("m", batch_size=8, epochs=3)
     weights = torch.tensor([1.0] * 7 + [50.0])
     keys = [key for step in Steps(range(8), recipe, weights=weights) for key in step]

@@ -10,23 +10,13 @@ import sys
 
 import pytest
 from safetensors.torch import load_file
-from tiny_model import OWN_TREE, write_own_data, write_tiny_model
+from tiny_model import OWN_TREE, write_own_data
 
 from mdan_zoo.cli.main import main
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 SECONDS = 300
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_own_data(tmp_path_factory.mktemp("data") / "feelings")
 
 
 @pytest.fixture
@@ -74,6 +64,7 @@ for name in ("first", "second", "third"):
 """
 
 
+@pytest.mark.slow
 def test_all_processes_wait_for_what_the_main_one_does_alone(model, tmp_path):
     """The file is there for all when the training returns, and an error ends it for all."""
     OWN_TREE.save(tmp_path / "tree.toml")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tiny_model import CONFIG, OWN_TREE, write_own_data, write_tiny_model
+from tiny_model import CONFIG, OWN_TREE, write_own_data
 
 from mdan_zoo import Predictor, get_hierarchy
 from mdan_zoo.cli.main import main
@@ -23,23 +23,6 @@ from mdan_zoo.training.initial_weights import load_model_file
 from mdan_zoo.training.state import STATE_FILE
 from mdan_zoo.weights.checkpoint import read_identity
 from mdan_zoo.zoo.factory import MODELS, build_network
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_own_data(tmp_path_factory.mktemp("data") / "feelings")
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tree") / "tree.toml"
-    OWN_TREE.save(path)
-    return path
 
 
 def arguments(model, data, tree, output, *more):
@@ -82,7 +65,7 @@ def test_all_but_the_classifiers_is_carried_over_and_rows_of_equal_classes_are(m
             assert after[f"{key}.weight"][row].equal(expected), label
 
 
-def test_a_tree_of_another_depth_is_refused(model):
+def test_a_hierarchy_of_another_depth_is_refused(model):
     flat_tree = Hierarchy.from_nested(["awe", "fear"])
     network = build_network(CONFIG, flat_tree)
     with pytest.raises(HierarchyError, match=r"2 levels.*1 levels"):
@@ -98,7 +81,7 @@ def test_a_model_of_another_width_is_refused(model):
 # --- trainings
 
 
-def test_fine_tuning_learns_the_own_classes(data, tree, tmp_path, capsys):
+def test_fine_tuning_learns_the_custom_classes(data, tree, tmp_path, capsys):
     """From the released weights; the result is a file to predict with."""
     output = tmp_path / "feelings4"
     fields = ("epochs=8", "views=4", "batch_size=8", "split=all")
@@ -129,6 +112,7 @@ def undisturbed(model, data, tree, tmp_path_factory):
     return output
 
 
+@pytest.mark.slow
 def test_the_last_unfinished_epoch_is_repeated_after_a_kill(
     undisturbed, model, data, tree, tmp_path
 ):
@@ -143,6 +127,7 @@ def test_the_last_unfinished_epoch_is_repeated_after_a_kill(
     _same_weights(output, undisturbed)
 
 
+@pytest.mark.slow
 def test_sigterm_keeps_the_step_that_was_reached(undisturbed, model, data, tree, tmp_path):
     output = tmp_path / "run"
     start = command(*arguments(model, data, tree, output, *LONG))
@@ -160,6 +145,7 @@ def test_sigterm_keeps_the_step_that_was_reached(undisturbed, model, data, tree,
     _same_weights(output, undisturbed)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(model, data, tree, tmp_path):
     """With the statistics of BatchNorm frozen: on a CPU each process has its own."""
     changes = ("--set", "epochs=3", "--set", "batch_size=8", "--set", "split=all")
@@ -191,6 +177,7 @@ def test_parts_of_a_step_add_up_to_the_whole(model, data, tree, tmp_path):
     assert _distance(whole, parts) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -249,7 +236,8 @@ def test_a_loss_that_explodes_stops_the_training(model, data, tree, tmp_path, ca
     assert not list(output.glob("*.safetensors"))
 
 
-def test_a_full_disk_keeps_the_state_before(model, data, tree, tmp_path):
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_previous_state(model, data, tree, tmp_path):
     """A limit on the size of files stands for the disk; the state of a first run is there."""
     output = tmp_path / "run"
     changes = ("--set", "batch_size=8", "--set", "split=all")
@@ -271,7 +259,7 @@ from mdan_zoo.cli.main import main; sys.exit(main({start!r}))"
     assert not list(output.glob(".*")), "leftovers"
 
 
-def test_a_class_that_is_not_in_the_tree_is_told(model, tree, tmp_path, capsys):
+def test_a_class_that_is_not_in_the_hierarchy_is_reported(model, tree, tmp_path, capsys):
     folder = write_own_data(tmp_path / "data")
     (folder / "gloom").rename(folder / "gloomy")
     assert main(arguments(model, folder, tree, tmp_path / "run")) == 2
@@ -279,7 +267,7 @@ def test_a_class_that_is_not_in_the_tree_is_told(model, tree, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_class_without_an_image_is_told(model, tree, tmp_path, capsys):
+def test_a_class_without_an_image_is_reported(model, tree, tmp_path, capsys):
     folder = write_own_data(tmp_path / "data")
     for image in (folder / "calm").iterdir():
         image.unlink()
@@ -288,7 +276,7 @@ def test_a_class_without_an_image_is_told(model, tree, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("images", [0, 1])
-def test_hardly_any_image_is_told(images, model, tree, tmp_path, capsys):
+def test_too_few_images_are_reported(images, model, tree, tmp_path, capsys):
     folder = tmp_path / "data"
     (folder / "awe").mkdir(parents=True)
     for number in range(images):
@@ -297,7 +285,7 @@ def test_hardly_any_image_is_told(images, model, tree, tmp_path, capsys):
     assert "image" in capsys.readouterr().err
 
 
-def test_a_name_and_an_own_tree_contradict_each_other(model, data, tree, tmp_path, capsys):
+def test_a_name_and_a_custom_hierarchy_contradict_each_other(model, data, tree, tmp_path, capsys):
     options = arguments(model, data, tree, tmp_path / "run")
     assert main([options[0], "mdan_fi8", *options[1:]]) == 2
     assert "leave out its name" in capsys.readouterr().err

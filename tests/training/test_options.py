@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_model import CONFIG, OWN_TREE, write_own_data, write_tiny_model
+from tiny_model import CONFIG, OWN_TREE
 
 from mdan_zoo.models.mdan.options import MDANOptions
 from mdan_zoo.training.losses import level_targets
@@ -22,16 +22,6 @@ from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.run import Plan, prepare, train
 from mdan_zoo.weights.checkpoint import save_checkpoint
 from mdan_zoo.zoo.factory import build_network
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_own_data(tmp_path_factory.mktemp("data") / "feelings")
 
 
 def plan(model, data, output, machine=Machine(workers=0), **changes):  # noqa: B008 - frozen

@@ -79,12 +79,12 @@ def test_a_recipe_is_changed_field_by_field():
         ("clip_norm=-1", InputError, "must not be negative"),
     ],
 )
-def test_a_wrong_change_is_told(change, error, message):
+def test_a_wrong_change_is_reported(change, error, message):
     with pytest.raises(error, match=message):
         load_recipe("mdan_oasis4", [change])
 
 
-def test_a_recipe_that_minimises_nothing_is_told():
+def test_a_recipe_that_minimises_nothing_is_reported():
     with pytest.raises(InputError, match="must not all be 0"):
         Recipe("mdan_fi8", overall_weight=0)
 
@@ -96,7 +96,7 @@ def test_a_trained_classifier_is_kept_unless_the_base_rates_are_asked_for():
     assert load_recipe("flat_oasis4", ["base_rate_start=true", "init=x"]).base_rate_start
 
 
-def test_an_unknown_model_is_told():
+def test_an_unknown_model_is_reported():
     with pytest.raises(UnknownNameError, match="no training recipe for 'mdan_f8'; did you mean"):
         load_recipe("mdan_f8")
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import torch
 from oasis_folder import write_oasis
-from tiny_model import CONFIG, OWN_TREE, write_own_data, write_tiny_model
+from tiny_model import CONFIG, OWN_TREE, write_own_data
 
 from mdan_zoo.cli.main import main
 from mdan_zoo.datasets.splits import SPLIT_FILE, Split
@@ -35,11 +35,6 @@ from mdan_zoo.zoo.factory import build_network
 
 ALONE = Machine(workers=0)
 VIEWS = {"views": 2, "frozen_stages": 3, "min_crop_area": 0.6}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.fixture
@@ -70,7 +65,9 @@ def test_a_class_that_no_training_image_has_leaves_the_start_finite(model, data,
     assert all(value.isfinite().all() for value in learner.network.state_dict().values())
 
 
-def test_cached_maps_of_a_tree_of_three_levels_have_the_map_that_the_third_reads(tmp_path, data):
+def test_cached_maps_of_a_hierarchy_of_three_levels_have_the_map_that_the_third_reads(
+    tmp_path, data
+):
     tree = Hierarchy.from_nested(
         {"pleasant": {"high": ["awe"], "low": ["calm"]}, "unpleasant": {"dark": ["fear", "gloom"]}}
     )
@@ -175,14 +172,14 @@ def test_an_exploded_training_goes_on_with_a_lower_rate(model, data, tmp_path, c
 
 
 @pytest.mark.parametrize("change", [{"weight_decay": 0.0}, {"backbone_rate": 0.0}], ids=str)
-def test_a_state_is_not_gone_on_with_by_another_recipe(change, model, data, tmp_path):
+def test_a_state_is_not_resumed_by_another_recipe(change, model, data, tmp_path):
     """A backbone of rate 0 is frozen: another set of weights is trained."""
     train(plan(model, data, tmp_path / "run"))
     with pytest.raises(CheckpointError, match="another recipe"):
         train(plan(model, data, tmp_path / "run", **change))
 
 
-def test_steps_of_another_size_are_not_gone_on_with(model, data, tmp_path):
+def test_steps_of_another_size_are_not_resumed(model, data, tmp_path):
     """24 images in steps of 7 are 3 steps an epoch; those of 4, which 4 parts need, are 6."""
     steps = {"epochs": 2, "batch_size": 7}
     train(plan(model, data, tmp_path / "run", **steps))
@@ -193,7 +190,7 @@ def test_steps_of_another_size_are_not_gone_on_with(model, data, tmp_path):
         train(in_parts)
 
 
-def test_a_state_is_not_gone_on_with_from_other_weights(model, data, tmp_path):
+def test_a_state_is_not_resumed_from_other_weights(model, data, tmp_path):
     """What frozen stages make of the images is not in the state."""
     start = tmp_path / "start.safetensors"
     shutil.copy(model, start)
@@ -226,6 +223,7 @@ def test_a_split_of_another_recipe_is_not_taken_for_its_own(model, data, tmp_pat
         train(plan(model, data, tmp_path / "run", split="80/20", seed=1))
 
 
+@pytest.mark.slow
 def test_sigterm_to_all_processes_keeps_the_step_that_was_reached(model, data, tmp_path):
     """As a cluster sends it: to the process that trains and to those that read images."""
     tree, output = tmp_path / "tree.toml", tmp_path / "run"
@@ -248,6 +246,7 @@ def test_sigterm_to_all_processes_keeps_the_step_that_was_reached(model, data, t
     assert "the same command goes on" in told
 
 
+@pytest.mark.slow
 def test_an_error_ends_the_reading_processes(model, data, tmp_path):
     """While it is still at hand, as in a notebook; a process that is left delays Python's exit."""
     machine = Machine(workers=2)
@@ -272,6 +271,7 @@ def test_reading_leaves_the_cores_to_the_step(model, data, tmp_path):
     loader.close()
 
 
+@pytest.mark.slow
 def test_a_reading_process_that_is_left_does_not_keep_python_from_exiting():
     code = """
 import gc
@@ -294,7 +294,7 @@ print("exits")
 
 
 @pytest.mark.parametrize("changes", [{}, VIEWS], ids=["crops", "views"])
-def test_images_that_cannot_be_read_are_told_before_the_work(changes, model, data, tmp_path):
+def test_images_that_cannot_be_read_are_reported_before_the_work(changes, model, data, tmp_path):
     """All at once, and also those that are held out and would be read at the very end."""
     train(plan(model, data, tmp_path / "whole", split="80/20", epochs=1))
     held_out = Split.load(tmp_path / "whole" / SPLIT_FILE).images("test")
@@ -313,7 +313,7 @@ def test_images_that_break_later_are_not_looked_for_when_a_training_goes_on(mode
     assert train(plan(model, data, tmp_path / "run")).exists()
 
 
-def test_maps_that_do_not_fit_into_memory_are_told_at_the_first_image(
+def test_maps_that_do_not_fit_into_memory_are_reported_at_the_first_image(
     model, data, tmp_path, monkeypatch
 ):
     """24 images x 2 views x C3, C4, C5 of 128 x 8 x 8, 256 x 4 x 4, 512 x 2 x 2 in 2 bytes."""
@@ -334,7 +334,7 @@ def test_the_memory_that_is_there_is_known():
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_cannot_be_read_is_told_in_a_line(workers, model, data, tmp_path):
+def test_an_image_that_cannot_be_read_is_reported_in_a_line(workers, model, data, tmp_path):
     (data / "calm" / "3.jpg").write_bytes(b"no image")
     with pytest.raises(ImageError) as raised:
         trainer(plan(model, data, tmp_path / "run", machine=Machine(workers=workers))).run()
@@ -343,13 +343,13 @@ def test_an_image_that_cannot_be_read_is_told_in_a_line(workers, model, data, tm
 
 
 @pytest.mark.parametrize("inside", [".", "run"])
-def test_an_output_that_is_a_file_is_told_before_the_work(inside, model, tmp_path):
+def test_an_output_that_is_a_file_is_reported_before_the_work(inside, model, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"output must be a folder.*is a file"):
         train(plan(model, tmp_path / "no data", tmp_path / "file" / inside))
 
 
-def test_an_output_within_the_data_is_told(model, data, tmp_path):
+def test_an_output_within_the_data_is_reported(model, data, tmp_path):
     """The next training would read it as a class. A table names its images itself."""
     for output in (data, data / "run", data / "runs" / "first"):
         with pytest.raises(InputError, match="must be outside the data"):
@@ -364,7 +364,7 @@ def test_the_name_of_a_registered_model_is_not_taken(model, data, tmp_path):
     assert not (tmp_path / "mdan_fi8").exists()
 
 
-def test_a_split_of_one_part_is_told(model, data, tmp_path):
+def test_a_split_of_one_part_is_reported(model, data, tmp_path):
     names = [image.relative_to(data).as_posix() for image in data.glob("*/*.jpg")]
     Split.from_parts("folder", "mine", ".", {"0": names}).save(tmp_path / "split.tsv")
     with pytest.raises(InputError, match="'mine' has the part 0 alone"):
@@ -373,21 +373,21 @@ def test_a_split_of_one_part_is_told(model, data, tmp_path):
 
 
 @pytest.mark.parametrize("softness", [0.0, 0.75])
-def test_ratings_are_no_labels_of_an_own_tree(softness, model, tmp_path):
+def test_ratings_are_no_labels_of_a_custom_hierarchy(softness, model, tmp_path):
     """OWN_TREE has four leaves as well, but they are others."""
     data = write_oasis(tmp_path / "oasis")
     with pytest.raises(HierarchyError, match="for the tree 'circumplex4'"):
         prepare(plan(model, data, tmp_path / "run", dataset="OASIS", softness=softness))
 
 
-def test_another_precision_in_the_same_process_is_told(model, data, tmp_path):
+def test_another_precision_in_the_same_process_is_reported(model, data, tmp_path):
     """Accelerate keeps one precision a process."""
     trainer(plan(model, data, tmp_path / "run"))
     with pytest.raises(InputError, match="precision='bf16'"):
         trainer(plan(model, data, tmp_path / "run", machine=Machine(precision="bf16", workers=0)))
 
 
-def test_a_log_without_its_package_is_told(model, data, tmp_path, monkeypatch, capsys):
+def test_a_log_without_its_package_is_reported(model, data, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # Python's mark of a missing package
     options = ["--data", str(data), "--output", str(tmp_path / "run"), "--tensorboard"]
     assert main(["train", "mdan_oasis4", *options]) == 2

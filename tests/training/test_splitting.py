@@ -32,11 +32,6 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_own_data(tmp_path_factory.mktemp("data") / "feelings")
-
-
-@pytest.fixture(scope="module")
 def divided(tmp_path_factory):
     """Own images in the folders train and test."""
     folder = tmp_path_factory.mktemp("data") / "divided"
@@ -79,7 +74,7 @@ def folders(split, part):
 # --- the parts that images come in
 
 
-def test_test_images_that_the_start_had_learned_are_told(model, data, tmp_path, caplog):
+def test_test_images_that_the_start_had_learned_are_reported(model, data, tmp_path, caplog):
     start = tmp_path / "start.safetensors"
     shutil.copy(model, start)
     save_trained_on(start, sorted(data.glob("*/*.jpg")), data)
@@ -99,13 +94,13 @@ def test_images_that_come_divided_are_trained_and_tested_on_as_they_lie(as_it_co
     assert "The weights were trained on none of these images." in tested
 
 
-def test_they_are_divided_anew_where_that_is_asked_for(anew):
+def test_they_are_divided_again_where_that_is_asked_for(anew):
     split = Split.load(anew / "split.tsv")
     assert split.method == "80/20, seed 0"
     assert folders(split, "train") == {"train", "test"}
 
 
-def test_parts_without_one_to_train_on_are_told(model, divided, tmp_path):
+def test_parts_without_one_to_train_on_are_reported(model, divided, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "test").symlink_to(divided / "test")
     with pytest.raises(InputError, match=r"test \(12 images\), none of which is train"):
@@ -113,7 +108,7 @@ def test_parts_without_one_to_train_on_are_told(model, divided, tmp_path):
 
 
 @pytest.mark.parametrize(("method", "told"), [("official or 80/20", True), ("official", False)])
-def test_parts_that_the_recipe_does_not_demand_are_told(
+def test_parts_that_the_recipe_does_not_demand_are_reported(
     method, told, model, divided, tmp_path, caplog
 ):
     assert find(model, divided, tmp_path, f"split={method}").method == "official"
@@ -125,7 +120,7 @@ def test_parts_that_the_recipe_does_not_demand_are_told(
 # --- a split that is given
 
 
-def test_a_given_split_is_kept_beside_the_weights(model, divided, tmp_path):
+def test_a_given_split_is_kept_next_to_the_weights(model, divided, tmp_path):
     """Also where the images come in parts. The same folder then takes no other."""
     paths = []
     for seed in (3, 4):
@@ -150,7 +145,9 @@ def test_a_split_of_another_data_set_is_refused(model, data, tmp_path):
 
 
 @pytest.mark.parametrize("views", ["views=0", "views=2"])
-def test_a_split_that_cannot_be_is_told_before_an_image_is_decoded(views, model, data, tmp_path):
+def test_a_split_that_cannot_be_is_reported_before_an_image_is_decoded(
+    views, model, data, tmp_path
+):
     """An image that cannot be read would be told as soon as it is decoded."""
     shutil.copytree(data, tmp_path / "data")
     (tmp_path / "data" / "calm" / "3.jpg").write_bytes(b"no image")
@@ -181,14 +178,14 @@ def test_a_class_without_a_training_image_is_refused(method, where, model, data,
     assert not (tmp_path / "run").exists()
 
 
-def test_a_class_that_a_published_data_set_lacks_is_told(data, caplog):
+def test_a_class_that_a_published_data_set_lacks_is_reported(data, caplog):
     samples = [s for s in read_folder(data, OWN_TREE) if s.labels[-1] != 3]
     check_classes(samples, data, OWN_TREE, None, own_tree=False)
     (note,) = (record.getMessage() for record in caplog.records)
     assert note.startswith("no image of gloom is trained on, which hierarchy")
 
 
-def test_votes_that_are_not_learned_are_told(data, caplog):
+def test_votes_that_are_not_learned_are_reported(data, caplog):
     samples = read_folder(data, OWN_TREE)
     targets(samples, OWN_TREE, Recipe("mdan_fi8"))
     assert not caplog.records

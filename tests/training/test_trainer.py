@@ -57,7 +57,7 @@ def test_cross_entropy_is_eq_3_with_the_logarithm():
     assert cross_entropy([p.log() for p in predicted], targets).item() == pytest.approx(expected)
 
 
-def test_targets_are_summed_up_the_tree():
+def test_targets_are_summed_up_the_hierarchy():
     leaves = torch.tensor([[0.1, 0.2, 0.3, 0.4]])
     coarse, fine = level_targets(leaves, get_hierarchy("circumplex4"))
     torch.testing.assert_close(coarse, torch.tensor([[0.3, 0.7]]))
@@ -146,7 +146,8 @@ def test_a_finished_training_is_not_repeated(folder, backbone_file, tmp_path):
     assert (tmp_path / LOG_FILE).read_text() == history
 
 
-def test_a_killed_training_on_cached_maps_goes_on_exactly(folder, backbone_file, tmp_path):
+@pytest.mark.slow
+def test_a_killed_training_on_cached_maps_resumes_exactly(folder, backbone_file, tmp_path):
     """kill -9 between epochs or within one; the weights equal an undisturbed training's.
 
     Both run on one thread: how many share a sum decides how it is rounded.
@@ -204,7 +205,7 @@ def test_a_state_of_other_data_is_refused(folder, backbone_file, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"epoch 3", b"PK\x03\x04"])
-def test_a_damaged_state_is_told(content, folder, backbone_file, tmp_path):
+def test_a_damaged_state_is_reported(content, folder, backbone_file, tmp_path):
     (tmp_path / STATE_FILE).write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
         train(plan(folder, backbone_file, tmp_path))

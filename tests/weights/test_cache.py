@@ -21,8 +21,6 @@ from mdan_zoo.weights import fetch
 from mdan_zoo.weights.fetch import DamagedWeightsWarning
 from mdan_zoo.weights.manifest import Source
 
-pytest_plugins = ("hub_fixtures",)
-
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 
 
@@ -82,7 +80,7 @@ def test_a_damaged_file_is_fetched_again(damage, entry, server, cache):
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_told_offline(damage, entry, server, monkeypatch):
+def test_a_damaged_file_is_reported_offline(damage, entry, server, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     path = fetch.cached_path(entry)
     path.write_bytes(DAMAGE[damage])
@@ -233,7 +231,7 @@ BECOME_NOBODY = "if os.getuid() == 0: os.setgid(65534); os.setuid(65534)"
 
 
 @posix_only
-def test_a_file_that_may_not_grow_is_told(server, cache):
+def test_a_file_that_may_not_grow_is_reported(server, cache):
     mirrored(server)
     said = run_python(FIND.format(before=LIMIT_FILES), server.url(PLACE))
     assert f"told: the weights of mdan_test ({FILE}) cannot be had" in said
@@ -255,7 +253,7 @@ def small_disk(cache):
     subprocess.run(["umount", str(cache)], check=True)
 
 
-def test_a_full_disk_is_told(small_disk, server):
+def test_a_full_disk_is_reported(small_disk, server):
     with pytest.raises(WeightsUnavailableError) as caught:
         fetch.find_weights(mirrored(server))
     assert f"{small_disk}: cannot be written to: No space left on device" in str(caught.value)
@@ -294,7 +292,7 @@ def test_a_cache_that_is_read_only(server, cache, shared_folder, monkeypatch):
 
 
 @pytest.mark.parametrize("below", [False, True])
-def test_a_cache_folder_that_is_a_file_is_told(below, server, cache, monkeypatch):
+def test_a_cache_folder_that_is_a_file_is_reported(below, server, cache, monkeypatch):
     cache.write_text("a file")
     if below:
         monkeypatch.setenv("MDAN_ZOO_CACHE", str(cache / "folder"))

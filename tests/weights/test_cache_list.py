@@ -14,8 +14,6 @@ from mdan_zoo.weights import cache as weights_cache
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.fetch import CachedFile
 
-pytest_plugins = ("hub_fixtures",)
-
 
 @pytest.fixture
 def entries(server, cache):
@@ -156,7 +154,7 @@ for work in (lambda: fetch.find_weights(entry), fetch.list_cache, fetch.clear_ca
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs permissions")
-def test_a_cache_that_may_not_be_read_is_told(cache, monkeypatch):
+def test_a_cache_that_may_not_be_read_is_reported(cache, monkeypatch):
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)  # unlike pytest's, for every user
         monkeypatch.setenv("MDAN_ZOO_CACHE", f"{folder}/closed/cache")
@@ -169,7 +167,7 @@ def test_a_cache_that_may_not_be_read_is_told(cache, monkeypatch):
     assert all(line.startswith("told: ") and "Permission denied" in line for line in told)
 
 
-def test_a_path_that_is_too_long_is_told(server, monkeypatch, cache):
+def test_a_path_that_is_too_long_is_reported(server, monkeypatch, cache):
     monkeypatch.setenv("MDAN_ZOO_CACHE", str(cache / ("x" * 300)))
     entry = entry_for(CONTENT, mirror(server.url("/x")))
     assert fetch.find_local(entry) is None

@@ -16,8 +16,6 @@ from mdan_zoo.errors import PublishingError, WeightsUnavailableError
 from mdan_zoo.weights import fetch, hub_api
 from mdan_zoo.zoo.pretrained import find_pretrained
 
-pytest_plugins = ("hub_fixtures",)
-
 VARIABLES = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"]
 
 
@@ -53,7 +51,7 @@ def test_every_variable_counts_for_every_client(variable, https_server, monkeypa
     huggingface_hub.close_session()
 
 
-def test_an_unknown_authority_is_told_at_once(https_server, cache):
+def test_an_unknown_authority_is_reported_at_once(https_server, cache):
     message = failure(https_server)
     assert re.search("its certificate is not trusted: self.signed certificate", message)
     assert "set REQUESTS_CA_BUNDLE to the file with its certificate" in message
@@ -71,7 +69,9 @@ def test_an_unknown_authority_is_told_at_once(https_server, cache):
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
-def test_a_file_of_authorities_that_is_missing_is_told(variable, https_server, cache, monkeypatch):
+def test_a_file_of_authorities_that_is_missing_is_reported(
+    variable, https_server, cache, monkeypatch
+):
     monkeypatch.setenv(variable, "/no/such/authorities.pem")
     message = failure(https_server)
     assert f"cannot be asked: {variable} is /no/such/authorities.pem: " in message
@@ -79,7 +79,7 @@ def test_a_file_of_authorities_that_is_missing_is_told(variable, https_server, c
     assert stored(cache) == []
 
 
-def test_a_file_of_authorities_that_has_none_is_told(https_server, tmp_path, monkeypatch):
+def test_a_file_of_authorities_that_has_none_is_reported(https_server, tmp_path, monkeypatch):
     (tmp_path / "empty.pem").write_text("nothing")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "empty.pem"))
     assert f"REQUESTS_CA_BUNDLE is {tmp_path / 'empty.pem'}: " in failure(https_server)

@@ -176,7 +176,7 @@ def test_a_description_nested_without_end_is_refused(random_checkpoint, tmp_path
 
 
 @pytest.mark.parametrize("path", [3, None, ["a"]])
-def test_what_is_no_path_is_told(path, network):
+def test_what_is_no_path_is_reported(path, network):
     with pytest.raises(InputError, match="given by its path"):
         load_checkpoint(network, path, CONFIG)
 
@@ -235,7 +235,7 @@ def test_files_that_are_no_checkpoint_are_refused(kind, random_checkpoint, netwo
 # --- files against the manifest
 
 
-def test_a_changed_weight_file_is_noticed(tmp_path):
+def test_a_changed_checkpoint_is_noticed(tmp_path):
     entry = load_manifest()["mdan_oasis4"]
     released = fetch.find_weights(entry)
     copy = tmp_path / "copy.safetensors"
@@ -252,7 +252,7 @@ def test_a_changed_weight_file_is_noticed(tmp_path):
         fetch.verify_file(copy, entry)
 
 
-def test_a_source_without_the_file_is_told():
+def test_a_source_without_the_file_is_reported():
     entry = load_manifest()["mdan_oasis4"]
     gone = dataclasses.replace(
         entry, sources=(Source("package", path="weights/other.safetensors"),)
@@ -331,6 +331,6 @@ def test_types_that_could_not_be_loaded_are_not_written(dtype, network, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_missing_is_told(network, tmp_path):
+def test_a_folder_that_is_missing_is_reported(network, tmp_path):
     with pytest.raises(InputError, match=r"none/w\.safetensors: No such file"):
         save_checkpoint(tmp_path / "none" / "w.safetensors", network, CONFIG)

@@ -20,8 +20,6 @@ from hub_helpers import CONTENT, FILE, PLACE, REPO, entry_for, mirror, mirrored,
 from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights import fetch, transport
 
-pytest_plugins = ("hub_fixtures",)
-
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(CONTENT)
 
 
@@ -127,7 +125,7 @@ def test_an_odd_answer_does_not_end_the_search(fault, said, server, cache, tmp_p
 
 
 @pytest.mark.parametrize("url", ["https://a..b/x", f"https://{LONG}.example/x", "https://a:99999/"])
-def test_an_address_that_no_host_can_have_is_told(url, cache):
+def test_an_address_that_no_host_can_have_is_reported(url, cache):
     with pytest.raises(WeightsUnavailableError, match=r"cannot be asked|not a valid address"):
         fetch.find_weights(entry_for(CONTENT, mirror(url)))
 
@@ -180,7 +178,7 @@ def test_a_proxy_does_not_see_the_token(server, cache, monkeypatch):
 
 
 @pytest.mark.parametrize("proxy", ["http://a..b", "http://[::1", "http://127.0.0.1:99999"])
-def test_a_malformed_proxy_is_told(proxy, cache, monkeypatch):
+def test_a_malformed_proxy_is_reported(proxy, cache, monkeypatch):
     monkeypatch.setenv("http_proxy", proxy)
     with pytest.raises(WeightsUnavailableError, match=r"https http://127\.0\.0\.1:1/x: "):
         fetch.find_weights(entry_for(CONTENT, mirror("http://127.0.0.1:1/x")))

@@ -25,8 +25,6 @@ from mdan_zoo.weights import fetch
 from mdan_zoo.weights.fetch import DamagedWeightsWarning
 from mdan_zoo.weights.manifest import Source
 
-pytest_plugins = ("hub_fixtures",)
-
 PACKED = Source("package", path="weights/packed.safetensors")
 
 
@@ -191,7 +189,7 @@ def test_the_advice_works(server, cache, monkeypatch):
 # Messages
 
 
-def test_every_failure_is_told(package, server, cache, tmp_path):
+def test_every_failure_is_reported(package, server, cache, tmp_path):
     server.always["/refused"] = status(403)
     sources = (
         PACKED,
@@ -218,13 +216,13 @@ def test_a_signature_in_an_address_is_not_told(server, cache):
     assert "secret" not in str(caught.value)
 
 
-def test_unreleased_weights_are_told_as_such(cache):
+def test_unreleased_weights_are_reported_as_such(cache):
     entry = dataclasses.replace(entry_for(CONTENT), status="unreleased", reason="no data")
     with pytest.raises(WeightsUnavailableError, match="no released weights: no data"):
         fetch.find_weights(entry)
 
 
-def test_without_a_home_folder_it_is_told(monkeypatch, cache):
+def test_without_a_home_folder_it_is_reported(monkeypatch, cache):
     monkeypatch.delenv("MDAN_ZOO_CACHE")
     monkeypatch.setenv("MDAN_ZOO_CACHE", "~no_such_user_of_this_machine/cache")
     with pytest.raises(WeightsUnavailableError, match="set MDAN_ZOO_CACHE to one"):

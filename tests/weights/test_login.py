@@ -12,8 +12,6 @@ from mdan_zoo.errors import CheckpointError, ManifestError, WeightsUnavailableEr
 from mdan_zoo.weights import fetch, transport
 from mdan_zoo.weights.manifest import Source
 
-pytest_plugins = ("hub_fixtures",)
-
 TOKEN = "hf_secret"
 ENTRY = entry_for(CONTENT, repository())
 
@@ -53,7 +51,7 @@ def test_an_endpoint_below_a_path_is_used(place, server, cache, monkeypatch):
 
 
 @pytest.mark.parametrize("endpoint", ["hub.example", "file:///srv/hub", "ftp://hub.example"])
-def test_an_endpoint_that_is_no_address_is_told(endpoint, place, monkeypatch):
+def test_an_endpoint_that_is_no_address_is_reported(endpoint, place, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     with pytest.raises(WeightsUnavailableError, match=f"HF_ENDPOINT is '{endpoint}'; it must"):
         fetch.find_weights(ENTRY)
@@ -95,7 +93,7 @@ def test_a_refusal_says_what_to_do(fault, said, place, server, cache):
     assert stored(cache) == []
 
 
-def test_a_name_that_huggingface_hub_refuses_is_told(place):
+def test_a_name_that_huggingface_hub_refuses_is_reported(place):
     source = dataclasses.replace(repository(), repo="owner/--")
     with pytest.raises(WeightsUnavailableError, match="huggingface_hub: "):
         fetch.find_weights(entry_for(CONTENT, source))

@@ -16,8 +16,6 @@ from mdan_zoo.errors import InputError, WeightsUnavailableError
 from mdan_zoo.weights import fetch, hub_api, transport
 from mdan_zoo.zoo.pretrained import find_pretrained
 
-pytest_plugins = ("hub_fixtures",)
-
 QUESTION = f"/api/models/{REPO}?blobs=true"
 PINNED = f"/api/models/{REPO}/revision/{COMMIT}?blobs=true"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -60,7 +58,7 @@ def test_a_repository_is_asked_and_its_file_fetched(hub_server):
 # Who sees the token
 
 
-def test_a_hub_in_clear_text_is_not_told_the_token(hub_server, monkeypatch):
+def test_a_hub_in_clear_text_does_not_receive_the_token(hub_server, monkeypatch):
     """0.0.0.0 leads to this machine, but is not known as it: any other host would do."""
     monkeypatch.setenv("HF_ENDPOINT", hub_server.url().replace("127.0.0.1", "0.0.0.0"))
     assert find_pretrained(REPO).read_bytes() == CONTENT
@@ -69,7 +67,7 @@ def test_a_hub_in_clear_text_is_not_told_the_token(hub_server, monkeypatch):
     assert "hf_secret" not in str([request.headers for request in hub_server.requests])
 
 
-def test_another_host_is_not_told_the_token(hub_server):
+def test_another_host_does_not_receive_the_token(hub_server):
     with FaultServer() as other:
         other.always["/moved"] = as_json(ANSWER)
         hub_server.always[QUESTION] = redirect(other.url("/moved"))
@@ -108,14 +106,14 @@ def test_a_token_is_not_shown_with_what_holds_it():
 @pytest.mark.parametrize(
     "endpoint", ["foo", "file:///x", "ftp://x", "http://", "https://[::1", "http://127.0.0.1:99999"]
 )
-def test_an_endpoint_that_is_no_address_is_told(endpoint, cache, monkeypatch):
+def test_an_endpoint_that_is_no_address_is_reported(endpoint, cache, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     with pytest.raises(InputError, match=r"HF_ENDPOINT is .*; it must begin with https://"):
         find_pretrained(REPO)
 
 
 @pytest.mark.parametrize("endpoint", ["http://a..b", "https://" + "a" * 70])
-def test_an_endpoint_that_no_host_can_have_is_told(endpoint, cache, monkeypatch):
+def test_an_endpoint_that_no_host_can_have_is_reported(endpoint, cache, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     assert f"cannot look up {REPO} at {endpoint}: it cannot be asked: " in failure()
 
@@ -133,7 +131,7 @@ def test_the_password_of_an_endpoint_is_not_shown(cache, monkeypatch):
 
 
 @pytest.mark.parametrize("fault", [hang, drip(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1000)])
-def test_a_hub_that_says_nothing_is_given_up(fault, hub_server, monkeypatch):
+def test_a_hub_that_does_not_answer_times_out(fault, hub_server, monkeypatch):
     monkeypatch.setattr(hub_api, "LOOKUP_TIMEOUT", 0.1)
     hub_server.always[QUESTION] = fault
     assert "no whole answer within 0.1 s; given up after 5 attempts" in failure()
@@ -163,7 +161,7 @@ def test_a_fault_that_passes_is_survived(fault, hub_server):
         (redirect("/\xff"), "redirects to an address that is no text"),
     ],
 )
-def test_a_refusal_is_told_at_once(fault, said, hub_server, cache):
+def test_a_refusal_is_reported_at_once(fault, said, hub_server, cache):
     hub_server.always[QUESTION] = fault
     message = failure()
     assert message.startswith(f"cannot look up {REPO} at {hub_server.url()}: ")
@@ -193,7 +191,7 @@ def test_a_refusal_is_told_at_once(fault, said, hub_server, cache):
         {**ANSWER, "siblings": [{**SIBLING, "lfs": {**LFS, "size": True}}]},
     ],
 )
-def test_an_answer_of_another_form_is_told(answer, hub_server, cache):
+def test_an_answer_of_another_form_is_reported(answer, hub_server, cache):
     hub_server.always[QUESTION] = as_json(answer)
     assert (
         "gives no commit" in (message := failure())
@@ -242,7 +240,7 @@ def test_a_branch_makes_its_commit_known_but_is_asked_itself(hub_server):
     assert len(hub_server.requests) == 1
 
 
-def test_an_unknown_commit_is_told_offline(hub_server, cache, monkeypatch):
+def test_an_unknown_commit_is_reported_offline(hub_server, cache, monkeypatch):
     monkeypatch.setenv("MDAN_ZOO_OFFLINE", "1")
     message = failure(revision=COMMIT)
     assert "MDAN_ZOO_OFFLINE or HF_HUB_OFFLINE forbids connections" in message

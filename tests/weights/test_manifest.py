@@ -81,7 +81,7 @@ def test_schema_and_reader_refuse(case, write):
     [b"<html>", b"", b"\xff\xff", b"[" * 200_000, b'{"a": NaN}', b'{"a": 1e999}', b'"\\ud800"'],
     ids=["html", "empty", "bytes", "deep", "nan", "infinite", "half a character"],
 )
-def test_what_is_not_json_is_told(content, tmp_path):
+def test_what_is_not_json_is_reported(content, tmp_path):
     path = tmp_path / "manifest.json"
     path.write_bytes(content)
     with pytest.raises(ManifestError, match=r"cannot read the weights manifest .*manifest\.json: "):
@@ -185,7 +185,7 @@ def test_another_manifest_is_read_at_every_call(write, monkeypatch):
     assert "m" not in load_manifest()
 
 
-def test_a_missing_manifest_is_told_with_its_variable(tmp_path, monkeypatch):
+def test_a_missing_manifest_is_reported_with_its_variable(tmp_path, monkeypatch):
     path = tmp_path / "gone.json"
     monkeypatch.setenv("MDAN_ZOO_MANIFEST", str(path))
     with pytest.raises(ManifestError, match="No such file") as caught:
@@ -193,7 +193,7 @@ def test_a_missing_manifest_is_told_with_its_variable(tmp_path, monkeypatch):
     assert f"{path} (named by MDAN_ZOO_MANIFEST)" in str(caught.value)
 
 
-def test_a_fault_in_another_manifest_is_told_with_its_variable(write, monkeypatch):
+def test_a_fault_in_another_manifest_is_reported_with_its_variable(write, monkeypatch):
     monkeypatch.setenv("MDAN_ZOO_MANIFEST", str(write(released(size=0))))
     with pytest.raises(ManifestError, match=r"\(named by MDAN_ZOO_MANIFEST\): m\.size is 0"):
         load_manifest()
@@ -284,7 +284,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("path", FAILURES)
-def test_a_url_without_a_manifest_is_told(path, server, monkeypatch):
+def test_a_url_without_a_manifest_is_reported(path, server, monkeypatch):
     assert refusal(monkeypatch, server.url(f"/{path}")) == FAILURES[path]
 
 
@@ -295,7 +295,7 @@ def test_a_slow_answer_is_given_up(path, server, monkeypatch):
     assert said == "the download was not complete after timeout=0.5 seconds"
 
 
-def test_a_page_instead_of_a_manifest_is_told(server, monkeypatch):
+def test_a_page_instead_of_a_manifest_is_reported(server, monkeypatch):
     assert refusal(monkeypatch, server.url("/html")).startswith("Expecting value")
 
 
@@ -305,7 +305,7 @@ def test_a_redirect_to_http_elsewhere_is_not_followed(monkeypatch):
     assert said == "it redirects to http://192.0.2.1/m.json, which is not an https:// URL"
 
 
-def test_a_refused_connection_is_told(monkeypatch):
+def test_a_refused_connection_is_reported(monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound, but it does not listen
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/m.json"

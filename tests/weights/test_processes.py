@@ -21,8 +21,6 @@ from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights import cache as weights_cache
 from mdan_zoo.weights import fetch
 
-pytest_plugins = ("hub_fixtures",)
-
 FIND = """
 import sys
 from hub_helpers import CONTENT, entry_for, mirror
@@ -162,7 +160,7 @@ with weights_cache.lock(Path(sys.argv[1])):
 """
 
 
-def test_a_long_wait_for_another_process_is_told_once(server, cache, monkeypatch, caplog):
+def test_a_long_wait_for_another_process_is_reported_once(server, cache, monkeypatch, caplog):
     monkeypatch.setattr(weights_cache, "PATIENCE_SECONDS", 0.1)
     entry = mirrored(server)
     process = python_process(HOLD, str(fetch.cached_path(entry).parent))

@@ -25,8 +25,6 @@ from hub_helpers import CONTENT, OTHER, PLACE, entry_for, mirror, mirrored, stor
 from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights import fetch, transport
 
-pytest_plugins = ("hub_fixtures",)
-
 HTML = b"<!DOCTYPE html><html>Sign in</html>"
 
 
@@ -102,7 +100,7 @@ def test_only_the_rest_is_sent_after_a_cut(fault, server, cache):
     assert second.sent == len(CONTENT) - have
 
 
-def test_a_file_without_a_strong_etag_is_fetched_anew(server, cache):
+def test_a_file_without_a_strong_etag_is_fetched_again(server, cache):
     server.faults[PLACE] = [cut(150_000, strong=False)]
     assert fetched(server) == CONTENT
     assert "range" not in server.requests[1].headers
@@ -156,7 +154,7 @@ def test_a_part_that_was_not_asked_for_is_not_joined(answer, server, cache, monk
     assert asked == [None, "bytes=150000-", None]
 
 
-def test_joined_parts_with_the_wrong_hash_are_fetched_anew(server, cache, monkeypatch):
+def test_joined_parts_with_the_wrong_hash_are_fetched_again(server, cache, monkeypatch):
     monkeypatch.setattr(transport, "CHUNK_BYTES", 1000)
     wrong_rest = part(f"bytes 150000-{SIZE - 1}/{SIZE}", OTHER[150_000:])
     server.faults[PLACE] = [cut(150_000), wrong_rest]
@@ -174,7 +172,7 @@ def test_a_part_that_nobody_asked_for_is_refused(server, cache):
 # Faults that do not pass
 
 
-def test_a_body_that_is_always_cut_is_told(server, cache):
+def test_a_body_that_is_always_cut_is_reported(server, cache):
     server.always[PLACE] = cut(70_000)
     message = failure(server, cache)
     said = rf"the body ended with [\d,]+ of {SIZE:,} bytes; given up after 5 attempts"
@@ -191,7 +189,7 @@ def test_a_body_that_is_always_cut_is_told(server, cache):
         (status(599), "answered 599;"),
     ],
 )
-def test_a_fault_that_stays_is_told_after_five_attempts(fault, said, server, cache):
+def test_a_fault_that_stays_is_reported_after_five_attempts(fault, said, server, cache):
     server.always[PLACE] = fault
     message = failure(server, cache)
     assert said in message
@@ -213,7 +211,7 @@ def test_a_server_that_hangs_once_is_survived(server, cache, monkeypatch):
     assert fetched(server) == CONTENT
 
 
-def test_a_port_where_nobody_listens_is_told(server, cache):
+def test_a_port_where_nobody_listens_is_reported(server, cache):
     entry = mirrored(server)
     server.server_close()
     with pytest.raises(WeightsUnavailableError, match="Connection refused"):
@@ -232,7 +230,7 @@ def test_a_port_where_nobody_listens_is_told(server, cache):
         (304, "304 Not Modified"),
     ],
 )
-def test_a_refusal_is_told_at_once(code, said, server, cache):
+def test_a_refusal_is_reported_at_once(code, said, server, cache):
     server.always[PLACE] = status(code)
     message = failure(server, cache)
     assert said in message
@@ -241,7 +239,7 @@ def test_a_refusal_is_told_at_once(code, said, server, cache):
 
 
 @pytest.mark.parametrize("length", [True, False])
-def test_wrong_content_of_the_right_length_is_told_with_both_hashes(length, server, cache):
+def test_wrong_content_of_the_right_length_is_reported_with_both_hashes(length, server, cache):
     server.always[PLACE] = body(OTHER, length=length)
     message = failure(server, cache)
     assert hashlib.sha256(OTHER).hexdigest() in message
@@ -258,7 +256,7 @@ def test_wrong_content_of_the_right_length_is_told_with_both_hashes(length, serv
         (b"", "text/plain"),
     ],
 )
-def test_a_wrong_length_is_told_at_once(content, kind, server, cache):
+def test_a_wrong_length_is_reported_at_once(content, kind, server, cache):
     server.always[PLACE] = body(content, kind)
     message = failure(server, cache)
     assert f"offers {len(content)} bytes ({kind!r}), the released file has {SIZE}" in message
@@ -298,7 +296,7 @@ def test_the_wait_that_is_asked_for_is_waited(server, cache):
 
 
 @pytest.mark.parametrize("header", ["301", "9" * 500, "Fri, 01 Jan 2100 00:00:00 GMT"])
-def test_a_long_wait_is_told_at_once(header, server, cache):
+def test_a_long_wait_is_reported_at_once(header, server, cache):
     server.always[PLACE] = status(429, Retry_After=header)
     assert re.search(r"429 Too Many Requests, and asks to wait [\d,]+ s", failure(server, cache))
     assert len(server.requests) == 1

@@ -74,7 +74,7 @@ def test_two_sources_of_weights_are_refused(random_checkpoint):
         create_model("mdan_oasis4", pretrained=True, checkpoint=random_checkpoint)
 
 
-def test_an_own_hierarchy_takes_the_place_of_the_models():
+def test_a_custom_hierarchy_takes_the_place_of_the_models():
     tree = mdan_zoo.Hierarchy.from_nested({"good": ["calm", "glad"], "bad": ["sad"]})
     model = create_model("mdan_oasis4", hierarchy=tree)
     assert model(torch.zeros(2, 3, 64, 64)).overall[1].shape == (2, 3)
@@ -153,7 +153,7 @@ def test_released_weights_are_those_of_the_registered_config(name):
     )
 
 
-def test_an_own_tree_can_be_given_as_nested_dicts():
+def test_a_custom_hierarchy_can_be_given_as_nested_dicts():
     model = create_model("mdan_oasis4", hierarchy={"good": ["calm", "glad"], "bad": ["sad"]})
     assert model.hierarchy.sizes == (2, 3)
     with pytest.raises(UnknownNameError, match="no built-in hierarchy"):

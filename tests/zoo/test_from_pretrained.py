@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hf_server import WRITER, hf_server
+from hf_server import WRITER
 from huggingface_hub import CommitOperationAdd, HfApi
 from safetensors.torch import load_file, save
 
@@ -26,12 +26,6 @@ from mdan_zoo.zoo.pretrained import find_pretrained, from_pretrained
 WEIGHTS = Path(weights_hub.__file__).parent
 RELEASED = WEIGHTS / "mdan_oasis4.safetensors"
 FLAT = WEIGHTS / "flat_oasis4.safetensors"
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    with hf_server(monkeypatch, tmp_path / "cache") as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +59,7 @@ def test_a_repository_gives_the_network_in_evaluation_mode(hub, publications):
     assert isinstance(from_pretrained("lab/flat"), FlatClassifier)
 
 
-def test_every_revision_can_be_had(hub, publications):
+def test_every_revision_can_be_downloaded(hub, publications):
     mdan, flat = publications
     commits = [
         publish_to_hub(publication, "lab/model")["sources"][0]["revision"]

@@ -108,6 +108,7 @@ answer({
     assert found == {"from_checkout": True, "hierarchy": "circumplex4", "shapes": [[1, 2], [1, 4]]}
 
 
+@pytest.mark.slow
 def test_options_reach_create_model(ask):
     names = ask("""
 network = load("mdan_oasis4", hierarchy="ekman6", backbone="resnet18")
@@ -116,6 +117,7 @@ answer([network.hierarchy.name, type(network.backbone.layer4[0]).__name__])
     assert names == ["ekman6", "BasicBlock"]
 
 
+@pytest.mark.slow
 def test_pretrained_means_the_model_of_that_name(ask):
     """Several models have equal networks; what the manifest says of their weights tells them."""
     unreleased = sorted(set(mdan_zoo.list_models()) - set(mdan_zoo.list_models(pretrained=True)))
@@ -148,6 +150,7 @@ answer([hashlib.sha256(values).hexdigest(), prediction.to_dict()])
     assert prediction["path"][0] in ("positive", "negative")
 
 
+@pytest.mark.slow
 def test_a_pinned_download_is_loaded_without_network_or_question(ask, checkout):
     """As after the first `torch.hub.load` of a tag; stdin is closed, so a question would fail."""
     found = ask("""
@@ -160,6 +163,7 @@ answer([network.hierarchy.name, str(Path(sys.modules["mdan_zoo"].__file__).paren
     assert (checkout.parent / "trusted_list").read_text() == ""  # what is there already is trusted
 
 
+@pytest.mark.slow
 def test_a_predictor_can_be_loaded_by_a_name_of_another_manifest(ask, tmp_path):
     entry = json.loads((ROOT / "weights_manifest.json").read_text())["models"]["flat_oasis4"]
     source = {"type": "package", "path": "weights/flat_oasis4.safetensors"}
@@ -181,6 +185,7 @@ answer(load("predictor", name="lab_model", device="cpu").hierarchy.name)
 # With other packages
 
 
+@pytest.mark.slow
 def test_it_works_where_mdan_zoo_and_what_it_can_do_without_are_not_installed(
     ask, packages_without
 ):
@@ -198,6 +203,7 @@ answer([installed, label in ("positive", "negative")])
     assert found == [[], True]
 
 
+@pytest.mark.slow
 def test_an_installed_mdan_zoo_does_not_stand_in_for_the_checkout(ask, checkout, tmp_path):
     """It is found after the checkout; one that is imported already stays, as Python does it."""
     other = tmp_path / "mdan_zoo"
@@ -211,6 +217,7 @@ answer(sys.modules["mdan_zoo"].__file__)
     assert ask(code) == str(checkout / "mdan_zoo" / "__init__.py")
 
 
+@pytest.mark.slow
 def test_missing_dependencies_are_named(ask, packages_without):
     """All of them at once, so the file itself can be read without any."""
     missing = ["torchvision", "timm", "safetensors", "PIL", "requests", "huggingface_hub"]

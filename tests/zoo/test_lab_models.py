@@ -20,8 +20,6 @@ from mdan_zoo.training import fine_tuning_recipe
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.zoo.factory import MODELS, create_model, get_config, get_model_hierarchy
 
-pytest_plugins = ("hub_fixtures", "lab_fixtures")
-
 PLACE = "/lab/model.safetensors"
 
 
@@ -79,7 +77,7 @@ def test_fine_tuning_starts_from_it_by_the_recipe_of_its_network(entry):
     )
 
 
-def test_its_config_and_tree_are_those_of_the_manifest(entry, publication, run):
+def test_its_config_and_hierarchy_are_those_of_the_manifest(entry, publication, run):
     assert get_config("lab_likes") == publication.weights.config
     assert get_model_hierarchy("lab_likes") == OWN_TREE
     _, output, _ = run("info", "lab_likes")
@@ -145,7 +143,7 @@ def test_its_entry_may_replace_a_registered_one(publication, cache, name_manifes
 
 
 @pytest.mark.parametrize("field", ["config", "hierarchy"])
-def test_an_entry_that_describes_no_network_is_told(field, entry, name_manifest):
+def test_an_entry_that_describes_no_network_is_reported(field, entry, name_manifest):
     name_manifest(lab_likes={k: v for k, v in entry.items() if k != field})
     with pytest.raises(ManifestError, match=f"entry of lab_likes has no '{field}'"):
         create_model("lab_likes")

@@ -1,0 +1,44 @@
+"""Weights to publish, and the command that publishes them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+from published_weights import NAME, RELEASED, own_weights
+
+from mdan_zoo.cli import publish
+from mdan_zoo.publishing.publication import Publication
+from mdan_zoo.publishing.publish import prepare
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Keep the locks of publications out of the user's own cache."""
+    monkeypatch.setenv("MDAN_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def released() -> Publication:
+    """The released weights, ready to be published."""
+    return prepare(NAME, RELEASED)
+
+
+@pytest.fixture(scope="session")
+def own_file(tmp_path_factory) -> Path:
+    """A checkpoint of the registered network for a custom hierarchy."""
+    return own_weights(tmp_path_factory.mktemp("own") / "own.safetensors")
+
+
+@pytest.fixture
+def run(capsys):
+    """Run `mdan-zoo publish`; return exit status, output and messages."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        parser = argparse.ArgumentParser()
+        publish.add_parser(parser.add_subparsers())
+        options = parser.parse_args(["publish", *map(str, arguments)])
+        return options.run(options), *capsys.readouterr()
+
+    return run
