@@ -23,6 +23,13 @@ AVOIDED = {
     r"told": "reported, said",
     r"so many": "as many, that number of",
     r"beside": "next to, in the same folder as",
+    r"by heart": "overfit, memorise",
+    r"whoever": "users who, anyone who",
+    r"trainings": "training runs",
+    r"emotion trees?": "hierarchy",
+    r"weight files?": "checkpoint",
+    r"data sets?": "dataset",
+    r"pictures?": "image",
 }
 """What to avoid, as a regular expression for whole words, and what to write in its place."""
 
