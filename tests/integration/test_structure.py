@@ -19,7 +19,8 @@ MOST_LINES_IN_A_FUNCTION = 60
 NOT_THE_START_OF_A_NAME = {"what", "which", "where", "how", "from", "who", "when"}
 MEMBERS_OF_LIBRARIES = {
     "_SubParsersAction",  # argparse: the type of what add_subparsers returns
-    "_tile_size",  # Pillow: the size of the data of a multi-resolution file
+    "_tile_size",  # Pillow: the size of the data of a TIFF file
+    "_replace",  # the documented method of named tuples
 }
 
 Sources = dict[str, str]
