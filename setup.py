@@ -1,4 +1,4 @@
-"""Puts the weights manifest, which stands beside the package, into it when the package is built.
+"""Build script: copies the weights manifest from the repository's root into the package.
 
 All metadata is in setup.cfg.
 """
@@ -15,17 +15,20 @@ MANIFEST = "weights_manifest.json"
 
 
 class BuildWithManifest(build_py):
-    """The usual build, with the weights manifest in the package folder."""
+    """The standard build step, which also copies the weights manifest."""
 
     def get_output_mapping(self) -> dict[str, str]:
-        """Return the source of every built file; setuptools links editable installs by it."""
+        """Return the source of each built file, which setuptools uses for editable installs."""
         return {**super().get_output_mapping(), self._built_manifest: MANIFEST}
 
     def run(self) -> None:
-        """Build; an editable install builds nothing, it reads the checkout's own manifest."""
+        """Build the package and copy the manifest, except for an editable install.
+
+        An editable install reads the manifest in the repository's root.
+        """
         super().run()
         if not self.editable_mode:
-            # Not build_py's copy_file: it keeps a newer file that an earlier build left there.
+            # build_py.copy_file would keep a newer file that an earlier build left behind.
             shutil.copyfile(MANIFEST, self._built_manifest)
 
     @property

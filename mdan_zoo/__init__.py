@@ -3,6 +3,13 @@
     import mdan_zoo
     mdan_zoo.predict("photo.jpg")
 
+A custom hierarchy of emotions:
+
+>>> import mdan_zoo
+>>> nested = {"positive": ["joy", "awe"], "negative": ["fear"]}
+>>> mdan_zoo.Hierarchy.from_nested(nested).path("awe")
+('positive', 'awe')
+
 The public names are imported when they are first used, so that `import mdan_zoo` is quick and
 does not import torch.
 """

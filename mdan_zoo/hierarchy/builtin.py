@@ -186,6 +186,11 @@ def get_hierarchy(name: str) -> Hierarchy:
 
     Raises:
         UnknownNameError: There is no tree of that name.
+
+    >>> print(get_hierarchy("circumplex4"))
+    circumplex4 (polarity > quadrant: 2/4 classes)
+      negative: gloomy, distressed
+      positive: serene, excited
     """
     if not isinstance(name, str) or name not in _HIERARCHIES:
         raise UnknownNameError(

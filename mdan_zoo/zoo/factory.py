@@ -103,6 +103,9 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     Args:
         pattern: Shell-style wildcard, such as "mdan_*8".
         pretrained: Keep only the models with released weights.
+
+    >>> list_models("*_oasis4", pretrained=True)
+    ['flat_oasis4', 'mdan_oasis4']
     """
     if not isinstance(pattern, str):
         raise InputError(f"pattern must be a text such as 'mdan_*', not {pattern!r}")
