@@ -10,7 +10,6 @@ from pathlib import Path
 from mdan_zoo.demo.panel import content_html, panel_html
 from mdan_zoo.demo.table import downloads_html, table_html
 from mdan_zoo.errors import ImageError, InputError
-from mdan_zoo.images.load import describe
 from mdan_zoo.inference.explanation import Explanation, explain
 from mdan_zoo.inference.prediction import Prediction
 from mdan_zoo.inference.predictor import Predictor
@@ -87,9 +86,10 @@ def explain_image(predictor: Predictor, image: NamedImage) -> Outcome:
         return Outcome(_failed(predictor, image.name, error), None)
     try:
         explanation = explain(content, model=predictor)
-    except (ImageError, InputError) as error:
-        reason = str(error).removeprefix(f"{describe(content)}: ")
-        return Outcome(_failed(predictor, image.name, reason), None)
+    except ImageError as error:
+        return Outcome(_failed(predictor, image.name, error.reason), None)
+    except InputError as error:  # the values of the network overflow
+        return Outcome(_failed(predictor, image.name, str(error)), None)
     return Outcome(replace(explanation.prediction, image=image.name), explanation)
 
 

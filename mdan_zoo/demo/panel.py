@@ -17,8 +17,7 @@ from mdan_zoo.images.geometry import Map, Region
 from mdan_zoo.images.preprocessing import without_far_ends
 from mdan_zoo.inference.explanation import Explanation
 from mdan_zoo.inference.prediction import Prediction
-from mdan_zoo.plots.explanation import COLOURS
-from mdan_zoo.plots.figures import colormaps
+from mdan_zoo.plots.figures import colour_table
 
 _PHOTO_SIDE = 640  # pixels of the longer side
 _MAP_SIDE = 128
@@ -158,8 +157,7 @@ def _coloured(values: Map, low: float, high: float) -> Image.Image:
     laid = np.asarray(Image.fromarray(values).resize(side, Image.Resampling.BILINEAR))
     scaled = (laid - low) / (high - low if high > low else 1)
     image = Image.fromarray(np.clip(scaled * 255, 0, 255).round().astype(np.uint8))
-    colours = colormaps[COLOURS](np.arange(256), bytes=True)[:, :3]
-    image.putpalette(colours.tobytes())
+    image.putpalette(colour_table())
     return image
 
 

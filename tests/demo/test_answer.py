@@ -14,8 +14,8 @@ pytest.importorskip("matplotlib", reason="maps are coloured by matplotlib")
 from mdan_zoo.cli.main import main
 from mdan_zoo.demo import answer
 from mdan_zoo.demo.answer import MAX_IMAGES, NamedImage, answer_html, explain_image
-from mdan_zoo.demo.table import to_csv, to_json
 from mdan_zoo.inference.explanation import explain
+from mdan_zoo.inference.formats import to_csv, to_json
 
 
 class Elements(HTMLParser):
@@ -92,7 +92,7 @@ def test_the_files_are_those_of_the_command(predictor, checkpoint, photos, tmp_p
     expected = capsys.readouterr().out
     for path in images:
         expected = expected.replace(str(path), path.name)
-    assert to_csv(predictions) == expected
+    assert to_csv(predictions, predictor.hierarchy) == expected
     main([*common, "--device", "cpu", "--format", "json"])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     for line, path in zip(lines, images, strict=True):
