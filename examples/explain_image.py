@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import mdan_zoo
-from mdan_zoo.plots import plot_explanation
+from mdan_zoo.plots import plot
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
         attention = explanation.on_image(level.name)  # (height, width); NaN where not seen
         y, x = np.unravel_index(np.nanargmax(attention), attention.shape)
         print(f"{level.name}: most attention at x={x}, y={y} of {explanation.image.size}")
-    plot_explanation(explanation, "explained.png")
+    plot(explanation, "explained.png")
     print("written: explained.png")
 
 

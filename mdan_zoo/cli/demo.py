@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until interrupted; return the exit status."""
-    from mdan_zoo.demo import _gradio  # noqa: F401  # first: its error names the extra
+    from mdan_zoo.demo import gradio_import  # noqa: F401  # first: its error names the extra
     from mdan_zoo.demo.models import find_models
     from mdan_zoo.demo.server import is_loopback, open_socket, serve
 

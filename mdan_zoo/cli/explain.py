@@ -78,13 +78,13 @@ def _draw_explanation(options: argparse.Namespace) -> int:
 
     from mdan_zoo.inference.explanation import explain
     from mdan_zoo.inference.predictor import Predictor
-    from mdan_zoo.plots import plot_explanation
+    from mdan_zoo.plots import plot
 
     name = options.model or (None if options.checkpoint else DEFAULT_EXPLAINED_MODEL)
     predictor = Predictor(name, checkpoint=options.checkpoint, device=options.device)
     explanation = explain(options.image, model=predictor)
     level = _as_level(options.level, predictor.hierarchy)
-    plot_explanation(explanation, output, level=level, label=options.label)
+    plot(explanation, output, level=level, label=options.label)
     print(f"{options.image}  {explanation.prediction}")
     print(output)
     return 0

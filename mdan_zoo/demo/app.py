@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mdan_zoo.demo import text
-from mdan_zoo.demo._gradio import gr
 from mdan_zoo.demo.answer import MAX_IMAGES, NamedImage, answer_html, message_html
+from mdan_zoo.demo.gradio_import import gr
 from mdan_zoo.demo.models import ListedModel, choose_default, load_predictor
 from mdan_zoo.demo.uploads import sweep_seconds
 from mdan_zoo.errors import MdanZooError

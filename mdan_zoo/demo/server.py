@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mdan_zoo.demo import app as page
-from mdan_zoo.demo._gradio import FastAPI, gr, uvicorn
+from mdan_zoo.demo.gradio_import import FastAPI, gr, uvicorn
 from mdan_zoo.demo.guard import Guard
 from mdan_zoo.demo.models import MAX_BYTES, ListedModel
 from mdan_zoo.demo.uploads import upload_folder

@@ -4,7 +4,7 @@ explanation = mdan_zoo.explain("photo.jpg")
 explanation.prediction  # equals the prediction of the same model
 explanation.on_image("polarity")  # attention M of L-CAM at image size, (height, width)
 explanation.on_image("quadrant", "serene")  # class activation map of one class
-mdan_zoo.plot_explanation(explanation, "explained.png")
+plot(explanation, "explained.png")
 
 MDAN has two kinds of map at every affective level (section 4.2 of the paper):
 

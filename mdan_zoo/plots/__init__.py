@@ -1,7 +1,7 @@
 """Plots of predictions and explanations. Needs matplotlib: pip install 'mdan-zoo[explain]'.
 
-plot_prediction(prediction, "prediction.png")
-plot_explanation(explanation, "explanation.png")
+plot(prediction, "prediction.png")
+plot(explanation, "explanation.png")
 plot_contact_sheet(images, predictions, "sheet.pdf")
 """
 
@@ -11,15 +11,10 @@ from typing import TYPE_CHECKING
 
 from mdan_zoo._util.lazy import lazy_exports
 
-_MODULES = {
-    "plot_prediction": "prediction",
-    "plot_explanation": "explanation",
-    "plot_contact_sheet": "contact_sheet",
-}
+_MODULES = {"plot": "results", "plot_contact_sheet": "contact_sheet"}
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, _MODULES)
 
 if TYPE_CHECKING:
     from mdan_zoo.plots.contact_sheet import plot_contact_sheet as plot_contact_sheet
-    from mdan_zoo.plots.explanation import plot_explanation as plot_explanation
-    from mdan_zoo.plots.prediction import plot_prediction as plot_prediction
+    from mdan_zoo.plots.results import plot as plot

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +25,6 @@ from mdan_zoo.plots.figures import (
     add_text,
     inch_axes,
     new_figure,
-    save,
 )
 from mdan_zoo.plots.prediction import LEGEND, TREE_WIDTH, draw_header, draw_tree, tree_height
 
@@ -52,35 +50,10 @@ class _Cell:
 _Panel: TypeAlias = Callable[[_Cell], None]
 
 
-def plot_explanation(
-    explanation: Explanation,
-    path: str | os.PathLike[str] | None = None,
-    *,
-    level: int | str | None = None,
-    label: str | None = None,
+def draw_explanation(
+    explanation: Explanation, level: int | str | None = None, label: str | None = None
 ) -> Figure:
-    """Draw the image, maps over the part that the network saw, and the hierarchy.
-
-    Args:
-        explanation: The explanation.
-        path: Also write the figure to this file, atomically; the suffix determines the format.
-        level: Draw the attention of this level and the maps of all its classes. By default, draw
-            the attention and the map of the predicted class of every level.
-        label: Draw the attention and the map of this class only, at `level` or at the finest level
-            that has the class.
-
-    Raises:
-        UnknownNameError: The hierarchy has no such level or class.
-        InputError: The network has no such map, or no file can be written at `path`.
-        MdanZooError: matplotlib is not installed.
-    """
-    figure = _draw(explanation, level, label)
-    if path is not None:
-        save(figure, path)
-    return figure
-
-
-def _draw(explanation: Explanation, level: int | str | None, label: str | None) -> Figure:
+    """Draw an explanation; see `mdan_zoo.plots.plot` for the arguments and errors."""
     seen = _cut(explanation.image, explanation.region)
     image: _Panel = partial(_draw_image, explanation)
     view: _Panel = partial(_draw_seen, seen)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,7 +16,6 @@ from mdan_zoo.plots.figures import (
     file_name,
     inch_axes,
     new_figure,
-    save,
 )
 
 TREE_WIDTH = 4.2
@@ -31,16 +29,11 @@ _BARS = 1.7
 _LEVEL_GAP = 0.1
 
 
-def plot_prediction(prediction: Prediction, path: str | os.PathLike[str] | None = None) -> Figure:
+def draw_prediction(prediction: Prediction) -> Figure:
     """Draw the hierarchy of a prediction with the probability of every class.
 
-    Args:
-        prediction: The prediction.
-        path: Also write the figure to this file, atomically; the suffix determines the format.
-
     Raises:
-        InputError: The image could not be predicted, or no file can be written at `path`.
-        MdanZooError: matplotlib is not installed.
+        InputError: The image could not be predicted.
     """
     if prediction.error is not None:
         raise InputError(f"{prediction.image}: there is nothing to draw: {prediction.error}")
@@ -51,8 +44,6 @@ def plot_prediction(prediction: Prediction, path: str | os.PathLike[str] | None 
     draw_tree(figure, prediction, MARGIN, MARGIN + header)
     axes = inch_axes(figure, MARGIN, below, TREE_WIDTH, footer)
     add_text(axes, 0, 0.2, LEGEND, TREE_WIDTH)
-    if path is not None:
-        save(figure, path)
     return figure
 
 
