@@ -100,8 +100,8 @@ class Explanation:
             if maps.name == name:
                 return maps
         raise InputError(
-            f"{self.prediction.model} is a flat network: it has maps at level "
-            f"{self.levels[-1].name!r} but none at {name!r}; an MDAN has maps at every level"
+            f"{self.prediction.model} has no maps at level {name!r}, only at "
+            f"{', '.join(repr(maps.name) for maps in self.levels)}; an MDAN has maps at every level"
         )
 
     def on_image(self, level: int | str, label: str | None = None) -> Map:
@@ -128,8 +128,8 @@ class Explanation:
             return class_map
         if maps.attention is None:
             raise InputError(
-                f"{self.prediction.model} is a flat network and has no attention map; give a class "
-                f"of level {maps.name!r} for its class activation map, or use an MDAN such as "
+                f"{self.prediction.model} has no attention map; give a class of level "
+                f"{maps.name!r} for its class activation map, or use an MDAN such as "
                 f"{DEFAULT_EXPLAINED_MODEL}"
             )
         return maps.attention
@@ -163,7 +163,7 @@ def explain(
         ImageError: An image cannot be read.
         UnknownNameError: The model does not exist.
         WeightsUnavailableError: The model has no released weights.
-        InputError: The network's values overflow in the predictor's dtype.
+        InputError: The network has no maps, or its values overflow in the predictor's dtype.
     """
     if not isinstance(images, (list, tuple)):
         return explain([images], model=model)[0]
@@ -189,6 +189,8 @@ def _explain_all(predictor: Predictor, images: ImageList) -> Iterator[Explanatio
 
 def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Explanation]:
     output = predictor.forward(torch.stack([loaded.pixels for loaded in batch]), return_maps=True)
+    if not output.class_maps:
+        raise InputError(f"{predictor.name} cannot be explained: it has no class activation maps")
     predictions = predictor.to_predictions([loaded.name for loaded in batch], output)
     levels = _maps_by_image(output, predictor.hierarchy)
     for loaded, prediction, maps in zip(batch, predictions, levels, strict=True):
@@ -203,8 +205,8 @@ def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Expla
 
 
 def _maps_by_image(output: EmotionOutput, tree: Hierarchy) -> list[tuple[LevelMaps, ...]]:
-    """Return the maps of every image of a batch, coarse to fine."""
-    first = tree.depth - len(output.class_maps)  # a flat network only has maps of its last level
+    """Return the maps of every image of a batch, coarse to fine, from the first level with maps."""
+    first = tree.depth - len(output.class_maps)
     by_level = [_maps_at(output, tree, level) for level in range(first, tree.depth)]
     return list(zip(*by_level, strict=True))
 
@@ -219,7 +221,9 @@ def _maps_at(output: EmotionOutput, tree: Hierarchy, level: int) -> Iterator[Lev
         yield LevelMaps(
             name=tree.level_names[level],
             labels=tree.levels[level],
-            attention=None if attention is None else attention[i].copy(),  # not the whole batch
+            attention=None
+            if attention is None
+            else attention[i].copy(),  # a view would keep the whole batch
             class_maps=class_maps[i].copy(),
             parent=None if parents is None else tree.levels[level - 1][parents[i]],
         )
