@@ -1,4 +1,4 @@
-"""Say which emotion an image evokes and where the network looked, and draw its maps.
+"""Predict the emotion that an image evokes, locate the highest attention, and plot the maps.
 
 python examples/explain_image.py [IMAGE]
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import mdan_zoo
+from mdan_zoo.plots import plot
 
 
 def main() -> None:
@@ -21,8 +22,8 @@ def main() -> None:
         attention = explanation.on_image(level.name)  # (height, width); NaN where not seen
         y, x = np.unravel_index(np.nanargmax(attention), attention.shape)
         print(f"{level.name}: most attention at x={x}, y={y} of {explanation.image.size}")
-    explanation.plot("explained.png")
-    print("drawn: explained.png")
+    plot(explanation, "explained.png")
+    print("written: explained.png")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Fine-tune a released model on an own emotion tree: python examples/fine_tune.py [FOLDER].
+"""Fine-tune a released model on a custom hierarchy: python examples/fine_tune.py [FOLDER].
 
-FOLDER holds images in folders such as pleasant/calm, which make the tree. Without one, crops of
-the two photographs here, plain and darkened, stand for four emotions.
+FOLDER contains images in subfolders such as pleasant/calm, which define the hierarchy. Without
+FOLDER, crops of the two photographs in this folder, plain and darkened, represent four emotions.
 """
 
 import sys

@@ -24,7 +24,20 @@ class UnknownNameError(MdanZooError, LookupError):
 
 
 class ImageError(MdanZooError, ValueError):
-    """An image cannot be read or is not acceptable."""
+    """An image cannot be read or is not acceptable.
+
+    Attributes:
+        image: Name of the image; None if the error is about several images.
+        reason: Why it cannot be read.
+    """
+
+    def __init__(self, image: str | None, reason: str) -> None:
+        super().__init__(image, reason)
+        self.image = image
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason if self.image is None else f"{self.image}: {self.reason}"
 
 
 class InputError(MdanZooError, ValueError):

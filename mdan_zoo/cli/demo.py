@@ -1,4 +1,4 @@
-"""The command `mdan-zoo demo`. Free of torch and Gradio until it runs."""
+"""The command `mdan-zoo demo`. Imports torch and Gradio only when it runs."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ import argparse
 from typing import Any
 
 _DESCRIPTION = """\
-Serve a page to try the models in a browser. Nobody else can reach it unless --host says so, and it
-connects to no other machine.
+Serve a local web page to try the models. By default only this machine can connect to it; it sends
+nothing to other machines.
 """
 
 
 def add_parser(subparsers: Any) -> None:
     """Add `demo` to the subcommands of `mdan-zoo`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "demo", help="try the models in a browser", description=_DESCRIPTION
+        "demo", help="serve a web page to try the models", description=_DESCRIPTION
     )
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to serve at (default 127.0.0.1, which only this machine can reach)",
+        help="address to listen on (default 127.0.0.1, for this machine only)",
     )
-    parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
+    parser.add_argument(
+        "--port", type=int, help="port to listen on (default: the first free port from 7860)"
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve; return the exit status."""
-    from mdan_zoo.demo import _gradio  # noqa: F401  # first, for its error names the extra
+    """Serve until interrupted; return the exit status."""
+    from mdan_zoo.demo import gradio_import  # noqa: F401  # first: its error names the extra
     from mdan_zoo.demo.models import find_models
     from mdan_zoo.demo.server import is_loopback, open_socket, serve
 
@@ -37,6 +39,6 @@ def run(options: argparse.Namespace) -> int:
         host = f"[{options.host}]" if ":" in options.host else options.host
         print(f"http://{host}:{port}/", flush=True)
         if not is_loopback(options.host):
-            print("Everyone who can reach this address can use the page.", flush=True)
+            print("Everyone who can connect to this address can use the page.", flush=True)
         serve(listener, models)
     return 0

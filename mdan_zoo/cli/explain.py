@@ -1,4 +1,4 @@
-"""The command `mdan-zoo explain`. Free of torch and matplotlib until it runs."""
+"""The command `mdan-zoo explain`. Imports torch and matplotlib only when it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.zoo.factory import DEFAULT_EXPLAINED_MODEL, DEFAULT_MODEL
 
 _DESCRIPTION = """\
-Draw what a network looked at, or the images of a folder sorted by emotion:
+Draw the attention and class activation maps of an image, or a contact sheet of a folder:
 
   mdan-zoo explain photo.jpg
   mdan-zoo explain photo.jpg --level quadrant --output maps.pdf
@@ -28,32 +28,35 @@ def add_parser(subparsers: Any) -> None:
     """Add `explain` to the subcommands of `mdan-zoo`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "explain",
-        help="draw what a network looked at",
+        help="draw attention and class activation maps",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("image", metavar="IMAGE", help="a file or a URL; with --sheet, a folder with images")
-    add("--sheet", action="store_true", help="draw the images of a folder, sorted by emotion")
+    add("--sheet", action="store_true", help="draw a contact sheet of a folder, sorted by emotion")
     add(
         "--model",
         metavar="NAME",
         help=f"a model with released weights (default {DEFAULT_EXPLAINED_MODEL}, which has "
-        f"attention; with --sheet {DEFAULT_MODEL}, as in predict)",
+        f"attention maps; {DEFAULT_MODEL} with --sheet)",
     )
-    add("--checkpoint", type=Path, metavar="FILE", help="a weight file to use instead")
+    add("--checkpoint", type=Path, metavar="FILE", help="use this checkpoint instead")
+    add("--level", help="draw the attention and the maps of all classes of this level only")
     add(
-        "--level", help="draw the attention and all classes' maps of this level of the emotion tree"
+        "--class",
+        dest="label",
+        metavar="CLASS",
+        help="draw the attention and the map of this class only",
     )
-    add("--class", dest="label", metavar="CLASS", help="draw this class's map and the attention")
     add(
         "--output",
         type=Path,
         metavar="FILE",
-        help="png, pdf, svg, jpg or webp, which appears when complete (default: a PNG named after "
-        "the image, in the current folder; a PDF for a large --sheet)",
+        help="a png, pdf, svg, jpg or webp file (default: a PNG in the current folder, named after "
+        "the image; a PDF for a large --sheet)",
     )
-    add("--device", help="such as cpu or cuda:0 (default: CUDA where there is any)")
+    add("--device", help="such as cpu or cuda:0 (default: CUDA if available)")
     parser.set_defaults(run=run)
 
 
@@ -65,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
 def _draw_explanation(options: argparse.Namespace) -> int:
     if os.path.isdir(options.image):
         raise InputError(
-            f"{options.image} is a folder: name an image in it, or add --sheet to draw all"
+            f"{options.image} is a folder: give an image, or add --sheet to draw a contact sheet"
         )
     from mdan_zoo.plots.figures import check_output
 
@@ -75,12 +78,13 @@ def _draw_explanation(options: argparse.Namespace) -> int:
 
     from mdan_zoo.inference.explanation import explain
     from mdan_zoo.inference.predictor import Predictor
+    from mdan_zoo.plots import plot
 
     name = options.model or (None if options.checkpoint else DEFAULT_EXPLAINED_MODEL)
     predictor = Predictor(name, checkpoint=options.checkpoint, device=options.device)
     explanation = explain(options.image, model=predictor)
     level = _as_level(options.level, predictor.hierarchy)
-    explanation.plot(output, level=level, label=options.label)
+    plot(explanation, output, level=level, label=options.label)
     print(f"{options.image}  {explanation.prediction}")
     print(output)
     return 0
@@ -90,16 +94,16 @@ def _draw_sheet(options: argparse.Namespace) -> int:
     from mdan_zoo.images.load import find_images
 
     if options.level is not None or options.label is not None:
-        raise InputError("a sheet shows no maps: leave out --level and --class, or --sheet")
+        raise InputError("--level and --class cannot be combined with --sheet, which has no maps")
     if not os.path.isdir(options.image):
-        raise InputError(f"--sheet goes with a folder of images, not with {options.image}")
+        raise InputError(f"--sheet needs a folder of images, not {options.image}")
     images = find_images(options.image)
     if not images:
-        raise ImageError(f"there are no images in the folder {options.image}")
+        raise ImageError(options.image, "no images in the folder")
 
-    from mdan_zoo.plots.contact_sheet import IMAGES_PER_IMAGE, check_sheet, write_sheet
+    from mdan_zoo.plots.contact_sheet import MAX_THUMBNAILS, check_sheet, plot_contact_sheet
 
-    suffix = "png" if len(images) <= IMAGES_PER_IMAGE else "pdf"
+    suffix = "png" if len(images) <= MAX_THUMBNAILS else "pdf"
     output = options.output or Path(f"{_folder_name(options.image)}.sheet.{suffix}")
     check_sheet(output, len(images))
     refuse_input(output, images)
@@ -115,13 +119,13 @@ def _draw_sheet(options: argparse.Namespace) -> int:
     failed = [prediction for prediction in predictions if prediction.error is not None]
     for prediction in failed:
         print(f"{prediction.image}  {prediction}", file=sys.stderr)
-    write_sheet(images, predictions, output)
+    plot_contact_sheet(images, predictions, output)
     print(output)
     return 1 if failed else 0
 
 
 def _stem(image: str) -> str:
-    """Return the name of an image, without its suffix or a URL's query."""
+    """Return the file name of a path or URL without its suffix."""
     path = urlsplit(image).path if "://" in image else image
     return Path(path).stem or "image"
 
@@ -130,8 +134,8 @@ def _folder_name(folder: str) -> str:
     return Path(folder).resolve().name or "images"
 
 
-def _as_level(text: str | None, tree: Hierarchy) -> int | str | None:
-    """Read a level as its name, else as its position where it is a number."""
-    if text is None or text in tree.level_names or not text.isdecimal():
+def _as_level(text: str | None, hierarchy: Hierarchy) -> int | str | None:
+    """Parse a level: a name of the hierarchy, otherwise a position if it is a number."""
+    if text is None or text in hierarchy.level_names or not text.isdecimal():
         return text
     return int(text)

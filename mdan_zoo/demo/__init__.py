@@ -1,16 +1,16 @@
-"""A page to try the zoo in a browser: `mdan-zoo demo`. Needs `pip install 'mdan-zoo[demo]'`.
+"""Web demo: `mdan-zoo demo` serves a page to try the models. Needs `pip install 'mdan-zoo[demo]'`.
 
-Gradio lays out the page, takes the uploads and queues the users. The answers are HTML of our own,
-in which an image, its maps and its tables are data: nothing that a user gave or got can be fetched
-from the server, and clicking through the maps of an image asks the server nothing.
+Gradio provides the page layout, uploads and queue. Answers are self-contained HTML with images,
+maps and tables as data URLs, so the server stores no results and switching maps needs no request.
 
-server.py    the address and the limits
-uploads.py   the folder of the uploads, and how long they stay
-guard.py     what of Gradio's server is reachable, and what a browser may load
-app.py       the page and what happens on it
-answer.py    images in, HTML out
-panel.py     one image with its tree and maps
-table.py     many images as a table, CSV and JSON
-models.py    which models are at hand
-text.py      what the page says of them
+server.py    listening socket, limits, application
+uploads.py   upload folder and its expiry
+guard.py     allowed requests and Content Security Policy
+app.py       page layout and events
+answer.py    HTML of an answer
+panel.py     HTML of one image with its hierarchy and maps
+table.py     HTML table of several images, CSV and JSON downloads
+models.py    available models
+text.py      texts of the page
+gradio_import.py   import of Gradio without telemetry
 """

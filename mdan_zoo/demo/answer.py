@@ -1,4 +1,4 @@
-"""Images in, HTML out."""
+"""Answers: the HTML that shows predictions and explanations of uploaded images."""
 
 from __future__ import annotations
 
@@ -10,34 +10,20 @@ from pathlib import Path
 from mdan_zoo.demo.panel import content_html, panel_html
 from mdan_zoo.demo.table import downloads_html, table_html
 from mdan_zoo.errors import ImageError, InputError
-from mdan_zoo.images.load import describe
 from mdan_zoo.inference.explanation import Explanation, explain
 from mdan_zoo.inference.prediction import Prediction
 from mdan_zoo.inference.predictor import Predictor
 
 MAX_IMAGES = 50
-"""At once: an answer of more would be slow to send and to show."""
+"""Maximum per request; larger answers are slow to transfer and display."""
 
 
 @dataclass(frozen=True)
 class NamedImage:
-    """An image file and the name that the user knows it by."""
+    """An image file and the name of the file that the user uploaded."""
 
     name: str
     path: Path
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What came of an image.
-
-    Attributes:
-        prediction: Named as the user's file; its `error` says what went wrong, if anything.
-        explanation: None if the image could not be predicted.
-    """
-
-    prediction: Prediction
-    explanation: Explanation | None
 
 
 def answer_html(
@@ -45,12 +31,12 @@ def answer_html(
     images: Sequence[NamedImage],
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> str:
-    """Explain images and return what the page shows of them.
+    """Explain images and return the HTML that the page shows.
 
     Args:
         predictor: The model.
-        images: Any number; of more than `MAX_IMAGES` the first ones are taken.
-        on_progress: Called with the number of images that are done, after each.
+        images: The images; only the first `MAX_IMAGES` are explained.
+        on_progress: Called after each image, with the number of completed images.
     """
     predictions: list[Prediction] = []
     contents: list[str] = []
@@ -73,28 +59,34 @@ def answer_html(
 
 
 def _answer(predictor: Predictor, image: NamedImage) -> tuple[Prediction, str]:
-    """Return what is kept of an image: 50 images of full size would fill the memory."""
-    outcome = explain_image(predictor, image)
-    return outcome.prediction, content_html(outcome.prediction, outcome.explanation)
+    """Return only what is kept of an image: 50 images of full size would exhaust the memory."""
+    prediction, explanation = explain_image(predictor, image)
+    return prediction, content_html(prediction, explanation)
 
 
-def explain_image(predictor: Predictor, image: NamedImage) -> Outcome:
-    """Explain an image; an error becomes part of the outcome and names no path of the server."""
+def explain_image(predictor: Predictor, image: NamedImage) -> tuple[Prediction, Explanation | None]:
+    """Explain an image.
+
+    Returns:
+        The prediction, with the name of the user's file, and the explanation. If the image cannot
+        be predicted, the prediction has an `error`, which contains no path of the server, and the
+        explanation is None.
+    """
     try:
         content = image.path.read_bytes()
     except OSError:
-        error = "it is no longer kept here: give it again"
-        return Outcome(_failed(predictor, image.name, error), None)
+        return _failed(predictor, image.name, "it has been deleted here: upload it again"), None
     try:
         explanation = explain(content, model=predictor)
-    except (ImageError, InputError) as error:
-        reason = str(error).removeprefix(f"{describe(content)}: ")
-        return Outcome(_failed(predictor, image.name, reason), None)
-    return Outcome(replace(explanation.prediction, image=image.name), explanation)
+    except ImageError as error:
+        return _failed(predictor, image.name, error.reason), None
+    except InputError as error:  # the values of the network overflow
+        return _failed(predictor, image.name, str(error)), None
+    return replace(explanation.prediction, image=image.name), explanation
 
 
 def message_html(message: str) -> str:
-    """Return what the page shows where there are no predictions to show."""
+    """Return the HTML of an error that concerns all images."""
     return f'<p class="mz-error" role="alert">{escape(message)}</p>'
 
 
@@ -109,5 +101,5 @@ def _status_html(predictor: Predictor, predictions: Sequence[Prediction], given:
     if failed:
         parts.append(f"{failed} could not be read")
     if given > len(predictions):
-        parts.append(f"of {given} the first {MAX_IMAGES} were taken")
+        parts.append(f"only the first {MAX_IMAGES} of {given} images were used")
     return f'<p class="mz-status" role="status">{escape("; ".join(parts))}.</p>'

@@ -1,4 +1,4 @@
-"""The page and what happens on it."""
+"""Page: layout and events of the demo."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mdan_zoo.demo import text
-from mdan_zoo.demo._gradio import gr
 from mdan_zoo.demo.answer import MAX_IMAGES, NamedImage, answer_html, message_html
+from mdan_zoo.demo.gradio_import import gr
 from mdan_zoo.demo.models import ListedModel, choose_default, load_predictor
 from mdan_zoo.demo.uploads import sweep_seconds
 from mdan_zoo.errors import MdanZooError
@@ -21,7 +21,7 @@ EXAMPLES = {
     "Try a cat": (NamedImage("cat.jpg", HERE / "examples" / "cat.jpg"),),
     "Try a rocket": (NamedImage("rocket.jpg", HERE / "examples" / "rocket.jpg"),),
 }
-"""Buttons and the images that they give."""
+"""Labels of the example buttons and their images."""
 
 
 _AGAIN_IF_ANSWERED = """() => {
@@ -32,7 +32,7 @@ _AGAIN_IF_ANSWERED = """() => {
 
 @dataclass(frozen=True)
 class _Page:
-    """The parts of the page that events read or write."""
+    """Components that events read or write."""
 
     files: gr.File
     model: gr.Radio
@@ -42,13 +42,13 @@ class _Page:
 
 
 def build_page(models: Sequence[ListedModel], keep_seconds: int) -> gr.Blocks:
-    """Lay out the page.
+    """Return the page.
 
     Args:
-        models: What `mdan_zoo.demo.models.find_models` returns.
-        keep_seconds: How long uploads are kept; a user can try another model with them.
+        models: Return value of `mdan_zoo.demo.models.find_models`.
+        keep_seconds: How long uploads are kept, so that they can be used with another model.
     """
-    blocks: gr.Blocks  # which Gradio does not say
+    blocks: gr.Blocks  # Gradio is not typed
     with gr.Blocks(title=text.TITLE, analytics_enabled=False) as blocks:
         gr.Markdown(text.INTRODUCTION)
         with gr.Row(equal_height=True):
@@ -89,14 +89,14 @@ def build_page(models: Sequence[ListedModel], keep_seconds: int) -> gr.Blocks:
 
 
 def _connect(page: _Page, buttons: dict[str, gr.Button]) -> None:
-    """Say what happens on an upload, on a click on an example, and on the choice of a model."""
-    # The network has one user at a time, whatever the event: it takes all cores anyway.
+    """Connect the events: an upload, a click on an example, the choice of a model."""
+    # One prediction at a time for all events, because the network uses all cores.
     options: dict[str, Any] = {
         "concurrency_id": "network",
         "concurrency_limit": 1,
         "api_visibility": "private",
     }
-    # By default Gradio drops what is given while the answer before it is being made.
+    # By default Gradio drops uploads that arrive while the previous answer is computed.
     queued: dict[str, Any] = {**options, "trigger_mode": "multiple"}
     page.files.upload(
         _take_files,
@@ -105,8 +105,8 @@ def _connect(page: _Page, buttons: dict[str, gr.Button]) -> None:
         show_progress_on=page.answer,
         **queued,
     )
-    # Without an image there is nothing to ask the server for. Gradio can lose an event that comes
-    # in the moment in which the answer to another ends, and that answer would end at once.
+    # Without an answer on the page there is nothing to request. Gradio can also lose an event that
+    # arrives at the moment another one ends.
     page.model.change(None, js=_AGAIN_IF_ANSWERED)
     page.again.click(_predict, [page.images, page.model], page.answer, **options)
     for name, button in buttons.items():
@@ -119,7 +119,7 @@ def _connect(page: _Page, buttons: dict[str, gr.Button]) -> None:
         )
 
 
-# Gradio recognises a gr.Progress by its being a default value.
+# Gradio recognises gr.Progress as a default value.
 
 
 def _take_files(
@@ -127,7 +127,7 @@ def _take_files(
     model: str,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> tuple[str, tuple[NamedImage, ...], None]:
-    """Predict what was uploaded, and empty the upload field for the next images."""
+    """Predict the uploads, and clear the upload field."""
     images = tuple(NamedImage(Path(file).name, Path(file)) for file in files or ())
     return _predict(images, model, progress), images, None
 
@@ -155,5 +155,5 @@ def _predict(
             images,
             lambda done: progress((done, total), unit="images"),
         )
-    except MdanZooError as error:  # of the model; an image's own is part of its answer
+    except MdanZooError as error:  # about the model; errors of images are part of the answer
         return message_html(str(error))

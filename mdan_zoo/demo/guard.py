@@ -1,10 +1,10 @@
-"""What of Gradio's server can be reached, and what the page may load.
+"""Request guard: an allow list for Gradio's server, and a Content Security Policy for browsers.
 
-Gradio serves more than this page needs: files by their path, a proxy, an API with its description,
-an editor. And the file that a request names may be a URL, which it fetches, or any path of this
-machine, since Gradio checks paths only where `Blocks.launch` was called. Here everything that is
-not on a short list does not exist, a file is only what was uploaded, and a policy makes browsers
-refuse whatever is not from this server.
+Gradio serves more than this page needs: files by path, a proxy, an API and its description, an
+editor. File names in requests may be URLs, which Gradio fetches, or any path of this machine,
+because Gradio only checks paths if `Blocks.launch` was called. The guard answers 404 to everything
+that is not on the allow list, accepts only uploaded files, and sends a policy that makes browsers
+load nothing from other servers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _GET = re.compile(
 _QUEUE = f"{_API}/queue/join"
 _POST = re.compile(rf"{_QUEUE}|{_API}/(upload|cancel|reset/?)")
 
-_MAX_QUESTION = 100_000  # bytes; a request for 50 images has about 20,000
+_MAX_QUESTION = 100_000  # bytes; a request for 50 images takes about 20,000
 
 _POLICY = "; ".join(
     [
@@ -49,11 +49,11 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware that lets through what the page needs.
+    """ASGI middleware that passes only the requests that the page needs.
 
     Args:
-        app: The application behind it.
-        uploads: The folder where that keeps what was uploaded.
+        app: The application.
+        uploads: Its upload folder.
     """
 
     def __init__(self, app: ASGIApp, uploads: Path) -> None:
@@ -61,7 +61,7 @@ class Guard:
         self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or pass it on."""
+        """Reject a request, or pass it on."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -73,7 +73,7 @@ class Guard:
             if question is None or not names_only(self._uploads, question):
                 await _refuse(400, "not a request of this page", scope, receive, send)
                 return
-            receive = _replay(json.dumps(question).encode(), receive)  # what was checked, no other
+            receive = _replay(json.dumps(question).encode(), receive)  # exactly what was checked
         await self._app(scope, receive, _with_headers(send))
 
 
@@ -83,7 +83,7 @@ def _is_needed(method: str, path: str) -> bool:
 
 
 def read_question(body: bytes | None) -> dict[str, Any] | None:
-    """Return the JSON object of a request's body; None if it has none."""
+    """Return the JSON object in the body of a request, or None."""
     try:
         question = json.loads(body or b"")
     except (ValueError, RecursionError):
@@ -92,13 +92,13 @@ def read_question(body: bytes | None) -> dict[str, Any] | None:
 
 
 def names_only(uploads: Path, value: Any) -> bool:
-    """Tell whether all files that a part of a request names are in the folder of the uploads.
+    """Return whether all files named in a JSON value are in the upload folder.
 
     Args:
-        uploads: The folder.
-        value: Of JSON. An object with a "path", at any depth, names a file.
+        uploads: The upload folder.
+        value: JSON value. Every object with a "path", at any depth, names a file.
     """
-    unseen = [value]  # not by recursion: a request may be nested as deeply as it likes
+    unseen = [value]  # no recursion: requests may be nested arbitrarily deep
     while unseen:
         part = unseen.pop()
         if isinstance(part, dict):
@@ -111,15 +111,15 @@ def names_only(uploads: Path, value: Any) -> bool:
 
 
 def _is_inside(folder: Path, path: Any) -> bool:
-    """Tell whether a path, with its links and dots resolved, is that of something in a folder."""
+    """Return whether a path is inside a folder, after links and dots are resolved."""
     try:
         return Path(path).resolve().is_relative_to(folder.resolve())
-    except (TypeError, ValueError, OSError, RuntimeError):  # no text, a null byte, a loop of links
+    except (TypeError, ValueError, OSError, RuntimeError):  # not a string, a null byte, a link loop
         return False
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """Return a request's body; None if it is too long or the client went away."""
+    """Return the body of a request; None if it is too long or the client has disconnected."""
     body = b""
     while True:
         message = await receive()
@@ -133,7 +133,7 @@ async def _read(receive: Receive) -> bytes | None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return what gives a body that was read already, and then what comes after it."""
+    """Return a `receive` that repeats a body that was already read, then continues."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replayed() -> Message:

@@ -1,4 +1,4 @@
-"""Which models the page offers. Weights are taken from this machine only."""
+"""Available models: those whose weights are on this machine; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from mdan_zoo.zoo.factory import (
 )
 
 MAX_BYTES = 20_000_000
-"""Of an image file; most cameras' are smaller."""
+"""Largest image file; those of most cameras are smaller."""
 
 MAX_PIXELS = 64_000_000
-"""Of an image; one of this size takes some 200 MB while it is read."""
+"""Largest image; reading one of this size takes about 200 MB of memory."""
 
 
 @dataclass(frozen=True)
 class ListedModel:
-    """A model and whether it can be used.
+    """A model and its availability.
 
     Attributes:
-        name: The model's name.
-        dataset: The data set that it learned from, or would.
-        classes: Number of classes on every level, such as "2/4".
-        status: "ready", or why it is not and what to do.
-        weights: The weight file on this machine; None if there is none.
+        name: Name of the model.
+        dataset: Training dataset of the model.
+        classes: Numbers of classes per level, such as "2/4".
+        status: "ready", or why it is not available and what to do.
+        weights: The checkpoint on this machine, or None.
     """
 
     name: str
@@ -46,7 +46,7 @@ class ListedModel:
 
 
 def find_models() -> list[ListedModel]:
-    """Return all models, those whose weights are on this machine first. No server is asked.
+    """Return all models, starting with those whose weights are on this machine.
 
     Raises:
         WeightsUnavailableError: No model has its weights on this machine.
@@ -62,7 +62,7 @@ def find_models() -> list[ListedModel]:
 
 
 def choose_default(models: Iterable[ListedModel]) -> str:
-    """Return the name of the model to begin with: the one that `mdan_zoo.explain` uses, if any."""
+    """Return the name of the initially selected model: the default of `explain` if available."""
     names = [model.name for model in models if model.weights is not None]
     return DEFAULT_EXPLAINED_MODEL if DEFAULT_EXPLAINED_MODEL in names else names[0]
 
@@ -70,7 +70,7 @@ def choose_default(models: Iterable[ListedModel]) -> str:
 def _listed(name: str, entry: ManifestEntry | None) -> ListedModel:
     try:
         sizes = "/".join(map(str, get_model_hierarchy(name).sizes))
-    except ManifestError as error:  # the others can still be used
+    except ManifestError as error:  # other models remain usable
         return ListedModel(name, "", "", str(error), None)
     weights = fetch.find_local(entry) if entry is not None and entry.released else None
     return ListedModel(
@@ -88,15 +88,15 @@ def _status(name: str, entry: ManifestEntry | None, weights: Path | None) -> str
     return f"no released weights: {entry.reason}"
 
 
-@functools.lru_cache(maxsize=3)  # enough to compare; a server need not keep every model in memory
+@functools.lru_cache(maxsize=3)  # limits the memory of the server
 def load_predictor(name: str) -> Predictor:
     """Return the predictor of a model whose released weights are on this machine.
 
-    Unlike `Predictor(name)`, this fetches nothing where the weight file is damaged.
+    Unlike `Predictor(name)`, it does not download the weights if the checkpoint is damaged.
 
     Raises:
-        WeightsUnavailableError: The weight file is no longer there.
-        CheckpointError: It is not the released one.
+        WeightsUnavailableError: The checkpoint no longer exists.
+        CheckpointError: It is not the released checkpoint.
     """
     entry = load_manifest()[name]
     weights = fetch.find_local(entry)

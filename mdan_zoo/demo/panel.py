@@ -1,6 +1,6 @@
-"""One image as HTML: the photograph, the tree with a bar for every class, and the maps.
+"""Panel: the HTML of one image with its hierarchy, a bar for every class, and the maps.
 
-A map is a small PNG in a button's `data-map`; page.js lays it over the photograph.
+Maps are small PNGs in `data-map` of a button; page.js overlays them on the image.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from mdan_zoo.images.geometry import Map, Region
 from mdan_zoo.images.preprocessing import without_far_ends
 from mdan_zoo.inference.explanation import Explanation
 from mdan_zoo.inference.prediction import Prediction
-from mdan_zoo.plots.explanation import COLOURS
-from mdan_zoo.plots.figures import colormaps
+from mdan_zoo.plots.figures import colour_table
 
 _PHOTO_SIDE = 640  # pixels of the longer side
 _MAP_SIDE = 128
@@ -28,20 +27,20 @@ def panel_html(number: int, content: str, shown: bool) -> str:
     """Return the panel of one image.
 
     Args:
-        number: The image's position among those of the answer.
-        content: From `content_html`.
-        shown: Whether it is the one that the answer opens with.
+        number: Position of the image in the answer.
+        content: Return value of `content_html`.
+        shown: Whether the panel is visible initially.
     """
     hidden = "" if shown else " hidden"
     return f'<article class="mz-panel" data-image="{number}"{hidden}>{content}</article>'
 
 
 def content_html(prediction: Prediction, explanation: Explanation | None) -> str:
-    """Return what a panel holds.
+    """Return the content of a panel.
 
     Args:
-        prediction: What the model says of it.
-        explanation: Its maps; None if the prediction is an error.
+        prediction: The prediction.
+        explanation: Its explanation; None if the prediction has an error.
     """
     if explanation is None:
         reason = f"{prediction.image}: {prediction.error}"
@@ -75,7 +74,7 @@ def _photo_html(name: str, explanation: Explanation) -> str:
 
 
 def _place(region: Region, left: float, top: float, size: tuple[int, int]) -> str:
-    """Return CSS that lays something over the region of an image whose edges were cut away."""
+    """Return CSS that positions an overlay on the region of a cropped image."""
     width, height = size
     return (
         f"left:{100 * (region.left - left) / width:.3f}%;"
@@ -86,7 +85,7 @@ def _place(region: Region, left: float, top: float, size: tuple[int, int]) -> st
 
 
 def _looks_html(explanation: Explanation) -> str:
-    """Return the buttons that show the bare image and, where there is any, the attention."""
+    """Return the buttons for the image without maps and for the attention maps."""
     buttons = ['<button type="button" class="mz-look" aria-pressed="true">image</button>']
     for maps in explanation.levels:
         if maps.attention is not None:
@@ -105,7 +104,7 @@ def _tree_html(explanation: Explanation) -> str:
 
 
 def _rows(explanation: Explanation, level: int, classes: range | tuple[int, ...]) -> Iterator[str]:
-    """Yield the list items of some classes of a level, each with those below it."""
+    """Yield the list items of some classes of a level, with their descendants."""
     tree = explanation.prediction.hierarchy
     for number in classes:
         below = ""
@@ -116,7 +115,7 @@ def _rows(explanation: Explanation, level: int, classes: range | tuple[int, ...]
 
 
 def _row_html(explanation: Explanation, level: int, number: int) -> str:
-    """Return a class with its bar: a button if the class has a map."""
+    """Return a class with its bar, as a button if the class has a map."""
     predicted = explanation.prediction.levels[level]
     label = explanation.prediction.hierarchy.levels[level][number]
     score = predicted.scores[label]
@@ -136,13 +135,13 @@ def _row_html(explanation: Explanation, level: int, number: int) -> str:
 
 
 def _map_data(values: Map, limits: tuple[float, float], caption: str) -> str:
-    """Return the attributes from which page.js shows a map.
+    """Return the button attributes that page.js shows a map from.
 
     Args:
         values: The map, (h, w).
-        limits: The values of the darkest and the lightest colour. The maps of a level's classes
-            share them, so that they can be compared.
-        caption: What is shown.
+        limits: Values of the darkest and lightest colour. The class maps of a level share them, so
+            that they can be compared.
+        caption: Caption of the map.
     """
     low, high = limits
     map_url = _data_url(_coloured(values, low, high), "PNG")
@@ -153,13 +152,12 @@ def _map_data(values: Map, limits: tuple[float, float], caption: str) -> str:
 
 
 def _coloured(values: Map, low: float, high: float) -> Image.Image:
-    """Interpolate a map's values and give them colours."""
+    """Interpolate and colour a map."""
     side = (_MAP_SIDE, _MAP_SIDE)
     laid = np.asarray(Image.fromarray(values).resize(side, Image.Resampling.BILINEAR))
     scaled = (laid - low) / (high - low if high > low else 1)
     image = Image.fromarray(np.clip(scaled * 255, 0, 255).round().astype(np.uint8))
-    colours = colormaps[COLOURS](np.arange(256), bytes=True)[:, :3]
-    image.putpalette(colours.tobytes())
+    image.putpalette(colour_table())
     return image
 
 

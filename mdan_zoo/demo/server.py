@@ -1,7 +1,7 @@
-"""The address and the limits.
+"""Server: listening socket, limits, and the application behind its guard.
 
-`Blocks.launch` is not used: it can open a public tunnel when the environment says so, and it asks
-its own server through whatever proxy is configured. Here uvicorn serves the same application.
+uvicorn serves the application instead of `Blocks.launch`, which can open a public tunnel if an
+environment variable says so, and which connects to its own server through the configured proxy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mdan_zoo.demo import app as page
-from mdan_zoo.demo._gradio import FastAPI, gr, uvicorn
+from mdan_zoo.demo.gradio_import import FastAPI, gr, uvicorn
 from mdan_zoo.demo.guard import Guard
 from mdan_zoo.demo.models import MAX_BYTES, ListedModel
 from mdan_zoo.demo.uploads import upload_folder
@@ -24,20 +24,20 @@ from mdan_zoo.errors import InputError
 DEFAULT_PORT = 7860
 
 MAX_UPLOAD = 5 * MAX_BYTES
-"""Gradio refuses all files of an upload if one is larger; below it that one becomes an error."""
+"""If a file is larger, Gradio rejects all files of the upload; smaller ones are single errors."""
 
 _PORTS_TRIED = 100
 
 
 def open_socket(host: str, port: int | None) -> socket.socket:
-    """Return a socket that listens, so that nobody can take the port meanwhile.
+    """Return a listening socket, so that no other process can take the port.
 
     Args:
         host: A name or an address of this machine.
-        port: The port, or None for the first one from `DEFAULT_PORT` on that is free.
+        port: The port, or None for the first free port from `DEFAULT_PORT`.
 
     Raises:
-        InputError: The address cannot be used; says why.
+        InputError: The address cannot be used; the message gives the reason.
     """
     ports = range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED) if port is None else [port]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -48,11 +48,11 @@ def open_socket(host: str, port: int | None) -> socket.socket:
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
     where = f"port {ports[0]}" if len(ports) == 1 else f"any port from {ports[0]} to {ports[-1]}"
-    raise InputError(f"cannot serve at {host}, {where}: {reason}; choose others by --host, --port")
+    raise InputError(f"cannot listen on {host}, {where}: {reason}; choose another --host or --port")
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address."""
+    """Return whether only this machine can connect to an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -60,14 +60,14 @@ def is_loopback(host: str) -> bool:
 
 
 def serve(listener: socket.socket, models: Sequence[ListedModel], keep_seconds: int = 600) -> None:
-    """Serve the page until the process is told to stop (Ctrl-C, SIGTERM).
+    """Serve the page until Ctrl-C or SIGTERM.
 
     Args:
-        listener: From `open_socket`.
-        models: What the page offers.
-        keep_seconds: How long uploads are kept at least. What is left at the end is deleted.
+        listener: Return value of `open_socket`.
+        models: The models to offer.
+        keep_seconds: Minimum time that uploads are kept. All are deleted at the end.
     """
-    # uvicorn stops on SIGTERM and then sends it again, which would end the process at once.
+    # uvicorn stops on SIGTERM and then raises it again, which would kill the process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with upload_folder(keep_seconds) as uploads:
         os.environ["GRADIO_TEMP_DIR"] = str(uploads)
@@ -83,9 +83,9 @@ def create_app(models: Sequence[ListedModel], keep_seconds: int, uploads: Path) 
     """Return the application, behind its guard.
 
     Args:
-        models: What the page offers.
-        keep_seconds: How long uploads are kept at least.
-        uploads: Where they are kept: the folder that GRADIO_TEMP_DIR names.
+        models: The models to offer.
+        keep_seconds: Minimum time that uploads are kept.
+        uploads: The upload folder, which is that of GRADIO_TEMP_DIR.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, uploads=uploads)
@@ -100,7 +100,7 @@ def create_app(models: Sequence[ListedModel], keep_seconds: int, uploads: Path) 
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
-        # The user's own fonts: Gradio's others come from a server of Google's or take a while.
+        # System fonts: Gradio's default fonts are loaded from a server of Google.
         theme=gr.themes.Default(
             primary_hue="sky",
             font=("system-ui", "sans-serif"),

@@ -1,4 +1,4 @@
-"""What the page says of the models."""
+"""Texts of the page."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ both come from the sample data of scikit-image.
 
 
 def models_html(models: Iterable[ListedModel]) -> str:
-    """Return a table of all models and whether they can be used."""
+    """Return a table of all models with their status."""
     rows = "".join(
         f"<tr><td><code>{escape(model.name)}</code></td><td>{escape(model.dataset)}</td>"
         f"<td>{model.classes}</td><td>{escape(model.status)}</td></tr>"

@@ -1,7 +1,7 @@
-"""The folder of the uploads: swept while the server runs, deleted when it ends.
+"""Upload folder: old files are deleted while the server runs, all files when it ends.
 
-Gradio deletes the uploads that it took note of. An upload that was broken off, and one in a field
-that it does not know, stay in the folder; so everything there is deleted by its age alone.
+Gradio only deletes the uploads that it has registered, not aborted uploads or uploads in unknown
+fields. So here every file is deleted by its age.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from filelock import FileLock, Timeout
 
 _PREFIX = "mdan_zoo_demo_"
 _LOCK = "lock"
-_STARTING = 60  # seconds within which a server has surely locked its new folder
+_STARTING = 60  # seconds after which a running server has certainly locked its folder
 
 
 @contextmanager
 def upload_folder(keep_seconds: float) -> Iterator[Path]:
-    """Make a folder for uploads, keep what is old out of it, and delete it in the end.
+    """Create an upload folder, delete old files from it, and delete it at the end.
 
-    Folders that earlier servers of this user left, because they were killed, are deleted first.
+    Folders left behind by killed servers of this user are deleted first.
 
     Args:
-        keep_seconds: How long uploads are kept at least; at most `sweep_seconds` longer.
+        keep_seconds: Minimum time that uploads are kept; at most `sweep_seconds` longer.
     """
     remove_abandoned(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, FileLock(Path(folder) / _LOCK):
@@ -46,7 +46,7 @@ def upload_folder(keep_seconds: float) -> Iterator[Path]:
 
 
 def sweep_seconds(keep_seconds: float) -> float:
-    """Return the time between two looks for what is too old."""
+    """Return the time between two deletions of old files."""
     return max(1, keep_seconds / 20)
 
 
@@ -56,15 +56,15 @@ def _sweep_until(stop: threading.Event, folder: Path, keep_seconds: float) -> No
 
 
 def sweep(folder: Path, keep_seconds: float) -> None:
-    """Delete every file below a folder that was last written longer ago."""
+    """Delete every file below a folder that was last written more than `keep_seconds` ago."""
     for path in folder.rglob("*"):
-        with suppress(OSError):  # moved meanwhile, or open where open files cannot be deleted
+        with suppress(OSError):  # moved in the meantime, or open on Windows
             if path.is_file() and time.time() - path.stat().st_mtime > keep_seconds:
                 path.unlink()
 
 
 def remove_abandoned(parent: Path) -> None:
-    """Delete the folders of this user's servers that no longer run: nobody holds their lock."""
+    """Delete the folders of this user's stopped servers, which hold no lock."""
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError, Timeout):
             status = folder.lstat()

@@ -120,7 +120,7 @@ def predict_probabilities(
             for array, values in zip(levels, prediction.probabilities[branch], strict=True):
                 array[row] = values
     if errors:
-        raise ImageError(_list_errors(errors, len(samples)))
+        raise ImageError(None, _list_errors(errors, len(samples)))
     alpha = 0.0 if flat else predictor.config.options.alpha
     return Probabilities(
         tree, alpha, tuple(names), labels, arrays.get("local", ()), arrays["global"]

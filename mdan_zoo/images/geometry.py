@@ -1,4 +1,4 @@
-"""Where the square that a network saw lies in the image, and its maps laid back over it."""
+"""Inverse geometry: from positions of a feature map back to pixels of the image."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.images.preprocessing import MAX_ASPECT
 
 Map = npt.NDArray[np.float32]
-"""Values of a map, one for each of its positions, (H, W)."""
+"""Values of a map, (H, W)."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle of an image, in its pixels, as PIL's boxes: from the left and top edges.
+    """A rectangle in pixels of an image, like a box of PIL: measured from the left and top edges.
 
-    The values have fractions, since images are resized before they are cut.
+    Values are fractional because images are resized before they are cropped.
     """
 
     left: float
@@ -28,13 +28,13 @@ class Region:
 
 
 def seen_region(size: tuple[int, int], spec: InputSpec) -> Region:
-    """Return which part of an image `Preprocessing` gives to a network.
+    """Return the part of an image that `Preprocessing` passes to the network.
 
     Args:
         size: Width and height of the upright image.
         spec: The network's input.
     """
-    # The same three steps: cut far ends, resize the shorter side, cut the centre.
+    # The same three steps: crop long ends, resize the shorter side, crop the centre.
     short = min(size)
     longest = MAX_ASPECT * short
     kept = [side if side <= longest else longest + (side - longest) % 2 for side in size]
@@ -51,16 +51,16 @@ def seen_region(size: tuple[int, int], spec: InputSpec) -> Region:
 def lay_over(feature_map: Map, region: Region, size: tuple[int, int]) -> Map:
     """Interpolate a map bilinearly to the pixels of an image.
 
-    The map's outermost values hold from the centres of its outermost cells to the region's edge,
-    as in `torch.nn.functional.interpolate(..., align_corners=False)`.
+    Beyond the centres of the outermost cells, values are constant up to the edge of the region, as
+    in `torch.nn.functional.interpolate(..., align_corners=False)`.
 
     Args:
-        feature_map: (h, w), which spans the region.
+        feature_map: (h, w); it covers the region.
         region: The part of the image that the network saw.
         size: Width and height of the image.
 
     Returns:
-        (height, width); NaN in every pixel whose centre lies outside the region.
+        (height, width); NaN for pixels whose centre is outside the region.
     """
     width, height = size
     across = _interpolation(feature_map.shape[1], region.left, region.right, width)

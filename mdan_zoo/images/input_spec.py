@@ -9,25 +9,25 @@ from mdan_zoo._util.numbers import is_number
 from mdan_zoo.errors import InputError
 
 STRIDE = 32
-"""The sides of an input image must be multiples of this: then every head gets whole rows."""
+"""Sides of an input image must be multiples of this, so that every head gets whole rows."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MAX_RESIZE = 4096
-"""Pixels of the shorter side; more would make every image larger than cameras do."""
+"""Largest number of pixels of the shorter side."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How an image becomes the network's input. It belongs to the weights.
+    """Preprocessing parameters, which are part of the weights.
 
     Attributes:
-        resize: The shorter side is resized to this many pixels, the aspect is kept. At most
+        resize: Pixels of the shorter side after resizing; the aspect ratio is kept. At most
             `MAX_RESIZE`.
-        crop: Side of the centred square that is then cut out, in pixels; a multiple of 32.
-        mean: Subtracted from each channel (red, green, blue), on a scale of 0 to 1.
-        std: Each channel is then divided by this.
+        crop: Side of the centre crop in pixels; a multiple of 32.
+        mean: Mean of each channel (red, green, blue) on a scale of 0 to 1, which is subtracted.
+        std: Standard deviation of each channel, by which it is divided.
         interpolation: "bilinear" or "bicubic", both antialiased.
     """
 

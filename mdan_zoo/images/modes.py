@@ -1,4 +1,4 @@
-"""From every mode that Pillow has to RGB, upright. `mdan_zoo.images.load` states the rules."""
+"""Conversion of every Pillow mode to upright RGB; `mdan_zoo.images.load` lists the rules."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import cast
 
 from PIL import Image
 
-from mdan_zoo.errors import ImageError
+from mdan_zoo.images.naming import UnreadableImageError
 
-# In these files Pillow's mode "I" always means 16 bits, however dark the image is.
+# In these formats Pillow's mode "I" always means 16 bits, no matter how dark the image is.
 _SIXTEEN_BIT_FORMATS = frozenset({"PNG", "PPM"})
 
 _ORIENTATION_TAG = 0x0112
@@ -31,24 +31,24 @@ def to_upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Imag
         background: The colour under transparent pixels.
 
     Returns:
-        A new image of mode "RGB" without metadata, turned as the metadata of `image` ask for.
+        A new image of mode "RGB" without metadata, rotated according to the metadata of `image`.
 
     Raises:
-        ImageError: The values are on no scale that is known.
+        UnreadableImageError: The values are on an unknown scale.
     """
     rgb = _to_rgb(image, background)
     try:
         upright = _UPRIGHT.get(image.getexif()[_ORIENTATION_TAG])
-    except Exception:  # no orientation, or damaged metadata, which fail in many ways
+    except Exception:  # no orientation, or damaged metadata
         upright = None
     if upright is not None:
         rgb = rgb.transpose(upright)
-    rgb.info.clear()  # whoever reads the orientation there would turn the image again
+    rgb.info.clear()  # else the orientation could be applied twice
     return rgb
 
 
 def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Return a new RGB image. Pillow's own `convert` gets 16 bits, floats and alpha wrong."""
+    """Return a new RGB image. Pillow's `convert` is wrong for 16 bits, floats and alpha."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         image = _integers_to_grey(image)
     elif image.mode == "F":
@@ -76,7 +76,7 @@ def _integers_to_grey(image: Image.Image) -> Image.Image:
     image = image.convert("I")
     low, high = cast("tuple[int, int]", image.getextrema())
     if low < 0 or high > 65535:
-        raise ImageError(
+        raise UnreadableImageError(
             f"its values run from {low} to {high}, not within 0..65535: scale them to 0..255 first"
         )
     if high <= 255 and not known_scale:
@@ -95,10 +95,10 @@ def _floats_to_grey(image: Image.Image) -> Image.Image:
 
     values = np.asarray(image)
     if not np.isfinite(values).all():
-        raise ImageError("it has values that are NaN or infinite")
+        raise UnreadableImageError("it has values that are NaN or infinite")
     low, high = values.min(), values.max()
     if low < 0 or high > 255:
-        raise ImageError(
+        raise UnreadableImageError(
             f"its values run from {low:g} to {high:g}, within neither 0..1 nor 0..255:"
             " scale them first"
         )

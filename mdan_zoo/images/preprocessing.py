@@ -1,4 +1,4 @@
-"""From an RGB image to the network's input, as the weights' `InputSpec` says."""
+"""Preprocessing: RGB images to network input, as specified by the `InputSpec` of the weights."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torchvision.transforms import v2  # type: ignore[import-untyped, unused-ign
 from mdan_zoo.images.input_spec import InputSpec
 
 MAX_ASPECT = 4
-"""Only the central part, this many times as long as the shorter side, of a longer image is read.
+"""Longer images are first cropped to this aspect ratio.
 
-A line of 1 x 5000 pixels, say, would else be resized to 512 x 2,560,000 before its centre is cut.
+Otherwise an image of 1 x 5000 pixels would be resized to 512 x 2,560,000 before the centre crop.
 """
 
 
 class Preprocessing:
     """Resize, centre crop, scale and normalise.
 
-    `crop` is the processor's work, image by image; `normalise` the device's, batch by batch.
+    `crop` runs on the CPU, image by image; `normalise` on the device, batch by batch.
 
     Args:
         spec: Sizes, interpolation, mean and standard deviation.
@@ -28,27 +28,27 @@ class Preprocessing:
     def __init__(self, spec: InputSpec) -> None:
         self.spec = spec
         interpolation = v2.InterpolationMode(spec.interpolation)
-        self._resize = v2.Resize(spec.resize, interpolation)  # Pillow always antialiases
+        self._resize = v2.Resize(spec.resize, interpolation)  # PIL images are always antialiased
         self._cut = v2.CenterCrop(spec.crop)
         self._to_tensor = v2.PILToTensor()
         self._scale = v2.ToDtype(torch.float32, scale=True)
         self._standardise = v2.Normalize(list(spec.mean), list(spec.std))
 
     def crop(self, image: Image.Image) -> Tensor:
-        """Resize an RGB image of any size and cut out its centre; returns uint8 (3, S, S)."""
+        """Resize an RGB image of any size and crop its centre; returns uint8 (3, S, S)."""
         pixels: Tensor = self._to_tensor(self._cut(self._resize(without_far_ends(image))))
         return pixels
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Return what the network takes, float32 (N, 3, S, S), of `crop`'s uint8 (N, 3, S, S)."""
+        """Convert stacked crops, uint8 (N, 3, S, S), to network input, float32 (N, 3, S, S)."""
         inputs: Tensor = self._standardise(self._scale(pixels))
         return inputs
 
 
 def without_far_ends(image: Image.Image) -> Image.Image:
-    """Cut an extremely long image to its centre, which keeps everything that is looked at."""
+    """Crop an extremely long image to its centre, which contains all that the network sees."""
     short, long = sorted(image.size)
-    length = MAX_ASPECT * short + (long - MAX_ASPECT * short) % 2  # as much is cut at either end
+    length = MAX_ASPECT * short + (long - MAX_ASPECT * short) % 2  # crop both ends equally
     if length >= long:
         return image
     start = (long - length) // 2

@@ -1,34 +1,34 @@
-"""What a network looked at: its attention and class activation maps, of the same forward pass.
+"""Explanations: a prediction with the attention and class activation maps of its forward pass.
 
 explanation = mdan_zoo.explain("photo.jpg")
-explanation.prediction  # what the same model's predict says
-explanation.on_image("polarity")  # L-CAM's M over the image, (height, width)
-explanation.on_image("quadrant", "serene")  # the class activation map of one class
-explanation.plot("explained.png")
+explanation.prediction  # equals the prediction of the same model
+explanation.on_image("polarity")  # attention M of L-CAM at image size, (height, width)
+explanation.on_image("quadrant", "serene")  # class activation map of one class
+plot(explanation, "explained.png")
 
-Every affective level of an MDAN has two kinds of map (section 4.2 of the paper):
+MDAN has two kinds of map at every affective level (section 4.2 of the paper):
 
-* m_k(x) = w_k . X(x), the class activation map of class k: what position x says for that class,
-  with X the level's features before L-CAM and w_k the class's row of the level's local classifier.
-* M, L-CAM's attention, which amplifies every position by 1 + M(x). It is fused from the m_k of the
-  children of one class, the one that the local classifier of the level above finds most likely.
+* m_k(x) = w_k . X(x), the class activation map of class k: how much position x contributes to the
+  score of that class, where X is the feature map of the level before L-CAM and w_k is the row of
+  class k in the local classifier of the level.
+* M, the attention of L-CAM, which scales every position by 1 + M(x). It is fused from the m_k of
+  the children of one class: the most likely class of the local classifier one level up.
 
-They add up to the score that the level's local classifier has for class k, before the softmax:
-b_k + mean over x of (1 + M(x)) m_k(x). Values are as the network has them: m_k is scaled to no
-range, and M neither, unless the model says so. Released mdan_oasis4 has lcam="normalised", by which
-M is scaled to 0..1 in every image.
+The score of class k in the local classifier, before the softmax, is
+b_k + mean over x of (1 + M(x)) m_k(x). Maps have the scale of the network: m_k is not normalised,
+and neither is M, unless the model's options say so. The released mdan_oasis4 has lcam="normalised",
+which scales M to 0..1 in every image.
 
-A flat network has no attention and one classifier, on the backbone's last map C5. Its maps are
-those of its finest level alone, the classic CAM m_k(x) = w_k . C5(x) of Zhou et al. (2016).
+A flat network has no attention and one classifier on C5, the last map of the backbone. It only has
+the class activation maps of its finest level, m_k(x) = w_k . C5(x) (CAM, Zhou et al., 2016).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 import torch
 from PIL import Image
@@ -38,36 +38,27 @@ from mdan_zoo._util.read_ahead import batches_ahead
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.geometry import Map, Region, lay_over, seen_region
-from mdan_zoo.images.load import ImageLike, describe, load_image
+from mdan_zoo.images.load import ImageLike, load_image
+from mdan_zoo.images.naming import describe
 from mdan_zoo.inference.prediction import Prediction
-from mdan_zoo.inference.predictor import (
-    WORKERS,
-    ImageList,
-    Predictor,
-    _are_numbers,
-    _split,
-    shared_predictor,
-)
+from mdan_zoo.inference.predictor import WORKERS, ImageList, Predictor, shared_predictor
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.zoo.factory import DEFAULT_EXPLAINED_MODEL
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
 class LevelMaps:
-    """Where a network looked at one affective level.
+    """Maps of one affective level.
 
     Attributes:
-        name: The level's name.
-        labels: The level's classes, in the order of `class_maps`.
-        attention: L-CAM's M, float32 (H, W) at the size of the level's features; 0..1 in every
-            image where the model's options say lcam="normalised". None for a flat network.
+        name: Name of the level.
+        labels: Classes of the level, in the order of `class_maps`.
+        attention: M of L-CAM, float32 (H, W) at the size of the level's feature map; 0..1 in every
+            image if the model's options say lcam="normalised". None for a flat network.
         class_maps: m_k of every class, float32 (K, H, W).
-        parent: The class one level up whose children's maps make up `attention`. It is the local
-            classifiers' choice, which the prediction need not share. None at the first level,
-            where all classes take part, and for a flat network.
+        parent: The class one level up whose children's maps are fused into `attention`. It is the
+            most likely class of the local classifier and can differ from the prediction. None at
+            the first level, where the maps of all classes are fused, and for a flat network.
     """
 
     name: str
@@ -79,13 +70,13 @@ class LevelMaps:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """A prediction and the maps that belong to it.
+    """A prediction and its maps.
 
     Attributes:
-        prediction: What the model says of the image.
-        image: The image as it was read: RGB and upright.
-        region: The part of `image` that the network saw, in its pixels.
-        levels: The maps of every level that has any, coarse to fine.
+        prediction: The prediction.
+        image: The loaded image, RGB and upright.
+        region: The part of `image` that the network saw, in pixels.
+        levels: Maps of the levels that have maps, coarse to fine.
     """
 
     prediction: Prediction
@@ -97,11 +88,11 @@ class Explanation:
         return f"Explanation({self.prediction})"
 
     def level(self, level: int | str) -> LevelMaps:
-        """Return the maps of a level that is given by its 0-based position or by its name.
+        """Return the maps of a level, given by its 0-based position or its name.
 
         Raises:
-            UnknownNameError: The tree has no such level.
-            InputError: The network has no maps there.
+            UnknownNameError: The hierarchy has no such level.
+            InputError: The network has no maps at this level.
         """
         tree = self.prediction.hierarchy
         name = tree.level_names[tree.level_index(level)]
@@ -109,66 +100,39 @@ class Explanation:
             if maps.name == name:
                 return maps
         raise InputError(
-            f"{self.prediction.model} is a flat network, whose one classifier has maps at level "
-            f"{self.levels[-1].name!r} but none at {name!r}; an MDAN has maps at every level"
+            f"{self.prediction.model} has no maps at level {name!r}, only at "
+            f"{', '.join(repr(maps.name) for maps in self.levels)}; an MDAN has maps at every level"
         )
 
     def on_image(self, level: int | str, label: str | None = None) -> Map:
-        """Return a map interpolated bilinearly to the pixels of `image`.
+        """Return a map, bilinearly interpolated to the pixels of `image`.
 
         Args:
             level: Position or name of the level.
-            label: A class of the level, for its class activation map; without it, L-CAM's M.
+            label: A class of the level for its class activation map; None for the attention M.
 
         Returns:
-            float32 (height, width); NaN where a pixel lies outside `region`, so that the network
-            did not see it.
+            float32 (height, width); NaN outside `region`, which the network did not see.
 
         Raises:
-            UnknownNameError: The tree has no such level or class.
+            UnknownNameError: The hierarchy has no such level or class.
             InputError: The network has no such map.
         """
         return lay_over(self.find_map(level, label), self.region, self.image.size)
 
     def find_map(self, level: int | str, label: str | None = None) -> Map:
-        """Return the same map as `on_image` at the size of the level's features."""
+        """Return the map of `on_image` at the size of the level's feature map."""
         maps = self.level(level)
         if label is not None:
             class_map: Map = maps.class_maps[self.prediction.hierarchy.index(level, label)]
             return class_map
         if maps.attention is None:
             raise InputError(
-                f"{self.prediction.model} is a flat network and has no attention map; name a class "
-                f"of level {maps.name!r} for its class activation map, or use an MDAN such as "
+                f"{self.prediction.model} has no attention map; give a class of level "
+                f"{maps.name!r} for its class activation map, or use an MDAN such as "
                 f"{DEFAULT_EXPLAINED_MODEL}"
             )
         return maps.attention
-
-    def plot(
-        self,
-        path: str | os.PathLike[str] | None = None,
-        *,
-        level: int | str | None = None,
-        label: str | None = None,
-    ) -> Figure:
-        """Draw the image, maps over the part that the network saw, and the tree.
-
-        Args:
-            path: Also write the figure to this file, whole or not at all; its suffix says how.
-            level: Draw the attention of this level and the maps of all its classes. By default,
-                at every level, the attention and the map of the class that the prediction names.
-            label: Draw the map of this class alone beside the attention, of `level` or of the
-                finest level that has the class.
-
-        Raises:
-            UnknownNameError: The tree has no such level or class.
-            InputError: The network has no such map, or no file can be written at `path`.
-            MdanZooError: matplotlib is not installed.
-        """
-        from mdan_zoo.plots.explanation import draw_explanation
-        from mdan_zoo.plots.figures import finish
-
-        return finish(draw_explanation(self, level, label), path)
 
 
 @dataclass(frozen=True)
@@ -185,21 +149,21 @@ def explain(images: ImageList, *, model: str | Predictor = ...) -> list[Explanat
 def explain(
     images: ImageLike | ImageList, *, model: str | Predictor = DEFAULT_EXPLAINED_MODEL
 ) -> Explanation | list[Explanation]:
-    """Predict one image, or each of a list or tuple of images, and keep the network's maps.
+    """Predict one image, or each image of a list or tuple, and return the network's maps too.
 
-    Every explanation holds its image at full size, and those of a list are all there at the end.
-    Explain many large images one by one, and keep of each what you need.
+    Every explanation holds its image at full size. Explain many large images one by one and keep
+    only what you need.
 
     Args:
         images: Paths, URLs, bytes, binary files, PIL images, uint8 arrays or tensors.
-        model: A model with released weights, which is loaded at the first call and kept; or a
-            `Predictor`, which has the checkpoint, device and more to choose.
+        model: A model with released weights, which is loaded at the first call and cached; or a
+            `Predictor` with a checkpoint, device or other options of your choice.
 
     Raises:
         ImageError: An image cannot be read.
-        UnknownNameError: There is no model of that name.
+        UnknownNameError: The model does not exist.
         WeightsUnavailableError: The model has no released weights.
-        InputError: The network's values overflow in the predictor's dtype.
+        InputError: The network has no maps, or its values overflow in the predictor's dtype.
     """
     if not isinstance(images, (list, tuple)):
         return explain([images], model=model)[0]
@@ -224,13 +188,16 @@ def _explain_all(predictor: Predictor, images: ImageList) -> Iterator[Explanatio
 
 
 def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Explanation]:
-    output = predictor._forward(torch.stack([loaded.pixels for loaded in batch]), return_maps=True)
+    output = predictor.forward(torch.stack([loaded.pixels for loaded in batch]), return_maps=True)
+    if not output.class_maps:
+        raise InputError(f"{predictor.name} cannot be explained: it has no class activation maps")
+    predictions = predictor.to_predictions([loaded.name for loaded in batch], output)
     levels = _maps_by_image(output, predictor.hierarchy)
-    for loaded, values, maps in zip(batch, _split(output), levels, strict=True):
-        if not _are_numbers(values):
-            raise predictor._overflow_error(loaded.name)
+    for loaded, prediction, maps in zip(batch, predictions, levels, strict=True):
+        if prediction.error is not None:
+            raise InputError(f"{prediction.image}: {prediction.error}")
         yield Explanation(
-            prediction=predictor._prediction(loaded.name, values),
+            prediction=prediction,
             image=loaded.image,
             region=seen_region(loaded.image.size, predictor.config.input),
             levels=maps,
@@ -238,8 +205,8 @@ def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Expla
 
 
 def _maps_by_image(output: EmotionOutput, tree: Hierarchy) -> list[tuple[LevelMaps, ...]]:
-    """Take a batch's output apart into the maps of every image, coarse to fine."""
-    first = tree.depth - len(output.class_maps)  # a flat network has maps of its last level alone
+    """Return the maps of every image of a batch, coarse to fine, from the first level with maps."""
+    first = tree.depth - len(output.class_maps)
     by_level = [_maps_at(output, tree, level) for level in range(first, tree.depth)]
     return list(zip(*by_level, strict=True))
 
@@ -254,7 +221,9 @@ def _maps_at(output: EmotionOutput, tree: Hierarchy, level: int) -> Iterator[Lev
         yield LevelMaps(
             name=tree.level_names[level],
             labels=tree.levels[level],
-            attention=None if attention is None else attention[i].copy(),  # not the whole batch
+            attention=None
+            if attention is None
+            else attention[i].copy(),  # a view would keep the whole batch
             class_maps=class_maps[i].copy(),
             parent=None if parents is None else tree.levels[level - 1][parents[i]],
         )

@@ -1,40 +1,36 @@
-"""What a network says of one image, and how a path is read from it. No torch.
+"""Predictions: probabilities of every level, and the path of emotions read from them. No torch.
 
-MDAN gives every level of the tree its own probabilities, and levels can contradict each other:
+MDAN predicts every level of the hierarchy separately, so levels can contradict each other:
 "negative" may be the most likely polarity while "serene", which is positive, is the most likely
-emotion. There are two ways to read them:
+emotion. There are two ways to decode a path:
 
-consistent: the path from root to leaf whose probabilities have the highest product. It always is a
-    path of the tree. Of equal paths the first leaf's is taken.
-independent: the most likely class of every level by itself, as the paper evaluates its levels. The
-    result need not be a path of the tree.
+consistent: the path from root to leaf with the highest product of probabilities. It is always a
+    path of the hierarchy. Ties are resolved in favour of the first leaf.
+independent: the most likely class of each level, as levels are evaluated in the paper. The result
+    need not be a path of the hierarchy.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 Branch = Literal["overall", "local", "global"]
-"""Whose probabilities are read: P_L is the local classifiers', P_G the global one's, and overall is
+"""Classifier branch: "local" is P_L, "global" is P_G, and "overall" is their weighted mean
 P_O = alpha P_L + (1 - alpha) P_G."""
 
 Decode = Literal["consistent", "independent"]
-"""How a class is picked on every level; see the head of this module."""
+"""How the class of each level is picked; see the module docstring."""
 
 Levels: TypeAlias = tuple[tuple[float, ...], ...]
-"""Probabilities of every class, in the order of class ids, for every level, coarse to fine."""
+"""Probabilities of all classes, in the order of class ids, of every level, coarse to fine."""
 
 BRANCHES: tuple[Branch, ...] = get_args(Branch)
 DECODES: tuple[Decode, ...] = get_args(Decode)
@@ -45,8 +41,8 @@ class LevelPrediction:
     """One level of a prediction.
 
     Attributes:
-        name: The level's name, such as "polarity".
-        label: The class that was picked.
+        name: Name of the level, such as "polarity".
+        label: The predicted class.
         score: The probability of that class at this level.
         scores: The probability of every class of the level, in the order of class ids.
     """
@@ -59,22 +55,22 @@ class LevelPrediction:
 
 @dataclass(frozen=True, repr=False)
 class Prediction:
-    """Which emotion an image evokes, on every level of an emotion tree.
+    """Emotions that an image evokes, at every level of a hierarchy.
 
-    It holds the probabilities of every branch; `path` and `levels` are read from those of `branch`.
+    Contains the probabilities of every branch; `path` and `levels` are read from those of `branch`.
 
     Args:
-        image: The image's name.
+        image: Name of the image.
         model: Name of the model.
-        hierarchy: The emotion tree.
-        probabilities: Those of every branch that the network has; empty for a failed image.
-        branch: The branch that is read.
-        decode: How the path is read.
+        hierarchy: The emotion hierarchy.
+        probabilities: Probabilities of every branch of the network; empty for a failed image.
+        branch: The branch that `path` and `levels` are read from.
+        decode: How the path is decoded.
         error: Why the image could not be predicted, or None.
 
     Raises:
-        InputError: The branch or the way to decode does not exist, or the probabilities do not
-            fit the tree.
+        InputError: The branch or decoding does not exist, or the probabilities do not fit the
+            hierarchy.
     """
 
     image: str
@@ -100,16 +96,16 @@ class Prediction:
         return f"Prediction({self})"
 
     def __str__(self) -> str:
-        """Return "positive 0.91 > serene 0.74", or "error: " and the reason."""
+        """Return a text such as "positive 0.91 > serene 0.74", or "error: " and the reason."""
         if self.error is not None:
             return f"error: {self.error}"
         return " > ".join(f"{level.label} {level.score:.2f}" for level in self.levels)
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The classes that were picked, root to leaf; empty for a failed image.
+        """The predicted classes, coarse to fine; empty for a failed image.
 
-        Decoded independently, they need not be a path of the tree.
+        With independent decoding they need not be a path of the hierarchy.
         """
         return tuple(level.label for level in self.levels)
 
@@ -120,40 +116,26 @@ class Prediction:
             return ()
         probabilities = self.probabilities[self.branch]
         picked = pick_classes(self.hierarchy, probabilities, self.decode)
-        tree = self.hierarchy
+        hierarchy = self.hierarchy
         return tuple(
             LevelPrediction(name, names[k], scores[k], dict(zip(names, scores, strict=True)))
             for name, names, scores, k in zip(
-                tree.level_names, tree.levels, probabilities, picked, strict=True
+                hierarchy.level_names, hierarchy.levels, probabilities, picked, strict=True
             )
         )
 
     def of(self, branch: Branch) -> Prediction:
-        """Return the same prediction read from another branch.
+        """Return this prediction as read from another branch.
 
         Raises:
             InputError: The network has no such branch; a flat one has no local branch.
         """
         return dataclasses.replace(self, branch=branch)
 
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw the emotion tree with the probability of every class.
-
-        Args:
-            path: Also write the figure to this file, whole or not at all; its suffix says how.
-
-        Raises:
-            InputError: The image could not be predicted, or no file can be written at `path`.
-            MdanZooError: matplotlib is not installed.
-        """
-        from mdan_zoo.plots.figures import draw_prediction, finish
-
-        return finish(draw_prediction(self), path)
-
     def to_dict(self) -> dict[str, Any]:
         """Return image, model, path, levels and error as JSON types, in this order.
 
-        The levels are those of `branch`; `prediction.of("local").to_dict()` gives another's.
+        Levels are read from `branch`; use `prediction.of("local").to_dict()` for another branch.
         """
         return {
             "image": self.image,
@@ -175,7 +157,7 @@ class Prediction:
 def check_reading(
     model: str, branch: str, decode: str, branches: Collection[str] = BRANCHES
 ) -> None:
-    """Raise `InputError` unless `branch` is one of the model's and `decode` is known."""
+    """Raise `InputError` unless the model has the branch and the decoding exists."""
     if branch not in BRANCHES:
         raise InputError(f"branch must be one of {_listed(BRANCHES)}, not {branch!r}")
     if branch not in branches:
@@ -187,19 +169,19 @@ def check_reading(
 def pick_classes(
     hierarchy: Hierarchy, levels: Sequence[Sequence[float]], decode: Decode
 ) -> tuple[int, ...]:
-    """Return the class ids, coarse to fine, that probabilities stand for.
+    """Decode probabilities to class ids, coarse to fine.
 
     Args:
-        hierarchy: The emotion tree.
-        levels: Probabilities of every class, for every level, coarse to fine.
-        decode: "consistent" or "independent"; see the head of this module.
+        hierarchy: The emotion hierarchy.
+        levels: Probabilities of all classes of every level, coarse to fine.
+        decode: "consistent" or "independent"; see the module docstring.
     """
     if decode == "independent":
         return tuple(max(range(len(level)), key=level.__getitem__) for level in levels)
     logs = [[math.log(p) if p > 0 else -math.inf for p in level] for level in levels]
 
     def log_product(path: tuple[int, ...]) -> float:
-        # fsum rounds once, so that paths with equal factors tie whatever their order.
+        # fsum rounds once, so paths with equal factors tie in any order.
         return math.fsum(level[k] for level, k in zip(logs, path, strict=True))
 
     return max(hierarchy.leaf_paths, key=log_product)

@@ -1,4 +1,4 @@
-"""Images in, predictions out: a network with its weights, its preprocessing and a device.
+"""Predictor: a network with its weights, preprocessing and device.
 
 predictor = Predictor("mdan_oasis4", device="cuda", dtype="bfloat16")
 predictor.predict("photo.jpg")
@@ -12,7 +12,7 @@ import functools
 import math
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,11 @@ from PIL import Image
 from torch import Tensor
 
 from mdan_zoo._util.read_ahead import batches_ahead
-from mdan_zoo.errors import CheckpointError, DeviceError, ImageError, InputError, MdanZooError
-from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageLike, ImageOptions, describe, load_image
+from mdan_zoo.errors import CheckpointError, ImageError, InputError, MdanZooError
+from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageLike, ImageOptions, load_image
+from mdan_zoo.images.naming import describe
 from mdan_zoo.images.preprocessing import Preprocessing
+from mdan_zoo.inference.devices import find_device
 from mdan_zoo.inference.prediction import (
     BRANCHES,
     Branch,
@@ -49,30 +51,30 @@ if TYPE_CHECKING:
     from mdan_zoo.models import EmotionNetwork
 
 ImageList: TypeAlias = "list[Any] | tuple[Any, ...]"
-"""Several images. An array or tensor is always one image."""
+"""Several images. An array or tensor is a single image."""
 
 WORKERS = 4
 BATCH_SIZE_CPU = 2
-"""On a CPU the tensors of larger batches no longer fit its caches, and take longer an image."""
+"""Larger batches do not fit the caches of a CPU and take longer per image."""
 BATCH_SIZE_ACCELERATOR = 32
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+# Name of an image, and its pixels or the reason why it cannot be read.
+_Loaded: TypeAlias = tuple[str, Tensor | ImageError]
+
+
 @dataclass(frozen=True)
-class _Values:
-    """What the network says of one image: probabilities and features (C,)."""
+class _Result:
+    """Prediction of one image with its features (C,), or the error in their place."""
 
-    probabilities: Mapping[Branch, Levels]
-    features: Tensor
-
-
-# An image's name, and what came of it so far: something, or the error that stands in its place.
-_Loaded: TypeAlias = tuple[str, Tensor | MdanZooError]
-_Result: TypeAlias = tuple[str, _Values | MdanZooError]
+    prediction: Prediction
+    features: Tensor | None = None
+    error: MdanZooError | None = None
 
 
 class Predictor:
-    """Predicts which emotions images evoke. Threads can share one predictor.
+    """Predict the emotions that images evoke. Threads can share one predictor.
 
     Example:
         predictor = Predictor("mdan_oasis4", device="cuda", dtype="bfloat16")
@@ -80,22 +82,24 @@ class Predictor:
         for prediction in predictor.stream(paths, batch_size=64): ...
 
     Args:
-        name: A model with released weights. By default the one whose weights are part of the
-            package, or the one that `checkpoint` belongs to.
-        checkpoint: A weight file to use instead of the released one; it carries its own config
-            and emotion tree.
-        device: Such as "cpu", "cuda" or "cuda:1". By default CUDA where there is any, else the CPU.
+        name: A model with released weights. By default the model whose weights are part of the
+            package, or the model of `checkpoint`.
+        checkpoint: A checkpoint to use instead of the released one; it contains its own config and
+            hierarchy.
+        device: Such as "cpu", "cuda" or "cuda:1". By default CUDA if available, else the CPU.
         dtype: "float32", or "bfloat16" or "float16" for mixed precision by autocast.
-        branch: Whose probabilities predictions are read from; each prediction carries all.
-        decode: How a path is read from them; see `mdan_zoo.inference.prediction`.
+        branch: Classifier branch that predictions are read from; each prediction contains the
+            probabilities of all branches.
+        decode: How classes are picked; see `mdan_zoo.inference.prediction`.
         image_options: How images are read.
 
     Raises:
-        UnknownNameError: There is no model of that name.
-        WeightsUnavailableError: The model has no released weights; says how to train them.
-        CheckpointError: The weight file is damaged or belongs to another model.
-        DeviceError: The device is not there; says which are.
-        InputError: The dtype, branch or way to decode does not exist.
+        UnknownNameError: The model does not exist.
+        WeightsUnavailableError: The model has no released weights; the message says how to train
+            them.
+        CheckpointError: The checkpoint is damaged or belongs to another model.
+        DeviceError: The device is not available; the message lists those that are.
+        InputError: The dtype, branch or decoding does not exist.
     """
 
     def __init__(
@@ -116,7 +120,7 @@ class Predictor:
         self.dtype = dtype
         self.device = find_device(device)
         self.weights, self.config, network = _load_network(name, checkpoint)
-        # A lab's manifest may list weights under another name than the one in their config.
+        # A custom manifest may list weights under another name than that of their config.
         self.name = (name or DEFAULT_MODEL) if checkpoint is None else self.config.name
         branches = ("overall", "global") if self.config.architecture == "flat" else BRANCHES
         check_reading(self.name, branch, decode, branches)
@@ -125,12 +129,12 @@ class Predictor:
         self.image_options = image_options
         self.hierarchy = network.hierarchy
         self.preprocessing = Preprocessing(self.config.input)
-        # Convolutions are as fast or faster with the channels last, on CPUs too.
+        # The channels-last format is as fast or faster for convolutions, also on CPUs.
         self.network = network.eval().to(self.device).to(memory_format=torch.channels_last)
 
     @property
     def batch_size(self) -> int:
-        """How many images the network gets at once unless something else is asked for."""
+        """Default number of images per forward pass."""
         return BATCH_SIZE_CPU if self.device.type == "cpu" else BATCH_SIZE_ACCELERATOR
 
     def __repr__(self) -> str:
@@ -141,19 +145,19 @@ class Predictor:
     @overload
     def predict(self, images: ImageList) -> list[Prediction]: ...
     def predict(self, images: ImageLike | ImageList) -> Prediction | list[Prediction]:
-        """Predict the emotions of one image, or of each of a list or tuple of images.
+        """Predict the emotions that one image, or each image of a list or tuple, evokes.
 
         Raises:
-            ImageError: An image cannot be read; then nothing is returned, also not for the others
-                of a list. `stream` goes on instead.
+            ImageError: An image cannot be read. Nothing is returned for the other images of a
+                list either; `stream` continues instead.
             InputError: The network's values overflow in the predictor's dtype.
         """
         if not isinstance(images, (list, tuple)):
             return self.predict([images])[0]
-        return [self._prediction(name, values) for name, values in self._all_values(images)]
+        return [result.prediction for result in self._all_results(images)]
 
     def embed(self, images: ImageLike | ImageList) -> Tensor:
-        """Return the features that the global classifier reads: the backbone's pooled last map.
+        """Return the pooled last feature map of the backbone, the input of the global classifier.
 
         Returns:
             float32 on the CPU: (C,) for one image, (N, C) for a list or tuple of N.
@@ -164,7 +168,7 @@ class Predictor:
         """
         if not isinstance(images, (list, tuple)):
             return self.embed([images])[0]
-        rows = [values.features for _, values in self._all_values(images)]
+        rows = [r.features for r in self._all_results(images) if r.features is not None]
         if not rows:
             return torch.empty(0, self.network.global_classifier.in_features)
         return torch.stack(rows)
@@ -176,22 +180,22 @@ class Predictor:
         batch_size: int | None = None,
         workers: int = WORKERS,
     ) -> Generator[Prediction, None, None]:
-        """Predict any number of images, in their order; there may be no end of them.
+        """Predict any number of images, possibly infinite, in order.
 
-        `images` is read in the calling thread, at most two batches ahead of the predictions, and
-        decoded in worker threads. So an image must not be changed before its prediction has come.
-        If `images` raises, that error comes after the predictions of the images before. The
-        threads end with the generator, also where it is closed early.
+        `images` is iterated in the calling thread, at most two batches ahead of the predictions,
+        and decoded in worker threads, so do not modify an image before its prediction is returned.
+        If `images` raises, its error follows the predictions of the previous images. The threads
+        end with the generator, even if it is closed early.
 
         Args:
             images: An iterable of images.
-            batch_size: How many images the network gets at once; by default 2 on a CPU, where
-                more is slower, and 32 on an accelerator.
-            workers: How many threads decode images.
+            batch_size: Number of images per forward pass; by default 2 on a CPU, where larger
+                batches are slower, and 32 on an accelerator.
+            workers: Number of threads that decode images.
 
         Returns:
-            A generator of one prediction for every image. Where an image cannot be read, the
-            prediction's `error` says why.
+            A generator with one prediction for every image. If an image cannot be read, `error` of
+            its prediction is the reason.
 
         Raises:
             InputError: `images` is a single image, or a number is below 1.
@@ -206,21 +210,95 @@ class Predictor:
                 raise InputError(f"{argument} must be at least 1, not {value}")
         return self._stream(images, batch_size, workers)
 
+    @torch.no_grad()
+    def forward(self, images: ImageList | Tensor, return_maps: bool = False) -> EmotionOutput:
+        """Run the network on one batch and return its raw output.
+
+        Args:
+            images: Either a list or tuple of images of any supported kind, which are loaded and
+                preprocessed, or a preprocessed batch: a uint8 tensor (N, 3, S, S) on any device,
+                where S is `config.input.crop`, stacked from `preprocessing.crop`.
+            return_maps: Whether the output contains attention and class activation maps.
+
+        Returns:
+            The output for all N images, on the predictor's device. `to_predictions` converts it to
+            predictions.
+
+        Raises:
+            ImageError: An image cannot be read.
+            InputError: The tensor is not a preprocessed batch, or there are no images.
+        """
+        if not isinstance(images, Tensor):
+            crops = [self.preprocessing.crop(load_image(i, self.image_options)) for i in images]
+            images = torch.stack(crops) if crops else torch.empty(0)
+        side = self.config.input.crop
+        shape = tuple(images.shape)
+        if images.dtype != torch.uint8 or not shape[:1] > (0,) or shape[1:] != (3, side, side):
+            raise InputError(
+                f"forward needs at least one image, or a uint8 tensor (N, 3, {side}, {side}), not "
+                f"{images.dtype} {shape}"
+            )
+        inputs = self.preprocessing.normalise(images.to(self.device))
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        mixed = self.dtype != "float32"
+        with torch.autocast(self.device.type, DTYPES[self.dtype] if mixed else None, enabled=mixed):
+            output: EmotionOutput = self.network(inputs, return_maps)
+        return output
+
+    def to_predictions(self, names: Sequence[str], output: EmotionOutput) -> list[Prediction]:
+        """Convert the output of `forward` to predictions.
+
+        Args:
+            names: Names of the images.
+            output: The output for these images, in the same order.
+
+        Returns:
+            One prediction per image. If values overflowed in the predictor's dtype, its `error`
+            says so.
+        """
+        return [
+            self._failed(name, self._overflow)
+            if any(math.isnan(p) for level in probabilities["overall"] for p in level)
+            else self._prediction(name, probabilities)
+            for name, probabilities in zip(names, _split(output), strict=True)
+        ]
+
+    @property
+    def _overflow(self) -> str:
+        advice = "" if self.dtype == "float32" else "; use dtype 'float32'"
+        return f"the network's values overflow in {self.dtype}{advice}"
+
+    def _prediction(
+        self, name: str, probabilities: Mapping[Branch, Levels], error: str | None = None
+    ) -> Prediction:
+        return Prediction(
+            image=name,
+            model=self.name,
+            hierarchy=self.hierarchy,
+            probabilities=probabilities,
+            branch=self.branch,
+            decode=self.decode,
+            error=error,
+        )
+
+    def _failed(self, name: str, reason: str) -> Prediction:
+        return self._prediction(name, {}, " ".join(reason.split()))  # one line
+
     def _stream(
         self, images: Iterable[ImageLike], batch_size: int, workers: int
     ) -> Generator[Prediction, None, None]:
         with closing(self._results(images, batch_size, workers)) as results:
-            for name, values in results:
-                yield self._prediction(name, values)
+            for result in results:
+                yield result.prediction
 
-    def _all_values(self, images: ImageList) -> list[tuple[str, _Values]]:
-        """Return what the network says of all images, or raise the first error."""
+    def _all_results(self, images: ImageList) -> list[_Result]:
+        """Return the results of all images, or raise the first error."""
         found = []
         with closing(self._results(images, self.batch_size, WORKERS)) as results:
-            for name, values in results:
-                if isinstance(values, MdanZooError):
-                    raise values
-                found.append((name, values))
+            for result in results:
+                if result.error is not None:
+                    raise result.error
+                found.append(result)
         return found
 
     def _results(
@@ -240,46 +318,20 @@ class Predictor:
         return name, self.preprocessing.crop(rgb)
 
     def _run(self, batch: list[_Loaded]) -> Iterator[_Result]:
-        """Run the network on those images of a batch that were loaded."""
-        pixels = [loaded for _, loaded in batch if isinstance(loaded, Tensor)]
-        rows = iter(_split(self._forward(torch.stack(pixels))) if pixels else ())
+        """Run the network on the readable images of a batch."""
+        readable = [(name, loaded) for name, loaded in batch if isinstance(loaded, Tensor)]
+        rows: Iterator[tuple[Prediction, Tensor]] = iter(())
+        if readable:
+            output = self.forward(torch.stack([pixels for _, pixels in readable]))
+            predictions = self.to_predictions([name for name, _ in readable], output)
+            rows = zip(predictions, output.features.float().cpu(), strict=True)
         for name, loaded in batch:
-            if isinstance(loaded, MdanZooError):
-                yield name, loaded
-            else:
-                values = next(rows)
-                yield name, values if _are_numbers(values) else self._overflow_error(name)
-
-    @torch.no_grad()
-    def _forward(self, pixels: Tensor, return_maps: bool = False) -> EmotionOutput:
-        """Run the network on uint8 pixels (N, 3, S, S)."""
-        inputs = self.preprocessing.normalise(pixels.to(self.device))
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        mixed = self.dtype != "float32"
-        with torch.autocast(self.device.type, DTYPES[self.dtype] if mixed else None, enabled=mixed):
-            output: EmotionOutput = self.network(inputs, return_maps)
-        return output
-
-    def _prediction(self, name: str, values: _Values | MdanZooError) -> Prediction:
-        error = None
-        probabilities: Mapping[Branch, Levels] = {}
-        if isinstance(values, MdanZooError):
-            error = " ".join(str(values).removeprefix(f"{name}: ").split())  # one line
-        else:
-            probabilities = values.probabilities
-        return Prediction(
-            image=name,
-            model=self.name,
-            hierarchy=self.hierarchy,
-            probabilities=probabilities,
-            branch=self.branch,
-            decode=self.decode,
-            error=error,
-        )
-
-    def _overflow_error(self, name: str) -> InputError:
-        advice = "" if self.dtype == "float32" else "; use dtype 'float32'"
-        return InputError(f"{name}: the network's values overflow in {self.dtype}{advice}")
+            if isinstance(loaded, ImageError):
+                yield _Result(self._failed(name, loaded.reason), error=loaded)
+                continue
+            prediction, features = next(rows)
+            overflow = prediction.error and InputError(f"{name}: {prediction.error}")
+            yield _Result(prediction, features, overflow or None)
 
 
 @overload
@@ -289,9 +341,10 @@ def predict(images: ImageList, *, model: str = ...) -> list[Prediction]: ...
 def predict(
     images: ImageLike | ImageList, *, model: str = DEFAULT_MODEL
 ) -> Prediction | list[Prediction]:
-    """Predict the emotions of one image, or of each of a list or tuple of images.
+    """Predict the emotions that one image, or each image of a list or tuple, evokes.
 
-    The model is loaded at the first call and kept. `Predictor` has the device and more to choose.
+    The model is loaded at the first call and cached. Use `Predictor` to choose the device and
+    other options.
 
     Args:
         images: Paths, URLs, bytes, binary files, PIL images, uint8 arrays or tensors.
@@ -299,16 +352,16 @@ def predict(
 
     Raises:
         ImageError: An image cannot be read.
-        UnknownNameError: There is no model of that name.
+        UnknownNameError: The model does not exist.
         WeightsUnavailableError: The model has no released weights.
     """
     return shared_predictor(model).predict(images)
 
 
 def shared_predictor(model: str) -> Predictor:
-    """Return the predictor of a model with released weights that is loaded once and kept."""
-    get_config(model)  # what is no name cannot be looked up among those that are loaded
-    with _loading:  # else two threads could both load the model
+    """Return the cached predictor of a model with released weights."""
+    get_config(model)  # raises for an unknown name, or a name that is not hashable
+    with _loading:  # otherwise two threads could load the same model
         return _shared_predictor(model)
 
 
@@ -316,83 +369,48 @@ _loading = threading.Lock()
 _shared_predictor = functools.cache(Predictor)
 
 
-def find_device(device: str | torch.device | None) -> torch.device:
-    """Return a device that is there; by default CUDA where there is any, else the CPU.
-
-    Raises:
-        DeviceError: The device is not there; says which are.
-    """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.zeros(1, device=found).cpu()  # raises unless it can hold values
-    except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0]  # torch explains at length
-        there = ", ".join(_devices())
-        raise DeviceError(
-            f"there is no device {device!r} ({reason}); there are: {there}"
-        ) from error
-    return found
-
-
-def _devices() -> list[str]:
-    if not torch.accelerator.is_available():
-        return ["cpu"]
-    accelerator = torch.accelerator.current_accelerator()
-    count = torch.accelerator.device_count()
-    return ["cpu", *(f"{accelerator}:{index}" for index in range(count))]
-
-
 def _load_network(
     name: str | None, checkpoint: str | os.PathLike[str] | None
 ) -> tuple[Path, ModelConfig, EmotionNetwork]:
-    """Return the weight file, the config that it belongs to, and the network with the weights."""
+    """Return the checkpoint, its config, and the network with its weights."""
     if checkpoint is None:
         name = DEFAULT_MODEL if name is None else name
         config = get_config(name)
         weights = released_weights(name)
         network = create_model(name, checkpoint=weights)
-        # The mean and the standard deviation are the weights' own.
+        # The input spec is that of the checkpoint.
         return weights, dataclasses.replace(config, input=read_identity(weights)[0].input), network
     config, _ = read_identity(checkpoint)
     if name is not None and name != config.name:
-        get_config(name)  # if there is no such model, that is the error to show
+        get_config(name)  # raises if the model does not exist
         raise CheckpointError(f"{checkpoint} belongs to the model {config.name}, not to {name}")
     return Path(checkpoint), *load_network(checkpoint)
 
 
-def _split(output: EmotionOutput) -> Iterator[_Values]:
-    """Take a batch's output apart into what it says of every image."""
+def _split(output: EmotionOutput) -> Iterator[Mapping[Branch, Levels]]:
+    """Yield the probabilities of every image of a batch."""
     branches: dict[Branch, tuple[Tensor, ...]] = {
         "overall": output.overall,
         "local": output.local,
         "global": output.global_,
     }
-    # Rounding can lift a probability above 1. A flat network has no local branch.
+    # Rounding can raise a probability above 1. A flat network has no local branch.
     lists = {
         branch: [level.clamp(max=1).tolist() for level in levels]
         for branch, levels in branches.items()
         if levels
     }
-    for i, features in enumerate(output.features.float().cpu()):
-        probabilities = {
-            branch: tuple(tuple(level[i]) for level in levels) for branch, levels in lists.items()
-        }
-        yield _Values(probabilities, features)
-
-
-def _are_numbers(values: _Values) -> bool:
-    return not any(math.isnan(p) for level in values.probabilities["overall"] for p in level)
+    for i in range(len(output.features)):
+        yield {branch: tuple(tuple(level[i]) for level in rows) for branch, rows in lists.items()}
 
 
 def _check_several(images: Any) -> None:
-    """Raise `InputError` if an argument that should be an iterable of images is just one."""
+    """Raise `InputError` if `images` is a single image instead of an iterable of images."""
     single = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image))
-    # An image's rows would pass for grey images. A list of paths can be an array, too.
+    # Rows of an image would pass for grey images. An array of paths has one dimension.
     single |= hasattr(images, "read") or len(getattr(images, "shape", ())) in (2, 3)
     if single or not isinstance(images, Iterable):
         raise InputError(
-            f"stream reads several images, not one ({describe(images)}): "
+            f"stream needs an iterable of images, not a single one ({describe(images)}): "
             "put it into a list, or use predict"
         )

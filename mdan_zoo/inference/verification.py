@@ -1,7 +1,7 @@
-"""What a weight file itself says and does: the part of a manifest entry that needs no other source.
+"""Checkpoint verification: load a checkpoint strictly, run it, and describe it for the manifest.
 
-Reading it proves the file: it is loaded strictly into the network that it describes, every value
-must be finite, and the network must answer to a known image.
+The checkpoint must fit the network that it describes, all its values must be finite, and the
+network is run on a fixed image, the golden image.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ LIBRARIES = ("torch", "torchvision", "timm", "safetensors", "pillow")
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A weight file that was read, loaded and tried.
+    """A verified checkpoint.
 
     Attributes:
-        path: Where it is.
-        config: The config that it carries.
-        hierarchy: The emotion tree that it carries.
-        size: In bytes.
-        sha256: Its SHA-256, in hexadecimal.
+        path: Path of the file.
+        config: The config in the checkpoint.
+        hierarchy: The hierarchy in the checkpoint.
+        size: Size in bytes.
+        sha256: SHA-256 in hexadecimal.
         parameters: Number of trainable values.
-        golden: The network's scores for `golden_image`, {level: {class: score}}.
+        golden: Scores of the network for `golden_image`, {level: {class: score}}.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class WeightFile:
     golden: Mapping[str, Mapping[str, float]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields of a manifest entry that follow from the file, as JSON types."""
+        """Return the fields of a manifest entry that the checkpoint determines, as JSON types."""
         config = json.loads(json.dumps(self.config.to_dict()))  # lists instead of tuples
         versions = {library: metadata.version(library) for library in LIBRARIES}
         return {
@@ -67,12 +67,12 @@ class WeightFile:
 
 
 def read_weight_file(path: str | os.PathLike[str]) -> WeightFile:
-    """Read a weight file, load it strictly and try it on `golden_image`.
+    """Load a checkpoint strictly and run its network on `golden_image`.
 
     Raises:
         CheckpointError: The file is missing, damaged, not safetensors, or does not fit the network
             that it describes.
-        UnknownNameError: It describes a network that cannot be built.
+        UnknownNameError: It describes an unknown network.
     """
     path = Path(path)
     predictor = Predictor(checkpoint=path, device="cpu")
@@ -93,7 +93,7 @@ def read_weight_file(path: str | os.PathLike[str]) -> WeightFile:
 
 
 def golden_image() -> Image.Image:
-    """Return the 500 x 400 image of the golden outputs: three ramps of colour, no file needed."""
+    """Return the 500 x 400 image of the golden outputs, three colour ramps."""
     image = Image.new("RGB", (500, 400))
     image.putdata(
         [

@@ -1,4 +1,4 @@
-"""A contact sheet: the images of a folder in the order of the emotions that they evoke."""
+"""Contact sheet: thumbnails of many images, sorted by predicted emotion."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from mdan_zoo.plots.figures import (
     save,
 )
 
-IMAGES_PER_IMAGE = 200
-"""An image file shows at most so many; a PDF has pages, and no limit."""
+MAX_THUMBNAILS = 200
+"""Maximum for an image file; a PDF has pages and no limit."""
 
 _COLUMNS = 8
 _SIDE = 1.25
@@ -51,7 +51,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Row:
-    """Up to `_COLUMNS` images of one emotion; the first row of an emotion has a heading."""
+    """Up to `_COLUMNS` images of one emotion; the first row of each emotion has a heading."""
 
     heading: str
     entries: Sequence[_Entry]
@@ -65,37 +65,37 @@ _Page: TypeAlias = list[_Row]
 
 
 def check_sheet(path: str | os.PathLike[str], count: int) -> None:
-    """Raise `InputError` if so many images cannot be drawn into that file."""
+    """Raise `InputError` if a sheet of `count` images cannot be written at `path`."""
     kind = check_output(path)
-    if kind != "pdf" and count > IMAGES_PER_IMAGE:
+    if kind != "pdf" and count > MAX_THUMBNAILS:
         raise InputError(
-            f"an image shows at most {IMAGES_PER_IMAGE} images, not {count}: name a .pdf, "
-            f"which has pages, instead of {path}"
+            f"a sheet with more than {MAX_THUMBNAILS} images, here {count}, needs a .pdf, which "
+            f"has pages, instead of {path}"
         )
 
 
-def write_sheet(
+def plot_contact_sheet(
     images: Sequence[str | os.PathLike[str]],
     predictions: Sequence[Prediction],
     path: str | os.PathLike[str],
 ) -> None:
-    """Draw the central squares of images emotion by emotion, within each the surest first.
+    """Draw the centre squares of images, sorted by emotion and then by descending probability.
 
     Args:
-        images: The images' files.
-        predictions: Those of the images, in the same order. Failed ones are left out.
-        path: The file to write, whole or not at all: a PDF with pages, or an image of up to
-            `IMAGES_PER_IMAGE` images.
+        images: Paths of the images.
+        predictions: Predictions of the images, in the same order. Failed images are left out.
+        path: The file to write, atomically: a PDF with pages, or an image file for up to
+            `MAX_THUMBNAILS` images.
 
     Raises:
-        InputError: No file can be written at `path`, or there are too many images for it.
+        InputError: No file can be written at `path`, or it cannot hold that many images.
         ImageError: No image could be predicted, or one can no longer be read.
     """
     entries = [_Entry(*pair) for pair in zip(images, predictions, strict=True)]
     entries = [entry for entry in entries if entry.prediction.error is None]
     check_sheet(path, len(entries))
     if not entries:
-        raise ImageError(f"none of {len(predictions)} images could be read")
+        raise ImageError(None, f"none of {len(predictions)} images could be read")
     rows = list(_rows(entries))
     if check_output(path) == "pdf":
         buffer = io.BytesIO()
@@ -108,7 +108,7 @@ def write_sheet(
 
 
 def _rows(entries: Sequence[_Entry]) -> Iterator[_Row]:
-    """Yield the rows of the sheet in the order of the tree."""
+    """Yield the rows of the sheet in the order of the hierarchy."""
 
     def place(entry: _Entry) -> tuple[int, ...]:
         tree = entry.prediction.hierarchy
@@ -154,7 +154,7 @@ def _draw_page(rows: _Page) -> Figure:
 
 
 def _draw_legend(figure: Figure, prediction: Prediction) -> None:
-    """Say whose predictions these are, and what the numbers are."""
+    """Name the model and explain the numbers."""
     level = prediction.levels[-1].name
     legend = f"{prediction.model}; below an image: the probability of its class, level {level}"
     axes = inch_axes(figure, MARGIN, MARGIN, _WIDTH - 2 * MARGIN, _LEGEND)

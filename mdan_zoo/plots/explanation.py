@@ -1,4 +1,4 @@
-"""The figure of an explanation: the image, maps over what the network saw of it, and the tree."""
+"""Plot of an explanation: the image, the maps over the part that the network saw, and the tree."""
 
 from __future__ import annotations
 
@@ -15,24 +15,18 @@ from mdan_zoo.images.geometry import Map, Region
 from mdan_zoo.images.preprocessing import without_far_ends
 from mdan_zoo.inference.explanation import Explanation, LevelMaps
 from mdan_zoo.plots.figures import (
+    COLOUR_MAP,
     MARGIN,
-    PICKED_LEGEND,
-    TREE_WIDTH,
     Axes,
     Figure,
     Normalize,
     Rectangle,
     add_axes,
     add_text,
-    draw_header,
-    draw_tree,
     inch_axes,
     new_figure,
-    tree_height,
 )
-
-COLOURS = "viridis"
-"""From dark to light in even steps, which colour-blind eyes and grey prints keep in order."""
+from mdan_zoo.plots.prediction import LEGEND, TREE_WIDTH, draw_header, draw_tree, tree_height
 
 _STRENGTH = 0.6  # of the colours over the grey image
 _HEADER = 0.6
@@ -45,7 +39,7 @@ _FOOTER = 0.4
 
 @dataclass(frozen=True)
 class _Cell:
-    """Where a panel goes: a square, in inches from the figure's left and top."""
+    """Position of a square panel in inches from the left and top of the figure."""
 
     figure: Figure
     left: float
@@ -59,7 +53,7 @@ _Panel: TypeAlias = Callable[[_Cell], None]
 def draw_explanation(
     explanation: Explanation, level: int | str | None = None, label: str | None = None
 ) -> Figure:
-    """Draw an explanation; see `Explanation.plot` for the arguments and errors."""
+    """Draw an explanation; see `mdan_zoo.plots.plot` for the arguments and errors."""
     seen = _cut(explanation.image, explanation.region)
     image: _Panel = partial(_draw_image, explanation)
     view: _Panel = partial(_draw_seen, seen)
@@ -83,7 +77,7 @@ def draw_explanation(
 
 
 def _level_of(explanation: Explanation, level: int | str | None, label: str) -> LevelMaps:
-    """Return the maps of the level that is meant; of several with the class, the finest."""
+    """Return the maps of the given level, or of the finest level that has the class."""
     if level is not None:
         return explanation.level(level)
     tree = explanation.prediction.hierarchy
@@ -122,7 +116,7 @@ def _level_panels(
 
 
 def _arrange(explanation: Explanation, panels: Sequence[_Panel], columns: int) -> Figure:
-    """Place panels in rows, and the tree to their right."""
+    """Place panels in rows, with the tree to their right."""
     side = 2.4 if len(panels) <= 8 else 1.7
     across, down = side + _BAR + _TICKS + _GAP, side + _TITLE + _GAP
     rows = math.ceil(len(panels) / columns)
@@ -143,18 +137,18 @@ def _arrange(explanation: Explanation, panels: Sequence[_Panel], columns: int) -
 
 
 def _draw_footer(figure: Figure, explanation: Explanation, top: float) -> None:
-    """Say what the colours and their numbers mean."""
+    """Explain the colours and numbers."""
     maps = "Maps: yellow is high, violet is low. Class activation: what a place adds to the logit."
     if explanation.levels[0].attention is not None:
         maps += " Attention: M; the network amplifies its features by 1 + M."
     room = float(figure.get_size_inches()[0]) - 2 * MARGIN
     axes = inch_axes(figure, MARGIN, top, room, _FOOTER)
     add_text(axes, 0, 0.15, maps, room)
-    add_text(axes, 0, 0.33, f"Tree: {PICKED_LEGEND}.", room)
+    add_text(axes, 0, 0.33, f"Tree: {LEGEND}.", room)
 
 
 def _draw_image(explanation: Explanation, cell: _Cell) -> None:
-    """Draw the image and frame what the network saw. A very long one shows its middle."""
+    """Draw the image, or the middle of a very long one, and frame what the network saw."""
     image = explanation.image
     middle = without_far_ends(image)
     what = "image" if middle.size == image.size else "middle of the image"
@@ -187,7 +181,7 @@ def _draw_map(
     title: tuple[str, str],
     cell: _Cell,
 ) -> None:
-    """Draw a map over the grey image, with its own colour bar."""
+    """Draw a map over the greyscale image, with a colour bar."""
     axes = _panel(cell, title)
     low, high = limits
     extent = (0, seen.width, seen.height, 0)
@@ -196,7 +190,7 @@ def _draw_map(
     drawn = axes.imshow(
         values,
         origin="upper",
-        cmap=COLOURS,
+        cmap=COLOUR_MAP,
         norm=Normalize(low, high if high > low else low + 1),
         alpha=_STRENGTH,
         interpolation="bilinear",
@@ -220,7 +214,7 @@ def _panel(cell: _Cell, title: tuple[str, str]) -> Axes:
 
 
 def _cut(image: Image.Image, region: Region) -> Image.Image:
-    """Return the part that the network saw as a square of fixed size, for drawing."""
+    """Return the part that the network saw as a square of fixed size."""
     box = (region.left, region.top, region.right, region.bottom)
     inside = (max(0, box[0]), max(0, box[1]), min(image.width, box[2]), min(image.height, box[3]))
     return image.resize((480, 480), Image.Resampling.BICUBIC, box=inside)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import traceback
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
 from torchvision.transforms import v2
 
 from mdan_zoo._util.files import write_atomically
@@ -100,6 +99,17 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             torch.default_generator.manual_seed(number_from(self.seed, epoch, index))
             pixels: Tensor = self.transform(image)
         return pixels, index
+
+    def __getitems__(self, keys: list[Key]) -> list[tuple[Tensor, int]] | ImageError:
+        """Return a batch, or the error of an image that cannot be read.
+
+        DataLoader workers cannot raise an error with its attributes, so it is returned instead;
+        `raise_errors` raises it in the consumer.
+        """
+        try:
+            return [self[key] for key in keys]
+        except ImageError as error:
+            return error.with_traceback(None)
 
     def load(self, index: int) -> Image.Image:
         """Return an image, from the cache where there is one.
@@ -208,13 +218,14 @@ def number_from(*parts: Any) -> int:
     return int.from_bytes(digest, "little")
 
 
-def with_plain_errors(batches: Iterable[Any]) -> Generator[Any, None, None]:
-    """Yield the batches; name an image that cannot be read as if it were read right here."""
-    try:
-        yield from batches
-    except ImageError as error:
-        # The frames hold the reading processes, which would live as long as the error does.
-        traceback.clear_frames(error.__traceback__)
-        # A reading process sends a traceback as the message. What it says is in the last line.
-        message = str(error).strip().splitlines()[-1]
-        raise ImageError(message.removeprefix("mdan_zoo.errors.ImageError: ")) from None
+def collate(batch: Any) -> Any:
+    """Collate a batch; the error of an unreadable image is passed through."""
+    return batch if isinstance(batch, ImageError) else default_collate(batch)
+
+
+def raise_errors(batches: Iterable[Any]) -> Generator[Any, None, None]:
+    """Yield the batches; raise the error of an image that cannot be read."""
+    for batch in batches:
+        if isinstance(batch, ImageError):
+            raise batch
+        yield batch

@@ -71,7 +71,8 @@ def raise_unreadable(problems: Sequence[str], images: int) -> None:
     if problems:
         more = len(problems) - _NAMED
         raise ImageError(
+            None,
             f"{len(problems)} of {images} images cannot be read: "
             + "; ".join(problems[:_NAMED])
-            + (f"; and {more} more, which mdan-zoo dataset lists" if more > 0 else "")
+            + (f"; and {more} more, which mdan-zoo dataset lists" if more > 0 else ""),
         )

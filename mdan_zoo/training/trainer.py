@@ -22,7 +22,7 @@ from tqdm import tqdm
 from mdan_zoo._util.files import remove_leftovers
 from mdan_zoo.errors import CheckpointError, InputError, TrainingError, TrainingStoppedError
 from mdan_zoo.images.preprocessing import Preprocessing
-from mdan_zoo.training.dataset import ImageDataset, Steps, number_from, with_plain_errors
+from mdan_zoo.training.dataset import ImageDataset, Steps, collate, number_from, raise_errors
 from mdan_zoo.training.distributed import make_accelerator
 from mdan_zoo.training.feature_cache import CachedViews
 from mdan_zoo.training.losses import balancing_weights, level_targets
@@ -225,11 +225,12 @@ class Trainer:
         loader: Any = DataLoader(
             self.data.dataset,
             batch_sampler=steps,
+            collate_fn=collate,
             num_workers=workers,
             pin_memory=on_gpu,
             worker_init_fn=defer_sigterm if on_gpu else read_beside_cpu,
         )
-        return with_plain_errors(accelerator.prepare(loader))
+        return raise_errors(accelerator.prepare(loader))
 
     def _targets(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Return what to learn at every level, (N, K_l), and the images' weights."""

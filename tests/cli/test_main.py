@@ -13,6 +13,7 @@ import pytest
 from random_weights import save_random_weights
 
 import mdan_zoo
+from mdan_zoo.cli.main import make_parser
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.zoo.factory import get_config, list_models
@@ -52,11 +53,25 @@ def test_wrong_usage(run, arguments):
     assert messages.startswith("usage: mdan-zoo")
 
 
-def test_every_command_has_help(run):
-    for command in ("list", "info", "predict", "train"):
-        status, output, _ = run(command, "--help")
-        assert status == 0
-        assert f"usage: mdan-zoo {command}" in output
+def subcommands() -> list[str]:
+    (action,) = (a for a in make_parser()._actions if isinstance(a.choices, dict))
+    return list(action.choices)
+
+
+@pytest.mark.parametrize("command", subcommands())
+def test_every_command_has_help(run, command):
+    status, output, _ = run(command, "--help")
+    assert status == 0
+    assert f"usage: mdan-zoo {command}" in output
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--vers"], ["list", "--pre"], ["predict", "a", "--form=csv"]]
+)
+def test_options_cannot_be_abbreviated(run, arguments):
+    status, output, messages = run(*arguments)
+    assert (status, output) == (2, "")
+    assert messages.startswith("usage: mdan-zoo")
 
 
 # list and info
@@ -81,7 +96,7 @@ def test_list_with_a_pattern(run):
     assert run("list", "resnet*") == (
         2,
         "",
-        "mdan-zoo: error: there is no model whose name matches 'resnet*'\n",
+        "mdan-zoo: error: no model matches 'resnet*'\n",
     )
 
 
@@ -252,11 +267,11 @@ def test_unusable_models(run, arguments, message):
     ("arguments", "message"),
     [
         (["--batch-size", "0", "a.png"], "batch_size must be at least 1, not 0"),
-        (["--device", "cuda:99", "a.png"], "there is no device 'cuda:99'"),
+        (["--device", "cuda:99", "a.png"], "device 'cuda:99' is not available"),
         (["--dtype", "int8", "a.png"], "dtype must be one of float32, bfloat16, float16"),
-        (["--output", "/", "a.png"], "--output must be a file in a folder that exists, not /"),
-        (["--output", "absent/a", "a.png"], "--output must be a file in a folder that exists"),
-        (["--output", os.devnull, "a.png"], "--output must be a file in a folder that exists"),
+        (["--output", "/", "a.png"], "--output must be a file in an existing folder, not /"),
+        (["--output", "absent/a", "a.png"], "--output must be a file in an existing folder"),
+        (["--output", os.devnull, "a.png"], "--output must be a file in an existing folder"),
     ],
 )
 def test_unusable_options(predict, arguments, message):
@@ -271,7 +286,7 @@ def test_a_folder_without_images(predict, tmp_path):
     assert predict(tmp_path) == (
         2,
         "",
-        f"mdan-zoo: error: there are no images in the folder {tmp_path}\n",
+        f"mdan-zoo: error: {tmp_path}: no images in the folder\n",
     )
 
 

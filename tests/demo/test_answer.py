@@ -14,8 +14,8 @@ pytest.importorskip("matplotlib", reason="maps are coloured by matplotlib")
 from mdan_zoo.cli.main import main
 from mdan_zoo.demo import answer
 from mdan_zoo.demo.answer import MAX_IMAGES, NamedImage, answer_html, explain_image
-from mdan_zoo.demo.table import to_csv, to_json
 from mdan_zoo.inference.explanation import explain
+from mdan_zoo.inference.formats import to_csv, to_json
 
 
 class Elements(HTMLParser):
@@ -86,13 +86,13 @@ def test_the_answer_opens_with_the_first_image_that_could_be_read(predictor, pho
 def test_the_files_are_those_of_the_command(predictor, checkpoint, photos, tmp_path, capsys):
     (tmp_path / "broken.png").write_text("no image")
     images = [*photos, tmp_path / "broken.png"]
-    predictions = [explain_image(predictor, image).prediction for image in named(images)]
+    predictions = [explain_image(predictor, image)[0] for image in named(images)]
     common = ["predict", *map(str, images), "--checkpoint", str(checkpoint), "--batch-size", "1"]
     main([*common, "--device", "cpu", "--format", "csv"])
     expected = capsys.readouterr().out
     for path in images:
         expected = expected.replace(str(path), path.name)
-    assert to_csv(predictions) == expected
+    assert to_csv(predictions, predictor.hierarchy) == expected
     main([*common, "--device", "cpu", "--format", "json"])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     for line, path in zip(lines, images, strict=True):
@@ -106,11 +106,11 @@ def test_an_error_names_the_image_and_no_path(predictor, tmp_path):
     images = [NamedImage(f"my {name}", tmp_path / name) for name in ("broken.png", "gone.png")]
     html = answer_html(predictor, images)
     assert "my broken.png: not an image that Pillow can read" in html
-    assert "my gone.png: it is no longer kept here: give it again" in html
+    assert "my gone.png: it has been deleted here: upload it again" in html
     assert "0 images predicted by mdan_oasis4; 2 could not be read." in html
     assert str(tmp_path) not in html
-    refused = explain_image(predictor, NamedImage("huge.png", tmp_path / "huge.png"))
-    assert refused.prediction.error.startswith("20000x10000 = 200000000 pixels are above")
+    refused, _ = explain_image(predictor, NamedImage("huge.png", tmp_path / "huge.png"))
+    assert refused.error.startswith("20000x10000 = 200000000 pixels are above")
 
 
 def test_names_are_escaped_wherever_they_stand(predictor, photos):
@@ -124,7 +124,7 @@ def test_names_are_escaped_wherever_they_stand(predictor, photos):
 def test_of_too_many_images_the_first_are_taken(predictor, tmp_path):
     images = [NamedImage(f"{number}.jpg", tmp_path / "none") for number in range(60)]
     html = answer_html(predictor, images)
-    assert f"of 60 the first {MAX_IMAGES} were taken" in html
+    assert f"only the first {MAX_IMAGES} of 60 images were used" in html
     assert len(Elements(html).with_class("mz-panel")) == MAX_IMAGES
 
 

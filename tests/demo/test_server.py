@@ -302,14 +302,14 @@ def test_a_port_that_is_taken_is_passed_over_unless_it_was_asked_for():
         assert DEFAULT_PORT <= ports[0] < ports[1]
         assert first.getsockname()[0] == "127.0.0.1"
         with pytest.raises(
-            InputError, match=f"cannot serve at 127.0.0.1, port {ports[0]}: .+in use"
+            InputError, match=f"cannot listen on 127.0.0.1, port {ports[0]}: .+in use"
         ):
             open_socket("127.0.0.1", ports[0])
 
 
 @pytest.mark.parametrize(("host", "port"), [("no.such.host.invalid", 0), ("127.0.0.1", 70_000)])
 def test_an_address_that_cannot_be_is_an_error(host, port):
-    with pytest.raises(InputError, match=f"cannot serve at {host}, port {port}"):
+    with pytest.raises(InputError, match=f"cannot listen on {host}, port {port}"):
         open_socket(host, port)
 
 

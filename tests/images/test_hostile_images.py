@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from image_helpers import refusal
 
-from mdan_zoo.images.load import describe
+from mdan_zoo.images.naming import describe
 
 
 class Unprintable:

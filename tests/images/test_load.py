@@ -18,7 +18,8 @@ from image_helpers import PIXELS, encoded, pixels, prompt_refusal, refusal
 from PIL import Image
 
 from mdan_zoo.errors import ImageError
-from mdan_zoo.images.load import ImageOptions, describe, find_images, is_image_path, load_image
+from mdan_zoo.images.load import ImageOptions, find_images, is_image_path, load_image
+from mdan_zoo.images.naming import describe
 
 pytestmark = pytest.mark.filterwarnings("error")
 

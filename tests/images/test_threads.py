@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from mdan_zoo.images import locks
+from mdan_zoo.images import load
 from mdan_zoo.images.load import load_image
 
 THREADS = 4
@@ -32,7 +32,7 @@ def test_threads_can_share_what_is_read_in_place(make, photo):
         with make(photo) as image, ThreadPoolExecutor(THREADS) as pool:
             found = list(pool.map(load_image, [image] * THREADS))
         assert all(loaded.tobytes() == expected.tobytes() for loaded in found)
-    assert not locks._in_use, "nothing is kept of them"
+    assert not load._in_use, "all locks are released"
 
 
 def test_a_failure_lets_the_others_go_on():
@@ -44,4 +44,4 @@ def test_a_failure_lets_the_others_go_on():
     with ThreadPoolExecutor(THREADS) as pool:
         errors = [f.exception() for f in [pool.submit(load_image, image) for _ in range(8)]]
     assert all("no more" in str(error) for error in errors)
-    assert not locks._in_use
+    assert not load._in_use

@@ -11,7 +11,8 @@ from image_helpers import prompt_refusal, refusal
 from image_server import image_server
 from PIL import Image
 
-from mdan_zoo.images.load import ImageOptions, describe, load_image
+from mdan_zoo.images.load import ImageOptions, load_image
+from mdan_zoo.images.naming import describe
 
 HASTY = ImageOptions(timeout=0.5)
 

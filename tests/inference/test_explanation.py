@@ -80,9 +80,11 @@ def test_a_flat_network_has_class_activation_maps_of_its_finest_level(flat, phot
     assert maps.class_maps.shape == (4, 7, 7)
     mine = softmax(maps.class_maps.mean(axis=(1, 2)) + bias(flat.network.global_classifier))
     np.testing.assert_allclose(mine, explanation.prediction.probabilities["global"][1], atol=1e-4)
-    with pytest.raises(InputError, match=r"flat network and has no attention.*mdan_oasis4"):
+    with pytest.raises(
+        InputError, match=r"mdan_oasis4 has no attention map; give a class of level 'quadrant'"
+    ):
         explanation.on_image("quadrant")
-    with pytest.raises(InputError, match="maps at level 'quadrant' but none at 'polarity'"):
+    with pytest.raises(InputError, match="no maps at level 'polarity', only at 'quadrant';"):
         explanation.on_image("polarity", "positive")
 
 
@@ -175,6 +177,13 @@ def test_unknown_names_are_reported_with_the_nearest(predictor, photos):
         explanation.on_image("quadrant", "seren")
     with pytest.raises(UnknownNameError, match="did you mean 'mdan_oasis4'"):
         explain(photos[0], model="mdan_oasis")
+
+
+def test_a_network_without_maps_cannot_be_explained(predictor, photos, monkeypatch):
+    forward = predictor.forward
+    monkeypatch.setattr(predictor, "forward", lambda images, return_maps: forward(images))
+    with pytest.raises(InputError, match="mdan_oasis4 cannot be explained: it has no"):
+        explain(photos[0], model=predictor)
 
 
 def test_what_cannot_be_explained_says_why(predictor, photos, tmp_path):

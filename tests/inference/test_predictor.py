@@ -1,9 +1,10 @@
-"""Images in, predictions out. The network's weights are random; what it says is not judged."""
+"""The predictor, with random weights."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,10 +30,10 @@ from mdan_zoo.errors import (
 )
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.input_spec import InputSpec
-from mdan_zoo.images.load import ImageOptions
+from mdan_zoo.images.load import ImageOptions, load_image
 from mdan_zoo.images.preprocessing import Preprocessing, without_far_ends
 from mdan_zoo.inference.prediction import BRANCHES
-from mdan_zoo.inference.predictor import Predictor, _shared_predictor, _split
+from mdan_zoo.inference.predictor import Predictor, _shared_predictor
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.zoo.factory import DEFAULT_MODEL, get_config
@@ -91,12 +92,13 @@ def test_prediction_is_complete(predictor, photos):
             assert max(level.scores.values()) <= 1
 
 
-def test_probabilities_that_rounding_lifts_above_one_are_cut():
-    above = torch.tensor([[1.2e-7, -20.0]])
-    assert above.exp().max() > 1
-    output = EmotionOutput((), above, (), (above,), (above,), features=torch.zeros(1, 3))
-    (values,) = _split(output)
-    assert values.probabilities["global"][0][0] == 1
+def test_probabilities_above_one_by_rounding_are_clamped(predictor):
+    above = (torch.tensor([[1.2e-7, -20.0]]), torch.tensor([[1.2e-7, -20.0, -20.0, -20.0]]))
+    assert above[0].exp().max() > 1
+    output = EmotionOutput((), above[1], (), above, above, features=torch.zeros(1, 3))
+    (prediction,) = predictor.to_predictions(["a"], output)
+    assert prediction.image == "a"
+    assert prediction.of("global").levels[0].score == 1
 
 
 def test_every_kind_of_image_gives_the_same_prediction(predictor, photos, singly):
@@ -154,6 +156,53 @@ def test_embeddings_can_train_a_classifier(predictor, photos):
 def test_embedding_a_bad_image_raises(predictor):
     with pytest.raises(ImageError, match="it is empty"):
         predictor.embed([b""])
+
+
+# The raw output
+
+
+def test_forward_takes_images_or_a_preprocessed_batch(predictor, photos):
+    crops = [predictor.preprocessing.crop(load_image(photo)) for photo in photos[:3]]
+    output = predictor.forward(torch.stack(crops))
+    assert not output.features.requires_grad
+    assert output.maps == output.class_maps == ()
+    other = predictor.forward([photos[0], Image.open(photos[1]), photos[2].read_bytes()])
+    assert torch.equal(output.features, other.features)
+    names = [str(photo) for photo in photos[:3]]
+    assert_close(predictor.to_predictions(names, output), predictor.predict(photos[:3]))
+    with_maps = predictor.forward(torch.stack(crops), return_maps=True)
+    assert len(with_maps.maps) == len(with_maps.class_maps) == predictor.hierarchy.depth
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        [],
+        torch.zeros(0, 3, 224, 224, dtype=torch.uint8),
+        torch.zeros(3, 224, 224, dtype=torch.uint8),
+        torch.zeros(1, 3, 224, 256, dtype=torch.uint8),
+        torch.zeros(1, 3, 224, 224),
+    ],
+)
+def test_forward_refuses_other_tensors(predictor, batch):
+    with pytest.raises(InputError, match=r"uint8 tensor \(N, 3, 224, 224\), not torch"):
+        predictor.forward(batch)
+
+
+def test_forward_raises_the_error_of_an_unreadable_image(predictor, photos):
+    with pytest.raises(ImageError) as caught:
+        predictor.forward([photos[0], "absent.png"])
+    assert (caught.value.image, caught.value.reason) == (
+        "absent.png",
+        "No such file or directory",
+    )
+    assert str(caught.value) == "absent.png: No such file or directory"
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (copy.image, copy.reason, str(copy)) == (
+        caught.value.image,
+        caught.value.reason,
+        str(caught.value),
+    )
 
 
 # Preprocessing
@@ -217,7 +266,9 @@ def test_unknown_options(checkpoint, argument):
 
 @pytest.mark.parametrize("device", ["cuda:99", "mps", "nonsense", "meta", 1.5])
 def test_a_device_that_does_not_exist(checkpoint, device):
-    with pytest.raises(DeviceError, match=r"there is no device .* \(.{,250}\); there are: cpu"):
+    with pytest.raises(
+        DeviceError, match=r"device .* is not available \(.{,250}\); available: cpu"
+    ):
         Predictor(checkpoint=checkpoint, device=device)
 
 

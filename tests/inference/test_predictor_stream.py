@@ -145,7 +145,7 @@ def test_threads_end_after_a_bad_image_in_a_list(predictor, photos):
     ids=lambda single: type(single).__name__,
 )
 def test_stream_refuses_a_single_image(predictor, single):
-    with pytest.raises(InputError, match="stream reads several images, not one"):
+    with pytest.raises(InputError, match="stream needs an iterable of images, not a single one"):
         predictor.stream(single)
 
 

@@ -51,12 +51,16 @@ def test_a_folder_is_predicted_as_csv(run, tmp_path):
         shutil.copy(EXAMPLES / photo, folder)
     (folder / "broken.jpg").write_bytes(b"no image")
     rows = list(csv.DictReader(run("predict_folder", folder).splitlines()))
-    assert [row["path"] for row in rows] == [str(folder / "cat.jpg"), str(folder / "rocket.jpg")]
-    for row, prediction in zip(rows, Predictor().predict([r["path"] for r in rows]), strict=True):
+    names = ("broken.jpg", "cat.jpg", "rocket.jpg")
+    assert [row["image"] for row in rows] == [str(folder / name) for name in names]
+    assert rows[0]["error"].startswith("not an image that Pillow can read")
+    good = rows[1:]
+    for row, prediction in zip(good, Predictor().predict([r["image"] for r in good]), strict=True):
+        assert row["error"] == ""
         for level in prediction.levels:
             for name, score in level.scores.items():
-                assert float(row[name]) == pytest.approx(score, abs=1e-3)
-    bundled = [row["path"] for row in csv.DictReader(run("predict_folder").splitlines())]
+                assert float(row[f"{level.name}:{name}"]) == pytest.approx(score, abs=1e-3)
+    bundled = [row["image"] for row in csv.DictReader(run("predict_folder").splitlines())]
     assert bundled == [str(EXAMPLES / "cat.jpg"), str(EXAMPLES / "rocket.jpg")]
 
 

@@ -28,8 +28,14 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.explanation import explain
 from mdan_zoo.inference.prediction import Prediction
 from mdan_zoo.inference.predictor import Predictor
-from mdan_zoo.plots import contact_sheet, figures
-from mdan_zoo.plots.contact_sheet import IMAGES_PER_IMAGE, write_sheet
+from mdan_zoo.plots import (
+    contact_sheet,
+    figures,
+    plot,
+    plot_contact_sheet,
+)
+from mdan_zoo.plots.contact_sheet import MAX_THUMBNAILS
+from mdan_zoo.plots.prediction import LEGEND
 
 LONG = Hierarchy.from_nested(
     {
@@ -96,14 +102,14 @@ def assert_nothing_overlaps(figure):
 
 def test_nothing_overlaps_at_any_hierarchy(explanation):
     tree = explanation.prediction.hierarchy
-    assert_nothing_overlaps(explanation.plot())
-    assert_nothing_overlaps(explanation.plot(level=tree.depth - 1))
-    assert_nothing_overlaps(explanation.plot(label=tree.leaves[0]))
-    assert_nothing_overlaps(explanation.prediction.plot())
+    assert_nothing_overlaps(plot(explanation))
+    assert_nothing_overlaps(plot(explanation, level=tree.depth - 1))
+    assert_nothing_overlaps(plot(explanation, label=tree.leaves[0]))
+    assert_nothing_overlaps(plot(explanation.prediction))
 
 
 def test_the_figure_says_what_it_shows(oasis):
-    said = texts(oasis.plot())
+    said = texts(plot(oasis))
     assert "photo1.png" in said
     assert f"{oasis.prediction}   (mdan_oasis4)" in said
     assert "image, 500 x 350" in said
@@ -116,9 +122,12 @@ def test_the_figure_says_what_it_shows(oasis):
     assert f"L-CAM of children of {oasis.levels[1].parent}" in said
     assert said[-2].startswith("Maps: yellow is high, violet is low.")
     assert said[-2].endswith("amplifies its features by 1 + M.")  # neither is shortened
-    assert said[-1] == f"Tree: {figures.PICKED_LEGEND}."
-    assert texts(oasis.prediction.plot())[-1] == figures.PICKED_LEGEND
-    for figure in (oasis.plot(level="quadrant"), oasis.plot(label="serene")):
+    assert said[-1] == f"Tree: {LEGEND}."
+    assert texts(plot(oasis.prediction))[-1] == LEGEND
+    for figure in (
+        plot(oasis, level="quadrant"),
+        plot(oasis, label="serene"),
+    ):
         assert texts(figure)[-2:] == said[-2:]
 
 
@@ -126,44 +135,50 @@ def test_a_level_shows_all_its_classes_and_a_class_itself(oasis):
     def class_panels(figure):
         return [axes for axes in figure.axes if len(axes.images) == 2]  # an image and a map
 
-    assert len(class_panels(oasis.plot())) == 4
-    assert len(class_panels(oasis.plot(level="quadrant"))) == 1 + 4
-    attention, serene = class_panels(oasis.plot(label="serene"))
+    assert len(class_panels(plot(oasis))) == 4
+    assert len(class_panels(plot(oasis, level="quadrant"))) == 1 + 4
+    attention, serene = class_panels(plot(oasis, label="serene"))
     for axes, label in ((attention, None), (serene, "serene")):
         np.testing.assert_array_equal(axes.images[1].get_array(), oasis.find_map("quadrant", label))
 
 
 def test_unknown_levels_and_classes(oasis):
     with pytest.raises(UnknownNameError, match="no level 'mood'"):
-        oasis.plot(level="mood")
+        plot(oasis, level="mood")
     with pytest.raises(UnknownNameError, match=r"'serne'; did you mean 'serene'"):
-        oasis.plot(label="serne")
+        plot(oasis, label="serne")
     with pytest.raises(UnknownNameError, match=r"no class 'serene' at level 'polarity'"):
-        oasis.plot(level="polarity", label="serene")
+        plot(oasis, level="polarity", label="serene")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (2, 3)])
 def test_images_of_any_shape_are_drawn(predictor, size):
-    assert_nothing_overlaps(explain(Image.new("RGB", size, "red"), model=predictor).plot())
+    assert_nothing_overlaps(plot(explain(Image.new("RGB", size, "red"), model=predictor)))
+
+
+def test_a_prediction_has_no_maps(oasis):
+    for options in ({"level": 0}, {"label": "serene"}):
+        with pytest.raises(InputError, match="a prediction has no maps"):
+            plot(oasis.prediction, **options)
 
 
 def test_a_failed_prediction_has_nothing_to_draw(predictor):
     (failed,) = predictor.stream(["absent.png"])
     with pytest.raises(InputError, match=r"absent\.png: there is nothing to draw: No such file"):
-        failed.plot()
+        plot(failed)
 
 
 def test_drawing_in_threads_gives_the_same_pixels(oasis):
-    expected = png(oasis.plot())
+    expected = png(plot(oasis))
     with ThreadPoolExecutor(4) as pool:
-        drawn = list(pool.map(lambda _: png(oasis.plot()), range(4)))
+        drawn = list(pool.map(lambda _: png(plot(oasis)), range(4)))
     assert all(one == expected for one in drawn)
 
 
 def test_settings_of_the_user_turn_nothing_upside_down(oasis):
-    expected = png(oasis.plot())
+    expected = png(plot(oasis))
     with matplotlib.rc_context({"image.origin": "lower", "text.usetex": True}):
-        assert png(oasis.plot()) == expected
+        assert png(plot(oasis)) == expected
 
 
 def test_pyplot_is_not_used(photos, checkpoint, tmp_path):
@@ -171,9 +186,10 @@ def test_pyplot_is_not_used(photos, checkpoint, tmp_path):
 import sys
 from mdan_zoo.inference.explanation import explain
 from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.plots import plot
 explanation = explain(sys.argv[1], model=Predictor(checkpoint=sys.argv[2], device="cpu"))
-explanation.plot(sys.argv[3])
-explanation.prediction.plot(sys.argv[3])
+plot(explanation, sys.argv[3])
+plot(explanation.prediction, sys.argv[3])
 assert "matplotlib.figure" in sys.modules
 assert "matplotlib.pyplot" not in sys.modules
 """
@@ -186,7 +202,7 @@ def test_without_matplotlib_the_extra_is_named():
 import sys
 sys.modules["matplotlib"] = None  # as if it were not installed
 from mdan_zoo.errors import MdanZooError
-for module in ("plots.figures", "plots.explanation", "plots.contact_sheet", "demo.panel"):
+for module in ("plots.results", "plots.contact_sheet", "demo.panel"):
     try:
         __import__(f"mdan_zoo.{module}")
     except MdanZooError as error:
@@ -203,7 +219,7 @@ for module in ("plots.figures", "plots.explanation", "plots.contact_sheet", "dem
 @pytest.mark.parametrize("suffix", figures.FORMATS)
 def test_figures_are_written_as_the_suffix_says(suffix, oasis, tmp_path):
     path = tmp_path / f"figure.{suffix}"
-    figure = oasis.prediction.plot(path)
+    figure = plot(oasis.prediction, path)
     assert list(tmp_path.iterdir()) == [path]
     if suffix in ("pdf", "svg"):
         assert path.read_bytes().startswith({"pdf": b"%PDF", "svg": b"<?xml"}[suffix])
@@ -215,13 +231,13 @@ def test_figures_are_written_as_the_suffix_says(suffix, oasis, tmp_path):
 
 def test_where_no_figure_can_be_written(oasis, tmp_path):
     with pytest.raises(InputError, match=r"png, pdf, svg.*not as '\.pgn'; did you mean 'png'"):
-        oasis.plot(tmp_path / "figure.pgn")
+        plot(oasis, tmp_path / "figure.pgn")
     with pytest.raises(InputError, match="there is no folder"):
-        oasis.plot(tmp_path / "absent" / "figure.png")
+        plot(oasis, tmp_path / "absent" / "figure.png")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "figure.png").mkdir()
     with pytest.raises(InputError, match=r"figure\.png: it is a folder"):
-        oasis.plot(tmp_path / "figure.png")
+        plot(oasis, tmp_path / "figure.png")
     with pytest.raises(InputError, match=r"at most 16383 pixels a side.* 30000 x 150"):
         figures.save(figures.new_figure(200, 1), tmp_path / "long.webp")
 
@@ -261,18 +277,18 @@ def test_a_sheet_is_sorted_by_emotion_and_score(photos):
 def test_names_that_are_no_text_are_drawn(photos, predictor, tmp_path):
     image = tmp_path / os.fsdecode(b"caf\xe9\x01.png")
     image.write_bytes(photos[0].read_bytes())
-    contact_sheet.write_sheet([image], predictor.predict([image]), tmp_path / "sheet.svg")
+    plot_contact_sheet([image], predictor.predict([image]), tmp_path / "sheet.svg")
     assert ElementTree.parse(tmp_path / "sheet.svg").getroot().tag.endswith("svg")
 
 
 @pytest.mark.slow
 def test_a_large_sheet_is_a_pdf_with_pages(photos, tmp_path):
-    images = [photos[5]] * (IMAGES_PER_IMAGE + 1)
+    images = [photos[5]] * (MAX_THUMBNAILS + 1)
     predictions = [prediction_of(image, "serene", 0.5) for image in images]
-    with pytest.raises(InputError, match=r"at most 200 images, not 201: name a \.pdf"):
-        write_sheet(images, predictions, tmp_path / "sheet.png")
+    with pytest.raises(InputError, match=r"more than 200 images, here 201, needs a \.pdf"):
+        plot_contact_sheet(images, predictions, tmp_path / "sheet.png")
     assert list(tmp_path.iterdir()) == []
-    write_sheet(images, predictions, tmp_path / "sheet.pdf")
+    plot_contact_sheet(images, predictions, tmp_path / "sheet.pdf")
     content = (tmp_path / "sheet.pdf").read_bytes()
     assert len(re.findall(rb"/Type /Page\b", content)) == 4  # 26 rows, at most 7 on a page
 
@@ -294,12 +310,12 @@ def test_the_command_explains_an_image(photos, checkpoint, tmp_path, monkeypatch
     lines = capsys.readouterr().out.splitlines()
     assert lines == [f"{photos[0]}  {expected.prediction}", "photo0.explained.png"]
     drawn = matplotlib.image.imread("photo0.explained.png")
-    np.testing.assert_array_equal(drawn, matplotlib.image.imread(io.BytesIO(png(expected.plot()))))
+    np.testing.assert_array_equal(drawn, matplotlib.image.imread(io.BytesIO(png(plot(expected)))))
 
     arguments = ("--level", "1", "--class", "serene", "--output", "serene.png")
     assert run(photos[0], "--checkpoint", checkpoint, *arguments) == 0
     drawn = matplotlib.image.imread("serene.png")
-    figure = expected.plot(level=1, label="serene")
+    figure = plot(expected, level=1, label="serene")
     np.testing.assert_array_equal(drawn, matplotlib.image.imread(io.BytesIO(png(figure))))
 
 
@@ -342,13 +358,13 @@ def test_a_level_is_a_name_before_it_is_a_number():
 
 
 def test_the_command_refuses_what_does_not_go_together(photos, tmp_path):
-    with pytest.raises(InputError, match="is a folder: name an image in it, or add --sheet"):
+    with pytest.raises(InputError, match="is a folder: give an image, or add --sheet"):
         run(photos[0].parent)
-    with pytest.raises(InputError, match="--sheet goes with a folder"):
+    with pytest.raises(InputError, match="--sheet needs a folder"):
         run(photos[0], "--sheet")
-    with pytest.raises(InputError, match="a sheet shows no maps"):
+    with pytest.raises(InputError, match="cannot be combined with --sheet"):
         run(photos[0].parent, "--sheet", "--level", "0")
-    with pytest.raises(ImageError, match="there are no images in the folder"):
+    with pytest.raises(ImageError, match="no images in the folder"):
         run(tmp_path, "--sheet")
     with pytest.raises(InputError, match="there is no folder"):
         run(photos[0], "--output", tmp_path / "absent" / "figure.png")

@@ -1,4 +1,4 @@
-"""Gradio and its server, imported so that neither reports anything to anyone."""
+"""Import of Gradio and its server with telemetry disabled."""
 
 from __future__ import annotations
 

@@ -1,0 +1,123 @@
+"""The commands `mdan-zoo list` and `mdan-zoo info`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mdan_zoo.errors import ManifestError, UnknownNameError
+from mdan_zoo.weights import fetch
+from mdan_zoo.weights.manifest import ManifestEntry, load_manifest
+from mdan_zoo.zoo.factory import get_config, get_model_hierarchy, list_models
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add `list` and `info` to the subcommands of `mdan-zoo`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "list", help="list the models", description="List the models and their status."
+    )
+    parser.add_argument(
+        "pattern", nargs="?", default="*", help="list only names that match, such as 'mdan_*8'"
+    )
+    parser.add_argument(
+        "--pretrained", action="store_true", help="list only models with released weights"
+    )
+    parser.set_defaults(run=run_list)
+    parser = subparsers.add_parser(
+        "info",
+        help="show a model's config, hierarchy, metrics and weights",
+        description="Show the config, hierarchy, metrics and weights of a model.",
+    )
+    parser.add_argument("name", help="name of the model")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run_info)
+
+
+def run_list(options: argparse.Namespace) -> int:
+    """Print a table of models; return the exit status."""
+    names = list_models(options.pattern, pretrained=options.pretrained)
+    if not names:
+        kind = "model with released weights" if options.pretrained else "model"
+        raise UnknownNameError(f"no {kind} matches {options.pattern!r}")
+    manifest = load_manifest()
+    header = ("NAME", "DATA SET", "CLASSES", "BACKBONE", "PARAMETERS", "STATUS")
+    rows = [header, *(_list_row(name, manifest.get(name)) for name in names)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    return 0
+
+
+def run_info(options: argparse.Namespace) -> int:
+    """Print what is known about a model; return the exit status."""
+    config = get_config(options.name)
+    hierarchy = get_model_hierarchy(options.name)
+    entry = load_manifest().get(options.name)
+    weights = dataclasses.asdict(entry) if entry else {}
+    about = {**config.to_dict(), "name": options.name}
+    if options.json:
+        known = {"config": about, "hierarchy": hierarchy.to_dict(), "weights": weights}
+        print(json.dumps(known, indent=2))
+        return 0
+    shown = {key: weights.get(key) for key in ("status", "parameters", "licences", "reason")}
+    shown["metrics"] = _metrics((weights.get("details") or {}).get("metrics"))
+    shown["training command"] = weights.get("command")
+    if entry is not None and entry.released:
+        shown["file"] = f"{entry.file}, {entry.size:,} bytes, sha256 {entry.sha256}"
+        shown["sources"] = "\n".join(map(str, entry.sources))
+        shown["on this machine"] = str(fetch.find_local(entry) or "no")
+    print("\n".join(_outline({**about, "hierarchy": str(hierarchy), **shown})))
+    return 0
+
+
+def _list_row(name: str, entry: ManifestEntry | None) -> tuple[str, ...]:
+    parameters = f"{entry.parameters / 1e6:.2f} M" if entry else "-"
+    status = entry.status if entry else "not in the manifest"
+    try:
+        config, hierarchy = get_config(name), get_model_hierarchy(name)
+    except ManifestError:  # an incomplete entry must not hide the other models
+        return name, "-", "-", "-", parameters, status
+    sizes = "/".join(str(size) for size in hierarchy.sizes)
+    return name, config.dataset, sizes, config.backbone, parameters, status
+
+
+def _metrics(metrics: Any) -> Any:
+    """Return metrics with their table as one line per row; other metrics unchanged."""
+    if not isinstance(metrics, Mapping) or "rows" not in metrics:
+        return metrics
+    lines = []
+    for row in metrics["rows"]:
+        numbers = {key: value for key, value in row.items() if _is_number(value)}
+        cells = [
+            f"{key} {value:.3f}" + (f" ± {numbers[spread]:.3f}" if spread in numbers else "")
+            for key, value in numbers.items()
+            for spread in [f"{key}_sd_seeds"]
+            if "_sd_" not in key
+        ]
+        lines.append(f"{row.get('model', '')}, {row.get('branch', '')}: {', '.join(cells)}")
+    return {**metrics, "rows": "\n".join(lines)}
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, int):
+        return abs(value) < 1e15  # larger integers may not be representable as a float
+    return isinstance(value, float)
+
+
+def _outline(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """Yield "key: value" lines; multi-line values are indented below their key."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield f"{indent}{key}:"
+            yield from _outline(value, indent + "  ")
+        elif isinstance(value, str) and "\n" in value:
+            yield f"{indent}{key}:"
+            yield from (f"{indent}  {line}" for line in value.splitlines())
+        elif isinstance(value, (list, tuple)):
+            yield f"{indent}{key}: " + ", ".join(str(item) for item in value)
+        elif value not in (None, ""):
+            yield f"{indent}{key}: {value}"

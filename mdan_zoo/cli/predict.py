@@ -1,0 +1,156 @@
+"""The command `mdan-zoo predict`. Imports torch only when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from mdan_zoo._util.allocator import keep_freed_memory
+from mdan_zoo._util.files import open_atomically, refuse_input
+from mdan_zoo.errors import ImageError, InputError
+from mdan_zoo.inference.formats import FORMATS
+from mdan_zoo.inference.prediction import BRANCHES, DECODES
+from mdan_zoo.zoo.factory import DEFAULT_MODEL
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `predict` to the subcommands of `mdan-zoo`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "predict",
+        help="predict the emotions that images evoke",
+        description="Predict the emotions that images evoke, one line per image.",
+    )
+    add = parser.add_argument
+    add("images", nargs="+", metavar="IMAGE", help="a file, a URL, or a folder with images")
+    add("--model", metavar="NAME", help=f"a model with released weights (default {DEFAULT_MODEL})")
+    add("--checkpoint", type=Path, metavar="FILE", help="use this checkpoint instead")
+    add(
+        "--format",
+        choices=FORMATS,
+        default="text",
+        help="output format (default text); json prints one JSON object per line",
+    )
+    add("--output", type=Path, metavar="FILE", help="write to a file, which is created at the end")
+    add(
+        "--batch-size", type=int, metavar="N", help="images per batch (default 2 on CPU, 32 on GPU)"
+    )
+    add("--device", help="such as cpu or cuda:0 (default: CUDA if available)")
+    add("--dtype", default="float32", help="float32 (default), bfloat16 or float16")
+    add(
+        "--branch",
+        choices=BRANCHES,
+        default="overall",
+        help="read probabilities from the classifiers of each level (local), from the classifier "
+        "of the finest level (global), or from their weighted mean (overall, the default)",
+    )
+    add(
+        "--decode",
+        choices=DECODES,
+        default="consistent",
+        help="pick the most likely path of the hierarchy (consistent, the default) or the most "
+        "likely class of each level (independent)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Predict and print; return the exit status."""
+    images = _find_images(options.images)
+    if options.output is not None:
+        refuse_input(options.output, images)
+
+    from tqdm import tqdm
+
+    from mdan_zoo.inference.predictor import Predictor
+
+    keep_freed_memory()
+    predictor = Predictor(
+        options.model,
+        checkpoint=options.checkpoint,
+        device=options.device,
+        dtype=options.dtype,
+        branch=options.branch,
+        decode=options.decode,
+    )
+    stream = predictor.stream(images, batch_size=options.batch_size)
+    output_format = FORMATS[options.format]
+    to_terminal = options.output is None and sys.stdout.isatty()
+    status = 0
+    with (
+        _open_output(options.output) as file,
+        closing(stream) as predictions,
+        tqdm(
+            total=len(images),
+            unit="image",
+            disable=None if len(images) > 1 else True,  # None: unless stderr is a terminal
+            leave=not to_terminal,
+        ) as bar,
+    ):
+        file.write(output_format.header(predictor.hierarchy))
+        for prediction in predictions:
+            line = output_format.line(prediction)
+            if to_terminal:
+                bar.write(line, end="")  # above the bar
+            else:
+                file.write(line)
+            bar.update()
+            if file is sys.stdout:
+                file.flush()  # print results immediately, and notice a closed pipe
+            if prediction.error is not None:
+                status = 1
+    return status
+
+
+def _find_images(arguments: Sequence[str]) -> list[str | Path]:
+    """Return the images to predict, with the contents of folders in their place."""
+    from mdan_zoo.images.load import find_images
+
+    images: list[str | Path] = []
+    empty = []
+    for argument in arguments:
+        inside = find_images(argument) if os.path.isdir(argument) else [argument]
+        if not inside:
+            empty.append(argument)
+        images += inside or [argument]  # an empty folder is reported as an unreadable image
+    if len(empty) == len(images):
+        raise ImageError(", ".join(empty), "no images in the folder")
+    return images
+
+
+@contextmanager
+def _open_output(path: Path | None) -> Iterator[TextIO]:
+    """Return stdout, or a file that replaces `path` only if the block ends without an error."""
+    if path is None:
+        yield sys.stdout
+        return
+    if not path.parent.is_dir() or (path.exists() and not path.is_file()):
+        raise InputError(f"--output must be a file in an existing folder, not {path}")
+    with _exit_on_sigterm(), open_atomically(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
+        yield text
+        text.detach()  # flushes, and leaves the file open
+
+
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit in the block, so that temporary files are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread receives signals
+        return
+
+    def end(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

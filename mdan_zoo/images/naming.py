@@ -1,0 +1,93 @@
+"""Names of images and reasons of failures, for error messages and results."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, TypeGuard
+from urllib.parse import urlsplit, urlunsplit
+
+from PIL import Image
+
+from mdan_zoo.errors import MdanZooError
+
+if TYPE_CHECKING:
+    import torch
+
+_MAX_LENGTH = 500
+
+
+class UnreadableImageError(MdanZooError, ValueError):
+    """Reason why an image is refused; `load_image` turns it into an `ImageError` with the name."""
+
+
+def describe(image: Any) -> str:
+    """Return a short name of an image for messages and results.
+
+    URLs are shown without user name, password, query and fragment, which may hold secrets.
+    Never fails, even if the object's own methods do.
+    """
+    try:
+        name = _truncate(_name(image))
+    except Exception:  # methods and properties of an arbitrary object raise anything
+        name = _truncate(f"{type(image).__name__} object")
+    return name if name and name.isprintable() else repr(name)
+
+
+def reason_of(error: Exception) -> str:
+    """Return a short reason for an error that was raised while an image was read."""
+    if isinstance(error, Image.DecompressionBombError):
+        return f"refused by Pillow, whose limit is PIL.Image.MAX_IMAGE_PIXELS: {error}"
+    try:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return _truncate(text) or type(error).__name__
+    except Exception:  # exceptions raised by an arbitrary object need not have a text
+        return type(error).__name__
+
+
+def is_url(image: object) -> TypeGuard[str]:
+    """Return whether an object is a str that starts with http:// or https://."""
+    return isinstance(image, str) and image.lower().startswith(("http://", "https://"))
+
+
+def public_url(url: str) -> str:
+    """Return a URL without its possibly secret parts: user name, password, query and fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition(":")[0] + "://..."
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def is_tensor(image: object) -> TypeGuard[torch.Tensor]:
+    """Return whether an object is a torch tensor, without importing torch."""
+    torch = sys.modules.get("torch")  # whoever holds a tensor has imported torch
+    return isinstance(image, getattr(torch, "Tensor", ()))  # may still be importing it
+
+
+def _name(image: Any) -> str:
+    if isinstance(image, (str, os.PathLike)):
+        path = _as_str(os.fsdecode(image))
+        return public_url(path) if is_url(path) else path
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return f"{len(image)} bytes"
+    if isinstance(image, Image.Image):
+        file_name = getattr(image, "filename", "")
+        size = f"{image.width}x{image.height}"
+        return str(file_name) if file_name else f"PIL image ({image.mode}, {size})"
+    if hasattr(image, "shape"):
+        kind = "tensor" if is_tensor(image) else "array"
+        return f"{kind} of shape {tuple(image.shape)}"
+    file_name = getattr(image, "name", None)
+    return file_name if isinstance(file_name, str) else f"{type(image).__name__} object"
+
+
+def _as_str(text: str) -> str:
+    """Return the plain str of an instance of a str subclass, whose own methods may fail."""
+    return str.__str__(text)
+
+
+def _truncate(text: str) -> str:
+    """Shorten a text that is too long for a message, such as base64 data passed as a path."""
+    plain = _as_str(text)
+    return plain if len(plain) <= _MAX_LENGTH else plain[:_MAX_LENGTH] + "..."

@@ -1,0 +1,86 @@
+"""Output formats: predictions as text, JSON Lines, JSON and CSV.
+
+To add a format to `mdan-zoo predict`, add an entry to `FORMATS`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.inference.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class Format:
+    """Line-based output format.
+
+    Attributes:
+        header: Returns the lines before the first prediction, for the model's hierarchy.
+        line: Returns the line of a prediction, which may be that of an unreadable image.
+    """
+
+    header: Callable[[Hierarchy], str]
+    line: Callable[[Prediction], str]
+
+
+def to_csv(predictions: Iterable[Prediction], hierarchy: Hierarchy) -> str:
+    """Return predictions as CSV with a header."""
+    return _csv_header(hierarchy) + "".join(map(_csv_line, predictions))
+
+
+def to_json(predictions: Iterable[Prediction]) -> str:
+    """Return predictions as a JSON array of `Prediction.to_dict`."""
+    return json.dumps([prediction.to_dict() for prediction in predictions], indent=1)
+
+
+def csv_columns(hierarchy: Hierarchy) -> list[str]:
+    """Return the column names of the CSV format.
+
+    For each level: its predicted class, the probability of that class, and the probabilities of all
+    classes.
+    """
+    columns = ["image", "error"]
+    for level, names in zip(hierarchy.level_names, hierarchy.levels, strict=True):
+        columns += [f"{level}_label", f"{level}_score", *(f"{level}:{name}" for name in names)]
+    return columns
+
+
+def _text_line(prediction: Prediction) -> str:
+    return f"{prediction.image}  {prediction}\n"
+
+
+def _json_line(prediction: Prediction) -> str:
+    return json.dumps(prediction.to_dict()) + "\n"
+
+
+def _csv_header(hierarchy: Hierarchy) -> str:
+    return _csv_row(csv_columns(hierarchy))
+
+
+def _csv_line(prediction: Prediction) -> str:
+    row: list[object] = [prediction.image, prediction.error]
+    for level in prediction.levels:
+        row += [level.label, level.score, *level.scores.values()]
+    return _csv_row(row + [None] * (len(csv_columns(prediction.hierarchy)) - len(row)))
+
+
+def _csv_row(cells: Sequence[object]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue()
+
+
+def _no_header(hierarchy: Hierarchy) -> str:
+    return ""
+
+
+FORMATS = {
+    "text": Format(_no_header, _text_line),
+    "json": Format(_no_header, _json_line),
+    "csv": Format(_csv_header, _csv_line),
+}
