@@ -326,7 +326,7 @@ def test_labels_of_another_tree_are_refused(mdan, folder):
     samples = [Sample(folder / "images" / "Fog 1.jpg", (1, 7), (), "fog")]
     with pytest.raises(DatasetError, match=r"Fog 1\.jpg has the class ids \(1, 7\), which are no"):
         evaluate(mdan, samples, resamples=100)
-    with pytest.raises(DatasetError, match="there are no images to evaluate on"):
+    with pytest.raises(DatasetError, match="no images to evaluate"):
         evaluate(mdan, [], resamples=100)
 
 
