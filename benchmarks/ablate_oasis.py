@@ -1,11 +1,11 @@
-"""Undo the choices of mdan_oasis4's recipe one at a time, and cross-validate each on OASIS.
+"""Ablation study of mdan_oasis4 on OASIS: revert one choice at a time and cross-validate.
 
     python benchmarks/ablate_oasis.py --data FOLDER --backbone-weights FILE
 
-Folds by theme, as in cross_validate_oasis.py, but of other seeds: those on whose divisions the
-recipe was chosen, so that no choice rests on the divisions whose results are reported. Writes one
-row for every variant and branch: means over seeds, and spreads over seeds and over single folds.
-The file is complete after every variant; `--variants` runs some, and keeps the others' rows.
+The folds are grouped by theme, as in cross_validate_oasis.py, but use the seeds on which the recipe
+was selected, so that no choice depends on the splits of the reported results. Writes one row per
+variant and branch: means over seeds, and standard deviations over seeds and over single folds. The
+file is updated after every variant; `--variants` runs only some and keeps the rows of the others.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ MODEL = "mdan_oasis4"
 
 @dataclass(frozen=True)
 class Variant:
-    """What differs from the recipe.
+    """One change to the recipe.
 
     Attributes:
-        name: What to call it.
-        changes: Fields of the recipe, as after `mdan-zoo train --set`.
+        name: Name in the results.
+        changes: Recipe fields in the form of `mdan-zoo train --set`.
         options: Options of the network.
-        views: Take only so many of the cached views; 2 are the plain image and its mirror image.
+        views: Number of cached views to use; 2 are the plain image and its mirror image.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Variant:
         return dataclasses.replace(load_recipe(MODEL, self.changes), seed=seed)
 
     def data(self, prepared: PreparedData) -> PreparedData:
-        """Return the data with the variant's network, targets and views."""
+        """Return the data with the network, targets and views of the variant."""
         options = dataclasses.replace(prepared.config.options, **self.options)
         config = dataclasses.replace(prepared.config, options=options)
         source = prepared.source
@@ -83,7 +83,7 @@ VARIANTS = (
 
 
 def train_fold(variant: Variant, job: Job) -> dict[str, Levels]:
-    """Train on all folds but one; return the probabilities of that one, by branch."""
+    """Train on all folds but one; return the probabilities for that fold, by branch."""
     torch.set_num_threads(1)
     keep_freed_memory()
     folds = validation.FOLDS_OF[job.seed]
@@ -93,7 +93,7 @@ def train_fold(variant: Variant, job: Job) -> dict[str, Levels]:
 
 
 def cross_validate(variant: Variant, seeds: Sequence[int], workers: int) -> Iterator[Any]:
-    """Yield a variant's rows: every branch, seed and fold."""
+    """Yield the rows of a variant, for every branch, seed and fold."""
     jobs = [Job(MODEL, seed, fold) for seed in seeds for fold in range(FOLDS)]
     fork = multiprocessing.get_context("fork")  # shares the maps
     with ProcessPoolExecutor(workers, mp_context=fork) as pool:
@@ -103,7 +103,7 @@ def cross_validate(variant: Variant, seeds: Sequence[int], workers: int) -> Iter
 
 
 def main() -> None:
-    """Cross-validate every variant; the file is complete after each."""
+    """Cross-validate every variant; the file is updated after each."""
     names = [variant.name for variant in VARIANTS]
     parser = argparse.ArgumentParser(
         description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter

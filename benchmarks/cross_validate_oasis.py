@@ -1,13 +1,14 @@
-"""Cross-validate mdan_oasis4 and its controls on OASIS, by theme.
+"""Cross-validation of mdan_oasis4 and its baselines on OASIS, grouped by theme.
 
     python benchmarks/cross_validate_oasis.py --data FOLDER --backbone-weights FILE
 
-Every seed divides the themes into five folds anew and starts the networks anew. No image is
-predicted by a network that saw its theme. The controls: the majority class; logistic regression to
-the quadrants and ridge regression to the mean ratings, both on the frozen backbone's pooled C5,
-their strength chosen within the training folds; and flat_oasis4, the same backbone with one linear
-classifier, trained by the same recipe. Writes one row for every model, branch, seed and fold (and
-the seed's folds pooled) as CSV, and the means and spreads as a second CSV.
+Every seed has its own split of the themes into five folds and its own initialisation. No image is
+predicted by a network that was trained on its theme. Baselines: the majority class; logistic
+regression to the quadrants and ridge regression to the mean ratings, both on the pooled C5 of the
+frozen backbone with regularisation selected within the training folds; and flat_oasis4, the same
+backbone with one linear classifier, trained with the same recipe. Writes one row per model, branch,
+seed and fold (and for the pooled folds of each seed) as CSV, and a second CSV with means and
+standard deviations.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def majority(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict
 
 
 def logistic(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict[str, Levels]:
-    """Predict by logistic regression on pooled features, plain views only."""
+    """Predict with logistic regression on pooled features, using plain views only."""
     del job
     features = pooled_features()
     labels = [PREPARED.samples[i].labels[-1] for i in training]
@@ -108,7 +109,7 @@ def logistic(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict
 
 
 def ridge(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict[str, Levels]:
-    """Predict by ridge regression to valence and arousal; their errors are taken to be normal."""
+    """Predict with ridge regression to valence and arousal, assuming normal errors."""
     del job
     features = pooled_features()
     ratings = torch.tensor([[value for _, value in s.ratings] for s in PREPARED.samples]).double()
@@ -135,7 +136,7 @@ def ridge(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict[st
 
 
 def pooled_features() -> np.ndarray[Any, Any]:
-    """Return the frozen backbone's pooled C5 of every image's plain view, (N, C)."""
+    """Return the pooled C5 of the frozen backbone for the plain view of every image, (N, C)."""
     return cached_maps().maps[3][0].float().mean(dim=(2, 3)).numpy()
 
 
@@ -145,7 +146,7 @@ def cached_maps() -> PyramidCache:
 
 
 def network(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict[str, Levels]:
-    """Train a network by its recipe and predict the plain views of the held-out fold."""
+    """Train a network with its recipe and predict the plain views of the held-out fold."""
     data = dataclasses.replace(PREPARED, config=get_config(job.model))
     recipe = dataclasses.replace(RECIPES[job.model], seed=job.seed)
     return train_network(data, recipe, training, held_out)
@@ -169,7 +170,7 @@ def train_network(
 
 @torch.inference_mode()
 def classify(trained: EmotionNetwork, images: Sequence[int]) -> Iterator[EmotionOutput]:
-    """Classify the plain views of images; C5 is computed anew by the trained last stage."""
+    """Classify the plain views of images; C5 is computed by the trained last stage."""
     for batch in torch.split(torch.tensor(images), 64):
         maps = cached_maps().batch(torch.zeros_like(batch), batch)
         maps[3] = last_stage(trained.backbone)(maps[2])
@@ -198,7 +199,7 @@ def rows_of(model: str, seed: int, by_fold: list[dict[str, Levels]]) -> Iterator
 
 
 def summarise(rows: Sequence[dict[str, object]]) -> Iterator[dict[str, object]]:
-    """Yield mean over seeds of the pooled folds, spread over seeds, and spread over folds."""
+    """Yield the mean over seeds of the pooled folds, and the deviation over seeds and folds."""
     for model, branch in dict.fromkeys((row["model"], row["branch"]) for row in rows):
         mine = [row for row in rows if (row["model"], row["branch"]) == (model, branch)]
         summary: dict[str, object] = {"model": model, "branch": branch}
@@ -233,7 +234,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--backbone-weights", type=Path)
-    # The recipes' options were chosen on the divisions of seeds 0, 1 and 2.
+    # The recipes were selected on the splits of seeds 0, 1 and 2.
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", dest="changes", action="append", default=[])

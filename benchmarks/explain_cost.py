@@ -1,9 +1,9 @@
-"""Measure what the maps of `explain` cost on top of a prediction.
+"""Overhead of `explain` compared with `predict`.
 
     python benchmarks/explain_cost.py
 
-The same images are predicted and explained in turns. Writes the medians and quartiles of the
-seconds for one image and for eight, and the ratio of the medians.
+Prediction and explanation of the same images alternate. Writes the median and quartiles of the
+time for one image and for eight, and the ratio of the medians.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def measure(model: str, count: int, repeats: int) -> dict[str, Any]:
-    """Return the row of one model and number of images."""
+    """Return the result for one model and number of images."""
     predictor = mdan_zoo.Predictor(model, device="cpu")
     images = (IMAGES * count)[:count]
     steps: dict[str, Callable[[], object]] = {

@@ -1,20 +1,20 @@
-"""Measure whether the maps of a network name what its prediction rests on.
+"""Faithfulness of the attention and class activation maps: deletion and insertion curves.
 
     python benchmarks/faithfulness.py --data FOLDER
 
-Deletion covers the image step by step, the map's highest values first, with the mean colour that
-the network is normalised by; insertion uncovers it step by step from a blurred image (Petsiuk,
-Das & Saenko 2018, RISE). Either way the probability of the class that the whole image got is
-followed, P_O at the map's own level. A map that names what the prediction rests on makes it fall
-soon in deletion, a small area under the curve, and rise soon in insertion, a large one.
+Deletion replaces the image step by step with the mean colour of the input normalisation, starting
+at the highest values of the map; insertion reveals it step by step from a blurred image (Petsiuk,
+Das & Saenko 2018, RISE). Both track the probability of the class predicted for the full image, P_O
+at the level of the map. For a faithful map this probability falls quickly in deletion (small area
+under the curve) and rises quickly in insertion (large area).
 
-Compared are, at every level of `mdan_oasis4`, L-CAM's attention M and the class activation map of
-that class, and for `flat_oasis4` the latter, which it has at the finest level. The controls are a
-random map of the same size, drawn anew for every image, and one that falls off from the centre.
-Intervals are those between the 2.5th and the 97.5th percentile of the means of images drawn with
-replacement; differences to the controls are paired by image.
+The maps are the attention M of L-CAM and the class activation map of the predicted class at every
+level of `mdan_oasis4`, and the class activation map at the finest level of `flat_oasis4`. The
+baselines are a random map of the same size, different for every image, and a map that decreases
+with the distance from the centre. Intervals are 95 % bootstrap intervals of the mean over images;
+differences to the baselines are paired by image.
 
-Writes a row for every model, level, curve and map, and the mean curves as a second CSV.
+Writes one row per model, level, curve and map, and a second CSV with the mean curves.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from mdan_zoo.inference.predictor import Predictor
 MODELS = ("mdan_oasis4", "flat_oasis4")
 CURVES = ("deletion", "insertion")
 CONTROLS = ("random", "centre")
-BLUR = 1 / 16  # standard deviation of the blurred image, as a share of its side
+BLUR = 1 / 16  # standard deviation of the blur, as a fraction of the image size
 RESAMPLES = 10_000
 RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
 class Key:
-    """What a curve belongs to."""
+    """Identifies a curve."""
 
     model: str
     level: str
@@ -74,15 +74,15 @@ def candidates(explanation: Explanation, generator: torch.Generator) -> Iterator
 
 
 def orders(scores: Tensor, side: int, steps: int) -> Tensor:
-    """Return when each pixel is reached, highest scores first.
+    """Return the order in which pixels are selected, highest scores first.
 
     Args:
         scores: (h, w).
-        side: S, of the network's input.
+        side: S, the size of the network input.
         steps: T.
 
     Returns:
-        bool (T + 1, 1, S, S): whether a pixel is reached after 0, ..., T steps.
+        bool (T + 1, 1, S, S): whether a pixel is selected after 0, ..., T steps.
     """
     full = F.interpolate(scores[None, None], (side, side), mode="bilinear", align_corners=False)
     rank = full.flatten().argsort(descending=True).argsort().reshape(1, 1, side, side)
@@ -93,7 +93,7 @@ def orders(scores: Tensor, side: int, steps: int) -> Tensor:
 def curves_of(
     predictor: Predictor, image: Path, steps: int, generator: torch.Generator
 ) -> Iterator[tuple[Key, Tensor]]:
-    """Yield the curves of one image: a probability (T + 1,) for every share of it."""
+    """Yield the curves of one image: the probability after each step, (T + 1,)."""
     view = predictor.preprocessing.crop(load_image(image))
     side = view.shape[-1]
     sigma = BLUR * side
@@ -124,7 +124,7 @@ def probabilities(predictor: Predictor, views: Tensor, level: int) -> Tensor:
 
 
 def summarise(curves: Mapping[Key, Tensor], resamples: int) -> Iterator[dict[str, Any]]:
-    """Yield a row for every key, from its curves (images, T + 1)."""
+    """Yield a row per key, computed from its curves (images, T + 1)."""
     areas = {key: area(by_image) for key, by_image in curves.items()}
     count = len(next(iter(areas.values())))
     generator = torch.Generator().manual_seed(0)
@@ -164,17 +164,22 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of OASIS")
+    parser.add_argument("--data", type=Path, required=True, help="OASIS folder")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--steps", type=positive, default=10, metavar="T")
-    parser.add_argument("--images", type=positive, metavar="N", help="evenly chosen; all of them")
+    parser.add_argument(
+        "--images",
+        type=positive,
+        metavar="N",
+        help="number of images, evenly spaced (default: all)",
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--output", type=Path, default=RESULTS / "faithfulness.csv")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure every model on every image, then write both files."""
+    """Measure every model on every image and write both files."""
     arguments = parse(argv)
     samples = read_oasis(arguments.data)
     count = min(arguments.images or len(samples), len(samples))

@@ -1,12 +1,12 @@
-"""How many steps a fine-tuning on few images needs: `least_steps` of the recipe, on OASIS.
+"""Number of fine-tuning steps needed with few images: the recipe field `min_steps`, on OASIS.
 
     python benchmarks/fine_tuning_steps.py --data FOLDER
 
-mdan_oasis4 is fine-tuned on 10 images of each category of OASIS (animal, person, object,
-scenery), as `mdan-zoo train --init` does, and tested on 25 others of each, for `--seeds` starts and
-draws. It knows the images, though not the categories, from its own training, so the accuracies
-compare numbers of steps and say nothing else. Writes a row for every number of steps: means and
-standard deviations over seeds, and the mean time of a training.
+Fine-tunes mdan_oasis4 on 10 images of each category of OASIS (animal, person, object, scenery), as
+`mdan-zoo train --init` does, and tests it on 25 other images of each, for several seeds. The
+images, though not the categories, were part of the training data of mdan_oasis4, so the accuracies
+are only meaningful for comparing numbers of steps. Writes one row per number of steps: means and
+standard deviations over seeds, and the mean training time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TREE = Hierarchy.from_nested({"living": ["animal", "person"], "lifeless": ["obje
 
 
 def categories(data: Path) -> dict[str, list[Path]]:
-    """Return the images of every category, which the table of ratings names."""
+    """Return the images of every category, as listed in the table of ratings."""
     category = {row["theme"]: row["category"].lower() for row in read_norms(data)}
     found: dict[str, list[Path]] = defaultdict(list)
     for sample in read_oasis(data):
@@ -45,7 +45,7 @@ def categories(data: Path) -> dict[str, list[Path]]:
 
 
 def write_images(found: dict[str, list[Path]], counts: dict[str, int], seed: int, to: Path) -> None:
-    """Copy so many drawn images of every category into the folders train and test."""
+    """Copy randomly drawn images of every category to the folders train and test."""
     for leaf in TREE.leaves:
         drawn = random.Random(seed).sample(sorted(found[leaf]), sum(counts.values()))
         for part, count in counts.items():
@@ -79,15 +79,15 @@ def summarise(turns: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure; the rows are written at the end."""
+    """Run all measurements and write the results at the end."""
     parser = argparse.ArgumentParser(
         description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="of OASIS")
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="OASIS folder")
     parser.add_argument("--steps", type=int, nargs="+", default=[0, 50, 100, 200], metavar="N")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N")
-    parser.add_argument("--trained", type=positive, default=10, help="images of a category")
-    parser.add_argument("--tested", type=positive, default=25, help="images of a category")
+    parser.add_argument("--trained", type=positive, default=10, help="training images per category")
+    parser.add_argument("--tested", type=positive, default=25, help="test images per category")
     parser.add_argument("--output", type=Path, default=RESULTS / "fine_tuning_steps.csv")
     arguments = parser.parse_args(argv)
     if len(arguments.seeds) < 2:

@@ -1,14 +1,14 @@
-"""Measure what it saves that commands keep the memory which they free.
+"""Speed-up from keeping freed memory for reuse.
 
     python benchmarks/freed_memory.py --data FOLDER
 
-Two ways take turns, each turn in a process of its own:
+Two modes alternate, each run in a separate process:
 
-    returned   the C library gives large blocks back to the system, as Python programs do
+    returned   the C library returns large blocks to the system (the default)
     kept       after `keep_freed_memory()`, as in `mdan-zoo predict`, `evaluate` and `train`
 
-`predict` is `Predictor.stream` with the default model, over a folder's images; `train` is the
-step of mdan_oasis4 with all weights trained, on one batch that stays the same. On the CPU, under
+`predict` runs `Predictor.stream` with the default model on a folder of images; `train` runs
+training steps of mdan_oasis4 with all weights trained, on a single fixed batch. CPU only, with
 glibc.
 """
 
@@ -42,7 +42,7 @@ STEPS = 8
 
 @dataclass(frozen=True)
 class Job:
-    """Something that both ways do."""
+    """One workload."""
 
     mode: str
     model: str
@@ -52,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one turn gives: the rate, and the most that the whole process occupied."""
+    """Result of one run: throughput and peak memory of the process."""
 
     images_per_second: float
     resident_bytes: int
@@ -60,7 +60,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Result:
-    """What the turns of a job come to in one way; `rate_ratio` is to `returned`."""
+    """Summary of the runs of a job in one mode; `rate_ratio` is relative to `returned`."""
 
     memory: str
     repeats: int
@@ -72,7 +72,7 @@ class Result:
 
 
 def turn(job: Job, way: str, images: Sequence[Path]) -> Turn:
-    """Do a job once, in a new process."""
+    """Run a job once in a new process."""
     torch.set_num_threads(job.threads)
     if way == "kept":
         keep_freed_memory()
@@ -82,7 +82,7 @@ def turn(job: Job, way: str, images: Sequence[Path]) -> Turn:
 
 
 def predict(job: Job, images: Sequence[Path]) -> float:
-    """Return the images a second, after one batch that is not counted."""
+    """Return images per second, after one warm-up batch."""
     predictor = Predictor(job.model)
     stream = predictor.stream(images, batch_size=job.batch)
     for _ in islice(stream, job.batch):
@@ -93,7 +93,7 @@ def predict(job: Job, images: Sequence[Path]) -> float:
 
 
 def train(job: Job) -> float:
-    """Return the images a second, after two steps that are not counted."""
+    """Return images per second, after two warm-up steps."""
     torch.manual_seed(0)
     network = create_model(job.model).train()
     side = get_config(job.model).input.crop
@@ -112,7 +112,7 @@ def train(job: Job) -> float:
 
 
 def summarise(turns: dict[str, list[Turn]]) -> Iterator[Result]:
-    """Yield what the turns of both ways come to."""
+    """Yield the summaries of both modes."""
     returned = statistics.median(turn.images_per_second for turn in turns["returned"])
     for way, taken in turns.items():
         q1, median, q3 = quartiles([turn.images_per_second for turn in taken])
@@ -128,14 +128,16 @@ def summarise(turns: dict[str, list[Turn]]) -> Iterator[Result]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure every job; the file is complete after each."""
+    """Measure every job; the file is updated after each."""
     parser = argparse.ArgumentParser(
         description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="of images")
-    parser.add_argument("--images", type=positive, default=200, metavar="N", help="at most")
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="image folder")
+    parser.add_argument(
+        "--images", type=positive, default=200, metavar="N", help="maximum number of images"
+    )
     parser.add_argument("--batches", type=positive, nargs="+", default=[1, 8, 32], metavar="N")
-    parser.add_argument("--repeats", type=positive, default=5, metavar="N", help="turns")
+    parser.add_argument("--repeats", type=positive, default=5, metavar="N", help="number of runs")
     parser.add_argument("--threads", type=positive, default=torch.get_num_threads(), metavar="N")
     parser.add_argument("--output", type=Path, default=RESULTS / "freed_memory_cpu.csv")
     arguments = parser.parse_args(argv)

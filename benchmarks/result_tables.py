@@ -1,4 +1,4 @@
-"""Read result files, and write what they hold as Markdown."""
+"""Result files: reading, and formatting as Markdown tables."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""How well a second panel of raters would agree with the labels of OASIS.
+"""Expected agreement of a second panel of raters with the OASIS labels.
 
     python benchmarks/second_panel.py --data FOLDER
 
-The mean of about 100 ratings is not exact. By the published means, standard deviations and numbers
-of ratings, the mean of a second panel of the same size is normal around the first one's, with twice
-its squared standard error. Summed over the images, the probability that it falls on the same side
-of the threshold is the accuracy that the second panel would reach: the most that a network can be
-asked for. Writes it as CSV.
+The mean of about 100 ratings is a noisy estimate. Given the published means, standard deviations
+and numbers of ratings, the mean of a second panel of the same size is normally distributed around
+the first, with twice its squared standard error. The average probability that both means are on
+the same side of the threshold is the expected accuracy of the second panel, an upper bound for a
+network. Writes the result as CSV.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def same_side(row: dict[str, str], rating: str, threshold: float) -> float:
-    """Return the probability that a second mean is on the first one's side of a threshold."""
+    """Return the probability that both means are on the same side of a threshold."""
     mean, deviation, count = (float(row[f"{rating}_{name}"]) for name in ("mean", "sd", "n"))
     return NormalDist().cdf(abs(mean - threshold) / (deviation * math.sqrt(2 / count)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with OASIS's table")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the OASIS table")
     parser.add_argument("--output", type=Path, default=RESULTS / "oasis_second_panel.csv")
     arguments = parser.parse_args()
     rows = read_norms(arguments.data)

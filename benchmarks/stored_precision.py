@@ -1,10 +1,10 @@
-"""What it costs in accuracy to store released weights in float16.
+"""Effect of storing released weights in float16 on the predictions.
 
     python benchmarks/stored_precision.py RUN ... --data FOLDER
 
-Every RUN is the output folder of a finished `mdan-zoo train` of a model with `ema_decay`: its
-training state still has the float32 weights that `model.safetensors` was rounded from. Every
-image of OASIS is predicted with both. Writes one row for each run as CSV.
+Every RUN is the output folder of a finished `mdan-zoo train` run of a model with `ema_decay`: its
+training state contains the float32 weights from which `model.safetensors` was rounded. Every image
+of OASIS is predicted with both. Writes one row per run as CSV.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COLUMNS = ("model", "images", "largest_difference", "mean_difference", "changed_
 
 
 def compare(run: Path, images: list[Path]) -> dict[str, object]:
-    """Return the differences in the probabilities of all leaves, and how many paths change."""
+    """Return the differences in leaf probabilities and the number of changed paths."""
     rounded = Predictor(checkpoint=run / "model.safetensors", device="cpu")
     exact = Predictor(checkpoint=run / "model.safetensors", device="cpu")
     state = torch.load(run / "training_state.pt", map_location="cpu", weights_only=True)
@@ -50,7 +50,7 @@ def compare(run: Path, images: list[Path]) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    parser.add_argument("--data", type=Path, required=True, help="folder of OASIS")
+    parser.add_argument("--data", type=Path, required=True, help="OASIS folder")
     parser.add_argument("--output", type=Path, default=RESULTS / "oasis_stored_precision.csv")
     arguments = parser.parse_args()
     images = [sample.image for sample in read_oasis(arguments.data)]

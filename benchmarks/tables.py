@@ -1,9 +1,9 @@
-"""Write the tables of the README and the documents from the files that hold the numbers.
+"""Tables of the README and the documentation, generated from the result files.
 
     python benchmarks/tables.py
 
-Everything between `<!-- NAME -->` and `<!-- end of NAME -->` is replaced; a test fails where a
-table is not what this script writes.
+Everything between `<!-- NAME -->` and `<!-- end of NAME -->` is replaced; a test fails if a
+table is out of date.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ MEASURES = {
 
 
 def models() -> str:
-    """Every model, with its tree, size and the status of its weights."""
+    """All models with hierarchy, size and release status."""
     manifest = load_manifest(ROOT / "weights_manifest.json")
     rows = []
     for name, config in MODELS.items():
         sizes = " / ".join(map(str, get_hierarchy(config.hierarchy).sizes))
         entry = manifest[name]
         status = (
-            f"**released**, {entry.size / 1e6:.1f} MB, inside" if entry.released else "unreleased"
+            f"**released**, {entry.size / 1e6:.1f} MB, bundled" if entry.released else "unreleased"
         )
         rows.append(
             [
@@ -58,8 +58,8 @@ def models() -> str:
         )
     head = [
         "model",
-        "data set",
-        "emotion tree: classes a level",
+        "dataset",
+        "hierarchy: classes per level",
         "backbone",
         "parameters",
         "weights",
@@ -84,7 +84,7 @@ def metrics_by_branch() -> str:
 
 
 def comparison() -> str:
-    """Cross-validation: mdan_oasis4 minus flat_oasis4, with the larger spread over seeds."""
+    """Cross-validation: mdan_oasis4 minus flat_oasis4, with the larger standard deviation."""
     mdan, flat = (
         next(row for row in summary() if (row["model"], row["branch"]) == (name, "overall"))
         for name in ("mdan_oasis4", "flat_oasis4")
@@ -92,7 +92,7 @@ def comparison() -> str:
     rows = [
         ["difference", *(f"{float(mdan[m]) - float(flat[m]):+.3f}" for m in MEASURES)],
         [
-            "larger spread over seeds",
+            "larger standard deviation over seeds",
             *(f"{max(float(row[m + '_sd_seeds']) for row in (mdan, flat)):.3f}" for m in MEASURES),
         ],
     ]
@@ -100,7 +100,7 @@ def comparison() -> str:
 
 
 def ablation() -> str:
-    """Cross-validation of mdan_oasis4 with one choice undone: P_O, ± over seeds."""
+    """Ablation of mdan_oasis4: P_O, ± standard deviation over seeds."""
     rows = [row for row in read("oasis_ablation.csv") if row["branch"] == "overall"]
     return table(
         ["", *MEASURES.values()], [[row["variant"], *cells(row, "_sd_seeds")] for row in rows]
@@ -108,30 +108,30 @@ def ablation() -> str:
 
 
 def second_panel() -> str:
-    """What a second panel of raters would reach on the released models' images."""
+    """Expected accuracy of a second panel of raters."""
     (row,) = read("oasis_second_panel.csv")
     polarity, quadrant = (f"{float(row[m]):.0%}" for m in tuple(MEASURES)[:2])
     return (
-        f"A second panel of raters of the same size would agree with these labels on {polarity}\n"
-        f"(polarity) and {quadrant} (quadrant) of the {row['images']} images, by the published "
-        "standard\nerrors (`python benchmarks/second_panel.py --data OASIS_FOLDER`)."
+        "A second panel of raters of the same size is expected to agree with these labels for\n"
+        f"{polarity} (polarity) and {quadrant} (quadrant) of the {row['images']} images, given the "
+        "published\nstandard errors (`python benchmarks/second_panel.py --data OASIS_FOLDER`)."
     )
 
 
 def stored_precision() -> str:
-    """What float16 changes in the released models' predictions."""
+    """Effect of float16 storage on the predictions of the released models."""
     rows = read("oasis_stored_precision.csv")
-    head = ["", "images", "largest difference of a probability", "mean", "other path"]
+    head = ["", "images", "largest difference of a probability", "mean difference", "changed paths"]
     return table(head, [[bold(row["model"]), *list(row.values())[1:]] for row in rows])
 
 
 def cost() -> str:
-    """Time and memory as multiples of the bare backbone's, from the CPU run."""
+    """Time and memory relative to the bare backbone, on a CPU."""
     return _cost("top_down_cost_cpu.csv")
 
 
 def gpu_cost() -> str:
-    """Time and memory as multiples of the bare backbone's, from the GPU run."""
+    """Time and memory relative to the bare backbone, on a GPU."""
     return _cost("top_down_cost_cuda.csv")
 
 
@@ -158,12 +158,12 @@ def _cost(file: str) -> str:
 
 
 def machine() -> str:
-    """The machine of the CPU's cost table."""
+    """The machine of the CPU cost table."""
     return _machine("top_down_cost_cpu.csv")
 
 
 def gpu_machine() -> str:
-    """The machine of the GPU's cost table."""
+    """The machine of the GPU cost table."""
     return _machine("top_down_cost_cuda.csv")
 
 
@@ -177,7 +177,7 @@ def _machine(file: str) -> str:
 
 
 def faithfulness() -> str:
-    """Deletion and insertion of every map: areas, and differences to the controls."""
+    """Deletion and insertion curves of every map: areas and differences to the baselines."""
     lines = []
     for row in read("faithfulness.csv"):
         if row["map"] in ("random", "centre"):
@@ -227,7 +227,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def summary() -> list[dict[str, str]]:
-    """Return the rows of the cross-validation's summary."""
+    """Return the rows of the cross-validation summary."""
     return read("oasis_cross_validation_summary.csv")
 
 
@@ -240,12 +240,12 @@ def cells(row: dict[str, str], spread: str) -> list[str]:
 
 
 def bold(model: str) -> str:
-    """Return a released model's name so that it stands out among its controls."""
+    """Return the name of a model of the zoo in bold, and other names unchanged."""
     return f"**`{model}`**" if model in MODELS else model
 
 
 def fill(text: str) -> str:
-    """Return a document with every table that it asks for written anew."""
+    """Return a document with all its tables regenerated."""
 
     def written(match: re.Match[str]) -> str:
         name = match["name"]

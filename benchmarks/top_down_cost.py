@@ -1,18 +1,17 @@
-"""Measure what MDAN's top-down branch adds to its backbone, in time and in memory.
+"""Time and memory of MDAN's top-down branch relative to the backbone.
 
     python benchmarks/top_down_cost.py
     python benchmarks/top_down_cost.py --device cuda --dtype bfloat16 --channels-last
 
-Three variants take steps in turn, so that what slows the machine down slows all of them down:
+Three variants take steps in turn, so that other load on the machine affects all of them:
 
-    naive  MDAN as the paper's formulas stand, from tests/helpers/naive_mdan.py
-    fast   MDAN as mdan_zoo computes it
+    naive  MDAN with the formulas of the paper as printed, from tests/helpers/naive_mdan.py
+    fast   MDAN as implemented in mdan_zoo
     bare   the backbone, global average pooling and one linear classifier
 
-A step is the forward pass; in training it is the forward pass, the loss and the backward pass.
-There is no optimizer, whose work depends on the number of parameters alone. Weights and images
-are random. Every variant has a process of its own, which waits while another takes its step, so
-that one which runs out of memory becomes a row that says so.
+A step is the forward pass; in training, forward pass, loss and backward pass. The optimizer is
+excluded because its cost only depends on the number of parameters. Weights and images are random.
+Every variant runs in a separate process, so that running out of memory is reported as a row.
 """
 
 from __future__ import annotations
@@ -56,16 +55,18 @@ VARIANTS = ("naive", "fast", "bare")
 TWO_AND_THREE_LEVELS = ("mdan_fi8", "mdan_webemo25")
 MODES = ("forward", "training")
 REPEATS = {"cpu": {"forward": 5, "training": 3}, "cuda": {"forward": 50, "training": 30}}
-SMALLEST = 2 * STRIDE  # pixels; of half that size BatchNorm gets one value, which it refuses
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler would log every use
+SMALLEST = (
+    2 * STRIDE
+)  # pixels; at half this size BatchNorm would get a single value, which is an error
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise the profiler logs every use
 
-OUT_OF_MEMORY = 3  # exit status of a worker that was refused memory
+OUT_OF_MEMORY = 3  # exit status of a worker that ran out of memory
 RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
 class Case:
-    """What the variants that are compared with each other have in common."""
+    """Settings shared by the variants of a comparison."""
 
     model: str
     levels: int
@@ -81,7 +82,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Measurements:
-    """The most that a step's tensors occupied, and the seconds that each of its repeats took."""
+    """Peak tensor memory of a step, and the time of each repeat in seconds."""
 
     peak_bytes: int
     seconds: Sequence[float]
@@ -89,9 +90,9 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Result:
-    """What a variant's steps come to; the ratios are to the bare backbone.
+    """Summary of a variant; ratios are relative to the bare backbone.
 
-    What could not be measured is None, and an empty field in the file.
+    Values that could not be measured are None, and empty in the file.
     """
 
     variant: str
@@ -107,7 +108,7 @@ class Result:
 
 
 class Stepper:
-    """One variant of one case, in the process that takes its steps."""
+    """One variant of one case, in its worker process."""
 
     def __init__(self, case: Case, variant: str) -> None:
         torch.manual_seed(0)
@@ -127,17 +128,17 @@ class Stepper:
         self.targets = [target.to(case.device) for target in targets]
 
     def peak_bytes(self) -> int:
-        """Take a step and return the most that its tensors occupied, gradients included."""
+        """Run a step and return its peak tensor memory, including gradients."""
         if self.case.device == "cpu":
             return peak_on_cpu(self.seconds)
-        self.seconds()  # the libraries take the workspace that they keep
+        self.seconds()  # libraries allocate their persistent workspaces
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         self.seconds()
         return torch.cuda.max_memory_allocated() - before
 
     def seconds(self) -> float:
-        """Take a step and return how long it took."""
+        """Run a step and return its time in seconds."""
         self._synchronize()
         start = time.perf_counter()
         if self.case.mode == "training":
@@ -170,7 +171,7 @@ class Stepper:
 
 
 def peak_on_cpu(work: Callable[[], object]) -> int:
-    """Do the work and return the most bytes of tensors that it had allocated at any time."""
+    """Call a function and return the peak size of its tensors in bytes."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         work()
     recorder: Any = profiler.profiler
@@ -180,8 +181,8 @@ def peak_on_cpu(work: Callable[[], object]) -> int:
 
 
 def serve(case: Case, variant: str, connection: Connection) -> None:
-    """Answer the other side of the connection until it hangs up: first the peak, then seconds."""
-    with contextlib.suppress(OSError):  # if memory runs out, end this process and no other
+    """Answer requests until the connection closes: first the peak memory, then step times."""
+    with contextlib.suppress(OSError):  # if memory runs out, kill this process only
         Path("/proc/self/oom_score_adj").write_text("1000")
     try:
         stepper = Stepper(case, variant)
@@ -198,27 +199,27 @@ def serve(case: Case, variant: str, connection: Connection) -> None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether memory was refused, for which torch has a class of its own only on GPUs."""
+    """Return whether an error means out of memory; torch has a class for it only on GPUs."""
     refused = isinstance(error, (MemoryError, torch.OutOfMemoryError))
     return refused or "can't allocate memory" in str(error)
 
 
 class Worker:
-    """A variant in a process of its own, which prepares itself while others do the same."""
+    """A variant in a worker process; workers initialise concurrently."""
 
     def __init__(self, case: Case, variant: str) -> None:
         spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
         self.connection, theirs = spawn.Pipe()
         self.process = spawn.Process(target=serve, args=(case, variant, theirs), daemon=True)
         self.process.start()
-        theirs.close()  # so that the connection ends when the process does
+        theirs.close()  # so that the connection closes with the process
 
     def ask(self) -> Any:
-        """Return the process's next answer; see `serve`.
+        """Return the next answer of the process; see `serve`.
 
         Raises:
             MemoryError: The process ran out of memory, on the CPU or the GPU.
-            RuntimeError: The process ended for another reason, which it has printed.
+            RuntimeError: The process ended for another reason, which it printed.
         """
         try:
             self.connection.send("next")
@@ -237,9 +238,9 @@ class Worker:
 
 
 def measure(case: Case, repeats: int) -> dict[str, Measurements]:
-    """Let the variants take steps in turn; one that runs out of memory is left out.
+    """Run the variants in turn; a variant that runs out of memory is dropped.
 
-    The first step of each gives its peak and is not timed.
+    The first step of each measures its peak memory and is not timed.
     """
     answers: dict[str, list[Any]] = {variant: [] for variant in VARIANTS}
     with contextlib.ExitStack() as stack:
@@ -257,7 +258,7 @@ def measure(case: Case, repeats: int) -> dict[str, Measurements]:
 
 
 def summarise(measured: Mapping[str, Measurements], batch: int) -> Iterator[Result]:
-    """Yield what the measurements of every variant come to."""
+    """Yield the summary of every variant."""
     bare = measured.get("bare")
     for variant in VARIANTS:
         mine = measured.get(variant)
@@ -286,7 +287,7 @@ def quartiles(values: Sequence[float]) -> list[float]:
 
 
 def environment(device: str) -> dict[str, str]:
-    """Return the columns that say where, and with what, something is measured."""
+    """Return the columns that describe the machine and library versions."""
     return {
         "date": datetime.date.today().isoformat(),
         "machine": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
@@ -297,7 +298,7 @@ def environment(device: str) -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """Return the processor's name and the number of its cores."""
+    """Return the name of the processor and its number of cores."""
     about = Path("/proc/cpuinfo")
     lines = about.read_text().splitlines() if about.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -305,7 +306,7 @@ def cpu_name() -> str:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the rows as CSV, replacing the file at once."""
+    """Write the rows as CSV, atomically."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -315,7 +316,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def table_line(case: Case, result: Result) -> str:
-    """Return one line of the table that is printed."""
+    """Return one line of the printed table."""
     values = (result.seconds_median, result.peak_bytes, result.time_ratio, result.memory_ratio)
     columns = "".join(f"{'-' if value is None else value:>13}" for value in values)
     what = f"{case.model:15} {case.mode:8} {case.batch:5}  {result.variant:5}"
@@ -327,7 +328,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    # The formulas have none of the options that depart from the paper.
+    # The naive implementation has no options beyond the paper.
     by_the_paper = [
         name
         for name, config in MODELS.items()
@@ -336,13 +337,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=by_the_paper, default=TWO_AND_THREE_LEVELS)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--batches", nargs="+", type=positive, default=[1, 8], metavar="N")
-    parser.add_argument("--size", type=positive, default=448, help="side in pixels")
-    parser.add_argument("--repeats", type=positive, metavar="N", help="timed steps of a variant")
+    parser.add_argument("--size", type=positive, default=448, help="image size in pixels")
+    parser.add_argument("--repeats", type=positive, metavar="N", help="timed steps per variant")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=positive, default=torch.get_num_threads(), metavar="N")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--channels-last", action="store_true")
-    parser.add_argument("--compile", action="store_true", help="torch.compile all, on a GPU")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile (GPU only)")
     parser.add_argument("--output", type=Path, help="CSV file")
     arguments = parser.parse_args(argv)
     if (size := arguments.size) % STRIDE or size < SMALLEST:
@@ -355,14 +356,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def positive(text: str) -> int:
-    """Read an option's value that is a positive whole number."""
+    """Parse a positive integer option."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, not {text!r}")
     return int(text)
 
 
 def cases(arguments: argparse.Namespace) -> Iterator[Case]:
-    """Yield what is to be measured."""
+    """Yield the cases to measure."""
     order = (arguments.modes, arguments.batches, arguments.models)
     for mode, batch, model in itertools.product(*order):
         yield Case(
@@ -380,7 +381,7 @@ def cases(arguments: argparse.Namespace) -> Iterator[Case]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure every case; the file is complete after each."""
+    """Measure every case; the file is updated after each."""
     arguments = parse(argv)
     path = arguments.output or RESULTS / f"top_down_cost_{arguments.device}.csv"
     about = environment(arguments.device)

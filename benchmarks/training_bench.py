@@ -1,4 +1,4 @@
-"""How `training_throughput.py` measures: the trainer itself, and its two halves alone."""
+"""Measurements for `training_throughput.py`: the trainer, its data loader and its loop."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 naive_mdan = importlib.import_module("naive_mdan")
 
-TINY_RATE = 1e-9  # random weights that really learned might run away
+TINY_RATE = 1e-9  # avoids divergence of random weights
 
 T = TypeVar("T", bound=Trainer)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to measure. The last three are empty where no images are read."""
+    """One measurement. The last three fields are empty if no images are read."""
 
     model: str
     backbone: str
@@ -72,14 +72,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one turn of a job gives.
+    """Result of one run of a job.
 
     Attributes:
-        seconds: What a step took, on average.
-        step_seconds: What a step without input took, the mean of just before and just after; of
-            "training" only.
-        waiting_seconds: What a step waited for its images, on average; of "training" only.
-        peak_bytes: The most that all tensors occupied; on a GPU only.
+        seconds: Mean step time.
+        step_seconds: Step time without data loading, mean of before and after; "training" only.
+        waiting_seconds: Mean waiting time for images per step; "training" only.
+        peak_bytes: Peak size of all tensors; GPU only.
     """
 
     seconds: float
@@ -89,14 +88,14 @@ class Turn:
 
 
 class NaiveMDAN(MDAN):
-    """MDAN as the paper's formulas stand."""
+    """MDAN with the formulas of the paper as printed."""
 
     def forward(self, images: Tensor, return_maps: bool = False) -> EmotionOutput:
         """Predict as `MDAN.forward` does, without maps."""
         pyramid = list(self.backbone(images))
         local, global_, overall, *_ = naive_mdan.forward(self, pyramid)
         log_local, log_global, log_overall = (
-            # A probability that vanishes in float32 would make the loss infinite.
+            # A probability that underflows in float32 would make the loss infinite.
             tuple(level.clamp_min(torch.finfo(level.dtype).tiny).log() for level in levels)
             for levels in (local, global_, overall)
         )
@@ -105,10 +104,10 @@ class NaiveMDAN(MDAN):
 
 
 class StepTrainer(Trainer):
-    """The loop alone: its loader gives one batch, which is on the device, again and again."""
+    """Training loop only: the loader repeats one batch on the device."""
 
     def loader(self, steps: Steps) -> Generator[Any, None, None]:
-        """Yield the first step's batch for every step."""
+        """Yield the first batch for every step."""
         keys = next(iter(steps))
         batch = default_collate([self.data.dataset[key] for key in keys])
         on_device = send_to_device(batch, self.accelerator.device)
@@ -116,10 +115,10 @@ class StepTrainer(Trainer):
 
 
 class WaitingTrainer(Trainer):
-    """The trainer itself, which notes how long it waits for the images of every step."""
+    """The trainer, with the waiting time for images recorded."""
 
     def loader(self, steps: Steps) -> Generator[Any, None, None]:
-        """Yield what the loader gives."""
+        """Yield the batches of the loader."""
         self.waits: list[float] = []
         with closing(super().loader(steps)) as loader:
             start = time.perf_counter()
@@ -135,7 +134,7 @@ class WaitingTrainer(Trainer):
 
 
 class InputTrainer(Trainer):
-    """The loader alone: nothing is done with what it gives."""
+    """Data loader only: batches are discarded."""
 
     def seconds_per_batch(self) -> float:
         """Return the average over the second epoch."""
@@ -146,12 +145,12 @@ class InputTrainer(Trainer):
 
 
 class Bench:
-    """Gives jobs their turns, and keeps what these have in common.
+    """Runs jobs and holds their shared state.
 
     Args:
-        images: Files, by the name of their set.
-        cache: Folder for images at the size that training needs.
-        steps: Steps of an epoch; there are more where there are more workers.
+        images: Files by name of the set.
+        cache: Folder for images at the size needed for training.
+        steps: Minimum steps per epoch; increased with the number of workers.
     """
 
     def __init__(self, images: Mapping[str, Sequence[Path]], cache: Path, steps: int) -> None:
@@ -162,7 +161,7 @@ class Bench:
         self.dataset = functools.lru_cache(self._dataset)
 
     def turn(self, job: Job) -> Turn | None:
-        """Measure a job once; return None if memory is refused."""
+        """Measure a job once; return None if it runs out of memory."""
         try:
             if job.measured == "input":
                 return Turn(self._trainer(InputTrainer, job).seconds_per_batch())
@@ -196,10 +195,10 @@ class Bench:
     def _trainer(self, kind: type[T], job: Job) -> T:
         config, recipe = config_of(job), recipe_of(job, epochs=2 if kind is StepTrainer else 3)
         network = copy.deepcopy(self.build(config, job.network))
-        # A job that reads no images takes its one batch from any set.
+        # A job without data loading takes its batch from any set.
         dataset = self.dataset(config, job.images or min(self.images), job.decoding)
         classes = network.hierarchy.sizes[-1]
-        # Steps on cached maps are so short that few of them measure the machine's moods.
+        # Steps on cached maps are short, so more of them are needed for a stable result.
         steps = self.steps * 10 if job.decoding == "views" else self.steps
         count = max(steps, job.workers or 0) * job.batch
         data = TrainingSet(
@@ -233,7 +232,7 @@ class Bench:
 
 
 def clear_memory() -> None:
-    """Free what trainers held, which only the garbage collector finds, on the GPU too."""
+    """Free the memory of trainers, including GPU memory."""
     gc.collect()
     torch.cuda.empty_cache()
 
@@ -247,10 +246,10 @@ def config_of(job: Job) -> ModelConfig:
 
 
 def recipe_of(job: Job, epochs: int) -> Recipe:
-    """Return the model's recipe, with new crops in every epoch unless it is to read cached views.
+    """Return the recipe of the model, with random crops unless cached views are measured.
 
-    The second epoch is the one that counts. In the first, workers start and the network is
-    compiled. A third keeps the workers as busy at the end of the second as at its start.
+    The second epoch is measured. In the first, workers start and the network is compiled. The third
+    keeps the workers busy until the end of the second.
     """
     recipe = load_recipe(job.model)
     return dataclasses.replace(

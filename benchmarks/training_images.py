@@ -1,4 +1,4 @@
-"""The files that `training_throughput.py` reads: of a folder, resampled or not, or made up."""
+"""Image files for `training_throughput.py`: resized from a folder, or synthetic."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def write_images(
     """Write sets of JPEG files.
 
     Args:
-        source: The images below this folder are resampled; None makes images up.
-        sizes: One set for each of these. What is made up has no size of its own.
-        count: Images of a set, at most.
-        folder: Where to write.
+        source: Folder of images to resize; None creates synthetic images.
+        sizes: Size of each set; None keeps the original size, not possible for synthetic images.
+        count: Maximum number of images per set.
+        folder: Output folder.
 
     Returns:
-        The files of every set, by a name that says what they are.
+        The files of every set, by descriptive name.
 
     Raises:
         ImageError: An image of `source` cannot be read.
@@ -61,7 +61,7 @@ def write_images(
 
 
 def write_set(images: Iterable[Image.Image], folder: Path) -> list[Path]:
-    """Write images into a new folder; return the files."""
+    """Write images to a new folder and return the files."""
     folder.mkdir(parents=True)
     files = []
     for number, image in enumerate(images):
@@ -71,7 +71,7 @@ def write_set(images: Iterable[Image.Image], folder: Path) -> list[Path]:
 
 
 def synthetic(size: Size, seed: int) -> Image.Image:
-    """Return an image of coloured blotches, large and small."""
+    """Return a synthetic image of coloured blotches."""
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.full((3, size[1], size[0]), 128.0)
     for blotches, contrast in _DETAIL:
@@ -82,10 +82,10 @@ def synthetic(size: Size, seed: int) -> Image.Image:
 
 
 def read_size(text: str) -> Size:
-    """Read an option's value such as 1024x768 or own.
+    """Parse a size option such as 1024x768 or own.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: Invalid size.
     """
     if text == "own":
         return None

@@ -1,4 +1,4 @@
-"""The tables of docs/training.md and docs/regenerating.md; `tables.py` writes them."""
+"""Tables of docs/training.md and docs/regenerating.md; written by `tables.py`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ IMAGES = {
     "EmoSet-118K": 118_102,
     "OASIS": 661,
 }
-"""Images of every data set, by section 5.1 of the paper; of WEBEmo, which the paper rounds, and
-EmoSet by their own lists, and of OASIS those that the released models learned from."""
+"""Images per dataset, from section 5.1 of the paper, except for WEBEmo (rounded in the paper) and
+EmoSet, from their own lists, and OASIS, the training images of the released models."""
 
 
 def recipe_fields() -> str:
-    """Every field of a recipe, as the docstring of `Recipe` explains it."""
+    """All recipe fields, with the descriptions in the docstring of `Recipe`."""
     explained = inspect.getdoc(Recipe).partition("Attributes:\n")[2]
     meanings = dict(re.findall(r"^    (\w+): (.*?)(?=^    \w|\Z)", explained, re.M | re.S))
     oasis = load_recipe("mdan_oasis4")
@@ -46,19 +46,19 @@ def recipe_fields() -> str:
 
 
 def _value(value: object) -> str:
-    """Return a value as it is written after `--set FIELD=`."""
+    """Return a value in the form of `--set FIELD=VALUE`."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def regeneration() -> str:
-    """What it takes to train every model, with the time from the GPU run."""
+    """Resources needed to train every model, with times from the GPU run."""
     measured = throughput()
     lines = []
     for name, config in MODELS.items():
         recipe = load_recipe(name)
         step = fastest_step(name, measured)
         options = "--data FOLDER --output RUN"
-        if recipe.init:  # of FI, which has no released weights
+        if recipe.init:  # FI, which has no released weights
             options = f"--init FI_RUN/model.safetensors {options}"
         if recipe.views:  # trained on cached maps, which needs no GPU
             hours, memory = f"none; {minutes_of_steps(name):.1f} minutes on a CPU", "none"
@@ -69,12 +69,12 @@ def regeneration() -> str:
         images = f"{IMAGES[config.dataset]:,}"
         command = f"`mdan-zoo train {name} {options}`"
         lines.append([config.dataset, images, recipe.split, recipe.epochs, hours, memory, command])
-    head = ["data set", "images", "split", "epochs", "hours on one GPU", "GPU memory", "command"]
+    head = ["dataset", "images", "split", "epochs", "hours on one GPU", "GPU memory", "command"]
     return table(head, lines)
 
 
 def input_loss() -> str:
-    """What a training on the CPU loses to reading its images."""
+    """Cost of data loading for training on a CPU."""
     files = ("training_throughput_cpu.csv", "training_throughput_fi8_cpu.csv")
     rows = [
         [
@@ -92,16 +92,16 @@ def input_loss() -> str:
         for row in measured
         if row["measured"] == "training" and row["status"] == "measured"
     ]
-    shares = ["reading's share of the work", "waiting for images", "slower than without"]
-    head = ["", "images", "decoding", "workers", "images per second", *shares, "turns"]
+    shares = ["loading share", "waiting for images", "slowdown"]
+    head = ["", "images", "decoding", "workers", "images per second", *shares, "runs"]
     return table(head, rows)
 
 
 def reading_share(row: dict[str, str], measured: list[dict[str, str]]) -> float:
-    """Return what reading takes of the time of reading and steps one after the other, in percent.
+    """Return the share of loading in the time of loading and steps run one after the other, in %.
 
-    Each alone keeps all cores busy, so together they take no less. The steps on cached views, which
-    were not measured apart, are those before and after the training's turns.
+    Each alone keeps all cores busy, so running them together takes no less time. For cached views,
+    the step time is the one measured before and after the training runs.
     """
 
     def seconds(what: str, *same: str) -> float:
@@ -121,7 +121,7 @@ def reading_share(row: dict[str, str], measured: list[dict[str, str]]) -> float:
 
 
 def freed_memory() -> str:
-    """Rates of commands that give memory back, and that keep it."""
+    """Throughput of commands that return freed memory and that keep it."""
     rows = read("freed_memory_cpu.csv")
     lines = [
         [
@@ -136,11 +136,11 @@ def freed_memory() -> str:
         for returned, kept in zip(rows[::2], rows[1::2], strict=True)
     ]
     head = ["", "batch", "returned, images/s", "kept, images/s", ""]
-    return table([*head, "most memory, returned", "most memory, kept"], lines)
+    return table([*head, "peak memory, returned", "peak memory, kept"], lines)
 
 
 def gpu_steps() -> str:
-    """Training steps on the GPU, by the fast and by the naive path, eager and compiled."""
+    """Training steps on the GPU: fast and naive implementation, eager and compiled."""
     steps = {
         (row["model"], row["network"], row["compiled"]): row
         for row in throughput()
@@ -160,7 +160,7 @@ def _rate(step: dict[str, str] | None) -> str:
 
 
 def gpu_input() -> str:
-    """What the GPU's images come from: reading alone, beside the step and both together."""
+    """Throughput on the GPU of data loading, of the step, and of both together."""
     rows = [row for row in throughput() if row["measured"] in ("input", "training")]
     lines = []
     for reading, both in zip(rows[::2], rows[1::2], strict=True):
@@ -175,20 +175,20 @@ def gpu_input() -> str:
             for rate in (reading["images_per_second"], step, both["images_per_second"])
         )
         lines.append([f"`{both['model']}`", both["decoding"], both["workers"], *rates])
-    head = ["images per second", "decoding", "workers", "reading alone", "step alone", "both"]
+    head = ["images per second", "decoding", "workers", "loading alone", "step alone", "both"]
     return table(head, lines)
 
 
 def throughput() -> list[dict[str, str]]:
-    """Return the rows of the GPU runs; compiled steps have a file once they were measured."""
+    """Return the rows of the GPU runs; the file of compiled steps is optional."""
     files = ("training_throughput_cuda.csv", "training_throughput_compiled_cuda.csv")
     return [row for name in files if (RESULTS / name).exists() for row in read(name)]
 
 
 def fastest_step(model: str, measured: list[dict[str, str]]) -> dict[str, str] | None:
-    """Return the fastest step that was measured of a model, or of one with an equal network.
+    """Return the fastest measured step of a model, or of one with an equal network.
 
-    Networks are equal if nothing but the number of classes differs.
+    Networks are equal if only the number of classes differs.
     """
     config, batch = MODELS[model], load_recipe(model).batch_size
     steps = [
@@ -205,12 +205,12 @@ def fastest_step(model: str, measured: list[dict[str, str]]) -> dict[str, str] |
 
 
 def depth(model: str) -> int:
-    """Return the number of levels of a model's tree."""
+    """Return the number of levels of the hierarchy of a model."""
     return get_hierarchy(MODELS[model].hierarchy).depth
 
 
 def minutes_of_steps(model: str) -> float:
-    """Return how long the steps of a released model's training took, by its history."""
+    """Return the time of the training steps of a released model, from its training history."""
     manifest = json.loads((ROOT / "weights_manifest.json").read_text(encoding="utf-8"))
     training = manifest["models"][model]["training"]
     rates = [float(epoch["images_per_second"]) for epoch in training["history"]]
@@ -218,7 +218,7 @@ def minutes_of_steps(model: str) -> float:
 
 
 def gpu_hours(model: str, step: dict[str, str] | None) -> str:
-    """Return images x epochs / rate in hours, of all networks that the recipe trains."""
+    """Return images x epochs / throughput in hours, for all networks that the recipe trains."""
     if step is None:
         return "not measured"
     recipe = load_recipe(model)
@@ -227,15 +227,15 @@ def gpu_hours(model: str, step: dict[str, str] | None) -> str:
 
 
 def gpu_memory(step: dict[str, str] | None, digits: int = 0) -> str:
-    """Return the most that a training step occupies."""
+    """Return the peak memory of a training step."""
     return "not measured" if step is None else f"{int(step['peak_bytes']) / 1e9:.{digits}f} GB"
 
 
 def times_trained(split: str) -> float:
-    """Return how often an epoch uses each image on average, over all networks of a split.
+    """Return how often each image is used per epoch on average, over all networks of a split.
 
-    Of k folds each image is in the training part of k - 1, and then in that of the network
-    trained on every image. The official splits train on 80 %.
+    With k folds, each image is in k - 1 training parts, plus once in the final training on all
+    images. The official splits train on 80 %.
     """
     if split == "all":
         return 1.0

@@ -1,21 +1,21 @@
-"""Measure how fast training goes, and what of that it loses to reading its images.
+"""Training throughput and the cost of data loading.
 
     python benchmarks/training_throughput.py --data FOLDER
     python benchmarks/training_throughput.py --data FOLDER --device cuda
 
-Three things are measured, all with the recipe, the loader and the loop of `mdan-zoo train`:
+Three measurements use the recipe, data loader and loop of `mdan-zoo train`:
 
-    input     the loader alone: decode, crop, mirror, collate, move to the device
-    step      the loop alone, with one batch, which is on the device already, in every step
+    input     data loader only: decode, crop, mirror, collate, move to the device
+    step      training loop only, with one batch that is already on the device
     training  both together
 
-The loss to input is 1 - training / step, in images per second. Beside it stands the share of the
-time in which the loop waits for images, which hardly changes where the machine slows down in
-between. Every epoch crops anew; `views` is the exception, which trains on cached maps as the
-recipes of mdan_oasis4 and flat_oasis4 do. `step` is measured for MDAN as mdan_zoo computes it
-(`fast`) and as the paper's formulas stand (`naive`, from tests/helpers/naive_mdan.py). Weights are
-random and hardly learn. What is compared takes turns, so that a slow machine slows all of it
-and the file is complete after every turn.
+The loss to input is 1 - training / step, in images per second. The share of the time that the loop
+waits for images is also reported; it is less sensitive to other load on the machine. Every epoch
+uses new random crops, except for `views`, which uses cached feature maps as the recipes of
+mdan_oasis4 and flat_oasis4 do. `step` is measured for MDAN as implemented in mdan_zoo (`fast`) and
+with the formulas of the paper as printed (`naive`, from tests/helpers/naive_mdan.py). Weights are
+random and hardly change. Compared jobs alternate, so that other load affects all of them. The file
+is updated after every run.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ Turns = dict[Job, list[Turn | None]]
 
 @dataclass(frozen=True)
 class Result:
-    """What a job's turns come to; what could not be measured is None, and empty in the file."""
+    """Summary of a job; values that could not be measured are None, and empty in the file."""
 
     status: str
     repeats: int
@@ -88,14 +88,14 @@ class Result:
 
 
 def steps(arguments: argparse.Namespace, model: str) -> list[Job]:
-    """Return the jobs for the step of a model: as mdan_zoo computes it, and by the formulas."""
+    """Return the jobs for the step of a model: fast, and naive if requested."""
     fast = fast_step(arguments, model)
     naive = dataclasses.replace(fast, network="naive")
     return [fast, naive] if arguments.naive and is_by_the_paper(model) else [fast]
 
 
 def fast_step(arguments: argparse.Namespace, model: str) -> Job:
-    """Return the job for the step of a model as mdan_zoo computes it."""
+    """Return the job for the fast step of a model."""
     config = get_config(model)
     return Job(
         model=model,
@@ -113,10 +113,10 @@ def fast_step(arguments: argparse.Namespace, model: str) -> Job:
 
 
 def groups(arguments: argparse.Namespace, images: Sequence[str]) -> Iterator[list[Job]]:
-    """Yield the jobs that take turns with each other: steps first, then input."""
+    """Yield groups of alternating jobs: steps first, then input."""
     both = {model: steps(arguments, model) for model in arguments.models}
     yield from both.values()
-    if arguments.compile:  # every turn compiles anew, for a minute or more, so the fast ones first
+    if arguments.compile:  # every run compiles for a minute or more, so run the fast jobs first
         for jobs in itertools.zip_longest(*both.values()):
             yield from ([dataclasses.replace(job, compiled=True)] for job in filter(None, jobs))
     for model in arguments.input_of:
@@ -132,7 +132,7 @@ def groups(arguments: argparse.Namespace, images: Sequence[str]) -> Iterator[lis
 
 
 def ways_to_read(arguments: argparse.Namespace, model: str) -> list[tuple[str, int]]:
-    """Return each way to decode with each number of workers; cached maps are read without any."""
+    """Return all combinations of decoding and workers; cached views use no workers."""
     ways = [way for way in arguments.decoding if way != "views"]
     read = list(itertools.product(ways, arguments.workers))
     cached = "views" in arguments.decoding and load_recipe(model).views
@@ -140,7 +140,7 @@ def ways_to_read(arguments: argparse.Namespace, model: str) -> list[tuple[str, i
 
 
 def is_by_the_paper(model: str) -> bool:
-    """Tell whether a model has none of the options that the paper's formulas do not have."""
+    """Return whether a model has no options beyond the paper."""
     config = get_config(model)
     return config.architecture == "mdan" and config.options == MDANOptions()
 
@@ -148,7 +148,7 @@ def is_by_the_paper(model: str) -> bool:
 def take_turns(
     bench: Bench, group: Sequence[Job], turns: Turns, repeats: int, deadline: float
 ) -> Iterator[Job]:
-    """Measure the jobs of a group in turn; yield each after its turn, until the time is over."""
+    """Run the jobs of a group in turn until the time limit; yield each result."""
     torch.compiler.reset()  # or one graph would be made to serve several models
     for _, job in itertools.product(range(repeats), group):
         if time.monotonic() > deadline:
@@ -159,7 +159,7 @@ def take_turns(
 
 
 def summarise(job: Job, turns: Sequence[Turn | None]) -> Result:
-    """Return what the turns of a job come to so far."""
+    """Return the summary of a job so far."""
     measured = [turn for turn in turns if turn is not None]
     if len(measured) < len(turns):
         return Result("out of memory", repeats=0)
@@ -182,7 +182,7 @@ def summarise(job: Job, turns: Sequence[Turn | None]) -> Result:
 
 
 def line(job: Job, result: Result) -> str:
-    """Return one line of the table that is printed."""
+    """Return one line of the printed table."""
     compiled = "compiled" if job.compiled else "eager"
     workers = "" if job.workers is None else f"{job.workers} workers"
     what = f"{job.model:14}{job.network:6}{compiled:9}{job.measured:9}"
@@ -200,28 +200,34 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     models: dict[str, Any] = {"nargs": "*", "choices": list(MODELS), "metavar": "NAME"}
     flag = argparse.BooleanOptionalAction
     add = parser.add_argument_group("what").add_argument
-    add("--models", **models, help="models whose step is measured")
-    add("--naive", action=flag, help="their steps by the paper's formulas too")
-    add("--compile", action=flag, help="their steps compiled too")
-    add("--input-of", **models, help="models whose input and training are measured")
+    add("--models", **models, help="models for measuring the step")
+    add("--naive", action=flag, help="also measure the naive implementation")
+    add("--compile", action=flag, help="also measure compiled steps")
+    add("--input-of", **models, help="models for measuring input and training")
     add("--decoding", nargs="+", choices=DECODING)
-    add("--workers", nargs="+", type=int, metavar="N", help="processes that read images")
+    add("--workers", nargs="+", type=int, metavar="N", help="data loading processes")
     add = parser.add_argument_group("with what").add_argument
-    add("--data", type=Path, metavar="FOLDER", help="with images (default: made-up ones)")
-    sizes = "they are resampled to; own takes them as they are (default: 1024x768)"
+    add("--data", type=Path, metavar="FOLDER", help="image folder (default: synthetic images)")
+    sizes = "sizes to resize images to; own keeps the original size (default: 1024x768)"
     add("--image-sizes", nargs="+", type=read_size, default=[(1024, 768)], help=sizes)
-    add("--images", type=positive, default=256, metavar="N", help="of each size, at most")
-    add("--backbone", metavar="NAME", help="another timm model (default: the models' own)")
-    add("--size", type=positive, help="side of the crop in pixels (default: the models' own)")
-    add("--batch", type=positive, metavar="N", help="images of a step (default: the recipes')")
+    add(
+        "--images",
+        type=positive,
+        default=256,
+        metavar="N",
+        help="maximum number of images per size",
+    )
+    add("--backbone", metavar="NAME", help="timm backbone (default: that of the model)")
+    add("--size", type=positive, help="crop size in pixels (default: that of the model)")
+    add("--batch", type=positive, metavar="N", help="batch size (default: that of the recipe)")
     add = parser.add_argument_group("how").add_argument
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--precision", choices=["no", "bf16", "fp16"])
     add("--channels-last", action=flag)
     add("--threads", type=positive, default=torch.get_num_threads(), metavar="N")
-    add("--steps", type=positive, default=5, metavar="N", help="timed in a turn, at least")
-    add("--repeats", type=positive, default=3, metavar="N", help="turns")
-    add("--limit", type=positive, metavar="SECONDS", help="no turn begins later than this")
+    add("--steps", type=positive, default=5, metavar="N", help="minimum timed steps per run")
+    add("--repeats", type=positive, default=3, metavar="N", help="number of runs")
+    add("--limit", type=positive, metavar="SECONDS", help="start no run after this time")
     add("--output", type=Path, help="CSV file")
     arguments = parser.parse_args(argv)
     for name, value in DEFAULTS[arguments.device].items():
@@ -232,7 +238,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Refuse what cannot be measured."""
+    """Reject unsupported combinations."""
     if (size := arguments.size) and (size % STRIDE or size < SMALLEST):
         parser.error(f"--size must be a multiple of {STRIDE} from {SMALLEST} on, not {size}")
     if arguments.device == "cuda" and not torch.cuda.is_available():
@@ -244,7 +250,7 @@ def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Non
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure every job; the file is complete after every turn."""
+    """Measure every job; the file is updated after every run."""
     arguments = parse(argv)
     start = time.monotonic()
     deadline = start + (arguments.limit or math.inf)

@@ -1,16 +1,16 @@
-"""Measure what it costs to verify a weight file before it is loaded.
+"""Time of verifying a checkpoint compared with loading it.
 
     python benchmarks/weight_loading.py
 
-mdan_zoo compares size and SHA-256 of a weight file at every call. Three variants take turns, so
-that what slows the machine down slows all of them down:
+mdan_zoo verifies size and SHA-256 of a checkpoint at every load. Three variants alternate, so that
+other load on the machine affects all of them:
 
-    load       safetensors reads every tensor, and it is copied into a network's own
+    load       safetensors reads every tensor and copies it into a network
     verify     `mdan_zoo.weights.fetch.verify_file`
     both       one after the other, as `create_model(..., pretrained=True)` does
 
-The file is in the system's cache, as it is when it was just fetched or is used again. From a disk
-the loading takes longer, and the verification leaves the file in the cache for it.
+The file is in the file system cache, as it is after a download or an earlier load. Reading from
+disk takes longer, and verification then leaves the file in the cache for loading.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TENSORS = 100
 
 @dataclass(frozen=True)
 class Result:
-    """What the repeats of a variant come to; `time_ratio` is to `load`."""
+    """Summary of a variant; `time_ratio` is relative to `load`."""
 
     variant: str
     megabytes: int
@@ -54,14 +54,14 @@ class Result:
 
 
 def write_weights(path: Path, megabytes: int) -> dict[str, Tensor]:
-    """Write a file of random float32 tensors, and return tensors to copy them into."""
+    """Write a file of random float32 tensors, and return tensors to load them into."""
     shape = (megabytes * 10**6 // TENSORS // 4,)
     save_file({f"tensor{i}": torch.randn(shape) for i in range(TENSORS)}, path)
     return {f"tensor{i}": torch.zeros(shape) for i in range(TENSORS)}
 
 
 def entry_of(path: Path) -> ManifestEntry:
-    """Return the entry of a manifest that names a file."""
+    """Return a manifest entry for a file."""
     return ManifestEntry(
         name="benchmark",
         status="released",
@@ -81,7 +81,7 @@ def load(path: Path, network: Mapping[str, Tensor]) -> None:
 
 
 def measure(variants: Mapping[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
-    """Let the variants take turns; the first turn is not counted."""
+    """Run the variants in turn, after one warm-up run."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(1 + repeats):
         for name, work in variants.items():
@@ -92,7 +92,7 @@ def measure(variants: Mapping[str, Callable[[], None]], repeats: int) -> dict[st
 
 
 def summarise(measured: Mapping[str, Sequence[float]], megabytes: int) -> list[Result]:
-    """Return what the measurements of every variant come to."""
+    """Return the summary of every variant."""
     results = []
     for variant, seconds in measured.items():
         q1, median, q3 = quartiles(seconds)

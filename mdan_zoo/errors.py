@@ -1,8 +1,7 @@
-"""The errors that mdan_zoo raises on bad input, all derived from `MdanZooError`.
+"""Exceptions raised by mdan_zoo, all derived from `MdanZooError`.
 
-Every message shows what was given and what would be right. Where Python users expect a built-in
-class (`ValueError` for a bad value, `LookupError` for an unknown name), the error derives from it
-too.
+Messages show the given value and what is expected. Exceptions also derive from the matching
+built-in class, such as `ValueError` for an invalid value or `LookupError` for an unknown name.
 """
 
 from __future__ import annotations
@@ -12,15 +11,15 @@ from collections.abc import Iterable
 
 
 class MdanZooError(Exception):
-    """Base class of every error that mdan_zoo raises on purpose."""
+    """Base class of all mdan_zoo exceptions."""
 
 
 class HierarchyError(MdanZooError, ValueError):
-    """A hierarchy is malformed, or does not fit where it was given."""
+    """A hierarchy is malformed, or does not match the model or data."""
 
 
 class UnknownNameError(MdanZooError, LookupError):
-    """A model, hierarchy, level or class of that name does not exist."""
+    """Unknown name of a model, hierarchy, level or class."""
 
 
 class ImageError(MdanZooError, ValueError):
@@ -41,15 +40,15 @@ class ImageError(MdanZooError, ValueError):
 
 
 class InputError(MdanZooError, ValueError):
-    """A tensor, option or argument has a value that the library cannot work with."""
+    """A tensor, option or argument has an invalid value."""
 
 
 class DeviceError(MdanZooError, RuntimeError):
-    """The device that was asked for does not exist on this machine."""
+    """The requested device is not available on this machine."""
 
 
 class CheckpointError(MdanZooError, ValueError):
-    """A weight file is damaged or belongs to another model."""
+    """A checkpoint is damaged or belongs to another model."""
 
 
 class WeightsUnavailableError(MdanZooError, RuntimeError):
@@ -61,31 +60,31 @@ class ManifestError(MdanZooError, ValueError):
 
 
 class PublishingError(MdanZooError, RuntimeError):
-    """Something cannot be published where it was asked to be."""
+    """A model cannot be published to the given destination."""
 
 
 class TrainingError(MdanZooError, RuntimeError):
-    """A training cannot go on."""
+    """Training cannot continue."""
 
 
 class TrainingStoppedError(TrainingError):
-    """A training was told to stop, and can go on from its state."""
+    """Training was interrupted and can be resumed from its saved state."""
 
 
 class DatasetError(MdanZooError, ValueError):
-    """A data set folder or its annotations are not what the reader expects."""
+    """A dataset folder or its annotations do not have the expected format."""
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """Return the end of an error message that helps with a mistyped name.
+    """Return a suggestion for a misspelled name, to end an error message.
 
     Args:
-        name: What was given.
-        known: Every acceptable name.
+        name: The given name.
+        known: All valid names.
 
     Returns:
-        "did you mean 'a' or 'b'?" with the nearest known names, or the list of all known names
-        where none is near.
+        "did you mean 'a' or 'b'?" with the closest names, or a list of the valid names if none
+        is close.
     """
     names = list(known)
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of emotions, networks or weights."""
+"""General-purpose helpers, independent of the rest of the package."""

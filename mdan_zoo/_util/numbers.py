@@ -1,4 +1,4 @@
-"""Checks of numbers given by users."""
+"""Number validation."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import math
 
 
 def is_number(value: object) -> bool:
-    """Return whether a value is a finite real number; True and False are not."""
+    """Return whether a value is a finite real number; False for bool."""
     return type(value) is int or (type(value) is float and math.isfinite(value))

@@ -1,4 +1,4 @@
-"""Evaluation: numbers of models on data sets, and those that others report.
+"""Evaluation: metrics of models on labelled datasets, reports, and published results.
 
     from mdan_zoo.evaluation import evaluate, find_samples, write_report
 
@@ -8,7 +8,7 @@
     evaluation.score("accuracy", "polarity")  # Score(..., value=0.75, low=0.71, high=0.79, ...)
     write_report(evaluation, output)
 
-The public names are imported when they are first used, so that the command line is quick.
+Public names are imported on first use, which keeps the command line fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: how much a number would change with other images of the same kind."""
+"""Bootstrap intervals over groups of images."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import numpy as np
 from mdan_zoo.evaluation.metrics import Floats
 
 LEVEL = 0.95
-"""The share of intervals that contain the true value, as far as the bootstrap holds."""
+"""Nominal coverage of the intervals."""
 
 FEWEST_RESAMPLES = 100
-"""With fewer, the ends of the interval would be the few most extreme resamples."""
+"""With fewer, the interval would be determined by the few most extreme resamples."""
 
 _ROWS_AT_ONCE = 50
 
 
 def resample(groups: Sequence[str], resamples: int, seed: int) -> Iterator[Floats]:
-    """Draw images with replacement, as often as asked for.
+    """Draw bootstrap resamples of whole groups, with replacement.
 
-    Whole groups are drawn. Images of one group resemble each other, and drawn one by one they
-    would make the intervals too narrow.
+    Images of the same group are similar, so resampling single images would make the intervals too
+    narrow.
 
     Args:
         groups: The group of every image, (N,).
-        resamples: How many draws.
-        seed: Another seed gives other draws.
+        resamples: Number of resamples.
+        seed: Random seed.
 
     Yields:
-        How often each image was drawn, (b, N), some draws at a time.
+        The number of times each image was drawn, (b, N), for a few resamples at a time.
     """
     _, members = np.unique(np.asarray(groups), return_inverse=True)
     count = int(members.max()) + 1
@@ -43,7 +43,7 @@ def resample(groups: Sequence[str], resamples: int, seed: int) -> Iterator[Float
 
 
 def interval(values: Floats) -> tuple[float, float]:
-    """Return the percentile interval of a measure's values on the resamples, (B,)."""
+    """Return the percentile interval of the values of a metric on the resamples, (B,)."""
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(values, [tail, 100 - tail])
     return float(low), float(high)

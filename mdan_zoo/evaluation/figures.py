@@ -1,7 +1,7 @@
-"""The figures of a report: confusion, calibration, and accuracy against alpha.
+"""Report figures: confusion matrices, reliability diagrams, and accuracy against alpha.
 
-Everything is drawn from stored probabilities. The colours are those of Okabe and Ito, and a map of
-growing darkness; both can be told apart with any kind of colour blindness.
+All figures are drawn from stored probabilities, in the colour-blind safe palette of Okabe and Ito
+and a sequential colour map.
 """
 
 from __future__ import annotations
@@ -31,34 +31,32 @@ if TYPE_CHECKING:
 
 _COLOURS = {"overall": "#0072B2", "local": "#E69F00", "global": "#009E73"}
 _MARKERS = {"overall": "o", "local": "^", "global": "s"}
-# The branches that Fig. 6 shows side by side, with their symbols and what their files end with.
+# The branches of Fig. 6, with symbol and file name suffix.
 _MATRICES: dict[Branch, tuple[str, str]] = {"overall": ("P_O", ""), "local": ("P_L", "_local")}
 _BORDER = "#D55E00"
 _ALPHAS = np.linspace(0, 1, 51)
-_FEWEST_POINTS = 5  # of accuracy on an axis; else the noise of a few images looks like a trend
-_WHITE_FROM = 0.65  # the share from which white is easier to read on its blue than black
+_FEWEST_POINTS = 5  # minimum range of the accuracy axis in percentage points
+_WHITE_FROM = 0.65  # white text above this share
 _DPI = 150
 
 
 def require_matplotlib() -> None:
-    """Raise `InputError` if matplotlib is missing."""
+    """Raise `InputError` if matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise InputError(
-            "the report's figures need matplotlib: pip install 'mdan-zoo[evaluate]'"
-        ) from error
+        raise InputError("figures require matplotlib: pip install 'mdan-zoo[evaluate]'") from error
 
 
 def draw_figures(evaluation: Evaluation, folder: Path) -> dict[str, str]:
     """Draw all figures as PNG files.
 
     Args:
-        evaluation: What to draw.
-        folder: Where to; it exists.
+        evaluation: The results.
+        folder: An existing folder.
 
     Returns:
-        For every file name what the figure shows. Networks without a local branch have no alpha.
+        Title of every figure, by file name. Networks without a local branch have no alpha figure.
     """
     tree = evaluation.probabilities.hierarchy
     figures = {}
@@ -82,10 +80,10 @@ def draw_confusion(counts: Ints, tree: Hierarchy, level: int, symbol: str = "P_O
     """Draw a confusion matrix with borders between the children of different parents (Fig. 6).
 
     Args:
-        counts: Images of each class (rows) that were taken for each (columns), (K, K).
-        tree: The emotion tree.
-        level: The matrix's level.
-        symbol: Of the prediction, for the title.
+        counts: Confusion matrix, (K, K): true classes in rows, predicted in columns.
+        tree: The hierarchy.
+        level: Level of the matrix.
+        symbol: Symbol of the branch, for the title.
     """
     order = _tree_order(tree, level)
     names = [tree.levels[level][k] for k in order]
@@ -115,20 +113,20 @@ def draw_confusion(counts: Ints, tree: Hierarchy, level: int, symbol: str = "P_O
             )
     _draw_borders(axes, tree, level, order)
     axes.set_xlabel("predicted")
-    axes.set_ylabel("given (images)")
-    title = f"{tree.level_names[level]}: predicted by {symbol}, in % of the given"
+    axes.set_ylabel("true (images)")
+    title = f"{tree.level_names[level]}: {symbol}, % of true class"
     axes.set_title(title, fontsize=11, parse_math=False)
     return figure
 
 
 def _tree_order(tree: Hierarchy, level: int) -> list[int]:
-    """Return a level's class ids with siblings side by side; ids need not be in that order."""
+    """Return the class ids of a level, grouped by parent."""
     ancestry = {path[level]: path[: level + 1] for path in tree.leaf_paths}
     return sorted(ancestry, key=ancestry.__getitem__)
 
 
 def _draw_borders(axes: Axes, tree: Hierarchy, level: int, order: list[int]) -> None:
-    """Draw lines between the children of different parents, and the parents' names."""
+    """Draw lines between the children of different parents, with the parent names."""
     if level == 0:
         return
     parents = [tree.parents[level - 1][k] for k in order]
@@ -148,7 +146,7 @@ def _draw_borders(axes: Axes, tree: Hierarchy, level: int, order: list[int]) -> 
 
 
 def draw_reliability(data: Probabilities) -> Figure:
-    """Draw accuracy against confidence by bin, and how full the bins are, for every level."""
+    """Draw accuracy against confidence and the number of images by bin, for every level."""
     tree = data.hierarchy
     figure = _new_figure(4.2 * tree.depth, 5.2)
     grid = figure.subplots(
@@ -175,7 +173,7 @@ def draw_reliability(data: Probabilities) -> Figure:
 
 
 def _by_bin(outcomes: Outcomes) -> tuple[Floats, Floats, Floats]:
-    """Return every bin's number of images, mean confidence and accuracy; NaN for empty bins."""
+    """Return number of images, mean confidence and accuracy of every bin; NaN if empty."""
     rows = np.stack([np.ones(len(outcomes.labels)), outcomes.confidence, outcomes.correct])
     count, confidence, right = sums_by_bin(outcomes.bins, CALIBRATION_BINS, rows)
     filled = np.where(count, count, np.nan)
@@ -219,7 +217,7 @@ def draw_alpha(data: Probabilities) -> Figure:
 
 
 def _new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure, in inches, that needs no display and is in no list of open ones."""
+    """Return an empty figure that is not registered with pyplot; sizes in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

@@ -1,9 +1,9 @@
-"""Measures of one level's predictions, for many weightings of the same images at once.
+"""Metrics of the predictions at one level, vectorised over weightings of the images.
 
-Every measure takes weights (B, N), how often each of N images counts in each of B evaluations,
-and returns B values. A row of ones is the plain evaluation, the counts of a draw with replacement
-are a bootstrap resample, and a row of zeros and ones is a fold. So there is one definition for all
-three, and a thousand resamples take seconds. The tests hold them against scikit-learn's.
+Every metric takes weights (B, N), the number of times each of N images counts in each of B
+evaluations, and returns B values. A row of ones is a plain evaluation, the counts of a bootstrap
+resample are a row, and a row of zeros and ones is a fold. A thousand resamples take seconds. The
+tests compare the metrics with scikit-learn.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
 CALIBRATION_BINS = 15
-"""Of equal width, as in Guo et al., On Calibration of Modern Neural Networks, ICML 2017."""
+"""Bins of equal width (Guo et al., On Calibration of Modern Neural Networks, ICML 2017)."""
 
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
-"""A smaller one may have been rounded to 0 by the float32 of the networks; its log is infinite."""
+"""Lower bound that avoids infinite logarithms of probabilities that underflow in float32."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """What came of N images at one level.
+    """Labels and predictions of N images at one level.
 
     Attributes:
         classes: K, the number of classes of the level.
-        labels: The right classes, (N,).
+        labels: The true classes, (N,).
         predicted: The most probable classes, (N,).
         confidence: Their probabilities, (N,).
-        log_loss: The negative logarithms of the right classes' probabilities, (N,), in nats.
+        log_loss: Negative log probabilities of the true classes, (N,), in nats.
     """
 
     classes: int
@@ -45,7 +45,7 @@ class Outcomes:
 
     @classmethod
     def of(cls, probabilities: npt.NDArray[np.floating], labels: Ints) -> Outcomes:
-        """Compare probabilities (N, K) with labels (N,)."""
+        """Create from probabilities (N, K) and labels (N,)."""
         right = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
         return cls(
             probabilities.shape[1],
@@ -57,7 +57,7 @@ class Outcomes:
 
     @property
     def correct(self) -> Floats:
-        """1 where the most probable class is right, else 0; (N,)."""
+        """1 where the prediction is correct, else 0; (N,)."""
         right: Floats = (self.predicted == self.labels).astype(np.float64)
         return right
 
@@ -80,14 +80,14 @@ def sums_by_bin(bins: Ints, count: int, weights: Floats) -> Floats:
 
 
 def confusion(outcomes: Outcomes, weights: Floats) -> Floats:
-    """Return the confusion matrices, (B, K, K): right classes in rows, predicted in columns."""
+    """Return the confusion matrices, (B, K, K): true classes in rows, predicted in columns."""
     k = outcomes.classes
     cells = outcomes.labels * k + outcomes.predicted
     return sums_by_bin(cells, k * k, weights).reshape(-1, k, k)
 
 
 def accuracy(outcomes: Outcomes, weights: Floats) -> Floats:
-    """Return the shares of images whose most probable class is right."""
+    """Return the fraction of images with a correct prediction."""
     return weighted_mean(outcomes.correct, weights)
 
 
@@ -106,7 +106,7 @@ def macro_f1(outcomes: Outcomes, weights: Floats) -> Floats:
 
 
 def calibration_error(outcomes: Outcomes, weights: Floats) -> Floats:
-    """Return the expected calibration errors: the mean gap of confidence and accuracy by bin."""
+    """Return the expected calibration errors: the mean gap between confidence and accuracy."""
     gap = weights * (outcomes.correct - outcomes.confidence)
     by_bin = sums_by_bin(outcomes.bins, CALIBRATION_BINS, gap)
     errors: Floats = np.abs(by_bin).sum(axis=1) / weights.sum(axis=1)
@@ -114,7 +114,7 @@ def calibration_error(outcomes: Outcomes, weights: Floats) -> Floats:
 
 
 def negative_log_likelihood(outcomes: Outcomes, weights: Floats) -> Floats:
-    """Return the mean negative log likelihoods of the right classes, in nats."""
+    """Return the mean negative log likelihoods of the true classes, in nats."""
     return weighted_mean(outcomes.log_loss, weights)
 
 
@@ -125,11 +125,11 @@ LEVEL_MEASURES: dict[str, Callable[[Outcomes, Floats], Floats]] = {
     "calibration_error": calibration_error,
     "negative_log_likelihood": negative_log_likelihood,
 }
-"""What is measured on every level."""
+"""Metrics computed at every level."""
 
 
 def correlation(x: Floats, y: Floats, weights: Floats) -> Floats:
-    """Return Pearson's correlations of x and y, both (N,); NaN where one of them is constant."""
+    """Return Pearson's correlations of x and y, both (N,); NaN if either is constant."""
     shares = weights / weights.sum(axis=1, keepdims=True)
     x_gap, y_gap = (v - (shares @ v)[:, None] for v in (x, y))
     products = (
@@ -142,7 +142,7 @@ def correlation(x: Floats, y: Floats, weights: Floats) -> Floats:
 
 
 def _mean_of_ratios(numerators: Floats, denominators: Floats) -> Floats:
-    """Return the mean over classes of (B, K) / (B, K), without those whose denominator is 0."""
+    """Return the mean over classes of (B, K) / (B, K), ignoring classes with denominator 0."""
     counted = denominators > 0
     ratios = np.divide(numerators, denominators, out=np.zeros_like(denominators), where=counted)
     means: Floats = ratios.sum(axis=1) / counted.sum(axis=1)

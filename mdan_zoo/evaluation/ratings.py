@@ -1,22 +1,22 @@
-"""Which probability stands for a mean rating. No torch."""
+"""Ratings: the classes whose probability is compared with mean ratings. Needs no torch."""
 
 from __future__ import annotations
 
 from mdan_zoo.hierarchy.tree import Hierarchy
 
 _RATED_CLASSES = {"valence": ("positive",), "arousal": ("excited", "distressed")}
-"""The classes whose summed probability stands for a rating."""
+"""The classes whose summed probability is correlated with each rating."""
 
 
 def rated_classes(rating: str, hierarchy: Hierarchy) -> tuple[int, list[int]] | None:
-    """Return a level and the ids of its classes whose summed probability stands for a rating.
+    """Return the level and class ids whose summed probability is compared with a rating.
 
     Args:
-        rating: Its name, such as "valence".
-        hierarchy: The emotion tree.
+        rating: Name of the rating, such as "valence".
+        hierarchy: The hierarchy.
 
     Returns:
-        None if no level has these classes, or nothing stands for that rating.
+        None if no level has these classes, or the rating is not supported.
     """
     classes = _RATED_CLASSES.get(rating)
     for level, names in enumerate(hierarchy.levels):

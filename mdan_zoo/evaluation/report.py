@@ -1,4 +1,4 @@
-"""A folder with an evaluation: the numbers, a report to read, the probabilities and figures."""
+"""Evaluation report: metrics as JSON, a Markdown report, probabilities and figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mdan_zoo._version import __version__
 from mdan_zoo.errors import InputError
 from mdan_zoo.evaluation.figures import draw_figures, require_matplotlib
 from mdan_zoo.evaluation.metrics import CALIBRATION_BINS
-from mdan_zoo.evaluation.paper_results import NOT_IN_THE_PAPER
+from mdan_zoo.evaluation.reference import NOT_IN_THE_PAPER, other_results, paper_results
 from mdan_zoo.evaluation.results import Evaluation, Score
 
 JSON_FILE = "evaluation.json"
@@ -24,17 +24,17 @@ FOLDS_FILE = "folds.tsv"
 
 
 def write_report(evaluation: Evaluation, folder: str | os.PathLike[str]) -> Path:
-    """Write evaluation.json, evaluation.md, probabilities.npz, the figures and new folds.
+    """Write evaluation.json, evaluation.md, probabilities.npz, the figures and created folds.
 
     Args:
-        evaluation: What to write.
-        folder: Where to; made if it is not there. Files of an earlier report are replaced.
+        evaluation: The results.
+        folder: Output folder; created if missing. Files of an earlier report are replaced.
 
     Returns:
         The path of the report.
 
     Raises:
-        InputError: matplotlib is missing, or the folder cannot be written to.
+        InputError: matplotlib is not installed, or the folder is not writable.
     """
     require_matplotlib()
     folder = make_folder(folder)
@@ -50,16 +50,16 @@ def write_report(evaluation: Evaluation, folder: str | os.PathLike[str]) -> Path
 
 
 def make_folder(folder: str | os.PathLike[str]) -> Path:
-    """Return a folder that is there now.
+    """Create a folder if it does not exist, and return its path.
 
     Raises:
-        InputError: It cannot be made.
+        InputError: The folder cannot be created.
     """
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"the folder {path} cannot be made: {error.strerror}") from error
+        raise InputError(f"cannot create the folder {path}: {error.strerror}") from error
     return path
 
 
@@ -67,24 +67,24 @@ def to_markdown(evaluation: Evaluation, figures: Mapping[str, str] | None = None
     """Return the report as Markdown.
 
     Args:
-        evaluation: The numbers.
-        figures: For every figure's file name what it shows.
+        evaluation: The results.
+        figures: Title of every figure, by file name.
     """
     on = f" on {evaluation.source.dataset}" if evaluation.source.dataset else ""
-    blocks = [f"# {evaluation.model}{on}", _about(evaluation), _caution(evaluation)]
+    blocks = [f"# {evaluation.model}{on}", _about(evaluation), _training_images(evaluation)]
     tree = evaluation.probabilities.hierarchy
     for level, name in enumerate(tree.level_names):
         blocks += [f"## {name}: {tree.sizes[level]} classes", _most_frequent(evaluation, level)]
         blocks += [_scores(evaluation, name, _LEVEL_ROWS)]
     rows = [row for row in _TREE_ROWS if _has(evaluation, row)]
     if rows:
-        blocks += ["## The tree as a whole", _scores(evaluation, "", rows)]
+        blocks += ["## Whole hierarchy", _scores(evaluation, "", rows)]
     blocks += [_NOTES]
     if evaluation.source.folds:
         blocks += ["## Folds", *_folds(evaluation)]
     if figures:
         blocks += ["## Figures", *(f"![{title}]({file})" for file, title in figures.items())]
-    return "\n\n".join([*blocks, *_paper(evaluation), *_known(evaluation)]) + "\n"
+    return "\n\n".join([*blocks, *_paper(evaluation), *_others(evaluation)]) + "\n"
 
 
 def _percent(number: float) -> str:
@@ -95,7 +95,7 @@ def _three_digits(number: float) -> str:
     return "-" if math.isnan(number) else f"{number:.3f}"
 
 
-# Measure, what it is called, and how its numbers are written.
+# Name of the metric, its title, and its number format.
 _Row: TypeAlias = tuple[str, str, Callable[[float], str]]
 _LEVEL_ROWS: tuple[_Row, ...] = (
     ("accuracy", "accuracy, %", _percent),
@@ -116,11 +116,11 @@ _BRANCH_TITLES = {
 }
 
 _NOTES = (
-    "In brackets: 95 % intervals. Every level's most probable class is taken by itself; a "
-    "hierarchy violation is an image whose classes are then no path of the tree. Balanced "
-    "accuracy is the mean recall. The expected calibration error has "
-    f"{CALIBRATION_BINS} bins of equal width; it is too high for few images, and more so in the "
-    "resamples, so its interval can lie above it."
+    "95 % intervals in parentheses. Levels are evaluated independently; a hierarchy violation is "
+    "an image whose predicted classes are not a path of the hierarchy. Balanced accuracy is the "
+    f"mean recall. The expected calibration error uses {CALIBRATION_BINS} bins of equal width; it "
+    "is biased upwards for small datasets, and more so for the resamples, so the interval can be "
+    "above the value."
 )
 
 
@@ -130,11 +130,11 @@ def _about(evaluation: Evaluation) -> str:
     rows = [
         ("model", evaluation.model),
         ("weights", f"sha256 `{evaluation.weights_sha256}`"),
-        ("data set", source.dataset or "not named"),
+        ("dataset", source.dataset or "unknown"),
         ("split", split),
         ("part", source.part or "all images"),
         ("images", f"{len(data.images):,} in {evaluation.groups:,} groups"),
-        ("computed", f"by mdan_zoo {__version__} on {evaluation.device} in {evaluation.dtype}"),
+        ("computed", f"with mdan_zoo {__version__} on {evaluation.device} in {evaluation.dtype}"),
         (
             "intervals",
             f"95 %, percentile bootstrap over groups, {evaluation.resamples:,} resamples, "
@@ -146,23 +146,23 @@ def _about(evaluation: Evaluation) -> str:
     return _table(("", ""), rows)
 
 
-def _caution(evaluation: Evaluation) -> str:
-    """Return what has to be known of the images before the numbers are read."""
+def _training_images(evaluation: Evaluation) -> str:
+    """Return a note on images that were in the training data."""
     count, total = evaluation.trained_on, len(evaluation.probabilities.images)
     if count is None:
         return (
-            "The numbers tell how the model does on new images only if its weights were trained "
-            "without these, and that is not known: beside the weights there is no list of its "
-            "images, or it lacks those of the weights that the training started from. For a "
-            "model that was trained on a part of this data set, give the split that it was trained "
-            "with and evaluate on another part."
+            "It is unknown whether the model was trained on these images: the folder of the "
+            "checkpoint has no list of training images, or the list does not cover the initial "
+            "weights. The results are only valid for new images if it was not. For a model that "
+            "was trained on a part of this dataset, pass the split of the training and evaluate "
+            "another part."
         )
     if count:
         return (
-            f"**The weights were trained on {count:,} of these {total:,} images.** The numbers "
-            "do not tell how the model does on new images."
+            f"**The model was trained on {count:,} of these {total:,} images.** The results are "
+            "not valid for new images."
         )
-    return "The weights were trained on none of these images."
+    return "The model was not trained on any of these images."
 
 
 def _most_frequent(evaluation: Evaluation, level: int) -> str:
@@ -178,7 +178,7 @@ def _has(evaluation: Evaluation, row: _Row) -> bool:
 
 
 def _scores(evaluation: Evaluation, level: str, rows: Iterable[_Row]) -> str:
-    """Return a table with a row for every measure and a column for every branch."""
+    """Return a table with one row per metric and one column per branch."""
     branches = evaluation.probabilities.branches
     lines = []
     for measure, title, show in rows:
@@ -192,7 +192,7 @@ def _with_interval(score: Score, show: Callable[[float], str]) -> str:
 
 
 def _folds(evaluation: Evaluation) -> Iterator[str]:
-    """Yield a table of the overall branch's measures, fold by fold."""
+    """Yield a table of the metrics of the overall branch by fold."""
     folds = evaluation.source.folds
     header = ("", "mean ± sd", *(f"fold {name}" for name, _ in folds))
     lines = [("images", "", *(f"{len(indices):,}" for _, indices in folds))]
@@ -208,45 +208,45 @@ def _folds(evaluation: Evaluation) -> Iterator[str]:
                 )
             )
     yield (
-        f"Of the overall branch; {JSON_FILE} has the others. The standard deviation is between "
-        "folds of the same weights. It is not that of a cross-validation, which trains for every "
-        "fold anew."
+        f"Overall branch; {JSON_FILE} has the other branches. All folds use the same weights, so "
+        "the standard deviation is not that of a cross-validation, which trains one model per fold."
     )
     if (division := evaluation.source.division) is not None:
-        yield f"The folds: {division.method}, sha256 `{division.sha256}`."
+        yield f"Folds: {division.method}, sha256 `{division.sha256}`."
     yield _table(header, lines)
 
 
 def _paper(evaluation: Evaluation) -> Iterator[str]:
-    """Yield a section with the paper's numbers."""
-    results, dataset = evaluation.paper(), evaluation.source.dataset
+    """Yield a section with the results of the paper."""
+    dataset = evaluation.source.dataset
+    results = paper_results(dataset)
     if not results:
         if dataset in NOT_IN_THE_PAPER:
-            yield "## What the paper reports"
-            yield f"No numbers on {dataset}; {NOT_IN_THE_PAPER[dataset]}."
+            yield "## Results of the paper"
+            yield f"The paper has no results on {dataset}: {NOT_IN_THE_PAPER[dataset]}."
         return
-    yield "## What the paper reports (not reproduced here)"
+    yield "## Results of the paper (not reproduced)"
     yield (
         f"Accuracies on {dataset} in Xu et al., MDAN: Multi-level Dependent Attention Network for "
-        "Visual Emotion Analysis, CVPR 2022. They are copied from its tables and were not measured "
-        "here. The paper does not list the images of its splits, so these may be others."
+        "Visual Emotion Analysis, CVPR 2022, copied from its tables. The splits of the paper are "
+        "not published, so its test images may differ."
     )
     yield _table(
-        ("model", "level", "branch", "accuracy, %", "where"),
-        [(r.model, r.level, r.branch, f"{r.accuracy:.2f}", r.table) for r in results],
+        ("model", "level", "branch", "accuracy, %", "source"),
+        [(r.model, r.level, r.branch, r.accuracy, r.source) for r in results],
     )
     notes = dict.fromkeys((r.level, r.note) for r in results if r.note)
     yield "\n".join(f"* {level}: {note}." for level, note in notes)
 
 
-def _known(evaluation: Evaluation) -> Iterator[str]:
-    """Yield a section with what others found."""
-    results = evaluation.known()
+def _others(evaluation: Evaluation) -> Iterator[str]:
+    """Yield a section with baselines and results of other publications."""
+    results = other_results(evaluation.source.dataset)
     if results:
-        yield "## What is known from elsewhere (not measured here, and not the paper's)"
+        yield "## Results from other sources (not reproduced)"
         yield _table(
-            ("of", "level", "accuracy, %", "source", "to be known"),
-            [(r.system, r.level, r.accuracy, r.source, r.note) for r in results],
+            ("model", "level", "accuracy, %", "source", "note"),
+            [(r.model, r.level, r.accuracy, r.source, r.note) for r in results],
         )
 
 

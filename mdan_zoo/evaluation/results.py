@@ -1,4 +1,4 @@
-"""A model's numbers on a data set, each with a bootstrap interval."""
+"""Evaluation results: metrics of a model on a dataset, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from mdan_zoo._version import __version__
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import InputError, UnknownNameError
 from mdan_zoo.evaluation.bootstrap import FEWEST_RESAMPLES, LEVEL, interval, resample
-from mdan_zoo.evaluation.known_results import KnownResult, known_results
 from mdan_zoo.evaluation.leakage import count_trained_on
 from mdan_zoo.evaluation.metrics import (
     CALIBRATION_BINS,
@@ -27,9 +26,9 @@ from mdan_zoo.evaluation.metrics import (
     correlation,
     weighted_mean,
 )
-from mdan_zoo.evaluation.paper_results import PaperResult, paper_results
 from mdan_zoo.evaluation.probabilities import Probabilities, predict_probabilities
 from mdan_zoo.evaluation.ratings import rated_classes
+from mdan_zoo.evaluation.reference import other_results, paper_results
 from mdan_zoo.evaluation.source import SampleSource
 from mdan_zoo.inference.prediction import Branch
 
@@ -37,24 +36,24 @@ if TYPE_CHECKING:
     from mdan_zoo.inference.predictor import Predictor
 
 Key: TypeAlias = tuple[Branch, str, str]
-"""Branch, level ("" for the tree as a whole) and measure."""
+"""Branch, level ("" for the whole hierarchy) and metric."""
 
 Measure: TypeAlias = Callable[[Floats], Floats]
-"""From weights (B, N) to values (B,); see `metrics`."""
+"""Function from weights (B, N) to values (B,); see `metrics`."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number.
+    """One metric value with its interval.
 
     Attributes:
-        branch: Whose probabilities were measured.
-        level: The level's name; "" where the measure is of the tree as a whole.
-        measure: Such as "accuracy"; `Evaluation` lists them.
-        value: The number. NaN for a correlation with something constant.
-        low: Lower end of its 95 % bootstrap interval.
-        high: Upper end.
-        folds: The number for each fold alone.
+        branch: The evaluated branch.
+        level: Name of the level; "" for metrics of the whole hierarchy.
+        measure: Name of the metric; see `Evaluation`.
+        value: The value; NaN for a correlation with a constant.
+        low: Lower end of the 95 % bootstrap interval.
+        high: Upper end of the interval.
+        folds: The value for each fold.
     """
 
     branch: Branch
@@ -72,7 +71,7 @@ class Score:
 
     @property
     def sd(self) -> float:
-        """Standard deviation over the folds, with one less than their number below."""
+        """Sample standard deviation over the folds."""
         return float(np.std(self.folds, ddof=1))
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,27 +90,28 @@ class Score:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a model does on a data set.
+    """Results of a model on a dataset.
 
-    On every level and for every branch the measures are "accuracy", "balanced_accuracy" (mean
+    The metrics at every level and for every branch are "accuracy", "balanced_accuracy" (mean
     recall), "macro_f1", "calibration_error" (expected calibration error, 15 bins of equal width)
-    and "negative_log_likelihood" (nats). Each level's most probable class is taken by itself, as
-    the paper does. Of the tree as a whole, level "", they are "violation_rate", the share of
-    images whose classes are no path of the tree, and "valence_r" and "arousal_r", Pearson's
-    correlation with mean ratings, where the data set has them and the tree has classes for them.
+    and "negative_log_likelihood" (nats). Levels are evaluated independently, as in the paper. The
+    metrics of the whole hierarchy, with level "", are "violation_rate", the fraction of images
+    whose predicted classes are not a path of the hierarchy, and "valence_r" and "arousal_r",
+    Pearson's correlation with mean ratings, if the dataset has ratings and the hierarchy has
+    matching classes.
 
     Attributes:
         model: Name of the model.
-        weights_sha256: Hash of its weight file.
-        device: Kind of the device, such as "cuda".
-        dtype: Data type that the network computed in.
-        source: The images.
-        trained_on: How many of them the weights were trained on; None where that is not known.
-        groups: How many groups the images are in; these are what the bootstrap draws.
-        resamples: Number of bootstrap draws.
-        seed: Seed of the draws.
-        scores: All numbers.
-        probabilities: What they follow from.
+        weights_sha256: Hash of the checkpoint.
+        device: Device type, such as "cuda".
+        dtype: Data type of the computation.
+        source: Origin of the images.
+        trained_on: Number of images that were in the training data; None if unknown.
+        groups: Number of groups, the units of the bootstrap.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
+        scores: All metric values.
+        probabilities: The predicted probabilities.
     """
 
     model: str
@@ -127,39 +127,29 @@ class Evaluation:
     probabilities: Probabilities = field(repr=False)
 
     def score(self, measure: str, level: str = "", branch: Branch = "overall") -> Score:
-        """Return one number.
+        """Return one metric value.
 
         Raises:
-            UnknownNameError: There is no such measure on that level and branch.
+            UnknownNameError: Unknown metric, level or branch.
         """
         for score in self.scores:
             if (score.measure, score.level, score.branch) == (measure, level, branch):
                 return score
         raise UnknownNameError(
             f"there is no {measure!r} on level {level!r} for branch {branch!r}; the levels are "
-            f"{', '.join(map(repr, self.probabilities.hierarchy.level_names))} and '' for the tree"
+            f"{', '.join(map(repr, self.probabilities.hierarchy.level_names))} and '' for the "
+            "whole hierarchy"
         )
 
     def confusion(self, level: int, branch: Branch = "overall") -> Ints:
-        """Return how many images of each class (rows) were taken for each (columns), (K, K)."""
+        """Return the confusion matrix, (K, K): true classes in rows, predicted in columns."""
         data = self.probabilities
         outcomes = Outcomes.of(data.of(branch, level), data.labels[:, level])
         counts: Ints = confusion(outcomes, np.ones((1, len(data.labels))))[0].astype(np.int64)
         return counts
 
-    def paper(self) -> list[PaperResult]:
-        """Return what the paper reports for the data set; empty where it has none."""
-        try:
-            return paper_results(self.source.dataset)
-        except UnknownNameError:
-            return []
-
-    def known(self) -> list[KnownResult]:
-        """Return what is known of the data set from elsewhere."""
-        return known_results(self.source.dataset)
-
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the probabilities as JSON types."""
+        """Return everything except the probabilities as JSON types."""
         tree, division = self.probabilities.hierarchy, self.source.division
         return {
             "model": self.model,
@@ -193,8 +183,10 @@ class Evaluation:
                 }
                 for branch in self.probabilities.branches
             },
-            "reported_in_the_paper": [vars(result) for result in self.paper()],
-            "known_from_elsewhere": [vars(result) for result in self.known()],
+            "reported_in_the_paper": [
+                vars(result) for result in paper_results(self.source.dataset)
+            ],
+            "known_from_elsewhere": [vars(result) for result in other_results(self.source.dataset)],
         }
 
 
@@ -207,27 +199,27 @@ def evaluate(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Evaluation:
-    """Measure a model on labelled images, in one pass over them.
+    """Evaluate a model on labelled images.
 
     Args:
-        predictor: The model, with released weights or those of a checkpoint file.
-        samples: The images, with labels of the model's tree.
-        source: Where they come from; its folds are measured one by one, too.
-        resamples: Number of bootstrap draws, at least 100.
-        seed: Seed of the draws.
-        batch_size: How many images the network gets at once.
+        predictor: The model.
+        samples: The images, with labels from the hierarchy of the model.
+        source: Origin of the images; results are also reported for each of its folds.
+        resamples: Number of bootstrap resamples, at least 100.
+        seed: Seed of the bootstrap.
+        batch_size: Batch size of the network.
 
     Raises:
-        DatasetError: There are no images, or a label is not of the model's tree.
-        ImageError: Images cannot be read; lists them.
+        DatasetError: No images, or a label is not in the hierarchy of the model.
+        ImageError: Lists the images that cannot be read.
         InputError: `resamples` is too small.
     """
     if resamples < FEWEST_RESAMPLES:
         raise InputError(
-            f"a 95 % interval takes at least {FEWEST_RESAMPLES} resamples, not {resamples}"
+            f"resamples must be at least {FEWEST_RESAMPLES} for a 95 % interval, got {resamples}"
         )
     if seed < 0:
-        raise InputError(f"seed must not be negative, not {seed}")
+        raise InputError(f"seed must be at least 0, got {seed}")
     names = [_name(sample.image, source.folder) for sample in samples]
     probabilities = predict_probabilities(predictor, samples, names, batch_size)
     groups = [sample.group for sample in samples]
@@ -263,7 +255,7 @@ def _score(
     resamples: int,
     seed: int,
 ) -> tuple[Score, ...]:
-    """Take every measure of all images, of the resamples and of the folds."""
+    """Compute every metric on all images, on the resamples and on the folds."""
     everything = np.ones((1, len(groups)))
     folds = np.zeros((len(source.folds), len(groups)))
     for row, (_, indices) in zip(folds, source.folds, strict=True):
@@ -305,7 +297,7 @@ def _measures(data: Probabilities, samples: Sequence[Sample]) -> Iterator[tuple[
 
 
 def violations(data: Probabilities, predicted: Sequence[Ints]) -> Floats:
-    """Return 1 for images whose predicted classes, (N,) a level, are no path, else 0; (N,)."""
+    """Return 1 for images whose predicted classes, (N,) per level, are not a path, else 0; (N,)."""
     violated = np.zeros(len(data.labels))
     for parents, coarse, fine in zip(
         data.hierarchy.parent_indices, predicted[:-1], predicted[1:], strict=True

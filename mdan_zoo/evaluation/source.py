@@ -1,4 +1,4 @@
-"""Which images are evaluated on, and how they are divided."""
+"""Evaluation images: selection of a dataset, split and folds."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _EVERYTHING = "all"
 
 @dataclass(frozen=True)
 class SampleSource:
-    """Where samples come from, for the report.
+    """Origin of the evaluated samples.
 
     Attributes:
-        dataset: The data set's name.
-        folder: Its folder, which images are named relative to.
-        split: How the split was made, such as "80/20, seed 0"; "all" for all images.
-        split_sha256: The split's hash.
-        part: The split's part; "" for all images.
-        folds: For every fold its name and the indices of its samples.
-        division: The split that the folds are, where they were made for the evaluation.
+        dataset: Name of the dataset.
+        folder: Folder of the dataset; image names are relative to it.
+        split: Method of the split, such as "80/20, seed 0"; "all" for all images.
+        split_sha256: Hash of the split.
+        part: Part of the split; "" for all images.
+        folds: Name and sample indices of every fold.
+        division: The split that defines the folds, if it was created for the evaluation.
     """
 
     dataset: str = ""
@@ -52,22 +52,22 @@ def find_samples(
     folds: int | None = None,
     seed: int = 0,
 ) -> tuple[list[Sample], SampleSource]:
-    """Read a data set and keep what is to be evaluated on.
+    """Read a dataset and select the samples to evaluate.
 
     Args:
         dataset: One of `mdan_zoo.datasets.registry.DATASETS`.
-        folder: The data set's folder; for "table" also the table itself.
-        hierarchy: The network's emotion tree.
-        split: A split of the data set; by default the one that the data set comes with, if any.
-        part: The split's part, by default "test". If the parts of `split` are folds, by default
-            all of them, and if there is no split, all images.
-        folds: Divide the images into so many folds, groups and equal files together.
-        seed: Another seed gives other folds.
+        folder: Folder of the dataset; for "table", optionally the table itself.
+        hierarchy: The hierarchy of the network.
+        split: A split of the dataset. Default: the official split, if any.
+        part: Part of the split. Default: "test", or all parts if they are folds, or all images
+            if there is no split.
+        folds: Number of folds to create, keeping groups and identical files together.
+        seed: Random seed of the folds.
 
     Raises:
-        DatasetError: The folder is not a copy of the data set, or the split does not fit it.
-        UnknownNameError: There is no such data set, or no such part.
-        InputError: `folds` is given though the split has folds.
+        DatasetError: The folder does not contain the dataset, or the split does not match it.
+        UnknownNameError: Unknown dataset or part.
+        InputError: `folds` is given but the split already has folds.
     """
     samples = read_dataset(dataset, folder, hierarchy)
     source = SampleSource(dataset, folder_of(Path(folder)))
@@ -83,7 +83,7 @@ def find_samples(
     if folds is None:
         return samples, source
     if source.folds:
-        raise InputError(f"the split {source.split!r} has folds already; leave out folds={folds}")
+        raise InputError(f"the split {source.split!r} has folds already; remove folds={folds}")
     return samples, _with_new_folds(samples, source, folds, seed)
 
 
@@ -130,7 +130,7 @@ def _with_official_split(
             + (
                 did_you_mean(part, known)
                 if known
-                else "it comes without a split; give a split file"
+                else "it has no official split; give a split file"
             )
         )
     split = make_split(source.dataset, samples, source.folder, "official")

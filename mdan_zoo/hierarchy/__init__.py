@@ -1,1 +1,1 @@
-"""Emotion hierarchies: tree, validation, file formats, built-in hierarchies. Needs no torch."""
+"""Emotion hierarchies: data structure, validation, file formats and built-in hierarchies."""

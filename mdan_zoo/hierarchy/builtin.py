@@ -1,7 +1,7 @@
-"""The built-in emotion trees: those of the published data sets and of the models trained on them.
+"""Built-in hierarchies of published datasets and the models trained on them.
 
-Class names are spelled correctly; the spellings and class ids of the data set releases are kept as
-aliases and release ids.
+Class names use correct spelling; the spellings and class ids of the dataset releases are available
+as aliases and release ids.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PRIMARY = {
     "surprise": "positive",
 }
 
-# The secondary emotions that Parrott's tree and WEBEmo share, with their primary emotion.
+# The secondary emotions shared by Parrott's hierarchy and WEBEmo, with their primary emotion.
 _SHARED_SECONDARY = {
     "affection": "love",
     "cheerfulness": "joy",
@@ -48,7 +48,7 @@ _SHARED_SECONDARY = {
     "zest": "joy",
 }
 
-# Where Parrott has longing and torment, WEBEmo has gratitude and confusion.
+# Parrott has longing and torment instead of WEBEmo's gratitude and confusion.
 _PARROTT_SECONDARY = {**_SHARED_SECONDARY, "longing": "love", "torment": "anger"}
 _WEBEMO_SECONDARY = {**_SHARED_SECONDARY, "gratitude": "love"}  # confusion: see _webemo
 _WEBEMO_RELEASE_ORDER = sorted([*_WEBEMO_SECONDARY, "confusion"])
@@ -76,12 +76,12 @@ def _parrott(
 
 
 def _webemo(name: str, confusion: str | None) -> Hierarchy:
-    """Build one reading of WEBEmo; they differ only in where they file confusion.
+    """Build a variant of the WEBEmo hierarchy; variants differ in the parent of confusion.
 
     Args:
-        name: The name of the tree.
-        confusion: The primary emotion above confusion; "confusion" makes it one of its own, as the
-            release's category.txt does; None leaves confusion out.
+        name: Name of the hierarchy.
+        confusion: The parent of confusion. "confusion" makes it a primary emotion, as in the
+            category.txt of the release; None removes it.
     """
     primary, secondary = dict(_PRIMARY), dict(_WEBEMO_SECONDARY)
     if confusion is not None:
@@ -96,9 +96,9 @@ def _webemo(name: str, confusion: str | None) -> Hierarchy:
 def _mikels8() -> Hierarchy:
     """Build Mikels' eight emotions (FI, EmoSet, ArtPhoto, Abstract, IAPSsubset, the LDL sets).
 
-    Class ids are EmoSet's, in which 0 is positive; a reader of folders, such as torchvision's
-    ImageFolder on FI, numbers the classes alphabetically. The aliases are short forms in the
-    folder and file names of FI and ArtPhoto.
+    Class ids follow EmoSet, where polarity 0 is positive; torchvision's ImageFolder on FI numbers
+    the classes alphabetically. The aliases are abbreviations in the folder and file names of FI and
+    ArtPhoto.
     """
     positive = ("amusement", "awe", "contentment", "excitement")
     negative = ("anger", "disgust", "fear", "sadness")
@@ -123,7 +123,7 @@ def _mikels8() -> Hierarchy:
 
 
 def _ekman6(name: str, polarities: tuple[str, ...], surprise: str) -> Hierarchy:
-    """Build Ekman's six emotions; sources differ in the polarity of surprise."""
+    """Build Ekman's six emotions; publications differ in the polarity of surprise."""
     emotions = {
         "anger": "negative",
         "disgust": "negative",
@@ -138,13 +138,13 @@ def _ekman6(name: str, polarities: tuple[str, ...], surprise: str) -> Hierarchy:
 _HIERARCHIES = {
     tree.name: tree
     for tree in (
-        # The sizes of the paper's Table 1; a public reimplementation files confusion here too.
+        # Sizes as in Table 1 of the paper; a public reimplementation uses the same parent.
         _webemo("webemo25", confusion="sadness"),
         _webemo("webemo25_confusion_fear", confusion="fear"),
         _webemo("webemo25_release", confusion="confusion"),
         _webemo("webemo24", confusion=None),
         _parrott("parrott25", _PRIMARY, _PARROTT_SECONDARY),
-        # The classes of Emotion-6 and UnBiasedEmo (Panda et al. 2018) are Parrott's primary ones.
+        # The classes of Emotion-6 and UnBiasedEmo (Panda et al. 2018): Parrott's primary ones.
         Hierarchy.from_parents(
             "panda6", _POLARITY, [_PRIMARY], level_names=("polarity", "primary")
         ),
@@ -152,7 +152,7 @@ _HIERARCHIES = {
         _ekman6("ekman6", _POLARITY, surprise="positive"),
         # The EmoSet paper, section 4.2.
         _ekman6("ekman6_neutral", ("negative", "neutral", "positive"), surprise="neutral"),
-        # The quadrants of Russell's circumplex of valence and arousal; the names are our choice.
+        # Quadrants of Russell's circumplex model; the class names are our own.
         Hierarchy.from_nested(
             {"negative": ["gloomy", "distressed"], "positive": ["serene", "excited"]},
             "circumplex4",
@@ -163,21 +163,21 @@ _HIERARCHIES = {
 
 
 def list_hierarchies() -> list[str]:
-    """Return the names of the built-in trees, sorted."""
+    """Return the names of the built-in hierarchies, sorted."""
     return sorted(_HIERARCHIES)
 
 
 def get_hierarchy(name: str) -> Hierarchy:
-    """Return a built-in emotion tree.
+    """Return a built-in hierarchy.
 
     Args:
         name: One of `list_hierarchies()`:
 
-            * webemo25: WEBEmo's 25 emotions below Parrott's six, confusion filed under sadness.
-            * webemo25_confusion_fear: the same with confusion filed under fear.
-            * webemo25_release: the release's own 2/7/25 tree, confusion a primary emotion.
+            * webemo25: WEBEmo's 25 emotions below Parrott's six, confusion below sadness.
+            * webemo25_confusion_fear: the same with confusion below fear.
+            * webemo25_release: the 2/7/25 hierarchy of the release, confusion a primary emotion.
             * webemo24: WEBEmo without confusion.
-            * parrott25: Parrott's own secondary emotions.
+            * parrott25: Parrott's secondary emotions.
             * panda6: the classes of Emotion-6 and UnBiasedEmo, Parrott's six.
             * mikels8: Mikels' eight, in EmoSet's order.
             * ekman6: Ekman's six, surprise positive.
@@ -185,7 +185,7 @@ def get_hierarchy(name: str) -> Hierarchy:
             * circumplex4: the quadrants of valence and arousal.
 
     Raises:
-        UnknownNameError: There is no tree of that name.
+        UnknownNameError: Unknown name.
 
     >>> print(get_hierarchy("circumplex4"))
     circumplex4 (polarity > quadrant: 2/4 classes)

@@ -1,4 +1,4 @@
-"""The file forms of a hierarchy: JSON and TOML text, read strictly."""
+"""Hierarchy files: strict parsing and writing of JSON and TOML."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ else:
 
 
 def parse(text: str, suffix: str) -> Any:
-    """Return the value that a JSON or TOML text holds.
+    """Parse a JSON or TOML text.
 
     Raises:
-        HierarchyError: The suffix is neither .json nor .toml, or a JSON key is given twice.
-        ValueError: The text is broken; the message gives line and column.
+        HierarchyError: The suffix is neither .json nor .toml, or a JSON key is duplicated.
+        ValueError: Syntax error; the message contains line and column.
     """
     if _is_toml(suffix):
         return tomllib.loads(text)
@@ -42,7 +42,7 @@ def _is_toml(suffix: str) -> bool:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build a JSON object; the json module alone would keep the last of two equal keys."""
+    """Build a JSON object, rejecting duplicate keys, which the json module would ignore."""
     values: dict[str, Any] = {}
     for key, value in pairs:
         if key in values:
@@ -55,7 +55,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _toml(data: Mapping[str, Any]) -> str:
-    """Write the tables; their JSON strings, integers and lists of strings are TOML as they are."""
+    """Return TOML; JSON strings, integers and lists of strings are valid TOML values."""
     value = functools.partial(json.dumps, ensure_ascii=False)
 
     def rows(table: Mapping[str, Any]) -> list[str]:

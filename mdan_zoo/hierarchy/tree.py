@@ -1,8 +1,8 @@
-"""An emotion tree: one to three levels of classes, coarse to fine.
+"""The `Hierarchy` class: one to three levels of emotion classes, coarse to fine.
 
-`Hierarchy` is plain data: it knows names and positions, needs only the standard library, and can be
-hashed, compared, pickled and written to a JSON or TOML file. The trees of the published data sets
-are in `mdan_zoo.hierarchy.builtin`.
+`Hierarchy` is an immutable data class that needs only the standard library and can be hashed,
+compared, pickled and written to a JSON or TOML file. The hierarchies of published datasets are in
+`mdan_zoo.hierarchy.builtin`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mdan_zoo.errors import HierarchyError, InputError, UnknownNameError, did_yo
 from mdan_zoo.hierarchy import files
 from mdan_zoo.hierarchy import validation as checks
 
-# A tree as nested mappings that end in lists of class names.
+# A hierarchy as nested mappings that end in lists of class names.
 Nested: TypeAlias = Mapping[str, "Nested"] | Sequence[str]
 
 _DEFAULT_LEVEL_NAMES = {1: ("emotion",), 2: ("coarse", "fine"), 3: ("coarse", "medium", "fine")}
@@ -29,24 +29,23 @@ _DEFAULT_LEVEL_NAMES = {1: ("emotion",), 2: ("coarse", "fine"), 3: ("coarse", "m
 
 @dataclass(frozen=True, repr=False)
 class Hierarchy:
-    """An emotion tree of one to three levels, coarse to fine, checked on construction.
+    """An emotion hierarchy of one to three levels, coarse to fine, validated on construction.
 
-    A class is known by its name within its level; its position there is its class id. The same
-    name may occur on several levels, as "sadness" does in Parrott's tree. `from_parents`,
-    `from_nested`, `from_dict` and `load` take mappings and lists; the constructor takes the tuples
-    that are stored.
+    A class is identified by its name within its level, and its position there is its class id. The
+    same name may occur at several levels, as "sadness" does in Parrott's hierarchy. Use
+    `from_parents`, `from_nested`, `from_dict` or `load` for mappings and lists; the constructor
+    requires tuples.
 
     Args:
-        name: The name of the tree.
+        name: Name of the hierarchy.
         levels: Class names of every level, coarse to fine.
         parents: `parents[i][k]` is the name, in level i, of the parent of class k of level i + 1.
         level_names: A name for every level. Default: "emotion", or "coarse" to "fine".
-        aliases: Pairs (other spelling, class name), for the spellings of data set releases.
-        release_ids: Pairs (release, id of every leaf), for releases that number the leaves in a
-            way of their own.
+        aliases: Pairs (alternative spelling, class name), for the spellings of dataset releases.
+        release_ids: Pairs (release, id of every leaf), for releases with different leaf ids.
 
     Raises:
-        HierarchyError: The parts do not make a tree. The message names the part.
+        HierarchyError: Invalid hierarchy. The message names the invalid part.
     """
 
     name: str
@@ -65,7 +64,7 @@ class Hierarchy:
         checks.check_level_names(self.level_names, len(self.levels))
         checks.check_aliases(self.aliases, self.levels)
         checks.check_release_ids(self.release_ids, self.leaves)
-        # Sorted, so that two trees that list the same aliases in another order are equal.
+        # Sorted, so that the order of aliases does not affect equality.
         object.__setattr__(self, "aliases", tuple(sorted(self.aliases)))
         object.__setattr__(self, "release_ids", tuple(sorted(self.release_ids)))
 
@@ -73,7 +72,7 @@ class Hierarchy:
         return f"Hierarchy({self.name!r}, {self._sizes_text})"
 
     def __str__(self) -> str:
-        """Draw the tree, one line for every parent of leaves."""
+        """Return a text representation with one line per parent of leaves."""
         title = f"{self.name} ({' > '.join(self.level_names)}: {self._sizes_text} classes)"
         return "\n".join([title, *_draw(self.to_nested(), "  ")])
 
@@ -88,18 +87,18 @@ class Hierarchy:
         aliases: Mapping[str, str] | None = None,
         release_ids: Mapping[str, Mapping[str, int]] | None = None,
     ) -> Hierarchy:
-        """Build a tree from one mapping {class: its parent} for every level below the first.
+        """Build a hierarchy from one mapping {class: parent} for every level below the first.
 
         Args:
-            name: The name of the tree.
+            name: Name of the hierarchy.
             roots: The classes of the coarsest level, in the order of their ids.
             parents: For every further level, its classes in the order of their ids, with parents.
             level_names: A name for every level. Default: "emotion", or "coarse" to "fine".
-            aliases: {other spelling: class name}.
-            release_ids: {release: {leaf: its id there}}.
+            aliases: {alternative spelling: class name}.
+            release_ids: {release: {leaf: id}}.
 
         Raises:
-            HierarchyError: The parts do not make a tree. The message names the part.
+            HierarchyError: Invalid hierarchy. The message names the invalid part.
         """
         mappings = checks.as_mappings(parents, "parents")
         return cls.from_dict(
@@ -122,12 +121,12 @@ class Hierarchy:
         level_names: Sequence[str] = (),
         aliases: Mapping[str, str] | None = None,
     ) -> Hierarchy:
-        """Build a tree from nested mappings, as {"positive": {"joy": ["zest", "pride"]}, ...}.
+        """Build a hierarchy from nested mappings, as in {"positive": {"joy": ["zest", "pride"]}}.
 
-        Class ids follow the order of writing. A plain list of names is a tree of one level.
+        Class ids follow the given order. A list of names is a hierarchy of one level.
 
         Raises:
-            HierarchyError: The leaves are not all at the same depth, or the tree is malformed.
+            HierarchyError: The leaves are not all at the same depth, or the hierarchy is malformed.
         """
         levels, parents = checks.levels_of_nested(nested)
         return cls(
@@ -140,13 +139,13 @@ class Hierarchy:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Hierarchy:
-        """Build a tree from the output of `to_dict`; only "name" and "levels" are required.
+        """Build a hierarchy from the output of `to_dict`; only "name" and "levels" are required.
 
-        A tree of several levels needs "parents" too: one mapping {class: its parent} a level.
+        Several levels also need "parents": one mapping {class: parent} per level below the first.
 
         Raises:
-            HierarchyError: A field is unknown, missing or of the wrong type, or the tree is
-                malformed. The message gives the place, such as parents[1]['zest'].
+            HierarchyError: A field is unknown, missing or of the wrong type, or the hierarchy is
+                malformed. The message gives the location, such as parents[1]['zest'].
         """
         checks.check_fields(checks.as_mapping(data, "a hierarchy"))
         levels = checks.as_tuples(data["levels"], "levels")
@@ -166,7 +165,7 @@ class Hierarchy:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the tree as JSON types; `from_dict` gives back an equal tree."""
+        """Return the hierarchy as JSON types; `from_dict` restores it."""
         return {
             "name": self.name,
             "level_names": list(self.level_names),
@@ -183,36 +182,36 @@ class Hierarchy:
         }
 
     def to_nested(self) -> Nested:
-        """Return the tree as nested mappings that end in lists of leaves.
+        """Return the hierarchy as nested mappings that end in lists of leaves.
 
-        Siblings are together there, so class ids are kept only where they follow the tree.
+        Siblings are grouped, so class ids are only preserved if siblings have consecutive ids.
         """
         return self._nested_below(0, self.levels[0])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Hierarchy:
-        """Read a tree from a .json or .toml file with the fields of `to_dict`.
+        """Read a hierarchy from a .json or .toml file with the fields of `to_dict`.
 
         Raises:
-            HierarchyError: The file is missing, broken or holds no valid tree. The message names
-                the file and the place in it.
+            HierarchyError: The file is missing or invalid. The message contains the file and the
+                location of the error.
         """
         if not isinstance(path, (str, os.PathLike)):
-            raise HierarchyError(f"cannot read hierarchy {path!r}: give the path of a file")
+            raise HierarchyError(f"cannot read hierarchy {path!r}: expected a file path")
         path = Path(path)
         try:
             return cls.from_dict(files.parse(path.read_text(encoding="utf-8-sig"), path.suffix))
         except OSError as error:
             raise HierarchyError(f"cannot read hierarchy {path}: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
-            # Broken JSON, TOML or UTF-8 are all ValueErrors, and so is HierarchyError.
+            # Errors in JSON, TOML and UTF-8 are ValueErrors, and so is HierarchyError.
             raise HierarchyError(f"{path}: {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the tree to a .json or .toml file, which is replaced as a whole or not at all.
+        """Write the hierarchy to a .json or .toml file, atomically.
 
         Raises:
-            HierarchyError: The ending is another one, or the file cannot be written.
+            HierarchyError: Unsupported file extension, or the file cannot be written.
         """
         path = Path(path)
         try:
@@ -236,10 +235,10 @@ class Hierarchy:
         return tuple(len(names) for names in self.levels)
 
     def level_index(self, level: int | str) -> int:
-        """Return the 0-based position of a level that is given by position or by name.
+        """Return the 0-based index of a level given by index or name.
 
         Raises:
-            UnknownNameError: There is no such level.
+            UnknownNameError: Unknown level.
         """
         if isinstance(level, str) and level in self.level_names:
             return self.level_names.index(level)
@@ -254,11 +253,11 @@ class Hierarchy:
         """Return the class id of a name or alias within a level.
 
         Args:
-            level: The level's 0-based position or its name.
+            level: Index (0-based) or name of the level.
             name: A class name of that level, or an alias of one.
 
         Raises:
-            UnknownNameError: There is no such level, or no such class in it.
+            UnknownNameError: Unknown level or class.
         """
         names = self.levels[self.level_index(level)]
         shown = dict(self.aliases).get(name, name) if isinstance(name, str) else name
@@ -270,34 +269,34 @@ class Hierarchy:
         )
 
     def children(self, level: int | str, name: str) -> tuple[str, ...]:
-        """Return the names of a class's children in the next finer level; a leaf has none."""
+        """Return the names of the children of a class; empty for a leaf."""
         i, k = self.level_index(level), self.index(level, name)
         if i == self.depth - 1:
             return ()
         return tuple(self.levels[i + 1][child] for child in self.children_indices[i][k])
 
     def parent(self, level: int | str, name: str) -> str | None:
-        """Return the name of a class's parent in the next coarser level; None at the first."""
+        """Return the name of the parent of a class; None at the first level."""
         i, k = self.level_index(level), self.index(level, name)
         return self.parents[i - 1][k] if i > 0 else None
 
     def ancestors(self, level: int | str, name: str) -> tuple[str, ...]:
-        """Return the names above a class, from the first level down to its parent."""
+        """Return the ancestors of a class, from the first level to its parent."""
         parent = self.parent(level, name)
         if parent is None:
             return ()
         return (*self.ancestors(self.level_index(level) - 1, parent), parent)
 
     def path(self, leaf: str) -> tuple[str, ...]:
-        """Return the names from the first level down to a leaf, given by name or alias."""
+        """Return the path from the first level to a leaf, given by name or alias."""
         indices = self.leaf_paths[self.index(self.depth - 1, leaf)]
         return tuple(names[k] for names, k in zip(self.levels, indices, strict=True))
 
     def leaf_from_release_id(self, release: str, release_id: int) -> int:
-        """Return the class id of the leaf that a data set release labels with `release_id`.
+        """Return the class id of the leaf with the id `release_id` in a dataset release.
 
         Raises:
-            UnknownNameError: The tree has no ids for that release, or no leaf with that id.
+            UnknownNameError: No ids for this release, or no leaf with this id.
         """
         releases = dict(self.release_ids)
         if release not in releases:
@@ -338,10 +337,10 @@ class Hierarchy:
         return tuple(paths)
 
     def membership(self, level: int | str) -> tuple[tuple[int, ...], ...]:
-        """Return the matrix of 0 and 1 that maps leaf probabilities to those of a level (Eq. 2).
+        """Return the 0/1 matrix that maps leaf probabilities to those of a level (Eq. 2).
 
         Returns:
-            Classes of the level x leaves; 1 where the leaf is that class or lies below it.
+            (classes of the level, leaves); 1 if the leaf is the class or one of its descendants.
         """
         i = self.level_index(level)
         return tuple(
@@ -349,16 +348,16 @@ class Hierarchy:
         )
 
     def sum_upwards(self, leaf_probabilities: Sequence[float]) -> tuple[tuple[float, ...], ...]:
-        """Sum the leaves' probabilities into every level (Eq. 2): a class has its children's sum.
+        """Sum leaf probabilities up the hierarchy (Eq. 2).
 
         Args:
-            leaf_probabilities: One number for every leaf, in the order of class ids.
+            leaf_probabilities: One probability per leaf, in the order of class ids.
 
         Returns:
-            One tuple for every level, coarse to fine; the last one holds the input.
+            One tuple per level, coarse to fine; the last one is the input.
 
         Raises:
-            InputError: It is not a flat sequence of as many numbers as there are leaves.
+            InputError: Not a flat sequence with one number per leaf.
         """
         try:
             finest = tuple(float(p) for p in leaf_probabilities)

@@ -1,6 +1,6 @@
-"""The checks behind `Hierarchy`: are these parts a tree, and if not, what is wrong and where?
+"""Validation of hierarchies and conversion of user input to the tuples of `Hierarchy`.
 
-Every function raises `HierarchyError` with the place of the fault, such as parents[1]['zest'].
+Every function raises `HierarchyError` with the location of the error, such as parents[1]['zest'].
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ MAX_DEPTH = 3
 
 Levels: TypeAlias = tuple[tuple[str, ...], ...]
 
-# Control characters, lone surrogates, line and paragraph separators: none of them can be shown on
-# one line, and surrogates cannot be written to a file at all.
+# Control characters, lone surrogates, line and paragraph separators cannot be shown on one line,
+# and surrogates cannot be written to a file.
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 
 # --- from Python, JSON or TOML values to the tuples of a Hierarchy -----------------------------
@@ -36,14 +36,14 @@ def as_tuples(value: object, place: str) -> tuple[tuple[Any, ...], ...]:
 
 
 def as_mapping(value: object, place: str) -> Mapping[Any, Any]:
-    """Return a mapping as it is."""
+    """Check that a value is a mapping."""
     if not isinstance(value, Mapping):
         raise HierarchyError(f"{place} must be a mapping, got {value!r}")
     return value
 
 
 def as_mappings(value: object, place: str) -> list[Mapping[Any, Any]]:
-    """Return a list of mappings as it is."""
+    """Check that a value is a list of mappings."""
     return [as_mapping(v, f"{place}[{i}]") for i, v in enumerate(as_tuple(value, place))]
 
 
@@ -58,7 +58,7 @@ def check_fields(data: Mapping[Any, Any]) -> None:
 
 
 def in_order(names: tuple[str, ...], mapping: object, place: str) -> tuple[Any, ...]:
-    """Return the mapping's values in the order of `names`, which must be exactly its keys."""
+    """Return the values of a mapping in the order of `names`, which must equal its keys."""
     mapping = as_mapping(mapping, place)
     for name in mapping:
         if name not in names:
@@ -67,7 +67,7 @@ def in_order(names: tuple[str, ...], mapping: object, place: str) -> tuple[Any, 
             )
     for name in names:
         if name not in mapping:
-            raise HierarchyError(f"{place}: there is no entry for class {name!r}")
+            raise HierarchyError(f"{place}: missing entry for class {name!r}")
     return tuple(mapping[name] for name in names)
 
 
@@ -82,13 +82,15 @@ def parents_in_order(levels: Levels, mappings: object) -> Levels:
 
 
 def levels_of_nested(nested: object) -> tuple[Levels, Levels]:
-    """Return the levels and parents of a tree of nested mappings that end in lists of leaves."""
+    """Return the levels and parents of nested mappings that end in lists of leaves."""
     levels: list[tuple[str, ...]] = []
     parents: list[tuple[str, ...]] = []
     groups: list[tuple[str, Any]] = [("", nested)]  # (a class, its children) of one level
     while groups:
         if len(levels) == MAX_DEPTH:
-            raise HierarchyError(f"the tree has more than {MAX_DEPTH} levels, at {groups[0][0]!r}")
+            raise HierarchyError(
+                f"the hierarchy has more than {MAX_DEPTH} levels, at {groups[0][0]!r}"
+            )
         inner = _check_nested_groups(groups)
         levels.append(tuple(child for _, children in groups for child in children))
         parents.append(tuple(parent for parent, children in groups for _ in children))
@@ -100,7 +102,7 @@ def _check_nested_groups(groups: list[tuple[str, Any]]) -> bool:
     """Return whether the groups are all mappings (True) or all lists of leaves (False)."""
     for name, children in groups:
         if not isinstance(children, (Mapping, list, tuple)):
-            where = f"the children of {name!r}" if name else "the tree"
+            where = f"the children of {name!r}" if name else "the hierarchy"
             raise HierarchyError(
                 f"{where} must be a mapping or a list of class names, got {children!r}"
             )
@@ -118,13 +120,15 @@ def _check_nested_groups(groups: list[tuple[str, Any]]) -> bool:
 
 
 def check_name(name: str, place: str) -> None:
-    """Check that a name is a string that can be shown on one line."""
+    """Check that a name is a non-empty, printable, single-line string."""
     if not isinstance(name, str):
         raise HierarchyError(f"{place} must be a string, got {name!r}")
     if not name.strip():
         raise HierarchyError(f"{place} must not be empty, got {name!r}")
     if any(unicodedata.category(character) in _UNPRINTABLE for character in name):
-        raise HierarchyError(f"{place} must have no control characters or line ends, got {name!r}")
+        raise HierarchyError(
+            f"{place} must not contain control characters or line breaks, got {name!r}"
+        )
 
 
 def check_levels(levels: Levels) -> None:
@@ -156,8 +160,8 @@ def check_parents(levels: Levels, parents: Levels) -> None:
 def _check_parents_count(levels: Levels, parents: tuple[Any, ...]) -> None:
     if len(parents) != len(levels) - 1:
         raise HierarchyError(
-            f"a tree of {len(levels)} levels needs {len(levels) - 1} entries in parents, one for "
-            f"every level but the first, got {len(parents)}"
+            f"a hierarchy of {len(levels)} levels needs {len(levels) - 1} entries in parents, one "
+            f"for every level except the first, got {len(parents)}"
         )
 
 
@@ -173,7 +177,7 @@ def _check_parents_exist(
         check_name(parent, f"{place}[{child!r}]")
         if parent not in coarser:
             raise HierarchyError(
-                f"{place}[{child!r}]: there is no class {parent!r} in the coarser level: "
+                f"{place}[{child!r}]: unknown class {parent!r} in the coarser level: "
                 + did_you_mean(parent, coarser)
             )
 
@@ -188,26 +192,24 @@ def check_level_names(level_names: tuple[str, ...], depth: int) -> None:
 
 
 def check_aliases(aliases: tuple[tuple[str, str], ...], levels: Levels) -> None:
-    """Check that every alias is a new name for a class that exists."""
+    """Check that every alias is a new name of an existing class."""
     classes = [name for names in levels for name in names]
     _check_pairs(aliases, "aliases")
     for alias, name in aliases:
         place = f"aliases[{alias!r}]"
         check_name(name, place)
         if name not in classes:
-            raise HierarchyError(
-                f"{place}: there is no class {name!r}: {did_you_mean(name, classes)}"
-            )
+            raise HierarchyError(f"{place}: unknown class {name!r}: {did_you_mean(name, classes)}")
         if alias in classes:
             raise HierarchyError(
-                f"{place}: {alias!r} is a class itself; an alias must be a name of its own"
+                f"{place}: {alias!r} is already a class name; an alias must be a different name"
             )
 
 
 def check_release_ids(
     release_ids: tuple[tuple[str, tuple[int, ...]], ...], leaves: tuple[str, ...]
 ) -> None:
-    """Check that every release has a whole number of its own for each leaf."""
+    """Check that every release has a unique integer id for each leaf."""
     _check_pairs(release_ids, "release_ids")
     for release, ids in release_ids:
         place = f"release_ids[{release!r}]"
@@ -217,12 +219,12 @@ def check_release_ids(
                 f"{place} must hold one id for each of the {len(leaves)} leaves, got {len(ids)}"
             )
         for i, (leaf, number) in enumerate(zip(leaves, ids, strict=True)):
-            # Not isinstance: True and False are ints too.
+            # Not isinstance: bool is a subclass of int.
             if type(number) is not int:
-                raise HierarchyError(f"{place}[{leaf!r}] must be a whole number, got {number!r}")
+                raise HierarchyError(f"{place}[{leaf!r}] must be an integer, got {number!r}")
             if number in ids[:i]:
                 raise HierarchyError(
-                    f"{place}[{leaf!r}]: every leaf needs an id of its own, {number} is given twice"
+                    f"{place}[{leaf!r}]: leaf ids must be unique, {number} is given twice"
                 )
 
 
@@ -230,7 +232,7 @@ def _check_tuple(value: tuple[Any, ...], place: str) -> None:
     if not isinstance(value, tuple):
         raise HierarchyError(
             f"{place} must be a tuple, got {value!r}; Hierarchy.from_parents, from_nested and "
-            "from_dict take lists and mappings"
+            "from_dict accept lists and mappings"
         )
 
 

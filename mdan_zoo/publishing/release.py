@@ -37,11 +37,11 @@ CODE_LICENCE = WEIGHTS_LICENCE = "Apache-2.0"
 DATA_TERMS = {
     "OASIS": (
         "Photographs from Pixabay, Wikimedia, Flickr and free-image sites, each under its own "
-        "terms; the set and its norms are offered by its authors for research use online and "
-        "offline. No image is part of this package."
+        "terms; the authors of OASIS offer the images and ratings for research use online and "
+        "offline. The package contains no images."
     ),
 }
-UNRELEASED_TERMS = "The data set's own; it has to be obtained from its authors."
+UNRELEASED_TERMS = "The terms of the dataset, which must be obtained from its authors."
 
 
 def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
@@ -73,7 +73,7 @@ def unreleased_entry(config: ModelConfig) -> dict[str, Any]:
     return {
         "status": "unreleased",
         "reason": (
-            f"it has not been trained yet; {config.dataset} has to be obtained from its authors"
+            f"it has not been trained yet; {config.dataset} must be obtained from its authors"
         ),
         "command": f"mdan-zoo train {config.name} --data FOLDER --output DIR{start}",
         "parameters": count_parameters(config),
@@ -103,7 +103,8 @@ def read_metrics(path: Path, model: str) -> dict[str, Any]:
         raise InputError(f"{path} has no row of {model}")
     return {
         "protocol": (
-            "5 folds of themes, pooled; mean over seeds, standard deviation over seeds and folds"
+            "5-fold cross-validation by theme, pooled folds; mean over seeds, standard deviation "
+            "over seeds and folds"
         ),
         "source": f"benchmarks/results/{path.name}",
         "rows": numbers,

@@ -108,7 +108,7 @@ def test_new_folds_are_a_file_that_gives_them_again(evaluation, folder, mdan, tm
     division = Split.load(tmp_path / "report" / "folds.tsv")
     about = ("grouped-3-fold, seed 0", division.sha256)
     assert (written["folds_split"], written["folds_split_sha256"]) == about
-    assert f"The folds: {about[0]}, sha256 `{about[1]}`." in report.read_text()
+    assert f"Folds: {about[0]}, sha256 `{about[1]}`." in report.read_text()
     _, again = find_samples("OASIS", str(folder), mdan.hierarchy, split=division)
     assert (again.folds, again.split, again.split_sha256) == (evaluation.source.folds, *about)
 
@@ -180,14 +180,14 @@ def test_labels_of_another_hierarchy_are_refused(mdan, folder):
     samples = [Sample(folder / "images" / "Fog 1.jpg", (1, 7), (), "fog")]
     with pytest.raises(DatasetError, match=r"Fog 1\.jpg has the class ids \(1, 7\), which are no"):
         evaluate(mdan, samples, resamples=100)
-    with pytest.raises(DatasetError, match="there are no images to evaluate on"):
+    with pytest.raises(DatasetError, match="no images to evaluate"):
         evaluate(mdan, [], resamples=100)
 
 
 def test_an_empty_part_is_an_error(fi, folder):
     with pytest.raises(DatasetError, match="no images in the part 'val': known are: test, train"):
         find_samples("FI", fi, MIKELS, part="val")
-    with pytest.raises(DatasetError, match="no images in the part 'test': it comes without a"):
+    with pytest.raises(DatasetError, match="in the part 'test': it has no official split"):
         find_samples("OASIS", folder, CIRCUMPLEX, part="test")
     split = make_split("OASIS", read_oasis(folder), folder, "80/20")
     with pytest.raises(UnknownNameError, match="has no part 'val'; known are: test, train"):
@@ -213,5 +213,5 @@ def test_images_that_the_weights_know_are_reported(mdan, tmp_path):
     assert evaluation.score("accuracy", "quadrant").value > 0.7
     assert evaluation.score("valence_r").value > 0.8
     report = write_report(evaluation, tmp_path).read_text()
-    assert "**The weights were trained on 31 of these 31 images.**" in report
+    assert "**The model was trained on 31 of these 31 images.**" in report
     assert json.loads((tmp_path / "evaluation.json").read_text())["images_trained_on"] == 31

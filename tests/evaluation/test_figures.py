@@ -106,7 +106,7 @@ def test_bins_of_the_diagram_add_up_to_the_calibration_error(data):
 def test_siblings_are_side_by_side_in_the_confusion_matrix():
     counts = np.arange(625).reshape(25, 25)
     axes = draw_confusion(counts, TREE, 2, "P_L").axes[0]
-    assert axes.get_title().startswith("secondary: predicted by P_L, ")
+    assert axes.get_title().startswith("secondary: P_L, ")
     shown = [label.get_text() for label in axes.get_xticklabels()]
     assert sorted(shown) == sorted(TREE.levels[2])
     parents = [TREE.parent(2, name) for name in shown]

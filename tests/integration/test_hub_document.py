@@ -55,7 +55,7 @@ def test_the_example_is_a_manifest(tmp_path):
 
 
 def test_every_error_of_the_table_is_one_of_the_code():
-    rows = re.findall(r"^\| (.*?) \|", section("Errors, and what to do"), re.MULTILINE)
+    rows = re.findall(r"^\| (.*?) \|", section("Troubleshooting"), re.MULTILINE)
     messages = [message for row in rows for message in re.findall("`(.*?)`", row)]
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "mdan_zoo").rglob("*.py")]
     code = re.sub(r'"\s+f?"', "", "\n".join(sources))  # texts over several lines
@@ -65,7 +65,7 @@ def test_every_error_of_the_table_is_one_of_the_code():
 
 
 def test_every_variable_of_the_page_is_one_of_the_code():
-    names = re.findall(r"`((?:MDAN_ZOO|HF)_[A-Z_]+)", section("What users can set"))
+    names = re.findall(r"`((?:MDAN_ZOO|HF)_[A-Z_]+)", section("Environment variables"))
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "mdan_zoo").rglob("*.py")]
     assert len(names) == 6
     assert all(any(name in source for source in sources) for name in names)

@@ -1,0 +1,70 @@
+"""Published results for comparison: `paper.csv` and `other.csv`. Needs no torch.
+
+`paper.csv` holds Tables 1 and 3 of Xu, Wang, Wu & Lui, "MDAN: Multi-level Dependent Attention
+Network for Visual Emotion Analysis", CVPR 2022. `other.csv` holds majority-class baselines and
+results of other publications. All accuracies are in percent, on the test set.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+NOT_IN_THE_PAPER = {
+    "EmoSet-118K": "it was published a year later, at ICCV 2023",
+    "Emotion6": '"Emotion" in Table 1 is Emotion-6, with 8,350 images (section 5.1)',
+    "OASIS": "it has ratings of valence and arousal instead of classes",
+    "UnBiasedEmo": "of the datasets by its authors, the paper uses Emotion-6 and WEBEmo",
+}
+"""Supported datasets without results in the paper, with the reason."""
+
+
+@dataclass(frozen=True)
+class ReferenceResult:
+    """A published accuracy.
+
+    Attributes:
+        dataset: Name of the dataset.
+        model: The model or baseline.
+        level: Level of the hierarchy of the dataset.
+        branch: Branch of MDAN; "overall" for all other models.
+        accuracy: In percent, as published; a number or a range such as "70 to 74".
+        source: The publication, or the table and row of the paper.
+        note: Remarks on comparability.
+    """
+
+    dataset: str
+    model: str
+    level: str
+    branch: str
+    accuracy: str
+    source: str
+    note: str = ""
+
+    @property
+    def low(self) -> float:
+        """The accuracy, or the lower end of the range."""
+        return float(self.accuracy.split(" to ")[0])
+
+    @property
+    def high(self) -> float:
+        """The accuracy, or the upper end of the range."""
+        return float(self.accuracy.split(" to ")[-1])
+
+
+def paper_results(dataset: str) -> list[ReferenceResult]:
+    """Return the results of the MDAN paper on a dataset, in the order of its tables."""
+    return [result for result in _load("paper.csv") if result.dataset == dataset]
+
+
+def other_results(dataset: str) -> list[ReferenceResult]:
+    """Return baselines and results of other publications on a dataset."""
+    return [result for result in _load("other.csv") if result.dataset == dataset]
+
+
+@cache
+def _load(name: str) -> tuple[ReferenceResult, ...]:
+    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return tuple(ReferenceResult(**row) for row in csv.DictReader(text.splitlines()))
