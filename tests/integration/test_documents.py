@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import tables  # noqa: E402
 
-from mdan_zoo.cli.main import _parser, main  # noqa: E402
+from mdan_zoo.cli.main import main, make_parser  # noqa: E402
 from mdan_zoo.training.recipe import load_recipe  # noqa: E402
 from mdan_zoo.weights.manifest import load_manifest  # noqa: E402
 from mdan_zoo.zoo.factory import MODELS, list_models  # noqa: E402
@@ -71,7 +71,7 @@ def test_models_that_start_from_another_say_so_in_their_command():
     text = (ROOT / "docs" / "regenerating.md").read_text(encoding="utf-8")
     for name in MODELS:
         (command,) = re.findall(rf"^\| .*`(mdan-zoo train {name} .*?)` \|$", text, re.M)
-        options = _parser().parse_args(command.split()[1:])
+        options = make_parser().parse_args(command.split()[1:])
         assert (options.init is None) == (not load_recipe(name).init), name
 
 

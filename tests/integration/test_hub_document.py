@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from hub_helpers import ROOT
 
-from mdan_zoo.cli.main import _parser
+from mdan_zoo.cli.main import make_parser
 from mdan_zoo.weights.manifest import load_manifest
 
 PAGE = (ROOT / "docs" / "hub.md").read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ def test_the_page_has_commands():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_arguments_that_exist(command):
-    assert _parser().parse_args(shlex.split(command)).run
+    assert make_parser().parse_args(shlex.split(command)).run
 
 
 def test_every_piece_of_code_is_python():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mdan_zoo.cli.main import _parser
+from mdan_zoo.cli.main import make_parser
 from mdan_zoo.datasets.registry import DATASETS
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.training.recipe import load_recipe
@@ -33,7 +33,7 @@ def commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("arguments", commands(), ids=" ".join)
 def test_every_command_is_accepted(arguments):
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     if arguments[0] == "train":
         load_recipe(options.name or options.init, options.changes)
     if arguments[0] in ("dataset", "split"):
@@ -48,7 +48,7 @@ def test_every_change_of_a_recipe_is_possible():
 
 
 def test_every_option_exists():
-    (parsers,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    (parsers,) = (a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
     known = {
         option for parser in parsers.choices.values() for option in parser._option_string_actions
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tiny_model import OWN_TREE, write_own_data, write_tiny_model
 
-from mdan_zoo.cli.main import _parser, main
+from mdan_zoo.cli.main import main, make_parser
 from mdan_zoo.cli.train import _recipe
 from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.recipe import fine_tuning_recipe, load_recipe
@@ -91,7 +91,7 @@ def test_the_command_gives_the_plan_again(plan, expected):
     program, *command = repeating_command(plan)
     assert (program, shlex.join(command)) == ("mdan-zoo", expected)
     files = [plan.recipe.init if word == "FILE" else word for word in command]
-    recipe = _recipe(_parser().parse_args(files))
+    recipe = _recipe(make_parser().parse_args(files))
     assert dataclasses.asdict(recipe) == dataclasses.asdict(plan.recipe)
 
 
