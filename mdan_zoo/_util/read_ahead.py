@@ -1,4 +1,4 @@
-"""Batches that threads prepare ahead of the consumer, in order and within bounds."""
+"""Read-ahead: worker threads compute batches in order, a bounded number ahead of the consumer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def batches_ahead(
 ) -> Generator[list[Value], None, None]:
     """Yield `function(item)` for all items, in order and in batches, computed by threads.
 
-    While the consumer has a batch, the threads work at the next. `items` is read in the calling
-    thread, at most two batches ahead. If it raises, that error comes after the values of the items
-    before. The threads end with the generator, also where it is closed early.
+    While the consumer uses a batch, the threads compute the next one. `items` is iterated in the
+    calling thread, at most two batches ahead. If it raises, its error follows the values of the
+    previous items. The threads end with the generator, even if it is closed early.
 
     Args:
-        function: Called in a worker thread; what it raises is raised in place of its batch.
-        items: May have no end.
-        batch_size: Length of every batch but the last.
+        function: Called in a worker thread; its errors are raised in place of the batch.
+        items: Possibly infinite.
+        batch_size: Length of every batch except the last.
         workers: Number of threads.
     """
     failures: list[Exception] = []
@@ -43,9 +43,9 @@ def batches_ahead(
 
 
 def _until_failure(items: Iterable[Item], failures: list[Exception]) -> Iterator[Item]:
-    """Yield the items; an error ends them and is put into `failures` instead of being raised."""
+    """Yield the items; an error ends the iteration and is appended to `failures`."""
     try:
-        for item in items:  # noqa: UP028 - `yield from` would also close a generator of the caller
+        for item in items:  # noqa: UP028 - `yield from` would also close the caller's generator
             yield item
     except Exception as error:
         failures.append(error)

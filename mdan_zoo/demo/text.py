@@ -11,10 +11,10 @@ from mdan_zoo.demo.models import MAX_BYTES, MAX_PIXELS, ListedModel
 TITLE = "mdan-zoo"
 
 INTRODUCTION = """\
-# Which emotion does an image evoke?
+# Visual emotion analysis: which emotion does an image evoke?
 
-The models guess what an average viewer would feel, on every level of an emotion tree. **Not for
-decisions about people, for diagnosis, or for the emotion of a person in the image.**
+The models predict what an average viewer would feel, at every level of an emotion hierarchy. **Not
+for decisions about people, for diagnosis, or for the emotion of a person in the image.**
 """
 
 LIMITS = (
@@ -24,30 +24,30 @@ LIMITS = (
 )
 
 ABOUT = """\
-**What they learned.** `mdan_oasis4` and `flat_oasis4` learned from 661 photographs of OASIS (Kurdi,
+**Training data.** `mdan_oasis4` and `flat_oasis4` were trained on 661 photographs of OASIS (Kurdi,
 Lozano and Banaji, 2017), each rated by about 100 adult internet users in the United States for
-valence and arousal; other people see images differently. Other models learned from the data set
-that the table names.
+valence and arousal; other people may see images differently. The table below names the dataset of
+the other models.
 
-**What they are for.** Sorting, searching and describing sets of photographs by the mood that they
-are likely to evoke, teaching, and as a start for fine-tuning.
+**Intended uses.** Sorting, searching and describing sets of photographs by the mood that they are
+likely to evoke, teaching, and fine-tuning.
 
-**What they are not for.** Decisions about people, diagnosis, and the emotion that a *person in the
-image* feels: they learned what viewers felt. On new themes half of the fine labels of the OASIS
-models are wrong, and a quarter of positive against negative: take a score as weak evidence, an
-average over many images as better evidence. Nudity was not among their training images, nor
-were drawings, paintings, screenshots, text and memes.
+**Limitations.** Not for decisions about people, for diagnosis, or for the emotion that a *person in
+the image* feels: the models were trained on what viewers felt. On new themes, half of the fine
+labels of the OASIS models and a quarter of their positive or negative labels are wrong: treat a
+score as weak evidence, and an average over many images as better evidence. The training images
+contained no nudity, drawings, paintings, screenshots, text or memes.
 
-**What is set off.** The path with the highest product of probabilities over the levels. At a level
-by itself another class may be a little more probable.
+**Predicted path.** The highlighted path has the highest product of probabilities over the levels.
+At a single level another class can be slightly more probable.
 
-**What the maps show.** The class activation map of a class says how much each place adds to that
-class's score. The attention M of L-CAM says where the network amplifies its features. Light is
-much, dark is little. The network sees the square in the middle; there is no map outside of it.
-Flat models have no attention, and maps of their finest level alone.
+**Maps.** The class activation map of a class shows how much each position contributes to the score
+of the class. The attention M of L-CAM shows where the network amplifies its features. Light is
+high, dark is low. The network only sees the centre square, so there is no map outside of it. Flat
+models have no attention, and only have maps of their finest level.
 
-**The examples.** The cat is by Stefan van der Walt (CC0), the rocket by SpaceX (public domain);
-both come from the sample data of scikit-image.
+**Examples.** The cat is by Stefan van der Walt (CC0), the rocket by SpaceX (public domain); both
+are from the sample data of scikit-image.
 """
 
 
@@ -60,6 +60,6 @@ def models_html(models: Iterable[ListedModel]) -> str:
     )
     return (
         '<div class="mz-table"><table><thead><tr><th scope="col">model</th>'
-        '<th scope="col">learned from</th><th scope="col">classes</th>'
+        '<th scope="col">dataset</th><th scope="col">classes</th>'
         f'<th scope="col">status</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )

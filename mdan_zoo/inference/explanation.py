@@ -221,9 +221,8 @@ def _maps_at(output: EmotionOutput, tree: Hierarchy, level: int) -> Iterator[Lev
         yield LevelMaps(
             name=tree.level_names[level],
             labels=tree.levels[level],
-            attention=None
-            if attention is None
-            else attention[i].copy(),  # a view would keep the whole batch
+            # Copies, because views would keep the maps of the whole batch in memory.
+            attention=None if attention is None else attention[i].copy(),
             class_maps=class_maps[i].copy(),
             parent=None if parents is None else tree.levels[level - 1][parents[i]],
         )

@@ -138,9 +138,9 @@ def _arrange(explanation: Explanation, panels: Sequence[_Panel], columns: int) -
 
 def _draw_footer(figure: Figure, explanation: Explanation, top: float) -> None:
     """Explain the colours and numbers."""
-    maps = "Maps: yellow is high, violet is low. Class activation: what a place adds to the logit."
+    maps = "Maps: yellow is high, violet is low. Class activation: contribution to the logit."
     if explanation.levels[0].attention is not None:
-        maps += " Attention: M; the network amplifies its features by 1 + M."
+        maps += " Attention: M; features are multiplied by 1 + M."
     room = float(figure.get_size_inches()[0]) - 2 * MARGIN
     axes = inch_axes(figure, MARGIN, top, room, _FOOTER)
     add_text(axes, 0, 0.15, maps, room)
@@ -152,7 +152,7 @@ def _draw_image(explanation: Explanation, cell: _Cell) -> None:
     image = explanation.image
     middle = without_far_ends(image)
     what = "image" if middle.size == image.size else "middle of the image"
-    title = (f"{what}, {image.width} x {image.height}", "in the frame: what the network saw")
+    title = (f"{what}, {image.width} x {image.height}", "frame: the part that the network saw")
     small = middle.copy()
     small.thumbnail((600, 600))
     axes = _panel(cell, title)
@@ -170,7 +170,7 @@ def _draw_image(explanation: Explanation, cell: _Cell) -> None:
 
 
 def _draw_seen(seen: Image.Image, cell: _Cell) -> None:
-    axes = _panel(cell, ("what the network saw", "resized and cut to its centre"))
+    axes = _panel(cell, ("what the network saw", "resized and centre-cropped"))
     axes.imshow(seen, origin="upper")
 
 

@@ -19,7 +19,7 @@ from mdan_zoo.plots.figures import (
 )
 
 TREE_WIDTH = 4.2
-LEGEND = "bold and blue is the predicted path, of the highest product of levels"
+LEGEND = "bold and blue: the predicted path (highest product over levels)"
 
 _BAR_COLOUR, _PREDICTED_COLOUR = "#b9c3cc", "#26648e"
 _ROW = 0.2
