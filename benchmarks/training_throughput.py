@@ -13,7 +13,7 @@ The loss to input is 1 - training / step, in images per second. Beside it stands
 time in which the loop waits for images, which hardly changes where the machine slows down in
 between. Every epoch crops anew; `views` is the exception, which trains on cached maps as the
 recipes of mdan_oasis4 and flat_oasis4 do. `step` is measured for MDAN as mdan_zoo computes it
-(`fast`) and as the paper's formulas stand (`naive`, from tests/helpers/naive_mdan.py). Weights are
+(`fast`) and as the paper's formulas stand (`naive`, mdan_zoo/models/mdan/reference.py). Weights are
 random and hardly learn. What is compared takes turns, so that a slow machine slows all of it
 and the file is complete after every turn.
 """

@@ -72,7 +72,7 @@ def draw_figures(evaluation: Evaluation, folder: Path) -> dict[str, str]:
             figures[file] = f"Confusion matrix of {symbol}, {name}"
     _save(draw_reliability(evaluation.probabilities), folder / "reliability.png")
     figures["reliability.png"] = "Accuracy against confidence"
-    if evaluation.probabilities.local:
+    if evaluation.probabilities.alpha is not None:
         _save(draw_alpha(evaluation.probabilities), folder / "alpha.png")
         figures["alpha.png"] = "Accuracy against alpha"
     return figures

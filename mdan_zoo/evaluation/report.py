@@ -141,7 +141,7 @@ def _about(evaluation: Evaluation) -> str:
             f"seed {evaluation.seed}",
         ),
     ]
-    if data.local:
+    if data.alpha is not None:
         rows.insert(2, ("alpha", f"{data.alpha:g}, the weight of the local branch in P_O"))
     return _table(("", ""), rows)
 

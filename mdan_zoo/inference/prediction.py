@@ -26,9 +26,9 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Branch = Literal["overall", "local", "global"]
-"""Whose probabilities are read: P_L is the local classifiers', P_G the global one's, and overall is
-P_O = alpha P_L + (1 - alpha) P_G."""
+Branch: TypeAlias = str
+"""Whose probabilities are read. "overall" is what a network predicts. MDAN combines it of "local",
+P_L, and "global", P_G: P_O = alpha P_L + (1 - alpha) P_G."""
 
 Decode = Literal["consistent", "independent"]
 """How a class is picked on every level; see the head of this module."""
@@ -36,7 +36,7 @@ Decode = Literal["consistent", "independent"]
 Levels: TypeAlias = tuple[tuple[float, ...], ...]
 """Probabilities of every class, in the order of class ids, for every level, coarse to fine."""
 
-BRANCHES: tuple[Branch, ...] = get_args(Branch)
+BRANCHES: tuple[Branch, ...] = ("overall", "local", "global")
 DECODES: tuple[Decode, ...] = get_args(Decode)
 
 
@@ -176,7 +176,7 @@ def check_reading(
     model: str, branch: str, decode: str, branches: Collection[str] = BRANCHES
 ) -> None:
     """Raise `InputError` unless `branch` is one of the model's and `decode` is known."""
-    if branch not in BRANCHES:
+    if branch not in {*BRANCHES, *branches}:
         raise InputError(f"branch must be one of {_listed(BRANCHES)}, not {branch!r}")
     if branch not in branches:
         raise InputError(f"{model} has no {branch} branch; it has {_listed(branches)}")

@@ -27,7 +27,6 @@ from mdan_zoo.errors import CheckpointError, DeviceError, ImageError, InputError
 from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageLike, ImageOptions, describe, load_image
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.inference.prediction import (
-    BRANCHES,
     Branch,
     Decode,
     Levels,
@@ -118,8 +117,7 @@ class Predictor:
         self.weights, self.config, network = _load_network(name, checkpoint)
         # A lab's manifest may list weights under another name than the one in their config.
         self.name = (name or DEFAULT_MODEL) if checkpoint is None else self.config.name
-        branches = ("overall", "global") if self.config.architecture == "flat" else BRANCHES
-        check_reading(self.name, branch, decode, branches)
+        check_reading(self.name, branch, decode, ("overall", *network.branches))
         self.branch = branch
         self.decode = decode
         self.image_options = image_options
@@ -166,7 +164,7 @@ class Predictor:
             return self.embed([images])[0]
         rows = [values.features for _, values in self._all_values(images)]
         if not rows:
-            return torch.empty(0, self.network.global_classifier.in_features)
+            return torch.empty(0, self.network.feature_dim)
         return torch.stack(rows)
 
     def stream(
@@ -364,16 +362,10 @@ def _load_network(
 
 def _split(output: EmotionOutput) -> Iterator[_Values]:
     """Take a batch's output apart into what it says of every image."""
-    branches: dict[Branch, tuple[Tensor, ...]] = {
-        "overall": output.overall,
-        "local": output.local,
-        "global": output.global_,
-    }
-    # Rounding can lift a probability above 1. A flat network has no local branch.
+    # Rounding can lift a probability above 1.
     lists = {
         branch: [level.clamp(max=1).tolist() for level in levels]
-        for branch, levels in branches.items()
-        if levels
+        for branch, levels in output.probs.items()
     }
     for i, features in enumerate(output.features.float().cpu()):
         probabilities = {

@@ -49,7 +49,7 @@ def singly(predictor, photos):
 @pytest.fixture(scope="module")
 def flat(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("flat") / "flat.safetensors"
-    save_random_weights(path, TREE, dataclasses.replace(CONFIG, architecture="flat"))
+    save_random_weights(path, TREE, dataclasses.replace(CONFIG, architecture="flat", options=None))
     return path
 
 
@@ -70,9 +70,8 @@ def test_prediction_equals_the_network_on_a_view_made_with_torchvision(predictor
         with torch.no_grad():
             output = predictor.network(view(Image.open(photo).convert("RGB"))[None])
         prediction = predictor.predict(photo)
-        branches = {"overall": output.overall, "local": output.local, "global": output.global_}
-        assert prediction.probabilities.keys() == branches.keys()
-        for branch, levels in branches.items():
+        assert prediction.probabilities.keys() == output.probs.keys()
+        for branch, levels in output.probs.items():
             for mine, theirs in zip(prediction.probabilities[branch], levels, strict=True):
                 np.testing.assert_allclose(mine, theirs[0].numpy(), atol=1e-5)
         torch.testing.assert_close(predictor.embed(photo), output.features[0], rtol=1e-4, atol=1e-5)
@@ -94,7 +93,7 @@ def test_prediction_is_complete(predictor, photos):
 def test_probabilities_that_rounding_lifts_above_one_are_cut():
     above = torch.tensor([[1.2e-7, -20.0]])
     assert above.exp().max() > 1
-    output = EmotionOutput((), above, (), (above,), (above,), features=torch.zeros(1, 3))
+    output = EmotionOutput({"overall": (above,), "global": (above,)}, features=torch.zeros(1, 3))
     (values,) = _split(output)
     assert values.probabilities["global"][0][0] == 1
 

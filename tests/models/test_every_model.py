@@ -62,8 +62,8 @@ def images():
 
 
 def assert_same_output(output, expected):
-    assert len(output.overall) == len(expected.overall)
-    for a, b in zip(output.log_overall, expected.log_overall, strict=True):
+    assert len(output.probs["overall"]) == len(expected.probs["overall"])
+    for a, b in zip(output.log_probs["overall"], expected.log_probs["overall"], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
@@ -91,13 +91,15 @@ def expected(model):
 def test_forward(name, model, expected):
     tree = get_hierarchy(MODELS[name].hierarchy)
     assert model.hierarchy == tree
-    assert [tuple(level.shape) for level in expected.overall] == [(4, k) for k in tree.sizes]
-    for level in expected.overall:
+    assert [tuple(level.shape) for level in expected.probs["overall"]] == [
+        (4, k) for k in tree.sizes
+    ]
+    for level in expected.probs["overall"]:
         torch.testing.assert_close(level.sum(dim=1), torch.ones(4))
 
 
 def test_golden_output(name, expected):
-    found = [level[0, :3].tolist() for level in expected.overall]
+    found = [level[0, :3].tolist() for level in expected.probs["overall"]]
     assert len(found) == len(GOLDEN[name])
     for level, golden in zip(found, GOLDEN[name], strict=True):
         assert level == pytest.approx(golden, abs=2e-3)
@@ -106,7 +108,7 @@ def test_golden_output(name, expected):
 def test_backward(model):
     training = copy.deepcopy(model).train()
     output = training(images())
-    sum(-level[:, 0].mean() for level in output.log_overall).backward()
+    sum(-level[:, 0].mean() for level in output.log_probs["overall"]).backward()
     for name, parameter in training.named_parameters():
         assert parameter.grad is not None, f"no gradient reaches {name}"
         assert parameter.grad.isfinite().all(), name
