@@ -86,7 +86,7 @@ class Prediction:
     error: str | None = None
 
     def __post_init__(self) -> None:
-        branches = self.probabilities if self.error is None else BRANCHES
+        branches = self.probabilities if self.error is None else {*BRANCHES, self.branch}
         check_reading(self.model, self.branch, self.decode, branches)
         for branch, levels in self.probabilities.items():
             sizes = tuple(len(level) for level in levels)

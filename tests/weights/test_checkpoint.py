@@ -162,9 +162,7 @@ def test_a_description_of_a_crop_that_the_backbone_cannot_take_names_its_file(
         config["backbone"] = "maxvit_tiny_tf_224"
 
     path = described_as(random_checkpoint, tmp_path / "odd.safetensors", change)
-    with pytest.raises(
-        CheckpointError, match=r"the network of .*odd\.safetensors cannot be built"
-    ):
+    with pytest.raises(CheckpointError, match=r"the network of .*odd\.safetensors cannot be built"):
         load_network(path)
 
 
