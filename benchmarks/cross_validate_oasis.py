@@ -158,10 +158,10 @@ def train_network(
     """Train a network; return the probabilities of the plain views of other images."""
     trained = data.trainer(recipe, list(training)).run()
     outputs = list(classify(trained, held_out))
-    branches = {"overall": [output.overall for output in outputs]}
-    if outputs[0].local:
-        branches["local"] = [output.local for output in outputs]
-        branches["global"] = [output.global_ for output in outputs]
+    branches = {"overall": [output.probs["overall"] for output in outputs]}
+    if "local" in outputs[0].log_probs:
+        branches["local"] = [output.probs["local"] for output in outputs]
+        branches["global"] = [output.probs["global"] for output in outputs]
     return {
         branch: tuple(torch.cat(level) for level in zip(*batches, strict=True))
         for branch, batches in branches.items()

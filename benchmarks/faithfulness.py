@@ -120,7 +120,7 @@ def curves_of(
 def probabilities(predictor: Predictor, views: Tensor, level: int) -> Tensor:
     """Return P_O of every class of a level, (N, K), for views uint8 (N, 3, S, S)."""
     batches = views.split(predictor.batch_size)
-    return torch.cat([predictor.forward(batch).overall[level].cpu() for batch in batches])
+    return torch.cat([predictor.forward(batch).probs["overall"][level].cpu() for batch in batches])
 
 
 def summarise(curves: Mapping[Key, Tensor], resamples: int) -> Iterator[dict[str, Any]]:

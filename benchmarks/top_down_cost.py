@@ -5,7 +5,7 @@
 
 Three variants take steps in turn, so that other load on the machine affects all of them:
 
-    naive  MDAN with the formulas of the paper as printed, from tests/helpers/naive_mdan.py
+    naive  MDAN with the formulas of the paper as printed, in mdan_zoo/models/mdan/reference.py
     fast   MDAN as implemented in mdan_zoo
     bare   the backbone, global average pooling and one linear classifier
 
@@ -21,7 +21,6 @@ import contextlib
 import csv
 import dataclasses
 import datetime
-import importlib
 import io
 import itertools
 import multiprocessing
@@ -34,7 +33,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
@@ -44,12 +43,10 @@ from torch.profiler import ProfilerActivity, profile
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.images.input_spec import STRIDE
+from mdan_zoo.models.mdan import reference
 from mdan_zoo.models.mdan.options import MDANOptions
 from mdan_zoo.training.losses import cross_entropy, level_targets
 from mdan_zoo.zoo.factory import MODELS, build_network, get_config
-
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
-naive_mdan = importlib.import_module("naive_mdan")
 
 VARIANTS = ("naive", "fast", "bare")
 TWO_AND_THREE_LEVELS = ("mdan_fi8", "mdan_webemo25")
@@ -115,8 +112,9 @@ class Stepper:
         torch.set_num_threads(case.threads)
         self.case, self.variant = case, variant
         memory_format = torch.channels_last if case.channels_last else torch.contiguous_format
-        architecture: Literal["flat", "mdan"] = "flat" if variant == "bare" else "mdan"
-        config = dataclasses.replace(get_config(case.model), architecture=architecture)
+        config = get_config(case.model)
+        if variant == "bare":
+            config = dataclasses.replace(config, architecture="flat", options=None)
         self.network = build_network(config).train(case.mode == "training")
         self.network.to(case.device).to(memory_format=memory_format)
         self.forward = torch.compile(self._forward) if case.compiled else self._forward
@@ -164,9 +162,9 @@ class Stepper:
     def _forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return log P_O (N, K_l) of every level."""
         if self.variant == "naive":
-            overall = naive_mdan.forward(self.network, self.network.backbone(images))[2]
+            overall = reference.forward(self.network, self.network.backbone(images))[2]
             return tuple(level.log() for level in overall)
-        log_overall: tuple[Tensor, ...] = self.network(images).log_overall
+        log_overall: tuple[Tensor, ...] = self.network(images).log_probs["overall"]
         return log_overall
 
 

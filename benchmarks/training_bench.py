@@ -6,10 +6,8 @@ import copy
 import dataclasses
 import functools
 import gc
-import importlib
 import itertools
 import math
-import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -31,6 +29,7 @@ from mdan_zoo.images.load import ImageOptions
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.models.mdan import reference
 from mdan_zoo.models.mdan.network import MDAN
 from mdan_zoo.training.dataset import ImageDataset, Steps
 from mdan_zoo.training.feature_cache import CachedViews, compute_pyramids
@@ -41,9 +40,6 @@ from mdan_zoo.zoo.factory import build_network, get_config
 
 if TYPE_CHECKING:
     from mdan_zoo.models import EmotionNetwork
-
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
-naive_mdan = importlib.import_module("naive_mdan")
 
 TINY_RATE = 1e-9  # avoids divergence of random weights
 
@@ -93,14 +89,15 @@ class NaiveMDAN(MDAN):
     def forward(self, images: Tensor, return_maps: bool = False) -> EmotionOutput:
         """Predict as `MDAN.forward` does, without maps."""
         pyramid = list(self.backbone(images))
-        local, global_, overall, *_ = naive_mdan.forward(self, pyramid)
+        local, global_, overall, *_ = reference.forward(self, pyramid)
         log_local, log_global, log_overall = (
             # A probability that underflows in float32 would make the loss infinite.
             tuple(level.clamp_min(torch.finfo(level.dtype).tiny).log() for level in levels)
             for levels in (local, global_, overall)
         )
         features = pyramid[3].mean(dim=(2, 3))
-        return EmotionOutput((), log_global[-1], log_local, log_global, log_overall, features)
+        log_probs = {"overall": log_overall, "local": log_local, "global": log_global}
+        return EmotionOutput(log_probs, features)
 
 
 class StepTrainer(Trainer):

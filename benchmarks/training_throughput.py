@@ -13,7 +13,7 @@ The loss to input is 1 - training / step, in images per second. The share of the
 waits for images is also reported; it is less sensitive to other load on the machine. Every epoch
 uses new random crops, except for `views`, which uses cached feature maps as the recipes of
 mdan_oasis4 and flat_oasis4 do. `step` is measured for MDAN as implemented in mdan_zoo (`fast`) and
-with the formulas of the paper as printed (`naive`, from tests/helpers/naive_mdan.py). Weights are
+with the formulas of the paper as printed (`naive`, mdan_zoo/models/mdan/reference.py). Weights are
 random and hardly change. Compared jobs alternate, so that other load affects all of them. The file
 is updated after every run.
 """

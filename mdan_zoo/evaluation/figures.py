@@ -6,6 +6,7 @@ and a sequential colour map.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = {"overall": "#0072B2", "local": "#E69F00", "global": "#009E73"}
-_MARKERS = {"overall": "o", "local": "^", "global": "s"}
-# The branches of Fig. 6, with symbol and file name suffix.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+_MARKERS = ("o", "^", "s", "D", "v")
+# The branches that Fig. 6 shows side by side, with their symbols and what their files end with.
 _MATRICES: dict[Branch, tuple[str, str]] = {"overall": ("P_O", ""), "local": ("P_L", "_local")}
 _BORDER = "#D55E00"
 _ALPHAS = np.linspace(0, 1, 51)
@@ -70,7 +71,7 @@ def draw_figures(evaluation: Evaluation, folder: Path) -> dict[str, str]:
             figures[file] = f"Confusion matrix of {symbol}, {name}"
     _save(draw_reliability(evaluation.probabilities), folder / "reliability.png")
     figures["reliability.png"] = "Accuracy against confidence"
-    if evaluation.probabilities.local:
+    if evaluation.probabilities.alpha is not None:
         _save(draw_alpha(evaluation.probabilities), folder / "alpha.png")
         figures["alpha.png"] = "Accuracy against alpha"
     return figures
@@ -155,12 +156,13 @@ def draw_reliability(data: Probabilities) -> Figure:
     for level, name in enumerate(tree.level_names):
         upper, lower = grid[:, level]
         upper.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
-        for branch in data.branches:
+        styles = zip(itertools.cycle(_COLOURS), itertools.cycle(_MARKERS))
+        for branch, (colour, marker) in zip(data.branches, styles, strict=False):
             outcomes = Outcomes.of(data.of(branch, level), data.labels[:, level])
             count, confidence, right = _by_bin(outcomes)
-            style = {"color": _COLOURS[branch], "marker": _MARKERS[branch], "markersize": 4}
+            style = {"color": colour, "marker": marker, "markersize": 4}
             upper.plot(confidence, right, label=branch, **style)
-            lower.step(_bin_edges(), [*count, count[-1]], where="post", color=_COLOURS[branch])
+            lower.step(_bin_edges(), [*count, count[-1]], where="post", color=colour)
         upper.set_title(name, parse_math=False)
         upper.set(xlim=(0, 1), ylim=(0, 1.02))
         lower.set(xlabel="confidence", ylim=(0, None))
@@ -205,7 +207,7 @@ def draw_alpha(data: Probabilities) -> Figure:
     grid = figure.subplots(1, tree.depth, squeeze=False)[0]
     accuracies = 100 * alpha_accuracies(data, _ALPHAS)
     for axes, name, values in zip(grid, tree.level_names, accuracies, strict=True):
-        axes.plot(_ALPHAS, values, color=_COLOURS["overall"], clip_on=False)
+        axes.plot(_ALPHAS, values, color=_COLOURS[0], clip_on=False)
         spare = max(0, _FEWEST_POINTS - np.ptp(values)) / 2 + 0.3
         axes.set_ylim(max(0, values.min() - spare), min(100, values.max() + spare))
         axes.axvline(data.alpha, color="grey", linestyle=":", linewidth=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import DatasetError, ImageError
 from mdan_zoo.evaluation.metrics import Ints
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.inference.prediction import BRANCHES, Branch, Prediction
+from mdan_zoo.inference.prediction import Branch, Prediction
 
 if TYPE_CHECKING:
     from mdan_zoo.inference.predictor import Predictor
@@ -31,56 +31,60 @@ class Probabilities:
     """Predicted probabilities of N labelled images.
 
     Attributes:
-        hierarchy: The hierarchy.
-        alpha: Weight of the local branch in P_O.
+        hierarchy: The emotion hierarchy.
+        alpha: Weight of the local branch in P_O = alpha P_L + (1 - alpha) P_G; None for a network
+            whose overall probabilities are not such a mean.
         images: Names of the images.
         labels: Class ids, (N, levels).
-        local: P_L, float32 (N, K_l) for every level; empty for a flat network.
-        global_: P_G, float32 (N, K_l) for every level.
+        by_branch: Probabilities by branch, float32 (N, K_l) for every level. Without "overall" if
+            it follows from alpha or equals the only branch.
     """
 
     hierarchy: Hierarchy
-    alpha: float
+    alpha: float | None
     images: tuple[str, ...]
     labels: Ints
-    local: tuple[Values, ...]
-    global_: tuple[Values, ...]
+    by_branch: Mapping[Branch, tuple[Values, ...]]
 
     @property
     def branches(self) -> tuple[Branch, ...]:
-        """The distinct branches; only "overall" for a flat network, where P_O equals P_G."""
-        return BRANCHES if self.local else ("overall",)
+        """The branches that differ: only "overall" for a network with one classifier."""
+        if len(self.by_branch) == 1:
+            return ("overall",)
+        return ("overall", *(branch for branch in self.by_branch if branch != "overall"))
 
     def of(self, branch: Branch, level: int) -> Values:
         """Return the probabilities of a branch at a level, (N, K_l)."""
-        if branch == "overall":
-            return self.overall(level, self.alpha)
-        return (self.local if branch == "local" else self.global_)[level]
+        if branch in self.by_branch:
+            return self.by_branch[branch][level]
+        return self.overall(level, self.alpha)
 
-    def overall(self, level: int, alpha: float) -> Values:
-        """Return P_O = alpha P_L + (1 - alpha) P_G at a level, (N, K_l)."""
-        if not self.local:
-            return self.global_[level]
-        by_local, by_global = (p[level].astype(np.float64) for p in (self.local, self.global_))
+    def overall(self, level: int, alpha: float | None) -> Values:
+        """Return P_O = alpha P_L + (1 - alpha) P_G of a level, (N, K_l), for any alpha."""
+        if alpha is None:
+            return next(iter(self.by_branch.values()))[level]
+        by_local, by_global = (
+            self.by_branch[branch][level].astype(np.float64) for branch in ("local", "global")
+        )
         overall: Values = alpha * by_local + (1 - alpha) * by_global
         return overall
 
     def save(self, path: Path) -> None:
         """Write an .npz file.
 
-        The arrays are alpha; images; and, for a level named "polarity", labels_polarity (N,),
-        classes_polarity (K_l,), local_polarity and global_polarity (N, K_l).
+        Its arrays are alpha (0 if there is none); images; and for a level named "polarity",
+        labels_polarity (N,), classes_polarity (K_l,), and for every branch an array such as
+        local_polarity (N, K_l).
         """
         arrays: dict[str, npt.NDArray[np.generic]] = {
-            "alpha": np.array(self.alpha),
+            "alpha": np.array(self.alpha or 0.0),
             "images": np.array(self.images),
         }
         for level, name in enumerate(self.hierarchy.level_names):
             arrays[f"labels_{name}"] = self.labels[:, level]
             arrays[f"classes_{name}"] = np.array(self.hierarchy.levels[level])
-            arrays[f"global_{name}"] = self.global_[level]
-            if self.local:
-                arrays[f"local_{name}"] = self.local[level]
+            for branch, levels in self.by_branch.items():
+                arrays[f"{branch}_{name}"] = levels[level]
         with open_atomically(path) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -105,8 +109,10 @@ def predict_probabilities(
     """
     tree = predictor.hierarchy
     labels = _check_labels(samples, tree)
-    flat = predictor.config.architecture == "flat"
-    wanted: tuple[Branch, ...] = ("global",) if flat else ("local", "global")
+    network = predictor.network
+    wanted: tuple[Branch, ...] = network.branches
+    if network.alpha is None and len(wanted) != 1:
+        wanted = ("overall", *wanted)
     arrays: dict[Branch, tuple[Values, ...]] = {
         branch: tuple(np.empty((len(samples), size), np.float32) for size in tree.sizes)
         for branch in wanted
@@ -121,10 +127,7 @@ def predict_probabilities(
                 array[row] = values
     if errors:
         raise ImageError(None, _list_errors(errors, len(samples)))
-    alpha = 0.0 if flat else predictor.config.options.alpha
-    return Probabilities(
-        tree, alpha, tuple(names), labels, arrays.get("local", ()), arrays["global"]
-    )
+    return Probabilities(tree, network.alpha, tuple(names), labels, arrays)
 
 
 def _stream(

@@ -141,7 +141,7 @@ def _about(evaluation: Evaluation) -> str:
             f"seed {evaluation.seed}",
         ),
     ]
-    if data.local:
+    if data.alpha is not None:
         rows.insert(2, ("alpha", f"{data.alpha:g}, the weight of the local branch in P_O"))
     return _table(("", ""), rows)
 
@@ -184,7 +184,7 @@ def _scores(evaluation: Evaluation, level: str, rows: Iterable[_Row]) -> str:
     for measure, title, show in rows:
         found = [evaluation.score(measure, level, branch) for branch in branches]
         lines.append((title, *(_with_interval(score, show) for score in found)))
-    return _table(("", *(_BRANCH_TITLES[branch] for branch in branches)), lines)
+    return _table(("", *(_BRANCH_TITLES.get(branch, branch) for branch in branches)), lines)
 
 
 def _with_interval(score: Score, show: Callable[[float], str]) -> str:

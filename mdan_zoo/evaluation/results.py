@@ -172,7 +172,7 @@ class Evaluation:
                 "interval": LEVEL,
                 "groups": self.groups,
             },
-            "alpha": self.probabilities.alpha,
+            "alpha": self.probabilities.alpha or 0.0,
             "calibration_bins": CALIBRATION_BINS,
             "hierarchy": tree.to_dict(),
             "scores": [score.to_dict() for score in self.scores],

@@ -215,8 +215,8 @@ def _maps_at(output: EmotionOutput, tree: Hierarchy, level: int) -> Iterator[Lev
     """Yield the maps of every image at one level."""
     class_maps = output.class_maps[level - tree.depth].float().cpu().numpy()
     attention = output.maps[level].float().cpu().numpy() if output.maps else None
-    has_parent = level > 0 and attention is not None
-    parents = output.local_logits[level - 1].argmax(dim=1).tolist() if has_parent else None
+    has_parent = level > 0 and attention is not None and "local" in output.logits
+    parents = output.logits["local"][level - 1].argmax(dim=1).tolist() if has_parent else None
     for i in range(len(class_maps)):
         yield LevelMaps(
             name=tree.level_names[level],

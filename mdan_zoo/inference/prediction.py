@@ -22,9 +22,9 @@ from typing import Any, Literal, TypeAlias, get_args
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 
-Branch = Literal["overall", "local", "global"]
-"""Classifier branch: "local" is P_L, "global" is P_G, and "overall" is their weighted mean
-P_O = alpha P_L + (1 - alpha) P_G."""
+Branch: TypeAlias = str
+"""Classifier branch. "overall" is the prediction of the network. MDAN combines it from "local",
+P_L, and "global", P_G: P_O = alpha P_L + (1 - alpha) P_G."""
 
 Decode = Literal["consistent", "independent"]
 """How the class of each level is picked; see the module docstring."""
@@ -32,7 +32,7 @@ Decode = Literal["consistent", "independent"]
 Levels: TypeAlias = tuple[tuple[float, ...], ...]
 """Probabilities of all classes, in the order of class ids, of every level, coarse to fine."""
 
-BRANCHES: tuple[Branch, ...] = get_args(Branch)
+BRANCHES: tuple[Branch, ...] = ("overall", "local", "global")
 DECODES: tuple[Decode, ...] = get_args(Decode)
 
 
@@ -82,7 +82,7 @@ class Prediction:
     error: str | None = None
 
     def __post_init__(self) -> None:
-        branches = self.probabilities if self.error is None else BRANCHES
+        branches = self.probabilities if self.error is None else {*BRANCHES, self.branch}
         check_reading(self.model, self.branch, self.decode, branches)
         for branch, levels in self.probabilities.items():
             sizes = tuple(len(level) for level in levels)
@@ -158,7 +158,7 @@ def check_reading(
     model: str, branch: str, decode: str, branches: Collection[str] = BRANCHES
 ) -> None:
     """Raise `InputError` unless the model has the branch and the decoding exists."""
-    if branch not in BRANCHES:
+    if branch not in {*BRANCHES, *branches}:
         raise InputError(f"branch must be one of {_listed(BRANCHES)}, not {branch!r}")
     if branch not in branches:
         raise InputError(f"{model} has no {branch} branch; it has {_listed(branches)}")

@@ -29,7 +29,6 @@ from mdan_zoo.images.naming import describe
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.inference.devices import find_device
 from mdan_zoo.inference.prediction import (
-    BRANCHES,
     Branch,
     Decode,
     Levels,
@@ -122,8 +121,7 @@ class Predictor:
         self.weights, self.config, network = _load_network(name, checkpoint)
         # A custom manifest may list weights under another name than that of their config.
         self.name = (name or DEFAULT_MODEL) if checkpoint is None else self.config.name
-        branches = ("overall", "global") if self.config.architecture == "flat" else BRANCHES
-        check_reading(self.name, branch, decode, branches)
+        check_reading(self.name, branch, decode, ("overall", *network.branches))
         self.branch = branch
         self.decode = decode
         self.image_options = image_options
@@ -170,7 +168,7 @@ class Predictor:
             return self.embed([images])[0]
         rows = [r.features for r in self._all_results(images) if r.features is not None]
         if not rows:
-            return torch.empty(0, self.network.global_classifier.in_features)
+            return torch.empty(0, self.network.feature_dim)
         return torch.stack(rows)
 
     def stream(
@@ -389,16 +387,10 @@ def _load_network(
 
 def _split(output: EmotionOutput) -> Iterator[Mapping[Branch, Levels]]:
     """Yield the probabilities of every image of a batch."""
-    branches: dict[Branch, tuple[Tensor, ...]] = {
-        "overall": output.overall,
-        "local": output.local,
-        "global": output.global_,
-    }
-    # Rounding can raise a probability above 1. A flat network has no local branch.
+    # Rounding can raise a probability above 1.
     lists = {
         branch: [level.clamp(max=1).tolist() for level in levels]
-        for branch, levels in branches.items()
-        if levels
+        for branch, levels in output.probs.items()
     }
     for i in range(len(output.features)):
         yield {branch: tuple(tuple(level[i]) for level in rows) for branch, rows in lists.items()}

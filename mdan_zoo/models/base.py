@@ -1,8 +1,11 @@
-"""What every network of the zoo returns, and the summing of probabilities up the emotion tree."""
+"""Base class and output of every network."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,56 +14,50 @@ from torch.utils import _pytree
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.input_spec import STRIDE
+from mdan_zoo.models.layers import HierarchyMasks
+from mdan_zoo.models.options import ArchitectureOptions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EmotionOutput:
-    """Predictions for N images and a tree with K_1, ..., K_n classes a level.
+    """Predictions for N images and a hierarchy with K_1, ..., K_n classes per level.
 
-    Tuples hold one tensor a level, coarse to fine. Log-probabilities are float32 (or float64)
+    Tuples have one tensor per level, coarse to fine. Log-probabilities are float32 (or float64),
     also under autocast.
 
     Attributes:
-        local_logits: (N, K_l) each, from the local classifiers (Eq. 1). Empty for a network
-            without a local branch; so are `log_local` and `maps`.
-        global_logits: (N, K_n), from the classifier on the backbone's last map.
-        log_local: log P_L, (N, K_l) each (Eq. 1).
-        log_global: log P_G, (N, K_l) each (Eq. 2).
-        log_overall: log P_O, (N, K_l) each.
-        features: (N, C), the pooled last map of the backbone, which the global classifier reads.
-        maps: L-CAM's M at the size of the level's map, (N, H_l, W_l) each; empty unless requested.
-        class_maps: Class activation maps m_k, (N, K_l, H_l, W_l) each; empty unless requested. A
-            flat network has one entry, the maps of its finest level on the backbone's last map.
+        log_probs: Log-probabilities of every branch, (N, K_l) each: "overall", and the network's
+            `branches`.
+        features: (N, C), the pooled last map of the backbone.
+        logits: Logits of the branches' classifiers, (N, K_l) each, for the levels that a classifier
+            predicts directly: MDAN's "local" for all levels, its "global" for the finest one.
+        auxiliary_logits: Logits by name that only the network's `auxiliary_loss` uses.
+        dimensions: Continuous predictions by name, such as "valence", (N,) each.
+        maps: Attention maps, (N, H_l, W_l) each, for all levels or none; empty unless requested.
+        class_maps: Class activation maps m_k, (N, K_l, H_l, W_l) each; empty unless requested. They
+            are those of the finest levels where there are fewer than levels.
     """
 
-    local_logits: tuple[Tensor, ...]
-    global_logits: Tensor
-    log_local: tuple[Tensor, ...]
-    log_global: tuple[Tensor, ...]
-    log_overall: tuple[Tensor, ...]
+    log_probs: Mapping[str, tuple[Tensor, ...]]
     features: Tensor
+    logits: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    auxiliary_logits: Mapping[str, Tensor] = field(default_factory=dict)
+    dimensions: Mapping[str, Tensor] = field(default_factory=dict)
     maps: tuple[Tensor, ...] = ()
     class_maps: tuple[Tensor, ...] = ()
 
     @property
-    def local(self) -> tuple[Tensor, ...]:
-        """P_L, (N, K_l) each."""
-        return tuple(level.exp() for level in self.log_local)
-
-    @property
-    def global_(self) -> tuple[Tensor, ...]:
-        """P_G, (N, K_l) each. The underscore is there because `global` is a Python keyword."""
-        return tuple(level.exp() for level in self.log_global)
-
-    @property
-    def overall(self) -> tuple[Tensor, ...]:
-        """P_O, (N, K_l) each."""
-        return tuple(level.exp() for level in self.log_overall)
+    def probs(self) -> dict[str, tuple[Tensor, ...]]:
+        """Probabilities of every branch, (N, K_l) each."""
+        return {
+            branch: tuple(level.exp() for level in levels)
+            for branch, levels in self.log_probs.items()
+        }
 
 
 _FIELDS = tuple(EmotionOutput.__dataclass_fields__)
 
-# torch.export and torch.func see through the output only when told how to take it apart.
+# Without this, torch.export and torch.func do not see the tensors inside.
 _pytree.register_pytree_node(
     EmotionOutput,
     lambda output: ([getattr(output, name) for name in _FIELDS], None),
@@ -69,59 +66,123 @@ _pytree.register_pytree_node(
 )
 
 
-class EmotionTree(nn.Module):
-    """A hierarchy as masks on the model's device.
+class EmotionModel(nn.Module, abc.ABC):
+    """Base class of every network: a backbone, and classifiers for the levels of a hierarchy.
 
-    The masks follow from the hierarchy and are therefore no part of the weights.
+    A subclass is registered with `mdan_zoo.models.registry.register_architecture`. It implements
+    `classify`, `classifiers` and `card_text`, and may override the other methods.
 
     Args:
-        hierarchy: The emotion tree.
+        backbone: Maps images (N, 3, H, W) to the maps C2..C5 at strides 4, 8, 16 and 32.
+        channels: Numbers of channels of C2, C3, C4 and C5.
+        hierarchy: The emotion hierarchy.
+        options: Options of the architecture.
+
+    Attributes:
+        architecture: The name that the class is registered under.
+        branches: Names of the branches besides "overall". A network with one branch has equal
+            probabilities in both.
+        loss_weights: Weights of the cross-entropy losses of the branches in training. The fields
+            overall_weight, local_weight and global_weight of a recipe replace them.
+
+    Raises:
+        InputError: `channels` does not have four entries.
     """
 
-    def __init__(self, hierarchy: Hierarchy) -> None:
+    architecture: ClassVar[str]
+    branches: ClassVar[tuple[str, ...]] = ()
+    loss_weights: ClassVar[Mapping[str, float]] = {"overall": 1.0}
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        channels: Sequence[int],
+        hierarchy: Hierarchy,
+        options: ArchitectureOptions,
+    ) -> None:
         super().__init__()
-        self.depth = hierarchy.depth
-        root = torch.ones(1, hierarchy.sizes[0], dtype=torch.bool)
-        self.register_buffer("kinship_0", root, persistent=False)
-        for level, parents in enumerate(hierarchy.parent_indices, start=1):
-            count = hierarchy.sizes[level - 1]
-            mask = torch.arange(count)[:, None] == torch.tensor(parents)[None, :]
-            self.register_buffer(f"kinship_{level}", mask, persistent=False)
+        if len(channels) != 4:
+            raise InputError(f"channels must be those of C2, C3, C4 and C5, not {channels}")
+        self.backbone = backbone
+        self.hierarchy = hierarchy
+        self.options: Any = options
+        self.masks = HierarchyMasks(hierarchy)
+        self.feature_dim = channels[3]
 
-    def kinship(self, level: int) -> Tensor:
-        """Return bool (P, K): which class of `level` is a child of which class one level up.
-
-        Level 0 has one parent, the root.
-        """
-        mask: Tensor = getattr(self, f"kinship_{level}")
-        return mask
-
-    def sum_upwards(self, log_leaves: Tensor) -> tuple[Tensor, ...]:
-        """Sum leaf probabilities up the tree (Eq. 2), in log space.
+    def forward(self, images: Tensor, return_maps: bool = False) -> EmotionOutput:
+        """Predict every level of the hierarchy.
 
         Args:
-            log_leaves: (N, K_n), log-probabilities of the finest level.
+            images: (N, 3, H, W), normalised as the backbone expects; H and W multiples of 32.
+            return_maps: Whether the output includes attention maps and class activation maps.
 
-        Returns:
-            Log-probabilities (N, K_l) of every level, coarse to fine.
+        Raises:
+            InputError: The shape or the dtype of the images is not supported.
         """
-        levels = [log_leaves]
-        for level in range(self.depth - 1, 0, -1):
-            strangers = ~self.kinship(level)
-            kin = levels[0][:, None, :].masked_fill(strangers, -torch.inf)
-            levels.insert(0, kin.logsumexp(dim=2))
-        return tuple(levels)
+        name = next(iter(self.classifiers()))
+        check_images(images, self.get_parameter(f"{name}.weight"))
+        return self.classify(list(self.backbone(images)), return_maps)
 
+    @abc.abstractmethod
+    def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
+        """Predict every level from the maps C2, C3, C4 and C5 of the backbone."""
 
-def log_softmax(logits: Tensor) -> Tensor:
-    """Return log-probabilities in at least float32, whatever autocast made of the logits."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=1)
+    @abc.abstractmethod
+    def classifiers(self) -> Mapping[str, int]:
+        """Return the names of the modules whose parameters have a row per class, and their levels.
+
+        Between hierarchies, such parameters are copied by class name.
+        """
+
+    @classmethod
+    @abc.abstractmethod
+    def card_text(cls, backbone: str) -> str:
+        """Return a noun phrase that describes the network, in Markdown, for its model card."""
+
+    @property
+    def alpha(self) -> float | None:
+        """Weight of "local" if "overall" is alpha * "local" + (1 - alpha) * "global"; else None."""
+        return None
+
+    @classmethod
+    def pyramid_stages(cls, depth: int) -> range:
+        """Return which of the maps C2..C5 (0..3) are read for a hierarchy of `depth` levels."""
+        return range(4)
+
+    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
+        """Return the parameters outside the backbone, in groups of equal learning rate.
+
+        Each group is a factor of the recipe's learning rate and the parameters.
+        """
+        named = self.named_parameters()
+        return [(1.0, [value for name, value in named if not name.startswith("backbone.")])]
+
+    def auxiliary_loss(self, output: EmotionOutput, targets: Sequence[Tensor]) -> Tensor | None:
+        """Return a loss that is added to those of the branches, or None.
+
+        Args:
+            output: Output of the network.
+            targets: Target distributions (N, K_l) of every level.
+        """
+        return None
+
+    @torch.no_grad()
+    def set_priors(self, frequencies: Tensor) -> None:
+        """Initialise the finest classifiers so that they predict given class frequencies.
+
+        Args:
+            frequencies: (K_n,), all positive.
+        """
+        for name, level in self.classifiers().items():
+            if level == self.hierarchy.depth - 1:
+                self.get_parameter(f"{name}.weight").zero_()
+                self.get_parameter(f"{name}.bias").copy_(frequencies.log())
 
 
 def check_images(images: Tensor, weights: Tensor) -> None:
     """Raise `InputError` unless `images` is (N, 3, H, W) with sides that are multiples of 32.
 
-    Its values must be of the type of the weights, or be brought to it by autocast.
+    Its dtype must be that of the weights, or be converted to it by autocast.
     """
     if not isinstance(images, Tensor):
         raise InputError(
@@ -148,5 +209,5 @@ def check_images(images: Tensor, weights: Tensor) -> None:
 
 
 def _is_mixed(images: Tensor) -> bool:
-    """Tell whether autocast is on, which converts all types but float64."""
+    """Return whether autocast is enabled, which converts all dtypes except float64."""
     return torch.is_autocast_enabled(images.device.type)

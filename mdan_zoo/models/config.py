@@ -1,63 +1,75 @@
-"""What defines a model: frozen dataclasses that can be written down and read back. No torch."""
+"""Model configs: frozen dataclasses that define a model and can be stored as JSON. No torch."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from mdan_zoo.errors import InputError
+from mdan_zoo.errors import InputError, UnknownNameError
 from mdan_zoo.images.input_spec import InputSpec
-from mdan_zoo.models.mdan.options import MDANOptions
+from mdan_zoo.models.options import ArchitectureOptions
+from mdan_zoo.models.registry import get_options_class
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One model of the zoo.
+    """Definition of a model.
 
     Attributes:
-        name: The model's name.
-        hierarchy: Name of its emotion tree; see `mdan_zoo.get_hierarchy`.
-        dataset: The data set whose labels it learns.
-        backbone: Name of a timm model with maps at strides 4, 8, 16 and 32.
-        architecture: "mdan", or "flat" for the backbone with one linear classifier.
-        options: How the MDAN is built; a flat network only takes the dropout.
-        input: How an image becomes the network's input.
+        name: Name of the model.
+        hierarchy: Name of its emotion hierarchy; see `mdan_zoo.get_hierarchy`.
+        dataset: The data set whose labels it is trained on.
+        backbone: Name of a timm model with feature maps at strides 4, 8, 16 and 32.
+        architecture: Name of a registered architecture; see `mdan_zoo.models.registry`.
+        options: Options of that architecture; by default its default options.
+        input: How images are preprocessed.
+
+    Raises:
+        InputError: A field has the wrong type, or the options are those of another architecture.
+        UnknownNameError: No architecture has that name.
     """
 
     name: str
     hierarchy: str
     dataset: str
     backbone: str = "resnet101"
-    architecture: Literal["mdan", "flat"] = "mdan"
-    options: MDANOptions = MDANOptions()  # noqa: RUF009 - frozen
+    architecture: str = "mdan"
+    options: ArchitectureOptions = None  # type: ignore[assignment]  # replaced in __post_init__
     input: InputSpec = InputSpec()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
         texts = (self.name, self.hierarchy, self.dataset, self.backbone)
         if not all(isinstance(text, str) for text in texts):
-            raise InputError(f"name, hierarchy, dataset and backbone must be texts, not {texts}")
-        if self.architecture not in ("mdan", "flat"):
-            raise InputError(f"architecture must be 'mdan' or 'flat', not {self.architecture!r}")
+            raise InputError(f"name, hierarchy, dataset and backbone must be strings, not {texts}")
+        kind = get_options_class(self.architecture)
+        if self.options is None:
+            object.__setattr__(self, "options", kind())
+        if not isinstance(self.options, kind):
+            raise InputError(
+                f"the options of architecture {self.architecture!r} must be {kind.__name__}, not "
+                f"{self.options!r}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the config as plain dicts, lists, strings and numbers."""
+        """Return the config as plain dicts, tuples, strings and numbers."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """Read what `to_dict` wrote.
+        """Create a config from the result of `to_dict`, also after a round trip through JSON.
 
         Raises:
-            InputError: A field is missing, unknown or has an impossible value.
+            InputError: A field is missing, unknown or invalid.
         """
         try:
             fields = dict(values)
-            fields["options"] = MDANOptions(**_with_tuples(fields["options"]))
+            kind = get_options_class(fields.get("architecture", "mdan"))
+            fields["options"] = kind.from_dict(fields["options"])
             fields["input"] = InputSpec(**_with_tuples(fields["input"]))
             return cls(**fields)
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, AttributeError, UnknownNameError) as error:
             raise InputError(f"not a model config: {error}") from error
 
 

@@ -1,59 +1,71 @@
-"""The flat control: the backbone and one linear classifier on its pooled last map.
+"""Flat classifier: the backbone with one linear classifier on its pooled last map.
 
-It is MDAN without its top-down branch. The finest level is classified and the coarser ones follow
-by Eq. 2, so what MDAN adds can be told from what the backbone already gives.
+It is MDAN without the top-down branch, and serves as its control. The finest level is classified;
+the coarser levels are sums of its probabilities (Eq. 2).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from torch import Tensor, nn
 
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.models.base import EmotionOutput, EmotionTree, check_images, log_softmax
-from mdan_zoo.models.mdan.lcam import activation_maps
+from mdan_zoo.models.base import EmotionModel, EmotionOutput
+from mdan_zoo.models.layers import activation_maps, log_softmax
+from mdan_zoo.models.options import FlatOptions
+from mdan_zoo.models.registry import register_architecture
 
 
-class FlatClassifier(nn.Module):
-    """Backbone, global average pooling, one linear classifier, sums up the tree.
+@register_architecture("flat", options=FlatOptions)
+class FlatClassifier(EmotionModel):
+    """Backbone, global average pooling, one linear classifier, sums up the hierarchy.
 
     Args:
-        backbone: Maps images (N, 3, H, W) to a list of maps; the last one is read.
-        channels: Channels of that last map.
-        hierarchy: The emotion tree.
-        dropout: Probability with which the classifier's inputs are dropped in training.
+        backbone: Maps images (N, 3, H, W) to the maps C2..C5, of which C5 is used.
+        channels: Numbers of channels of C2, C3, C4 and C5.
+        hierarchy: The emotion hierarchy.
+        options: See `FlatOptions`.
     """
 
+    branches = ("global",)
+
     def __init__(
-        self, backbone: nn.Module, channels: int, hierarchy: Hierarchy, dropout: float = 0.0
+        self,
+        backbone: nn.Module,
+        channels: Sequence[int],
+        hierarchy: Hierarchy,
+        options: FlatOptions = FlatOptions(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.hierarchy = hierarchy
-        self.tree = EmotionTree(hierarchy)
-        self.dropout = nn.Dropout(dropout)
-        self.global_classifier = nn.Linear(channels, hierarchy.sizes[-1])
-
-    def forward(self, images: Tensor, return_maps: bool = False) -> EmotionOutput:
-        """Predict every affective level of a batch of images.
-
-        Args:
-            images: (N, 3, H, W), normalised as the backbone expects.
-            return_maps: Whether the output carries the class activation maps of the finest level.
-
-        Raises:
-            InputError: The shape or the type of the values is not acceptable.
-        """
-        check_images(images, self.global_classifier.weight)
-        return self.classify(list(self.backbone(images)), return_maps)
+        super().__init__(backbone, channels, hierarchy, options)
+        self.dropout = nn.Dropout(options.dropout)
+        self.global_classifier = nn.Linear(channels[3], hierarchy.sizes[-1])
 
     def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
-        """Do the same from the backbone's maps."""
+        """Predict every level from the maps of the backbone; see `EmotionModel.classify`."""
         features = pyramid[-1].mean(dim=(2, 3))
         logits = self.global_classifier(self.dropout(features))
-        log_global = self.tree.sum_upwards(log_softmax(logits))
+        log_global = self.masks.sum_upwards(log_softmax(logits))
         class_maps: tuple[Tensor, ...] = ()
         if return_maps:
             class_maps = (activation_maps(pyramid[-1], self.global_classifier.weight),)
         return EmotionOutput(
-            (), logits, (), log_global, log_global, features, class_maps=class_maps
+            log_probs={"overall": log_global, "global": log_global},
+            features=features,
+            logits={"global": (logits,)},
+            class_maps=class_maps,
         )
+
+    def classifiers(self) -> Mapping[str, int]:
+        """Return the classifier and its level, the finest."""
+        return {"global_classifier": self.hierarchy.depth - 1}
+
+    @classmethod
+    def card_text(cls, backbone: str) -> str:
+        """Return the network's description in a model card."""
+        return f"the backbone `{backbone}` with one linear classifier"
+
+    @classmethod
+    def pyramid_stages(cls, depth: int) -> range:
+        """Return the index of C5."""
+        return range(3, 4)

@@ -9,13 +9,10 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from mdan_zoo.images.input_spec import InputSpec
+from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.publishing.publication import Publication
 
 _TASK = "image-classification"
-_PAPER = (
-    "https://openaccess.thecvf.com/content/CVPR2022/html/Xu_MDAN_Multi-Level_Dependent_Attention_"
-    "Network_for_Visual_Emotion_Analysis_CVPR_2022_paper.html"
-)
 _LICENCE_IDS = (
     *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "mpl-2.0", "unlicense", "cc0-1.0"),
     *("cc-by-4.0", "cc-by-sa-4.0", "cc-by-nd-4.0"),
@@ -187,10 +184,7 @@ def _introduction(publication: Publication) -> str:
     levels = " and ".join(
         f"{size} of level *{name}*" for name, size in zip(tree.level_names, tree.sizes, strict=True)
     )
-    network = {
-        "mdan": f"[MDAN]({_PAPER}) on the backbone `{config.backbone}`",
-        "flat": f"the backbone `{config.backbone}` with one linear classifier",
-    }[config.architecture]
+    network = get_architecture(config.architecture).card_text(config.backbone)
     text = f"This network tells emotions apart: {levels}. It is {network}."
     if publication.derived_from:
         text += (

@@ -22,7 +22,7 @@ from mdan_zoo.weights.checkpoint import check_tensors, read_identity, read_tenso
 from mdan_zoo.zoo.factory import build_network
 
 if TYPE_CHECKING:
-    from mdan_zoo.models import EmotionNetwork
+    from mdan_zoo.models.base import EmotionModel
 
 
 def load_backbone_file(backbone: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -71,7 +71,7 @@ def timm_backbone(config: ModelConfig) -> tuple[nn.Module, ModelConfig]:
     return backbone, dataclasses.replace(config, input=spec)
 
 
-def load_model_file(network: EmotionNetwork, path: str | os.PathLike[str]) -> list[str]:
+def load_model_file(network: EmotionModel, path: str | os.PathLike[str]) -> list[str]:
     """Start a network from the weights of a model for another emotion tree of the same depth.
 
     Everything but the classifiers is carried over strictly. Of the classifiers the rows of classes
@@ -106,8 +106,9 @@ def load_model_file(network: EmotionNetwork, path: str | os.PathLike[str]) -> li
             "one to be trained"
         )
     carried: set[str] = set()
+    levels = network.classifiers()
     for name, value in tensors.items():
-        level = _classified_level(name, ours.depth)
+        level = levels.get(name.rpartition(".")[0])
         if level is not None:
             carried |= _carry_rows(state[name], value, theirs.levels[level], ours.levels[level])
         elif state[name].shape == value.shape:
@@ -119,16 +120,6 @@ def load_model_file(network: EmotionNetwork, path: str | os.PathLike[str]) -> li
             )
     network.load_state_dict(state, strict=True)
     return sorted(carried)
-
-
-def _classified_level(name: str, depth: int) -> int | None:
-    """Return the level whose classes a tensor's rows stand for; None if they stand for none."""
-    parts = name.split(".")
-    if parts[0] == "global_classifier":
-        return depth - 1
-    if parts[0] == "levels" and parts[2] == "classifier":
-        return int(parts[1])
-    return None
 
 
 def _carry_rows(

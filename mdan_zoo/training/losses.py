@@ -1,7 +1,9 @@
-"""What training minimises: Eq. 3 of the paper, and the same loss on the single branches."""
+"""Loss functions: Eq. 3 of the paper, and the same loss on single branches."""
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 
 import torch
@@ -9,13 +11,14 @@ from torch import Tensor
 
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.models.base import EmotionOutput
+from mdan_zoo.models.base import EmotionModel, EmotionOutput
 from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.recipe import Recipe
 
 
 def level_targets(leaves: Tensor, hierarchy: Hierarchy) -> tuple[Tensor, ...]:
-    """Sum a distribution over the leaves (N, K_n) up the tree; return (N, K_l) coarse to fine."""
+    """Sum distributions over the leaves (N, K_n) up the hierarchy, to (N, K_l) coarse to fine."""
     return tuple(
         leaves @ torch.tensor(hierarchy.membership(level), dtype=leaves.dtype).T
         for level in range(hierarchy.depth)
@@ -34,7 +37,7 @@ def cross_entropy(
     Args:
         log_probabilities: (N, K_l) for every level.
         targets: Distributions (N, K_l) for every level.
-        weights: (N,), what each image's loss is multiplied by; None leaves them alike.
+        weights: (N,), factors of the images' losses; None for equal ones.
     """
     losses = []
     for predicted, target in zip(log_probabilities, targets, strict=True):
@@ -43,37 +46,65 @@ def cross_entropy(
     return torch.stack(losses).mean()
 
 
+def branch_weights(network: type[EmotionModel], recipe: Recipe) -> dict[str, float]:
+    """Return the weights of the losses on a network's branches.
+
+    The paper's recipe has the loss on P_O alone. There the branch that learns faster takes over
+    and the other learns only what is left; with few images each needs a loss of its own.
+    """
+    weights = {
+        **network.loss_weights,
+        "overall": recipe.overall_weight,
+        "local": recipe.local_weight,
+        "global": recipe.global_weight,
+    }
+    branches = ("overall", *network.branches)
+    return {branch: weights[branch] for branch in branches if branch in weights}
+
+
 def loss(
+    network: EmotionModel,
     output: EmotionOutput,
     targets: Sequence[Tensor],
     recipe: Recipe,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Return the recipe's weighted sum of the losses on P_O, P_L and P_G.
+    """Return the weighted sum of the losses on a network's branches, and its auxiliary loss.
 
-    The paper's recipe has the loss on P_O alone. There the branch that learns faster takes over
-    and the other learns only what is left; with few images each has to be taught by itself.
+    Args:
+        network: The network.
+        output: Its output.
+        targets: Distributions (N, K_l) for every level.
+        recipe: May replace the weights of the branches, see `branch_weights`.
+        weights: (N,), factors of the images' losses on the branches; None for equal ones.
     """
-    total = recipe.overall_weight * cross_entropy(output.log_overall, targets, weights)
-    if output.log_local:  # a flat network has no local branch
-        total = total + recipe.local_weight * cross_entropy(output.log_local, targets, weights)
-    return total + recipe.global_weight * cross_entropy(output.log_global, targets, weights)
+    terms = [
+        weight * cross_entropy(output.log_probs[branch], targets, weights)
+        for branch, weight in branch_weights(type(network), recipe).items()
+    ]
+    auxiliary = network.auxiliary_loss(output, targets)
+    if auxiliary is not None:
+        terms.append(auxiliary)
+    return functools.reduce(operator.add, terms)
 
 
 def check_losses(recipe: Recipe, config: ModelConfig) -> None:
-    """Raise `InputError` where a recipe has a loss on nothing but a branch that a model lacks."""
-    if config.architecture == "flat" and recipe.overall_weight + recipe.global_weight == 0:
+    """Raise `InputError` if a recipe gives no weight to any branch of a model."""
+    weights = branch_weights(get_architecture(config.architecture), recipe)
+    if not any(weights.values()):
+        names = " and ".join(f"{branch}_weight" for branch in weights)
+        missing = sorted({"local", "global"} - set(weights))
         raise InputError(
-            f"{config.name} has no local branch, so overall_weight and global_weight must not both "
-            "be 0"
+            f"{config.name} has no {' or '.join(missing)} branch, so {names} must not "
+            f"{'both ' if len(weights) == 2 else ''}be 0"
         )
 
 
 def balancing_weights(leaves: Tensor) -> Tensor:
-    """Return for each image how much rarer its leaves are than the average, (N,), of mean 1.
+    """Return weights of images by the rarity of their classes, (N,), with mean 1.
 
     Args:
-        leaves: Distribution over the leaves of every image, (N, K_n).
+        leaves: Distributions over the leaves, (N, K_n).
     """
     frequencies = leaves.sum(dim=0)
     rarity = torch.where(frequencies > 0, 1 / frequencies, 0)

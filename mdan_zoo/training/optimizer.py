@@ -1,4 +1,4 @@
-"""Which weights a recipe trains, how fast, and when."""
+"""Optimizer, frozen stages and learning-rate schedule of a recipe."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mdan_zoo.backbones.pyramid import stages_after
 from mdan_zoo.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from mdan_zoo.models import EmotionNetwork
+    from mdan_zoo.models.base import EmotionModel
 
 _ALL_STAGES = 4
 
 
-def build_optimizer(network: EmotionNetwork, recipe: Recipe) -> torch.optim.Optimizer:
-    """Freeze what the recipe does not train; return the optimizer of the rest.
+def build_optimizer(network: EmotionModel, recipe: Recipe) -> torch.optim.Optimizer:
+    """Freeze what the recipe does not train; return the optimizer of the other parameters.
 
-    Every group of parameters has its learning rate under "rate"; "lr" is that at a step, which
-    `rate_factor` gives.
+    Every parameter group has its base learning rate under "rate"; "lr" is the learning rate of the
+    current step, that is "rate" times `rate_factor`.
     """
     groups = _parameter_groups(network, recipe)
     if recipe.optimizer == "adamw":
@@ -35,10 +35,11 @@ def build_optimizer(network: EmotionNetwork, recipe: Recipe) -> torch.optim.Opti
     )
 
 
-def _parameter_groups(network: EmotionNetwork, recipe: Recipe) -> list[dict[str, Any]]:
-    parameters = network.named_parameters()
-    new = [value for name, value in parameters if not name.startswith("backbone.")]
-    groups = [{"params": new, "rate": recipe.learning_rate}]
+def _parameter_groups(network: EmotionModel, recipe: Recipe) -> list[dict[str, Any]]:
+    groups = [
+        {"params": parameters, "rate": factor * recipe.learning_rate}
+        for factor, parameters in network.parameter_groups()
+    ]
     network.backbone.requires_grad_(False)
     trained = _trained_stages(network.backbone, recipe)
     if trained is not None and recipe.backbone_rate:
@@ -54,8 +55,8 @@ def _trained_stages(backbone: nn.Module, recipe: Recipe) -> nn.Module | None:
     return stages_after(backbone, recipe.frozen_stages) if recipe.frozen_stages else backbone
 
 
-def set_mode(network: EmotionNetwork, recipe: Recipe) -> None:
-    """Put a network into training mode, with BatchNorm learning only where the recipe wants it."""
+def set_mode(network: EmotionModel, recipe: Recipe) -> None:
+    """Set training mode; the backbone's BatchNorm layers follow `Recipe.batch_statistics`."""
     network.train()
     trained = _trained_stages(network.backbone, recipe)
     network.backbone.eval()
@@ -64,7 +65,7 @@ def set_mode(network: EmotionNetwork, recipe: Recipe) -> None:
 
 
 def rate_factor(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """Return what both learning rates are multiplied by at a step, counted from 0."""
+    """Return the factor of all learning rates at a step, counted from 0."""
     total = recipe.epochs * steps_per_epoch
     warmup = min(1.0, (step + 1) / (min(recipe.warmup_steps, total // 10) + 1))
     if recipe.schedule == "cosine":

@@ -24,6 +24,7 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.dataset import ImageDataset
 from mdan_zoo.training.distributed import (
     check_precision,
@@ -178,7 +179,8 @@ def _prepare(plan: Plan, data: _ReadData) -> PreparedData:
         load_backbone_file(backbone, plan.backbone_weights)
     source: ImageDataset | PyramidCache
     if plan.recipe.views:
-        stages = range(max(0, 3 - tree.depth), 4)  # level 1 reads C4, level 2 C3, level 3 C2
+        read = get_architecture(config.architecture).pyramid_stages(tree.depth)
+        stages = sorted({2, *read})  # C4 is the input of the last stage, which may be trained
         source = compute_pyramids(
             backbone,
             samples,

@@ -42,4 +42,4 @@ class TrainingStep(nn.Module):
             if self.last_stage is not None:
                 maps[3] = self.last_stage(maps[2])
             output = self.network.classify(maps)
-        return loss(output, targets, self.recipe, weights)
+        return loss(self.network, output, targets, self.recipe, weights)

@@ -189,13 +189,11 @@ class Trainer:
         )
         return model, optimizer
 
-    @torch.no_grad()
     def _start_at_base_rates(self) -> None:
         # A class without an image counts as half an image: the logarithm of 0 makes the loss NaN.
         rarest = 0.5 / len(self.data.indices)
         frequencies = self.data.leaves[list(self.data.indices)].mean(dim=0).clamp(min=rarest)
-        self.network.global_classifier.weight.zero_()
-        self.network.global_classifier.bias.copy_(frequencies.log())
+        self.network.set_priors(frequencies)
 
     def steps(self) -> Steps:
         """Return the steps that are left."""

@@ -22,9 +22,9 @@ from mdan_zoo._util.files import write_atomically
 from mdan_zoo.backbones.pyramid import backbone_state
 from mdan_zoo.errors import CheckpointError, InputError, MdanZooError
 from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.models.base import EmotionModel
 from mdan_zoo.models.config import ModelConfig
-from mdan_zoo.models.flat import FlatClassifier
-from mdan_zoo.models.mdan.network import MDAN
+from mdan_zoo.models.registry import get_architecture
 
 MAX_HEADER_BYTES = 1 << 20
 """A header names a few hundred tensors in some 50 kB; a larger one is not a model's."""
@@ -78,38 +78,35 @@ def save_checkpoint(
     write_atomically(Path(path), save(tensors, {_METADATA_KEY: json.dumps(about)}))
 
 
-def _unwrapped(network: nn.Module) -> MDAN | FlatClassifier:
+def _unwrapped(network: nn.Module) -> EmotionModel:
     """Return the network itself, also of one that torch.compile has wrapped."""
     plain = getattr(network, "_orig_mod", network)
-    if not isinstance(plain, (MDAN, FlatClassifier)):
+    if not isinstance(plain, EmotionModel):
         raise InputError(
-            "network must be an MDAN or a FlatClassifier, not "
-            f"{type(plain).__name__}; give the network that is inside a wrapper"
+            f"network must be an EmotionModel, not {type(plain).__name__}; give the network that "
+            "is inside a wrapper"
         )
     return plain
 
 
 def _differences(
-    network: MDAN | FlatClassifier, tensors: Mapping[str, Tensor], config: ModelConfig
+    network: EmotionModel, tensors: Mapping[str, Tensor], config: ModelConfig
 ) -> list[str]:
     """Return how a network differs from what `build_network` makes of a config.
 
     The emotion tree is not compared: a network that was built for another one keeps its config.
     """
-    expected = {"mdan": MDAN, "flat": FlatClassifier}[config.architecture]
-    if not isinstance(network, expected):
+    if not isinstance(network, get_architecture(config.architecture)):
         return [
             f"the network is of the class {type(network).__name__}, the config has the "
             f"architecture {config.architecture!r}"
         ]
-    problems = []
-    if isinstance(network, MDAN):
-        ours, theirs = dataclasses.asdict(network.options), dataclasses.asdict(config.options)
-        problems = [
-            f"the network has {name} {value!r}, the config {theirs[name]!r}"
-            for name, value in ours.items()
-            if value != theirs[name]
-        ]
+    ours, theirs = dataclasses.asdict(network.options), dataclasses.asdict(config.options)
+    problems = [
+        f"the network has {name} {value!r}, the config {theirs[name]!r}"
+        for name, value in ours.items()
+        if value != theirs[name]
+    ]
     prefix = "backbone."
     state = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
     different = _tensor_problems(state, backbone_state(config.backbone))

@@ -1,4 +1,4 @@
-"""The registry: every model name, once, and what builds it.
+"""Model factory: list models, and build them by name or from a file.
 
 Listing models needs no torch; it is imported when a model is built.
 """
@@ -20,66 +20,28 @@ from mdan_zoo.errors import (
 )
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy, Nested
-from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.models.config import ModelConfig
-from mdan_zoo.models.mdan.options import MDANOptions
+from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.weights.manifest_config import config_of, hierarchy_of
+from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL as DEFAULT_EXPLAINED_MODEL
+from mdan_zoo.zoo.configs import DEFAULT_MODEL as DEFAULT_MODEL
+from mdan_zoo.zoo.configs import MODELS as MODELS
 
 if TYPE_CHECKING:
-    from mdan_zoo.models import EmotionNetwork
-
-DEFAULT_MODEL = "flat_oasis4"
-"""What `mdan_zoo.predict` uses: by cross-validation the better of the models whose weights are part
-of the package."""
-
-DEFAULT_EXPLAINED_MODEL = "mdan_oasis4"
-"""What `mdan_zoo.explain` uses: the default model is flat and has no attention; of those whose
-weights are part of the package this one has maps at every level."""
-
-_OASIS_INPUT = InputSpec(resize=320, crop=320, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-
-_CONFIGS = (
-    ModelConfig("mdan_webemo25", "webemo25", "WEBEmo"),
-    ModelConfig("mdan_emotion6", "panda6", "Emotion-6"),
-    ModelConfig("mdan_fi8", "mikels8", "FI"),
-    ModelConfig("mdan_artphoto8", "mikels8", "ArtPhoto"),
-    ModelConfig("mdan_iaps8", "mikels8", "IAPSsubset"),
-    ModelConfig("mdan_abstract8", "mikels8", "Abstract"),
-    ModelConfig("mdan_emoset8", "mikels8", "EmoSet-118K"),
-    ModelConfig(
-        "mdan_oasis4",
-        "circumplex4",
-        "OASIS",
-        backbone="mobilenetv2_100",
-        # A sixteenth of the paper's width, and attention that cannot grow without bound: with 661
-        # images to learn from, more only learns them by heart.
-        options=MDANOptions(dim=64, lcam="normalised", normalise_pyramid=True),
-        input=_OASIS_INPUT,
-    ),
-    ModelConfig(
-        "flat_oasis4",
-        "circumplex4",
-        "OASIS",
-        backbone="mobilenetv2_100",
-        architecture="flat",
-        input=_OASIS_INPUT,
-    ),
-)
-
-MODELS = {config.name: config for config in _CONFIGS}
+    from mdan_zoo.models.base import EmotionModel
 
 
 def get_config(name: str) -> ModelConfig:
     """Return the config of a model.
 
     Args:
-        name: A registered name, or one that the weights manifest has beyond those, as a lab's own
-            may: see `mdan_zoo.weights.manifest`.
+        name: A model of `mdan_zoo.zoo.configs`, or another one of the weights manifest, which may
+            be that of a lab: see `mdan_zoo.weights.manifest`.
 
     Raises:
-        UnknownNameError: There is no model of that name; the nearest names are told.
+        UnknownNameError: There is no model of that name; suggests the nearest names.
     """
     if isinstance(name, str) and name in MODELS:
         return MODELS[name]
@@ -90,7 +52,7 @@ def get_config(name: str) -> ModelConfig:
 
 
 def get_model_hierarchy(name: str) -> Hierarchy:
-    """Return the emotion tree of a model, by the same names as `get_config`."""
+    """Return the emotion hierarchy of a model; accepts the same names as `get_config`."""
     if name in MODELS:
         return get_hierarchy(MODELS[name].hierarchy)
     get_config(name)
@@ -98,7 +60,7 @@ def get_model_hierarchy(name: str) -> Hierarchy:
 
 
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
-    """Return the names of the registered models and of the manifest's others, sorted.
+    """Return the names of all models, including those of the weights manifest, sorted.
 
     Args:
         pattern: Shell-style wildcard, such as "mdan_*8".
@@ -108,7 +70,7 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     ['flat_oasis4', 'mdan_oasis4']
     """
     if not isinstance(pattern, str):
-        raise InputError(f"pattern must be a text such as 'mdan_*', not {pattern!r}")
+        raise InputError(f"pattern must be a string such as 'mdan_*', not {pattern!r}")
     manifest = load_manifest()
     names = sorted(fnmatch.filter({*MODELS, *manifest}, pattern))
     if pretrained:
@@ -117,33 +79,35 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
 
 
 def create_model(
-    name: str,
+    name: str | ModelConfig,
     *,
     pretrained: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
     hierarchy: Hierarchy | Nested | str | None = None,
     backbone: str | None = None,
-) -> EmotionNetwork:
+) -> EmotionModel:
     """Build a model, with random weights unless `pretrained` or `checkpoint` is given.
 
     Args:
-        name: One of `list_models()`.
+        name: One of `list_models()`, or the config of another model.
         pretrained: Load the released weights.
         checkpoint: Load this safetensors file instead.
-        hierarchy: Another emotion tree, as a `Hierarchy` or nested dicts and lists, or the name of
-            a built-in one. Its weights are new.
-        backbone: Another timm backbone. Its weights are new.
+        hierarchy: Another emotion hierarchy, as a `Hierarchy` or nested dicts and lists, or the
+            name of a built-in one. The weights are random.
+        backbone: Another timm backbone. The weights are random.
 
     Returns:
-        The network in training mode, as torch builds it; call `.eval()` before predicting.
+        The network in training mode, as usual in torch; call `.eval()` before predicting.
 
     Raises:
         UnknownNameError: No such model, hierarchy or backbone.
-        WeightsUnavailableError: The model has no released weights; says how to train them.
-        CheckpointError: The weight file is damaged or belongs to another model.
+        WeightsUnavailableError: The model has no released weights; explains how to train them.
+        CheckpointError: The checkpoint is damaged or belongs to another model.
         InputError: The arguments contradict each other.
     """
-    config = get_config(name)
+    if pretrained and isinstance(name, ModelConfig):
+        raise InputError("pretrained=True needs the name of a model, not a config")
+    config = name if isinstance(name, ModelConfig) else get_config(name)
     if pretrained and (hierarchy is not None or backbone is not None):
         raise InputError(
             f"the released weights of {name} fit only its own hierarchy ({config.hierarchy}) and "
@@ -153,9 +117,12 @@ def create_model(
         raise InputError("pretrained=True and checkpoint= both name weights; give one of them")
     if backbone is not None:
         config = dataclasses.replace(config, backbone=backbone)
-    weights = released_weights(name) if pretrained else checkpoint
-    tree = get_model_hierarchy(name) if hierarchy is None else _as_hierarchy(hierarchy)
-    network = build_network(config, tree)
+    classes = None if hierarchy is None else _as_hierarchy(hierarchy)
+    weights = checkpoint
+    if isinstance(name, str):
+        classes = classes or get_model_hierarchy(name)
+        weights = released_weights(name) if pretrained else checkpoint
+    network = build_network(config, classes)
     if weights is not None:
         from mdan_zoo.weights.checkpoint import load_checkpoint
 
@@ -163,31 +130,28 @@ def create_model(
     return network
 
 
-def build_network(config: ModelConfig, hierarchy: Hierarchy | None = None) -> EmotionNetwork:
-    """Build the network that a config describes, with random weights.
+def build_network(config: ModelConfig, hierarchy: Hierarchy | None = None) -> EmotionModel:
+    """Build the network of a config, with random weights.
 
     Args:
-        config: What to build.
-        hierarchy: The emotion tree; by default the built-in one that the config names.
+        config: The config.
+        hierarchy: The emotion hierarchy; by default the built-in one that the config names.
     """
     from mdan_zoo.backbones.pyramid import build_backbone
-    from mdan_zoo.models.flat import FlatClassifier
-    from mdan_zoo.models.mdan.network import MDAN
 
-    tree = hierarchy or get_hierarchy(config.hierarchy)
+    network = get_architecture(config.architecture)
     backbone, channels = build_backbone(config.backbone, config.input.crop)
-    if config.architecture == "flat":
-        return FlatClassifier(backbone, channels[-1], tree, config.options.dropout)
-    return MDAN(backbone, channels, tree, config.options)
+    classes = hierarchy or get_hierarchy(config.hierarchy)
+    return network(backbone, channels, classes, config.options)
 
 
-def load_network(path: str | os.PathLike[str]) -> tuple[ModelConfig, EmotionNetwork]:
-    """Build the network that a weight file describes, and load it strictly.
+def load_network(path: str | os.PathLike[str]) -> tuple[ModelConfig, EmotionModel]:
+    """Build the network that a checkpoint describes, and load the weights strictly.
 
-    Memory for the network is taken only when the file's tensors are known to fit it.
+    Memory for the network is allocated only after the tensors of the file are known to fit it.
 
     Returns:
-        The file's config, and the network in training mode with the file's emotion tree.
+        The config of the checkpoint, and the network in training mode with its hierarchy.
 
     Raises:
         CheckpointError: The file is missing, damaged, or does not fit what it describes.
@@ -202,9 +166,9 @@ def load_network(path: str | os.PathLike[str]) -> tuple[ModelConfig, EmotionNetw
         with torch.device("meta"):
             expected = build_network(config, hierarchy).state_dict()
     except UnknownNameError as error:
-        raise UnknownNameError(f"{path} describes a network that cannot be: {error}") from error
+        raise UnknownNameError(f"the network of {path} cannot be built: {error}") from error
     except InputError as error:
-        raise CheckpointError(f"{path} describes a network that cannot be: {error}") from error
+        raise CheckpointError(f"the network of {path} cannot be built: {error}") from error
     tensors = read_tensors(path)
     check_tensors(path, tensors, expected)
     network = build_network(config, hierarchy)
@@ -219,11 +183,11 @@ def _as_hierarchy(given: Hierarchy | Nested | str) -> Hierarchy:
 
 
 def released_weights(name: str, *, hint: str = "") -> Path:
-    """Return the path of a registered model's released weight file, verified.
+    """Return the path of a model's released checkpoint, verified.
 
     Args:
-        name: A registered name.
-        hint: What to do about it if there are none, added to the error's message.
+        name: Name of a model.
+        hint: Advice that is added to the error message if there are no released weights.
 
     Raises:
         UnknownNameError: There is no such model.

@@ -22,7 +22,7 @@ from mdan_zoo.weights.hub_api import WEIGHTS_FILE, find_remote
 from mdan_zoo.weights.manifest import Licences, ManifestEntry, Source
 
 if TYPE_CHECKING:
-    from mdan_zoo.models import EmotionNetwork
+    from mdan_zoo.models.base import EmotionModel
 
 
 def from_pretrained(
@@ -30,7 +30,7 @@ def from_pretrained(
     *,
     revision: str | None = None,
     token: str | None = None,
-) -> EmotionNetwork:
+) -> EmotionModel:
     """Build the network that was published in a Hugging Face repository or a folder, and load it.
 
     The weight file says which network it is and for which emotion tree.

@@ -29,7 +29,7 @@ def test_families_of_backbones_train_at_the_size_of_their_config(name):
     size = get_config("mdan_oasis4").input.crop
     torch.manual_seed(0)
     output = model(torch.randn(2, 3, size, size))
-    sum(-level[:, 0].mean() for level in output.log_overall).backward()
+    sum(-level[:, 0].mean() for level in output.log_probs["overall"]).backward()
     without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not without, "parameters that no gradient reaches"
 
@@ -88,15 +88,13 @@ def test_a_backbone_without_a_pyramid_is_refused():
 
 @pytest.mark.parametrize("architecture", ["mdan", "flat"])
 def test_networks_are_checked_at_the_crop_of_their_config(architecture):
-    config = dataclasses.replace(
-        get_config("mdan_oasis4"), backbone="hiera_tiny_224", architecture=architecture
-    )
+    config = dataclasses.replace(get_config(f"{architecture}_oasis4"), backbone="hiera_tiny_224")
     with pytest.raises(InputError, match="cannot take images of 320 x 320"):
         build_network(config)
     fitting = dataclasses.replace(config, input=InputSpec(resize=256, crop=224))
     with torch.inference_mode():
         output = build_network(fitting).eval()(torch.zeros(1, 3, 224, 224))
-    assert output.overall[1].shape == (1, 4)
+    assert output.probs["overall"][1].shape == (1, 4)
 
 
 def test_the_check_changes_neither_weights_nor_the_random_state():

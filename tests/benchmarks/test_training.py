@@ -230,8 +230,8 @@ def test_naive_and_fast_are_one_function():
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     with torch.no_grad():
         fast, naive = (network(images) for network in networks)
-    for name in ("log_local", "log_global", "log_overall"):
-        for a, b in zip(getattr(fast, name), getattr(naive, name), strict=True):
+    for branch in ("local", "global", "overall"):
+        for a, b in zip(fast.log_probs[branch], naive.log_probs[branch], strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 

@@ -41,7 +41,7 @@ def made_probabilities(count: int) -> Probabilities:
     leaves = level(2)
     summed = tuple(leaves @ np.array(TREE.membership(index), np.float32).T for index in range(3))
     names = tuple(f"{n}.jpg" for n in range(count))
-    return Probabilities(TREE, 0.7, names, labels, local, summed)
+    return Probabilities(TREE, 0.7, names, labels, {"local": local, "global": summed})
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +56,11 @@ def test_any_alpha_follows_from_the_two_branches(data):
     for level in range(3):
         labels = data.labels[:, level]
         for column, alpha in enumerate(alphas):
-            overall = alpha * data.local[level].astype(float)
-            overall += (1 - alpha) * data.global_[level].astype(float)
+            overall = alpha * data.by_branch["local"][level].astype(float)
+            overall += (1 - alpha) * data.by_branch["global"][level].astype(float)
             assert found[level, column] == np.mean(overall.argmax(axis=1) == labels)
-        assert found[level, 0] == np.mean(data.global_[level].argmax(axis=1) == labels)
-        assert found[level, 3] == np.mean(data.local[level].argmax(axis=1) == labels)
+        assert found[level, 0] == np.mean(data.by_branch["global"][level].argmax(axis=1) == labels)
+        assert found[level, 3] == np.mean(data.by_branch["local"][level].argmax(axis=1) == labels)
         np.testing.assert_array_equal(data.of("overall", level), data.overall(level, 0.7))
 
 
@@ -195,8 +195,8 @@ def test_saved_probabilities_are_read_by_numpy_alone(data, tmp_path):
         for level, name in enumerate(TREE.level_names):
             assert tuple(arrays[f"classes_{name}"]) == TREE.levels[level]
             np.testing.assert_array_equal(arrays[f"labels_{name}"], data.labels[:, level])
-            np.testing.assert_array_equal(arrays[f"local_{name}"], data.local[level])
-            np.testing.assert_array_equal(arrays[f"global_{name}"], data.global_[level])
+            np.testing.assert_array_equal(arrays[f"local_{name}"], data.by_branch["local"][level])
+            np.testing.assert_array_equal(arrays[f"global_{name}"], data.by_branch["global"][level])
             assert arrays[f"local_{name}"].dtype == np.float32
 
 

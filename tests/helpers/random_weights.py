@@ -31,6 +31,7 @@ def save_random_weights(path: Path, hierarchy=None, config=CONFIG) -> None:
         for _ in range(10):  # or the untrained BatchNorms let nothing through
             network(torch.randn(8, 3, 64, 64))
         for name, parameter in network.named_parameters():
-            if "classifier" in name and name.endswith("weight"):
-                parameter.normal_(std=0.2 if name.startswith("global") else 0.1)
+            module, _, kind = name.rpartition(".")
+            if module in network.classifiers() and kind == "weight":
+                parameter.normal_(std=0.2 if module.startswith("global") else 0.1)
     save_checkpoint(path, network, config)

@@ -21,7 +21,7 @@ from mdan_zoo.zoo.factory import DEFAULT_EXPLAINED_MODEL, MODELS, build_network
 @pytest.fixture(scope="module")
 def flat(tmp_path_factory):
     path = tmp_path_factory.mktemp("flat") / "flat.safetensors"
-    save_random_weights(path, config=dataclasses.replace(CONFIG, architecture="flat"))
+    save_random_weights(path, config=dataclasses.replace(CONFIG, architecture="flat", options=None))
     return Predictor(checkpoint=path, device="cpu")
 
 

@@ -50,7 +50,7 @@ def singly(predictor, photos):
 @pytest.fixture(scope="module")
 def flat(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("flat") / "flat.safetensors"
-    save_random_weights(path, TREE, dataclasses.replace(CONFIG, architecture="flat"))
+    save_random_weights(path, TREE, dataclasses.replace(CONFIG, architecture="flat", options=None))
     return path
 
 
@@ -71,9 +71,8 @@ def test_prediction_equals_the_network_on_a_view_made_with_torchvision(predictor
         with torch.no_grad():
             output = predictor.network(view(Image.open(photo).convert("RGB"))[None])
         prediction = predictor.predict(photo)
-        branches = {"overall": output.overall, "local": output.local, "global": output.global_}
-        assert prediction.probabilities.keys() == branches.keys()
-        for branch, levels in branches.items():
+        assert prediction.probabilities.keys() == output.probs.keys()
+        for branch, levels in output.probs.items():
             for mine, theirs in zip(prediction.probabilities[branch], levels, strict=True):
                 np.testing.assert_allclose(mine, theirs[0].numpy(), atol=1e-5)
         torch.testing.assert_close(predictor.embed(photo), output.features[0], rtol=1e-4, atol=1e-5)
@@ -95,7 +94,7 @@ def test_prediction_is_complete(predictor, photos):
 def test_probabilities_above_one_by_rounding_are_clamped(predictor):
     above = (torch.tensor([[1.2e-7, -20.0]]), torch.tensor([[1.2e-7, -20.0, -20.0, -20.0]]))
     assert above[0].exp().max() > 1
-    output = EmotionOutput((), above[1], (), above, above, features=torch.zeros(1, 3))
+    output = EmotionOutput({"overall": above, "global": above}, features=torch.zeros(1, 3))
     (prediction,) = predictor.to_predictions(["a"], output)
     assert prediction.image == "a"
     assert prediction.of("global").levels[0].score == 1

@@ -6,7 +6,6 @@ import re
 import shutil
 from pathlib import Path
 
-import naive_mdan
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from mdan_zoo.backbones.pyramid import build_backbone
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.models.flat import FlatClassifier
+from mdan_zoo.models.mdan import reference
 from mdan_zoo.models.mdan.lcam import fuse
 from mdan_zoo.models.mdan.mhcca import upsample, upsample_adjoint
 from mdan_zoo.models.mdan.network import MDAN
@@ -45,18 +45,19 @@ def test_equals_the_formulas_with_the_options_of_small_models(depth, lcam):
 
 def test_global_probabilities_are_summed_up_the_hierarchy():
     output = tiny_mdan(3)(torch.randn(2, 3, 64, 64, dtype=torch.float64))
+    probs = output.probs["global"]
     for level, parents in enumerate(TREES[3].parent_indices):
         for j in range(TREES[3].sizes[level]):
             children = [k for k, parent in enumerate(parents) if parent == j]
-            summed = output.global_[level + 1][:, children].sum(dim=1)
-            torch.testing.assert_close(output.global_[level][:, j], summed, rtol=0, atol=1e-15)
+            summed = probs[level + 1][:, children].sum(dim=1)
+            torch.testing.assert_close(probs[level][:, j], summed, rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
 def test_every_distribution_sums_to_one_and_alpha_weighs_the_local_branch(alpha):
     output = tiny_mdan(3, alpha=alpha)(torch.randn(3, 3, 64, 96, dtype=torch.float64))
     for by_local, by_global, overall in zip(
-        output.local, output.global_, output.overall, strict=True
+        output.probs["local"], output.probs["global"], output.probs["overall"], strict=True
     ):
         for probabilities in (by_local, by_global, overall):
             torch.testing.assert_close(
@@ -91,7 +92,7 @@ def test_detached_lcam_passes_no_gradient_through_the_map():
     gradients = {}
     for mode in ("plain", "detached"):
         model = tiny_mdan(1, lcam=mode)
-        model(images).overall[0][:, 0].sum().backward()
+        model(images).probs["overall"][0][:, 0].sum().backward()
         gradients[mode] = model.levels[0].classifier.weight.grad
     assert not torch.allclose(gradients["plain"], gradients["detached"])
 
@@ -101,8 +102,9 @@ def test_normalised_pyramid_leaves_the_global_branch_alone():
     normalised.load_state_dict(plain.state_dict(), strict=False)
     normalised.train()  # BatchNorm by the statistics of the batch
     images = torch.randn(4, 3, 64, 64, dtype=torch.float64)
-    torch.testing.assert_close(plain(images).global_logits, normalised(images).global_logits)
-    assert not torch.allclose(plain(images).local_logits[0], normalised(images).local_logits[0])
+    expected, found = plain(images).logits, normalised(images).logits
+    torch.testing.assert_close(found["global"][0], expected["global"][0])
+    assert not torch.allclose(found["local"][0], expected["local"][0])
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,8 @@ def test_integer_images_are_refused():
 
 
 @pytest.mark.parametrize(
-    "model", [tiny_mdan(2).float(), FlatClassifier(TinyPyramid(), 20, TREES[2]).eval()]
+    "model",
+    [tiny_mdan(2).float(), FlatClassifier(TinyPyramid(), TinyPyramid.channels, TREES[2]).eval()],
 )
 def test_values_of_another_type_than_the_weights_are_refused(model):
     """Autocast converts them, but never from or to float64."""
@@ -173,7 +176,7 @@ def test_autocast_stays_near_float32(depth):
     expected = model(images)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(images)
-    for a, b in zip(output.overall, expected.overall, strict=True):
+    for a, b in zip(output.probs["overall"], expected.probs["overall"], strict=True):
         assert a.dtype == torch.float32
         assert (a - b).abs().max() < 0.1
 
@@ -181,9 +184,9 @@ def test_autocast_stays_near_float32(depth):
 def test_channels_last_gives_the_same():
     model = tiny_mdan(3)
     images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
-    expected = model(images).overall
+    expected = model(images).probs["overall"]
     model = model.to(memory_format=torch.channels_last)
-    output = model(images.to(memory_format=torch.channels_last)).overall
+    output = model(images.to(memory_format=torch.channels_last)).probs["overall"]
     for a, b in zip(output, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
@@ -194,7 +197,8 @@ def test_compiles_without_graph_breaks(depth):
     model = tiny_mdan(depth)
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    for a, b in zip(compiled(images).overall, model(images).overall, strict=True):
+    found, expected = compiled(images).probs, model(images).probs
+    for a, b in zip(found["overall"], expected["overall"], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
@@ -224,7 +228,7 @@ def test_exports_with_any_batch_size(depth):
     program = torch.export.export(model, (images,), dynamic_shapes={"images": {0: batch}})
     more = torch.randn(5, 3, 64, 64, dtype=torch.float64)
     exported = program.module()(more)
-    for a, b in zip(exported.overall, model(more).overall, strict=True):
+    for a, b in zip(exported.probs["overall"], model(more).probs["overall"], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
@@ -239,14 +243,15 @@ def test_a_few_steps_learn_sixteen_images_by_heart():
     losses = []
     for _ in range(40):
         output = model(images)
-        loss = sum(F.nll_loss(p, t) for p, t in zip(output.log_overall, targets, strict=True)) / 2
+        levels = zip(output.log_probs["overall"], targets, strict=True)
+        loss = sum(F.nll_loss(p, t) for p, t in levels) / 2
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[0] > 1.0
     assert losses[-1] < 0.01
-    assert output.overall[1].argmax(dim=1).equal(leaves)
+    assert output.probs["overall"][1].argmax(dim=1).equal(leaves)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +274,7 @@ def test_operations_of_the_top_down_branch(tree, name, fast_limit, capsys):
     fast = gmacs(model) - bare
     # Without values there is no predicted parent; any one class a level costs the same products.
     children = [[[0]]] * model.hierarchy.depth
-    naive = gmacs(lambda x: naive_mdan.forward(model, backbone(x), children)) - bare
+    naive = gmacs(lambda x: reference.forward(model, backbone(x), children)) - bare
     with capsys.disabled():
         print(
             f"\n{tree}: backbone {bare:.1f} GMACs, top-down branch {fast:.1f} "
@@ -302,8 +307,8 @@ def test_large_images_stay_finite_in_half_precision(dtype):
     model = tiny_mdan(3).float()
     images = torch.randn(1, 3, 448, 448)
     with torch.inference_mode():
-        expected = model(images).overall
+        expected = model(images).probs["overall"]
         with torch.autocast("cpu", dtype=dtype):
-            overall = model(images).overall
+            overall = model(images).probs["overall"]
     for a, b in zip(overall, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0.02)

@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_model import CONFIG, OWN_TREE
 
-from mdan_zoo.models.mdan.options import MDANOptions
 from mdan_zoo.training.losses import level_targets
 from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.recipe import Recipe
@@ -110,7 +109,7 @@ def test_the_loss_of_rare_classes_weighs_more(trainer):
     targets = level_targets(learner.data.leaves[indices], OWN_TREE)
     losses = sum(
         -(target * found).sum(dim=1)
-        for target, found in zip(targets, output.log_overall, strict=True)
+        for target, found in zip(targets, output.log_probs["overall"], strict=True)
     ) / len(targets)
     weights = torch.tensor([1 / 2] * 2 + [1 / 6] * 18)
     expected = (weights * losses).sum() / weights.sum()
@@ -137,7 +136,7 @@ def test_a_compiled_network_learns_the_same(data, tmp_path):
 
     A flat network on a frozen backbone: the compiler takes seconds for each kernel.
     """
-    config = dataclasses.replace(CONFIG, architecture="flat", options=MDANOptions())
+    config = dataclasses.replace(CONFIG, architecture="flat", options=None)
     model = tmp_path / "flat.safetensors"
     save_checkpoint(model, build_network(config), config)
     OWN_TREE.save(tmp_path / "tree.toml")

@@ -80,7 +80,7 @@ def test_a_flat_network_learns_by_the_weights_of_a_network_with_two_branches(mod
     weights = {"overall_weight": 0.0, "local_weight": 1.0, "global_weight": 1.0}
     learner = trainer(plan(model, data, tmp_path / "run", **weights))
     backbone = learner.network.backbone
-    learner.network = FlatClassifier(backbone, 512, OWN_TREE)
+    learner.network = FlatClassifier(backbone, (64, 128, 256, 512), OWN_TREE)
     before = learner.network.global_classifier.weight.detach().clone()
     learner.optimizer = torch.optim.SGD(
         [{"params": list(learner.network.parameters()), "rate": 0.01}], lr=0.01
@@ -202,7 +202,7 @@ def test_a_state_is_not_resumed_from_other_weights(model, data, tmp_path):
 
 
 def test_a_flat_network_has_no_local_branch_to_learn(data, tmp_path):
-    config = dataclasses.replace(CONFIG, architecture="flat")
+    config = dataclasses.replace(CONFIG, architecture="flat", options=None)
     start = tmp_path / "flat.safetensors"
     save_checkpoint(start, build_network(config), config)
     nothing = {"overall_weight": 0.0, "local_weight": 1.0, "global_weight": 0.0}

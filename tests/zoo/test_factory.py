@@ -77,7 +77,7 @@ def test_two_sources_of_weights_are_refused(random_checkpoint):
 def test_a_custom_hierarchy_takes_the_place_of_the_models():
     tree = mdan_zoo.Hierarchy.from_nested({"good": ["calm", "glad"], "bad": ["sad"]})
     model = create_model("mdan_oasis4", hierarchy=tree)
-    assert model(torch.zeros(2, 3, 64, 64)).overall[1].shape == (2, 3)
+    assert model(torch.zeros(2, 3, 64, 64)).probs["overall"][1].shape == (2, 3)
 
 
 def test_a_checkpoint_of_another_model_is_refused(random_checkpoint):
@@ -124,11 +124,11 @@ def test_malformed_configs_are_refused(change):
         ModelConfig.from_dict({**MODELS["mdan_fi8"].to_dict(), **change})
 
 
-def test_the_flat_control_has_no_local_branch():
+def test_the_flat_classifier_has_no_local_branch():
     flat = ModelConfig("flat", "circumplex4", "OASIS", "mobilenetv2_100", "flat")
     output = build_network(flat)(torch.zeros(2, 3, 64, 64))
-    assert output.local == ()
-    assert all(a is b for a, b in zip(output.log_overall, output.log_global, strict=True))
+    assert list(output.log_probs) == ["overall", "global"]
+    assert output.log_probs["overall"] is output.log_probs["global"]
 
 
 @pytest.mark.parametrize("name", list_models(pretrained=True))

@@ -44,7 +44,7 @@ def upload(repo: str, files: dict[str, bytes]) -> str:
 def logits(network) -> torch.Tensor:
     torch.manual_seed(0)
     with torch.no_grad():
-        return network(torch.randn(2, 3, 64, 64)).global_logits
+        return network(torch.randn(2, 3, 64, 64)).logits["global"][0]
 
 
 def test_a_repository_gives_the_network_in_evaluation_mode(hub, publications):

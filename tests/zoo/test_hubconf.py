@@ -102,7 +102,7 @@ home = Path(sys.modules["mdan_zoo"].__file__).parents[1]
 answer({
     "from_checkout": home == Path(checkout),
     "hierarchy": network.hierarchy.name,
-    "shapes": [list(level.shape) for level in output.overall],
+    "shapes": [list(level.shape) for level in output.probs["overall"]],
 })
 """)
     assert found == {"from_checkout": True, "hierarchy": "circumplex4", "shapes": [[1, 2], [1, 4]]}

@@ -1,7 +1,7 @@
 """Level-dependent Class Activation Maps (L-CAM), section 4.2 of the MDAN paper.
 
 The class activation map of class k is m_k(x) = w_k . X(x), with w_k the row of the level's own
-classifier. L-CAM fuses the maps of those classes that the prediction of the level above still
+classifier. L-CAM fuses the maps of the classes that the prediction of the level above
 allows, M(x) = mean_k m_k(x) + max_k m_k(x) over the children k of the predicted parent, and the
 features are attended as (1 + M) * X.
 """
@@ -14,22 +14,15 @@ from torch import Tensor
 from mdan_zoo.models.mdan.options import LCAMMode
 
 _FLAT = 1e-3
-"""Maps with a smaller range are flat; scaling them up would scale up noise and gradients."""
-
-
-def activation_maps(features: Tensor, weight: Tensor) -> Tensor:
-    """Return m_k(x) = w_k . X(x), (N, K, H, W)."""
-    n, _, height, width = features.shape
-    # One product an image; einsum would first move the channels to the front, a copy of the map.
-    return (weight.expand(n, -1, -1) @ features.flatten(2)).reshape(n, -1, height, width)
+"""Maps with a smaller range count as constant; scaling them would amplify noise and gradients."""
 
 
 def children_of_predicted(parent_logits: Tensor, children: Tensor) -> Tensor:
-    """Return, for each image, which classes descend from the class predicted one level up.
+    """Return, for each image, the classes below the class predicted one level up.
 
     Args:
         parent_logits: (N, P), the local logits of the level above.
-        children: bool (P, K), children[p, k] says whether class k is a child of class p.
+        children: bool (P, K), whether class k is a child of class p.
 
     Returns:
         bool (N, K), at least one True in each row.
@@ -42,7 +35,7 @@ def fuse(class_maps: Tensor, allowed: Tensor, mode: LCAMMode) -> Tensor:
 
     Args:
         class_maps: m_k, (N, K, H, W).
-        allowed: bool (N, K), the classes that take part.
+        allowed: bool (N, K), the classes whose maps are fused.
         mode: See `mdan_zoo.models.mdan.options.LCAMMode`.
 
     Returns:

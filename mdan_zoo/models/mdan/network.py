@@ -1,28 +1,34 @@
 """MDAN, the Multi-level Dependent Attention Network (Xu et al., CVPR 2022).
 
 A backbone gives the maps C2..C5. The bottom-up branch classifies C5 at the finest affective level
-and sums probabilities up the emotion tree (Eq. 2). The top-down branch goes from C5 back to finer
+and sums probabilities up the hierarchy (Eq. 2). The top-down branch goes from C5 back to finer
 maps, one affective level at a time: level l_a reads C_(5 - l_a), attends to its channels (MHCCA,
 Eq. 4) and positions (L-CAM), and has its own classifier (Eq. 1). Both are fused, level by level,
 into P_O = alpha P_L + (1 - alpha) P_G.
 
-This module knows nothing of files, model names or networks; `mdan_zoo.zoo`
-builds it from a name.
+`mdan_zoo.models.mdan.reference` has the same network as the formulas are printed.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.models.base import EmotionOutput, EmotionTree, check_images, log_softmax
-from mdan_zoo.models.mdan.lcam import activation_maps, children_of_predicted, fuse
+from mdan_zoo.models.base import EmotionModel, EmotionOutput
+from mdan_zoo.models.layers import activation_maps, log_softmax
+from mdan_zoo.models.mdan.lcam import children_of_predicted, fuse
 from mdan_zoo.models.mdan.mhcca import MHCCA, join_heads, split_heads, upsample, upsample_adjoint
 from mdan_zoo.models.mdan.options import MDANOptions
+from mdan_zoo.models.registry import register_architecture
+
+_PAPER = (
+    "https://openaccess.thecvf.com/content/CVPR2022/html/Xu_MDAN_Multi-Level_Dependent_Attention_"
+    "Network_for_Visual_Emotion_Analysis_CVPR_2022_paper.html"
+)
 
 
 class TopDownLevel(nn.Module):
@@ -65,7 +71,7 @@ class TopDownLevel(nn.Module):
     def forward_last(
         self, coarse: Tensor, fine: Tensor, allowed: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Do the same as `forward` where F is not needed afterwards, without ever forming it.
+        """Compute the same as `forward`, without F of this level, which the last one does not need.
 
         With X = O(A_h C_h) + upsample(F), all that the last level needs is linear in X:
 
@@ -102,32 +108,30 @@ class TopDownLevel(nn.Module):
         return logits
 
 
-class MDAN(nn.Module):
+@register_architecture("mdan", options=MDANOptions)
+class MDAN(EmotionModel):
     """Multi-level Dependent Attention Network for any emotion hierarchy of 1 to 3 levels.
 
     Args:
         backbone: Maps images (N, 3, H, W) to the four maps C2..C5 at strides 4, 8, 16 and 32.
-        channels: Channels of C2, C3, C4 and C5.
-        hierarchy: The emotion tree.
+        channels: Numbers of channels of C2, C3, C4 and C5.
+        hierarchy: The emotion hierarchy.
         options: See `MDANOptions`.
 
     Raises:
         InputError: `channels` does not have four entries.
     """
 
+    branches = ("local", "global")
+
     def __init__(
         self,
         backbone: nn.Module,
-        channels: tuple[int, int, int, int],
+        channels: Sequence[int],
         hierarchy: Hierarchy,
         options: MDANOptions = MDANOptions(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__()
-        if len(channels) != 4:
-            raise InputError(f"channels must name those of C2, C3, C4 and C5, not {channels}")
-        self.backbone = backbone
-        self.hierarchy = hierarchy
-        self.options = options
+        super().__init__(backbone, channels, hierarchy, options)
         sizes = hierarchy.sizes
         self.reduce = nn.Conv2d(channels[3], options.dim, 1, bias=False)
         self.levels = nn.ModuleList(
@@ -140,45 +144,54 @@ class MDAN(nn.Module):
         self.norms = nn.ModuleList(
             nn.BatchNorm2d(c) if options.normalise_pyramid else nn.Identity() for c in read
         )
-        self.tree = EmotionTree(hierarchy)
-
-    def forward(self, images: Tensor, return_maps: bool = False) -> EmotionOutput:
-        """Predict every affective level of a batch of images.
-
-        Args:
-            images: (N, 3, H, W), normalised as the backbone expects; H and W multiples of 32.
-            return_maps: Whether the output carries L-CAM's attention maps and the class maps.
-
-        Raises:
-            InputError: The shape or the type of the values is not acceptable.
-        """
-        check_images(images, self.reduce.weight)
-        return self.classify(list(self.backbone(images)), return_maps)
 
     def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
-        """Do the same from the backbone's maps C2, C3, C4 and C5."""
+        """Predict every level from the maps of the backbone; see `EmotionModel.classify`."""
         features = pyramid[3].mean(dim=(2, 3))
         global_logits = self.global_classifier(self.dropout(features))
         local_logits, maps, class_maps = self._top_down(pyramid)
 
         log_local = tuple(log_softmax(logits) for logits in local_logits)
-        log_global = self.tree.sum_upwards(log_softmax(global_logits))
+        log_global = self.masks.sum_upwards(log_softmax(global_logits))
+        alpha: float = self.options.alpha
         log_overall = tuple(
-            torch.logaddexp(
-                by_local + _log(self.options.alpha), by_global + _log(1 - self.options.alpha)
-            )
+            torch.logaddexp(by_local + _log(alpha), by_global + _log(1 - alpha))
             for by_local, by_global in zip(log_local, log_global, strict=True)
         )
         return EmotionOutput(
-            local_logits,
-            global_logits,
-            log_local,
-            log_global,
-            log_overall,
-            features,
-            maps if return_maps else (),
-            class_maps if return_maps else (),
+            log_probs={"overall": log_overall, "local": log_local, "global": log_global},
+            features=features,
+            logits={"local": local_logits, "global": (global_logits,)},
+            maps=maps if return_maps else (),
+            class_maps=class_maps if return_maps else (),
         )
+
+    def classifiers(self) -> Mapping[str, int]:
+        """Return the local classifiers of every level, and the global one of the finest level."""
+        local = {f"levels.{level}.classifier": level for level in range(self.hierarchy.depth)}
+        return {**local, "global_classifier": self.hierarchy.depth - 1}
+
+    @classmethod
+    def card_text(cls, backbone: str) -> str:
+        """Return the network's description in a model card."""
+        return f"[MDAN]({_PAPER}) on the backbone `{backbone}`"
+
+    @property
+    def alpha(self) -> float:
+        """Weight of the local branch in P_O."""
+        alpha: float = self.options.alpha
+        return alpha
+
+    @classmethod
+    def pyramid_stages(cls, depth: int) -> range:
+        """Return the indices of the maps: level 1 reads C4, level 2 C3, level 3 C2."""
+        return range(max(0, 3 - depth), 4)
+
+    @torch.no_grad()
+    def set_priors(self, frequencies: Tensor) -> None:
+        """Initialise the global classifier alone: L-CAM reads the weights of the local ones."""
+        self.global_classifier.weight.zero_()
+        self.global_classifier.bias.copy_(frequencies.log())
 
     def _top_down(self, pyramid: list[Tensor]) -> tuple[tuple[Tensor, ...], ...]:
         """Run the local branch over C2..C5; return logits, M and m_k, each coarse to fine."""
@@ -190,7 +203,7 @@ class MDAN(nn.Module):
         for number, level in enumerate(self.levels):
             assert isinstance(level, TopDownLevel)
             fine = self.norms[number + 1](pyramid[2 - number])
-            allowed = children_of_predicted(parent_logits, self.tree.kinship(number))
+            allowed = children_of_predicted(parent_logits, self.masks.child_mask(number))
             if number + 1 < len(self.levels):
                 parent_logits, class_maps, attention_map, coarse = level(coarse, fine, allowed)
             else:

@@ -1,4 +1,4 @@
-"""How an MDAN is built. Free of torch, so that models can be listed without it."""
+"""Options of MDAN. No torch, so that models can be listed without it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Literal, get_args
 
 from mdan_zoo._util.numbers import is_number
 from mdan_zoo.errors import InputError
+from mdan_zoo.models.options import ArchitectureOptions, check_dropout
 
 LCAMMode = Literal["plain", "detached", "normalised", "bounded", "off"]
-"""What becomes of the fused map M before it attends the features.
+"""How the fused map M is transformed before it scales the features.
 
-plain: used as it is, and gradients flow through it (the paper's formula, the default).
-detached: used as it is, no gradient flows through it.
-normalised: scaled to 0..1 within each image, as maps are when they are drawn.
+plain: unchanged, with gradients (the paper's formula, the default).
+detached: unchanged, without gradients.
+normalised: scaled to 0..1 within each image, as for display.
 bounded: tanh(M), so that no position is amplified more than twofold.
 off: M = 0, the network without L-CAM (the ablation of Table 5).
 """
@@ -21,23 +22,23 @@ off: M = 0, the network without L-CAM (the ablation of Table 5).
 LCAM_MODES: tuple[str, ...] = get_args(LCAMMode)
 
 _WIDEST = 1 << 20
-"""More channels than any network has; a torch tensor cannot have any number of them."""
+"""An upper limit of the number of channels, far above that of any network."""
 
 
 @dataclass(frozen=True)
-class MDANOptions:
-    """How an MDAN is built; every default is the paper's.
+class MDANOptions(ArchitectureOptions):
+    """Options of MDAN; the defaults are those of the paper.
 
     Attributes:
         dim: D, the number of channels of the top-down branch.
         alpha: Weight of the local branch in P_O = alpha P_L + (1 - alpha) P_G.
         heads: MHCCA's heads at affective levels 1, 2 and 3, that is for C4, C3 and C2 (Table 4).
-        lcam: What becomes of the attention map; see `LCAMMode`.
+        lcam: How the attention map is transformed; see `LCAMMode`.
         normalise_pyramid: Put a BatchNorm between the backbone's maps and the top-down branch.
             Off for ResNets. A backbone without a closing nonlinearity, such as MobileNetV2, has
             maps with standard deviations of 4 to 6, on which the softmax of Eq. 4 saturates. The
             global classifier reads the plain C5 either way.
-        dropout: Probability with which the inputs of the classifiers are dropped in training.
+        dropout: Dropout probability of the classifiers' inputs during training.
     """
 
     dim: int = 1024
@@ -61,8 +62,7 @@ class MDANOptions:
             raise InputError(f"lcam must be one of {', '.join(LCAM_MODES)}, not {self.lcam!r}")
         if not isinstance(self.normalise_pyramid, bool):
             raise InputError(f"normalise_pyramid is True or False, not {self.normalise_pyramid!r}")
-        if not is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
-            raise InputError(f"dropout must be at least 0 and below 1, not {self.dropout!r}")
+        check_dropout(self.dropout)
 
 
 def _divide(heads: object, rows: tuple[int, ...]) -> bool:

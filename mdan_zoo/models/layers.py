@@ -1,0 +1,72 @@
+"""Layers and functions shared by several architectures."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mdan_zoo.hierarchy.tree import Hierarchy
+
+
+class HierarchyMasks(nn.Module):
+    """A hierarchy as masks on the model's device.
+
+    The masks follow from the hierarchy and are therefore not part of the state dict.
+
+    Args:
+        hierarchy: The emotion hierarchy.
+    """
+
+    def __init__(self, hierarchy: Hierarchy) -> None:
+        super().__init__()
+        self.depth = hierarchy.depth
+        root = torch.ones(1, hierarchy.sizes[0], dtype=torch.bool)
+        self.register_buffer("child_mask_0", root, persistent=False)
+        for level, parents in enumerate(hierarchy.parent_indices, start=1):
+            count = hierarchy.sizes[level - 1]
+            mask = torch.arange(count)[:, None] == torch.tensor(parents)[None, :]
+            self.register_buffer(f"child_mask_{level}", mask, persistent=False)
+
+    def child_mask(self, level: int) -> Tensor:
+        """Return bool (P, K): whether class k of `level` is a child of class p one level up.
+
+        Level 0 has one parent, the root.
+        """
+        mask: Tensor = getattr(self, f"child_mask_{level}")
+        return mask
+
+    def sum_upwards(self, log_leaves: Tensor) -> tuple[Tensor, ...]:
+        """Sum leaf probabilities up the hierarchy (Eq. 2), in log space.
+
+        Args:
+            log_leaves: (N, K_n), log-probabilities of the finest level.
+
+        Returns:
+            Log-probabilities (N, K_l) of every level, coarse to fine.
+        """
+        levels = [log_leaves]
+        for level in range(self.depth - 1, 0, -1):
+            others = ~self.child_mask(level)
+            children = levels[0][:, None, :].masked_fill(others, -torch.inf)
+            levels.insert(0, children.logsumexp(dim=2))
+        return tuple(levels)
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """Return log-probabilities (N, K) in at least float32, also under autocast."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=1)
+
+
+def activation_maps(features: Tensor, weight: Tensor) -> Tensor:
+    """Return the class activation maps m_k(x) = w_k . X(x).
+
+    Args:
+        features: X, (N, C, H, W).
+        weight: w, (K, C).
+
+    Returns:
+        (N, K, H, W).
+    """
+    n, _, height, width = features.shape
+    # One product per image; einsum would first move the channels to the front, a copy of the map.
+    return (weight.expand(n, -1, -1) @ features.flatten(2)).reshape(n, -1, height, width)

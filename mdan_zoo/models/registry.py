@@ -1,0 +1,91 @@
+"""Architecture registry: the network classes and their options by name. Imports no torch.
+
+    @register_architecture("resnet_sentiment", options=ResNetSentimentOptions)
+    class ResNetSentiment(EmotionModel): ...
+
+The class is then built for every `ModelConfig` with `architecture="resnet_sentiment"`. Built-in
+architectures are imported when their class is first needed; others, when the module that defines
+them is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
+from mdan_zoo.models.mdan.options import MDANOptions
+from mdan_zoo.models.options import ArchitectureOptions, FlatOptions
+
+if TYPE_CHECKING:
+    from mdan_zoo.models.base import EmotionModel
+
+    Network = TypeVar("Network", bound=type[EmotionModel])
+
+_BUILT_IN = {"mdan": "mdan_zoo.models.mdan.network", "flat": "mdan_zoo.models.flat"}
+"""The module that registers each built-in architecture."""
+
+_OPTIONS: dict[str, type[ArchitectureOptions]] = {"mdan": MDANOptions, "flat": FlatOptions}
+_CLASSES: dict[str, type[EmotionModel]] = {}
+
+
+def register_architecture(
+    name: str, *, options: type[ArchitectureOptions] = ArchitectureOptions
+) -> Callable[[Network], Network]:
+    """Return a class decorator that registers a network under a name.
+
+    Args:
+        name: The value of `ModelConfig.architecture`.
+        options: The frozen dataclass of the network's options, which all need a default.
+
+    Raises:
+        InputError: Another class is registered under that name.
+    """
+
+    def register(network: Network) -> Network:
+        known = _CLASSES.get(name)
+        is_other_class = known is not None and _full_name(known) != _full_name(network)
+        if is_other_class or _BUILT_IN.get(name, network.__module__) != network.__module__:
+            raise InputError(f"the architecture {name!r} is already registered")
+        network.architecture = name
+        _OPTIONS[name] = options
+        _CLASSES[name] = network
+        return network
+
+    return register
+
+
+def get_architecture(name: str) -> type[EmotionModel]:
+    """Return the class of an architecture.
+
+    Raises:
+        UnknownNameError: No architecture has that name; suggests the nearest names.
+    """
+    get_options_class(name)
+    if name not in _CLASSES:
+        importlib.import_module(_BUILT_IN[name])
+    return _CLASSES[name]
+
+
+def get_options_class(name: str) -> type[ArchitectureOptions]:
+    """Return the class of an architecture's options, without importing the network.
+
+    Raises:
+        UnknownNameError: No architecture has that name; suggests the nearest names.
+    """
+    if not isinstance(name, str) or name not in _OPTIONS:
+        raise UnknownNameError(
+            f"there is no architecture {name!r}; {did_you_mean(name, list_architectures())}"
+        )
+    return _OPTIONS[name]
+
+
+def list_architectures() -> list[str]:
+    """Return the names of all architectures, sorted."""
+    return sorted(_OPTIONS)
+
+
+def _full_name(network: type[EmotionModel]) -> str:
+    """Return a name that stays the same when the class's module is reloaded."""
+    return f"{network.__module__}.{network.__qualname__}"
