@@ -1,4 +1,4 @@
-"""Documents: tables, commands, code and links."""
+"""The numbers in the documents are those of the files that commands write."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ README = ROOT / "README.md"
 
 
 @pytest.mark.parametrize("name", tables.DOCUMENTS)
-def test_tables_match_the_result_files(name):
+def test_the_tables_are_what_the_result_files_hold(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     assert "<!-- end of" in text
     assert tables.fill(text) == text, "run: python benchmarks/tables.py"
 
 
 @pytest.mark.parametrize("name", list_models(pretrained=True))
-def test_metrics_of_the_manifest_match_the_result_file(name):
+def test_the_manifests_metrics_are_those_of_the_result_file(name):
     details = load_manifest()[name].details
     rows = details["metrics"]["rows"]
     expected = [
@@ -41,12 +41,12 @@ def test_metrics_of_the_manifest_match_the_result_file(name):
 
 
 @pytest.mark.parametrize("name", list_models(pretrained=True))
-def test_released_weights_were_trained_with_the_current_recipe(name):
+def test_released_weights_were_trained_by_the_recipe_that_is_here(name):
     recipe = load_manifest()[name].details["training"]["recipe"]
     assert recipe == dataclasses.asdict(load_recipe(name))
 
 
-def test_the_readme_shows_the_output_of_its_first_command(capsys, monkeypatch):
+def test_the_readme_shows_what_its_first_command_prints(capsys, monkeypatch):
     first, printed = re.findall(r"```\n(.*?)```", README.read_text(encoding="utf-8"), re.S)[:2]
     command = first.splitlines()[-1]
     monkeypatch.chdir(ROOT)
@@ -56,7 +56,7 @@ def test_the_readme_shows_the_output_of_its_first_command(capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_python_code_of_the_readme_runs():
+def test_the_readmes_python_runs_as_it_stands():
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
     runnable = [block for block in blocks if "OWNER" not in block]
     assert len(runnable) == 2
@@ -67,7 +67,7 @@ def test_the_python_code_of_the_readme_runs():
         assert done.returncode == 0, done.stderr
 
 
-def test_commands_of_fine_tuned_models_have_init():
+def test_models_that_start_from_another_are_told_to_in_their_command():
     text = (ROOT / "docs" / "regenerating.md").read_text(encoding="utf-8")
     for name in MODELS:
         (command,) = re.findall(rf"^\| .*`(mdan-zoo train {name} .*?)` \|$", text, re.M)
@@ -76,7 +76,7 @@ def test_commands_of_fine_tuned_models_have_init():
 
 
 @pytest.mark.parametrize("name", [*tables.DOCUMENTS, "CONTRIBUTING.md", "examples/README.md"])
-def test_linked_files_exist(name):
+def test_every_file_that_a_document_links_to_exists(name):
     document = ROOT / name
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8"))
     missing = [link for link in links if not (document.parent / link).exists()]

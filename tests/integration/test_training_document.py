@@ -1,4 +1,4 @@
-"""docs/training.md: commands, Python names and examples are valid."""
+"""docs/training.md: its commands are accepted, its Python names and its examples are right."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def test_the_names_in_python_exist():
     assert len(code.splitlines()) < 15
 
 
-def test_the_hierarchy_is_valid(tmp_path):
+def test_the_tree_is_one(tmp_path):
     (text,) = blocks("toml")
     (tmp_path / "tree.toml").write_text(text)
     tree = Hierarchy.load(tmp_path / "tree.toml")
     assert tree.to_nested() == {"pleasant": ["calm", "awe"], "unpleasant": ["gloom", "fear"]}
 
 
-def test_every_dataset_has_a_row_with_its_models():
+def test_every_data_set_has_its_row_with_the_models_that_learn_from_it():
     rows = dict(re.findall(r"^\| `([\w-]+)` \| (.*?) \|", TEXT, re.M))
     for name in DATASETS:
         trained = [model for model, config in MODELS.items() if config.dataset == name]
