@@ -1,4 +1,4 @@
-"""Predicted probabilities of labelled images, the input of all metrics and figures."""
+"""One pass over the images: the probabilities from which every number and figure follows."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _ERRORS_SHOWN = 20
 
 @dataclass(frozen=True, eq=False)
 class Probabilities:
-    """Predicted probabilities of N labelled images.
+    """What a network says of N labelled images.
 
     Attributes:
-        hierarchy: The hierarchy.
+        hierarchy: The emotion tree.
         alpha: Weight of the local branch in P_O.
-        images: Names of the images.
+        images: The images' names.
         labels: Class ids, (N, levels).
         local: P_L, float32 (N, K_l) for every level; empty for a flat network.
         global_: P_G, float32 (N, K_l) for every level.
@@ -48,17 +48,17 @@ class Probabilities:
 
     @property
     def branches(self) -> tuple[Branch, ...]:
-        """The distinct branches; only "overall" for a flat network, where P_O equals P_G."""
+        """The branches that differ: for a flat network, whose P_O is P_G, only "overall"."""
         return BRANCHES if self.local else ("overall",)
 
     def of(self, branch: Branch, level: int) -> Values:
-        """Return the probabilities of a branch at a level, (N, K_l)."""
+        """Return a branch's probabilities of a level, (N, K_l)."""
         if branch == "overall":
             return self.overall(level, self.alpha)
         return (self.local if branch == "local" else self.global_)[level]
 
     def overall(self, level: int, alpha: float) -> Values:
-        """Return P_O = alpha P_L + (1 - alpha) P_G at a level, (N, K_l)."""
+        """Return P_O = alpha P_L + (1 - alpha) P_G of a level, (N, K_l), for any alpha."""
         if not self.local:
             return self.global_[level]
         by_local, by_global = (p[level].astype(np.float64) for p in (self.local, self.global_))
@@ -66,9 +66,9 @@ class Probabilities:
         return overall
 
     def save(self, path: Path) -> None:
-        """Write an .npz file.
+        """Write everything to an .npz file that `numpy.load` reads.
 
-        The arrays are alpha; images; and, for a level named "polarity", labels_polarity (N,),
+        Its arrays are alpha; images; and for a level named "polarity", labels_polarity (N,),
         classes_polarity (K_l,), local_polarity and global_polarity (N, K_l).
         """
         arrays: dict[str, npt.NDArray[np.generic]] = {
@@ -91,17 +91,17 @@ def predict_probabilities(
     names: Sequence[str],
     batch_size: int | None = None,
 ) -> Probabilities:
-    """Predict labelled images.
+    """Run a network on labelled images, with its own preprocessing.
 
     Args:
-        predictor: The model; its `branch` and `decode` are ignored.
-        samples: The images, with labels from the hierarchy of the model.
-        names: Names of the images in the result.
-        batch_size: Batch size of the network.
+        predictor: The network. Its `branch` and `decode` do not matter here.
+        samples: The images, with labels of the network's tree.
+        names: What the images are called in the result.
+        batch_size: How many images the network gets at once.
 
     Raises:
-        DatasetError: No images, or a label is not in the hierarchy of the model.
-        ImageError: Lists the images that cannot be read or predicted.
+        DatasetError: There are no images, or a label is not of the network's tree.
+        ImageError: Images cannot be read or predicted; lists them.
     """
     tree = predictor.hierarchy
     labels = _check_labels(samples, tree)
@@ -138,15 +138,15 @@ def _stream(
 
 
 def _check_labels(samples: Sequence[Sample], tree: Hierarchy) -> Ints:
-    """Return the labels, (N, levels), after checking that they are paths of the hierarchy."""
+    """Return the labels, (N, levels), if they are paths of the tree."""
     if not samples:
-        raise DatasetError("no images to evaluate")
+        raise DatasetError("there are no images to evaluate on")
     paths = set(tree.leaf_paths)
     for sample in samples:
         if sample.labels not in paths:
             raise DatasetError(
-                f"{sample.image} has the class ids {sample.labels}, which are not a path of "
-                f"the hierarchy {tree!r}; read the dataset with this hierarchy"
+                f"{sample.image} has the class ids {sample.labels}, which are no path of the "
+                f"network's tree {tree!r}; read the data set with that tree"
             )
     return np.array([sample.labels for sample in samples], np.int64)
 
