@@ -184,9 +184,11 @@ class Evaluation:
                 for branch in self.probabilities.branches
             },
             "reported_in_the_paper": [
-                vars(result) for result in paper_results(self.source.dataset)
+                result.to_dict() for result in paper_results(self.source.dataset)
             ],
-            "known_from_elsewhere": [vars(result) for result in other_results(self.source.dataset)],
+            "reported_elsewhere": [
+                result.to_dict() for result in other_results(self.source.dataset)
+            ],
         }
 
 

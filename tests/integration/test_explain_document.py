@@ -1,4 +1,4 @@
-"""What docs/explain.md shows runs."""
+"""docs/explain.md: commands and code run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/hub.md: its commands, examples, variables and errors are those of the code."""
+"""docs/hub.md: commands, examples, variables and error messages match the code."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_example_is_a_manifest(tmp_path):
     assert [source.type for source in entry.sources] == ["relative", "file", "https", "huggingface"]
 
 
-def test_every_error_of_the_table_is_one_of_the_code():
+def test_error_messages_exist_in_the_code():
     rows = re.findall(r"^\| (.*?) \|", section("Troubleshooting"), re.MULTILINE)
     messages = [message for row in rows for message in re.findall("`(.*?)`", row)]
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "mdan_zoo").rglob("*.py")]
@@ -64,7 +64,7 @@ def test_every_error_of_the_table_is_one_of_the_code():
     assert not unknown
 
 
-def test_every_variable_of_the_page_is_one_of_the_code():
+def test_environment_variables_exist_in_the_code():
     names = re.findall(r"`((?:MDAN_ZOO|HF)_[A-Z_]+)", section("Environment variables"))
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "mdan_zoo").rglob("*.py")]
     assert len(names) == 6

@@ -53,6 +53,10 @@ class ReferenceResult:
         """The accuracy, or the upper end of the range."""
         return float(self.accuracy.split(" to ")[-1])
 
+    def to_dict(self) -> dict[str, str | float]:
+        """Return all fields as JSON types, with `low` and `high` as numbers."""
+        return {**vars(self), "low": self.low, "high": self.high}
+
 
 def paper_results(dataset: str) -> list[ReferenceResult]:
     """Return the results of the MDAN paper on a dataset, in the order of its tables."""
