@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 
 AVOIDED = {
     r"anew": "again",
-    r"own trees?": "custom hierarchy",
-    r"cannot be had|can be had|to be had": "not available, available",
+    r"own trees?|trees? of (?:your|one's|their|its) own": "custom hierarchy",
+    r"(?:can|cannot|could|to) be had": "available, not available",
     r"told": "reported, said",
     r"so many": "as many, that number of",
     r"beside": "next to, in the same folder as",
@@ -30,6 +30,20 @@ AVOIDED = {
     r"weight files?": "checkpoint",
     r"data sets?": "dataset",
     r"pictures?": "image",
+    r"(?:process|thread|folder|file|name|id) of its own": "a separate process, a unique name",
+    r"(?:goes|gone|went|going) on (?:from|where|exactly)": "resumes",
+    r"kept aside": "held out",
+    r"comes? (?:un)?divided": "has an official split, has no official split",
+    r"from elsewhere": "from other sources",
+    r"formulas (?:as they )?stand": "the formulas of the paper as printed",
+    r"takes? turns": "alternate",
+    r"what (?:becomes|became|comes|came) of": "the result of",
+    r"spread over (?:seeds|folds)|beyond (?:the|their) spread": "standard deviation over seeds",
+    r"is for you to check": "you are responsible for checking",
+    r"has to be obtained": "must be obtained",
+    r"where there is (?:none|one)": "if there is one",
+    r"for what, and not for what": "intended uses and limitations",
+    r"how good (?:it is|they are)": "results",
 }
 """What to avoid, as a regular expression for whole words, and what to write in its place."""
 
