@@ -1,4 +1,4 @@
-"""Any timm model as a pyramid of four maps C2..C5."""
+"""Feature pyramids: timm models as backbones with four maps C2..C5."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ STRIDES = (4, 8, 16, 32)
 """Strides of C2, C3, C4 and C5."""
 
 _WINDOWED = ("swin_transformer", "swin_transformer_v2", "swin_transformer_v2_cr")
-"""timm's modules whose models take any size if they are built for it."""
+"""Modules of timm whose models accept any size only if they are created for it."""
 
 _FITTING = "resnet101, convnext_tiny or mobilenetv2_100"
-"""Backbones to name where another one does not fit."""
+"""Backbones that error messages suggest."""
 
 
 class ChannelsFirst(nn.Module):
-    """Gives the maps of a channels-last backbone (Swin, for one) as (N, C, H, W)."""
+    """Wrapper of a channels-last backbone, such as Swin, that returns maps (N, C, H, W)."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -41,16 +41,16 @@ def build_backbone(
 
     Args:
         name: Name of a timm model, such as "resnet101" or "mobilenetv2_100".
-        size: Side in pixels of the square images that it must be able to take. Some models take
-            but one size. None checks none.
-        pretrained: Whether timm is to fetch its weights; otherwise they are random.
+        size: Side in pixels of the square images that it must accept, since some models accept only
+            one size. None skips the check.
+        pretrained: Whether timm downloads its weights; otherwise they are random.
 
     Returns:
         The module, which maps (N, 3, H, W) to [C2, C3, C4, C5], and the channels of the four.
 
     Raises:
-        UnknownNameError: timm knows no such model.
-        InputError: The model has no maps at strides 4, 8, 16 and 32, or cannot take that size.
+        UnknownNameError: timm has no such model.
+        InputError: The model has no maps at strides 4, 8, 16 and 32, or does not accept the size.
     """
     _check_known(name)
     maker = timm.models.model_entrypoint(name)
@@ -63,10 +63,10 @@ def build_backbone(
 
 
 def backbone_state(name: str) -> dict[str, Tensor]:
-    """Return names and shapes of a backbone's values, as tensors on the meta device.
+    """Return the state dict of a backbone on the meta device, that is names and shapes only.
 
     Raises:
-        UnknownNameError: timm knows no such model.
+        UnknownNameError: timm has no such model.
         InputError: The model has no maps at strides 4, 8, 16 and 32.
     """
     _check_known(name)
@@ -85,16 +85,16 @@ def _check_known(name: str) -> None:
 
 def _create(name: str, **options: Any) -> Any:
     if timm.models.is_model_in_modules(name, _WINDOWED):
-        options["strict_img_size"] = False  # else it takes only the size that it was made for
+        options["strict_img_size"] = False  # else only its original size is accepted
     return timm.create_model(name, features_only=True, **options)
 
 
 def _create_shapes(name: str, **options: Any) -> Any:
-    """Build a model on the meta device, where it has shapes and takes neither memory nor time."""
+    """Create a model on the meta device, which needs neither memory nor time."""
     try:
         with torch.device("meta"):
             return _create(name, **options)
-    except RuntimeError:  # in timm before 1.0.22 many models read values while they are built
+    except RuntimeError:  # before timm 1.0.22 many models read values during creation
         with torch.random.fork_rng(devices=[]):
             return _create(name, **options).to("meta")
 
@@ -106,11 +106,10 @@ def _channels_first(backbone: Any) -> nn.Module:
     return made
 
 
-# What a model's shapes tell is kept for the function that makes it, not for its name, under which a
-# program may register another one.
+# Cached by the function that creates the model, not by its name, which may be registered again.
 @functools.cache
 def _stage_indices(name: str, maker: Callable[..., Any]) -> tuple[int, ...]:
-    """Return which feature maps of the model that timm's `maker` makes have the strides of MDAN."""
+    """Return the indices of the feature maps with strides 4, 8, 16 and 32."""
     try:
         reductions = [stage["reduction"] for stage in _create_shapes(name).feature_info.info]
     except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
@@ -129,7 +128,7 @@ def _stage_indices(name: str, maker: Callable[..., Any]) -> tuple[int, ...]:
 
 @functools.cache
 def _check_size(name: str, maker: Callable[..., Any], size: int) -> None:
-    """Raise `InputError` unless the maps of a square image have exactly the strides' sizes."""
+    """Raise `InputError` unless the maps of a square image have the sizes of the strides."""
     shapes = _create_shapes(name, out_indices=_stage_indices(name, maker))
     try:
         with torch.device("meta"), torch.no_grad():
@@ -152,29 +151,28 @@ def _check_size(name: str, maker: Callable[..., Any], size: int) -> None:
 
 
 def last_stage(backbone: nn.Module) -> nn.Module:
-    """Return the part of a backbone that turns C4 into C5, sharing its parameters.
+    """Return the part of a backbone that computes C5 from C4, sharing its parameters.
 
-    With everything before it frozen, C2..C4 of an image are computed once and only this part is
-    run, and trained, again and again.
+    If everything before it is frozen, C2..C4 of an image need to be computed only once.
 
     Args:
-        backbone: What `build_backbone` gave.
+        backbone: Result of `build_backbone`.
 
     Raises:
-        InputError: The backbone is not a chain of modules, so that it cannot be cut there.
+        InputError: The backbone is not a chain of modules and cannot be cut there.
     """
     return stages_after(backbone, 3)
 
 
 def stages_after(backbone: nn.Module, stages: int) -> nn.Sequential:
-    """Return what a backbone does after its first `stages` maps, sharing its parameters.
+    """Return the part of a backbone after its first `stages` maps, sharing its parameters.
 
     Args:
-        backbone: What `build_backbone` gave.
+        backbone: Result of `build_backbone`.
         stages: 1 cuts after C2, 2 after C3, 3 after C4.
 
     Raises:
-        InputError: The backbone is not a chain of modules, so that it cannot be cut there.
+        InputError: The backbone is not a chain of modules and cannot be cut there.
     """
     info: Any = getattr(backbone, "feature_info", None)
     names = info.module_name() if info is not None else []
@@ -196,7 +194,7 @@ def stages_after(backbone: nn.Module, stages: int) -> nn.Sequential:
 
 
 def _children(module: nn.Module, name: str) -> dict[str, nn.Module]:
-    """Return the children of a submodule by name; none where there is no such submodule."""
+    """Return the children of a submodule by name, or none if the submodule does not exist."""
     for part in filter(None, name.split(".")):
         found = dict(module.named_children()).get(part)
         if found is None:

@@ -1,12 +1,11 @@
-"""Published networks by the place they are in: a Hugging Face repository, or a folder.
+"""Published networks: load them from a Hugging Face repository or a folder.
 
     network = from_pretrained("OWNER/REPO")
     predictor = mdan_zoo.Predictor(checkpoint=find_pretrained("OWNER/REPO"))
 
-Loading is strict. The hub tells the commit of the revision and the SHA-256 of its weight file, and
-only a file with that hash is loaded, from the cache where it is there. For a branch this question
-is asked every time. What the hub told of a commit is kept: one that was loaded before is loaded
-without a question, also offline.
+Loading is strict. The hub is asked for the commit of the revision and the SHA-256 of its
+checkpoint, and only a file with that hash is loaded, from the cache if possible. A branch is looked
+up every time. The answer for a commit is cached, so that it can be loaded again offline.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ def from_pretrained(
 ) -> EmotionModel:
     """Build the network that was published in a Hugging Face repository or a folder, and load it.
 
-    The weight file says which network it is and for which emotion tree.
+    The checkpoint defines the architecture and the hierarchy.
 
     Args:
         repo_or_folder: OWNER/REPO, or a folder with a model.safetensors.
         revision: A branch, tag or commit of the repository; by default its main branch. Only a
-            commit is sure to stay the same.
+            commit is guaranteed not to change.
         token: An access token for the hub; by default `HF_TOKEN` or that of `hf auth login`.
 
     Returns:
@@ -63,18 +62,18 @@ def find_pretrained(
     revision: str | None = None,
     token: str | None = None,
 ) -> Path:
-    """Return the path of the weight file that `from_pretrained` loads, downloaded and verified.
+    """Return the path of the checkpoint that `from_pretrained` loads, downloaded and verified.
 
     Args:
         repo_or_folder: OWNER/REPO, or a folder with a model.safetensors.
         revision: A branch, tag or commit of the repository.
-        token: An access token for the fetch.
+        token: An access token for the hub.
 
     Raises:
         InputError: There is no such folder, and it is not the name of a repository either; or the
             token or HF_ENDPOINT is malformed.
         WeightsUnavailableError: There is no such repository, revision or file, or no connection.
-        CheckpointError: The downloaded file is not the one that the hub told of.
+        CheckpointError: The downloaded file does not have the SHA-256 of the hub.
     """
     if not os.path.isdir(repo_or_folder):
         remote = find_remote(os.fspath(repo_or_folder), revision, token=token)
@@ -88,7 +87,7 @@ def find_pretrained(
 
 
 def _entry(remote: RemoteWeights) -> ManifestEntry:
-    """Return the entry of a manifest that would name this file and no other."""
+    """Return a manifest entry that describes exactly this file."""
     return ManifestEntry(
         name=remote.repo.replace("/", "--"),  # names a folder in the cache
         status="released",

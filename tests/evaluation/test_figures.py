@@ -135,7 +135,8 @@ def test_no_axis_goes_beyond_all_or_none(data, right, ends):
     sure = tuple(
         np.eye(size, dtype=np.float32)[[k]] for size, k in zip(TREE.sizes, path, strict=True)
     )
-    one = dataclasses.replace(data, images=("one",), labels=labels, local=sure, global_=sure)
+    by_branch = {"local": sure, "global": sure}
+    one = dataclasses.replace(data, images=("one",), labels=labels, by_branch=by_branch)
     axes = draw_alpha(one).axes[-1]
     assert axes.get_ylim() == pytest.approx(ends)
 

@@ -220,18 +220,6 @@ def test_compiled_attention_maps_have_gradients_in_half_precision(mode):
         assert torch.linalg.norm(mine - theirs) < 0.02 * torch.linalg.norm(theirs)
 
 
-@pytest.mark.parametrize("depth", [1, 3])
-def test_exports_with_any_batch_size(depth):
-    model = tiny_mdan(depth)
-    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
-    batch = torch.export.Dim("batch", min=1, max=64)
-    program = torch.export.export(model, (images,), dynamic_shapes={"images": {0: batch}})
-    more = torch.randn(5, 3, 64, 64, dtype=torch.float64)
-    exported = program.module()(more)
-    for a, b in zip(exported.probs["overall"], model(more).probs["overall"], strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
-
-
 def test_a_few_steps_learn_sixteen_images_by_heart():
     torch.manual_seed(0)
     backbone, channels = build_backbone("resnet10t")

@@ -1,4 +1,4 @@
-"""The registry, and what it builds."""
+"""The model factory."""
 
 from __future__ import annotations
 
@@ -160,10 +160,8 @@ def test_a_custom_hierarchy_can_be_given_as_nested_dicts():
         create_model("mdan_oasis4", hierarchy="")
 
 
-@pytest.mark.parametrize("architecture", ["mdan", "flat"])
-def test_every_architecture_checks_its_input(architecture):
-    model = create_model("mdan_oasis4" if architecture == "mdan" else "flat_oasis4")
-    with pytest.raises(InputError, match="multiples of 32, not 100 x 100"):
-        model(torch.zeros(1, 3, 100, 100))
-    with pytest.raises(InputError, match=r"torch\.uint8"):
-        model(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+def test_a_config_can_take_the_place_of_a_name(random_checkpoint):
+    config = get_config("mdan_oasis4")
+    assert type(create_model(config, checkpoint=random_checkpoint)).__name__ == "MDAN"
+    with pytest.raises(InputError, match="needs the name of a model, not a config"):
+        create_model(config, pretrained=True)
