@@ -139,6 +139,7 @@ def _verified(subject: str, manifest: dict[str, ManifestEntry], *, repair: bool)
 def _verified_model(entry: ManifestEntry, *, repair: bool, cached: bool = False) -> str:
     """Return a line about a model whose file is right, or raise. `cached`: the one in the cache."""
     from mdan_zoo.inference.verification import read_weight_file
+    from mdan_zoo.weights.checkpoint import open_checkpoint
     from mdan_zoo.zoo.factory import create_model
 
     if repair:
@@ -151,9 +152,9 @@ def _verified_model(entry: ManifestEntry, *, repair: bool, cached: bool = False)
                 "them"
             )
         path = found
-        fetch.verify_file(path, entry)
-    create_model(entry.name, checkpoint=path)  # a right file may be named for another model
-    _check_golden(read_weight_file(path), entry)
+    checkpoint = open_checkpoint(fetch.verify_file(path, entry))
+    create_model(entry.name, checkpoint=checkpoint)  # a right file may be named for another model
+    _check_golden(read_weight_file(checkpoint), entry)
     return f"{entry.name}  ok  {path}"
 
 

@@ -1,14 +1,11 @@
-"""What a weight file itself says and does: the part of a manifest entry that needs no other source.
+"""Verification of checkpoints: strict loading, and the golden output for a known image.
 
-Reading it proves the file: it is loaded strictly into the network that it describes, every value
-must be finite, and the network must answer to a known image.
+What is learned of the file that way is the part of a manifest entry that needs no other source.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,18 +18,19 @@ from PIL import Image
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.weights.checkpoint import CheckpointSource, open_checkpoint
 
 LIBRARIES = ("torch", "torchvision", "timm", "safetensors", "pillow")
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A weight file that was read, loaded and tried.
+    """A checkpoint that was loaded and ran on a known image.
 
     Attributes:
         path: Where it is.
         config: The config that it carries.
-        hierarchy: The emotion tree that it carries.
+        hierarchy: The hierarchy that it carries.
         size: In bytes.
         sha256: Its SHA-256, in hexadecimal.
         parameters: Number of trainable values.
@@ -66,24 +64,23 @@ class WeightFile:
         }
 
 
-def read_weight_file(path: str | os.PathLike[str]) -> WeightFile:
-    """Read a weight file, load it strictly and try it on `golden_image`.
+def read_weight_file(source: CheckpointSource) -> WeightFile:
+    """Load a checkpoint strictly into the network that it describes, and run `golden_image`.
 
     Raises:
         CheckpointError: The file is missing, damaged, not safetensors, or does not fit the network
             that it describes.
         UnknownNameError: It describes a network that cannot be built.
     """
-    path = Path(path)
-    predictor = Predictor(checkpoint=path, device="cpu")
-    content = path.read_bytes()
+    checkpoint = open_checkpoint(source)
+    predictor = Predictor(checkpoint=checkpoint, device="cpu")
     prediction = predictor.predict(golden_image())
     return WeightFile(
-        path=path,
+        path=checkpoint.path,
         config=predictor.config,
         hierarchy=predictor.hierarchy,
-        size=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
+        size=checkpoint.size,
+        sha256=checkpoint.sha256,
         parameters=sum(parameter.numel() for parameter in predictor.network.parameters()),
         golden={
             level.name: {label: round(score, 6) for label, score in level.scores.items()}

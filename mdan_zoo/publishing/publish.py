@@ -31,7 +31,7 @@ from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.publishing.publication import Publication
 from mdan_zoo.publishing.training_record import read_training_record
 from mdan_zoo.weights.cache import named_lock
-from mdan_zoo.weights.checkpoint import read_identity
+from mdan_zoo.weights.checkpoint import Checkpoint, open_checkpoint
 from mdan_zoo.weights.hub_api import (
     PUBLISHING_TIMEOUT,
     WEIGHTS_FILE,
@@ -75,13 +75,14 @@ def check_weights(name: str, path: str | os.PathLike[str]) -> WeightFile:
         raise InputError(
             f"a model's name has letters, digits, '_' and '-' only, such as mdan_fi8, not {name!r}"
         )
+    checkpoint = open_checkpoint(path)
     if name in MODELS:
-        _check_registered(MODELS[name], path)
-    return read_weight_file(path)
+        _check_registered(MODELS[name], checkpoint)
+    return read_weight_file(checkpoint)
 
 
-def _check_registered(expected: ModelConfig, path: str | os.PathLike[str]) -> None:
-    config, hierarchy = read_identity(path)
+def _check_registered(expected: ModelConfig, checkpoint: Checkpoint) -> None:
+    path, config, hierarchy = checkpoint.path, checkpoint.config, checkpoint.hierarchy
     advice = "publish it under a name of its own, such as my_model"
     if config.name != expected.name:
         raise CheckpointError(

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ from mdan_zoo.weights.cache import (
     clear_cache,
     list_cache,
 )
+from mdan_zoo.weights.contents import FileContents, check_header_size, read_contents
 from mdan_zoo.weights.hub_api import Hub, find_hub
 from mdan_zoo.weights.manifest import OFFLINE_VARIABLES, ManifestEntry, Source, is_offline
 from mdan_zoo.weights.manifest_fields import without_secrets
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from mdan_zoo.weights.download import Remote
 
 __all__ = [
-    "MAX_HEADER_BYTES",
     "CachedFile",
     "DamagedWeightsWarning",
     "cache_folder",
@@ -50,12 +50,10 @@ __all__ = [
     "find_local",
     "find_weights",
     "list_cache",
+    "read_weights",
     "repair",
     "verify_file",
 ]
-
-MAX_HEADER_BYTES = 1 << 20
-"""A header names a few hundred tensors in some 50 kB; a larger one is not a model's."""
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -82,6 +80,15 @@ def find_weights(entry: ManifestEntry, *, token: str | None = None) -> Path:
     Warns:
         DamagedWeightsWarning: A damaged file was passed over or replaced.
     """
+    return read_weights(entry, token=token).path
+
+
+def read_weights(entry: ManifestEntry, *, token: str | None = None) -> FileContents:
+    """Return the verified contents of a model's checkpoint; otherwise as `find_weights`.
+
+    The file need not be opened again to load it: `mdan_zoo.weights.checkpoint.open_checkpoint`
+    takes these contents, so exactly the bytes that were verified are loaded.
+    """
     search = _Search(entry, token)
     return search.finish(search.in_package() or search.in_cache() or search.in_sources())
 
@@ -99,7 +106,7 @@ def repair(entry: ManifestEntry, *, token: str | None = None) -> Path:
     if not os.path.lexists(cached_path(entry)):
         return find_weights(entry, token=token)
     search = _Search(entry, token)
-    return search.finish(search.in_cache() or search.in_sources())
+    return search.finish(search.in_cache() or search.in_sources()).path
 
 
 def find_local(entry: ManifestEntry) -> Path | None:
@@ -117,27 +124,25 @@ def find_local(entry: ManifestEntry) -> Path | None:
     return next((path for path in places if os.path.isfile(path)), None)
 
 
-def verify_file(path: Path, entry: ManifestEntry) -> None:
-    """Raise `CheckpointError` unless a file is the released one, with a header of usual size."""
+def verify_file(path: Path, entry: ManifestEntry) -> FileContents:
+    """Return the contents of a file, or raise `CheckpointError` unless it is the released one."""
     try:
         if not path.is_file():  # a pipe has no end
             raise CheckpointError(f"{path} is not a file")
         size = path.stat().st_size
-        if size != entry.size:
-            raise CheckpointError(
-                f"{path} has {size:,} bytes, the released {entry.file} has {entry.size:,}"
-            )
-        sha256 = cache.sha256_of(path)
-        with path.open("rb") as file:
-            header_size = int.from_bytes(file.read(8), "little")
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    if sha256 != entry.sha256:
+    if size != entry.size:
         raise CheckpointError(
-            f"{path} has SHA-256 {sha256}, the released {entry.file} has {entry.sha256}"
+            f"{path} has {size:,} bytes, the released {entry.file} has {entry.size:,}"
         )
-    if header_size > MAX_HEADER_BYTES:
-        raise CheckpointError(f"{path} is not a safetensors weight file")
+    contents = read_contents(path)
+    if contents.sha256 != entry.sha256:
+        raise CheckpointError(
+            f"{path} has SHA-256 {contents.sha256}, the released {entry.file} has {entry.sha256}"
+        )
+    check_header_size(path, contents.data[:8])
+    return contents
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ class _Failure:
 
 
 class _Search:
-    """The search for one weight file. Each method returns a verified path, or None."""
+    """The search for one checkpoint. Each method returns verified contents, or None."""
 
     def __init__(self, entry: ManifestEntry, token: str | None):
         self._entry = entry
@@ -161,43 +166,43 @@ class _Search:
         self._locked = False
         self._failures: list[_Failure] = []
 
-    def in_package(self) -> Path | None:
+    def in_package(self) -> FileContents | None:
         for source in self._entry.sources:
             if source.type == "package":
-                path = self._accept(_PACKAGE / source.path, str(source))
-                if path is not None:
-                    return path
+                contents = self._accept(_PACKAGE / source.path, str(source))
+                if contents is not None:
+                    return contents
         return None
 
-    def in_cache(self) -> Path | None:
+    def in_cache(self) -> FileContents | None:
         path = cached_path(self._entry)
         return self._accept(path, "the cache") if os.path.lexists(path) else None
 
-    def in_sources(self) -> Path | None:
+    def in_sources(self) -> FileContents | None:
         """Try the other sources in their order; from the first remote one on, under the lock."""
         with ExitStack() as stack:
             for source in self._entry.sources:
                 try:
-                    path = self._in_source(source, stack)
+                    contents = self._in_source(source, stack)
                 except (OSError, NotImplementedError) as error:  # some file systems have no locks
                     self._note(str(source), _about_cache(error))
                     continue
-                if path is not None:
-                    return path
+                if contents is not None:
+                    return contents
         return None
 
-    def finish(self, path: Path | None) -> Path:
-        """Return the path if there is one, with a warning if a damaged file was passed over."""
+    def finish(self, contents: FileContents | None) -> FileContents:
+        """Return contents that were found, with a warning if a damaged file was passed over."""
         damaged = [failure for failure in self._failures if failure.damaged]
-        if path is None:
+        if contents is None:
             raise (CheckpointError if damaged else WeightsUnavailableError)(self._explanation())
         verb = "fetched" if self._locked else "used"
         for failure in damaged:
-            message = f"{failure}; {verb} instead: {path}"
-            warnings.warn(message, DamagedWeightsWarning, stacklevel=3)
-        return path
+            message = f"{failure}; {verb} instead: {contents.path}"
+            warnings.warn(message, DamagedWeightsWarning, stacklevel=4)
+        return contents
 
-    def _in_source(self, source: Source, stack: ExitStack) -> Path | None:
+    def _in_source(self, source: Source, stack: ExitStack) -> FileContents | None:
         """Try a source; `stack` holds the lock once it has been taken."""
         if source.type == "package":
             return None
@@ -211,11 +216,11 @@ class _Search:
             path = cached_path(self._entry)
             stack.enter_context(cache.lock(path.parent))
             self._locked = True
-            if _is_released(path, self._entry):  # fetched by the process that had the lock
-                return path
+            with suppress(CheckpointError):  # fetched by the process that had the lock
+                return verify_file(path, self._entry)
         return self._fetch(source, url)
 
-    def _fetch(self, source: Source, url: str) -> Path | None:
+    def _fetch(self, source: Source, url: str) -> FileContents | None:
         from mdan_zoo.weights.download import download  # imports requests, which few need
 
         path = cached_path(self._entry)
@@ -228,14 +233,13 @@ class _Search:
             return None
         return self._accept(path, str(source))
 
-    def _accept(self, path: Path, place: str) -> Path | None:
-        """Return the path if its file is the right one, or note why not."""
+    def _accept(self, path: Path, place: str) -> FileContents | None:
+        """Return the contents of the right file, or note why it is not the right one."""
         try:
-            verify_file(path, self._entry)
+            return verify_file(path, self._entry)
         except CheckpointError as error:
             self._note(place, str(error), damaged=os.path.lexists(path))
             return None
-        return path
 
     def _note(self, place: str, problem: str, damaged: bool = False) -> None:
         self._failures.append(_Failure(place, problem, damaged))
@@ -264,14 +268,6 @@ def _path_of(source: Source) -> Path:
     """Return the path of a source whose URL is a file's."""
     url = source.url or source.base + source.path
     return Path(url2pathname(url.removeprefix("file://")))
-
-
-def _is_released(path: Path, entry: ManifestEntry) -> bool:
-    try:
-        verify_file(path, entry)
-    except CheckpointError:
-        return False
-    return True
 
 
 def _remote(entry: ManifestEntry, source: Source, url: str, token: str | None) -> Remote:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +23,13 @@ from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.mdan.options import MDANOptions
 from mdan_zoo.weights import fetch
+from mdan_zoo.weights.contents import FileContents
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.weights.manifest_config import config_of, hierarchy_of
 
 if TYPE_CHECKING:
     from mdan_zoo.models import EmotionNetwork
+    from mdan_zoo.weights.checkpoint import CheckpointSource
 
 DEFAULT_MODEL = "flat_oasis4"
 """What `mdan_zoo.predict` uses: by cross-validation the better of the models whose weights are part
@@ -117,7 +118,7 @@ def create_model(
     name: str,
     *,
     pretrained: bool = False,
-    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint: CheckpointSource | None = None,
     hierarchy: Hierarchy | Nested | str | None = None,
     backbone: str | None = None,
 ) -> EmotionNetwork:
@@ -126,7 +127,7 @@ def create_model(
     Args:
         name: One of `list_models()`.
         pretrained: Load the released weights.
-        checkpoint: Load this safetensors file instead.
+        checkpoint: Load this safetensors file instead, given by its path or already opened.
         hierarchy: Another emotion tree, as a `Hierarchy` or nested dicts and lists, or the name of
             a built-in one. Its weights are new.
         backbone: Another timm backbone. Its weights are new.
@@ -150,13 +151,15 @@ def create_model(
         raise InputError("pretrained=True and checkpoint= both name weights; give one of them")
     if backbone is not None:
         config = dataclasses.replace(config, backbone=backbone)
-    weights = released_weights(name) if pretrained else checkpoint
+    loaded = None
+    if pretrained or checkpoint is not None:
+        from mdan_zoo.weights.checkpoint import load_checkpoint, open_checkpoint
+
+        loaded = open_checkpoint(read_released(name) if checkpoint is None else checkpoint)
     tree = get_model_hierarchy(name) if hierarchy is None else _as_hierarchy(hierarchy)
     network = build_network(config, tree)
-    if weights is not None:
-        from mdan_zoo.weights.checkpoint import load_checkpoint
-
-        load_checkpoint(network, weights, config)
+    if loaded is not None:
+        load_checkpoint(network, loaded, config)
     return network
 
 
@@ -178,10 +181,10 @@ def build_network(config: ModelConfig, hierarchy: Hierarchy | None = None) -> Em
     return MDAN(backbone, channels, tree, config.options)
 
 
-def load_network(path: str | os.PathLike[str]) -> tuple[ModelConfig, EmotionNetwork]:
-    """Build the network that a weight file describes, and load it strictly.
+def load_network(source: CheckpointSource) -> tuple[ModelConfig, EmotionNetwork]:
+    """Build the network that a checkpoint describes, and load it strictly.
 
-    Memory for the network is taken only when the file's tensors are known to fit it.
+    Memory for the network is taken only when the checkpoint's tensors are known to fit it.
 
     Returns:
         The file's config, and the network in training mode with the file's emotion tree.
@@ -192,9 +195,10 @@ def load_network(path: str | os.PathLike[str]) -> tuple[ModelConfig, EmotionNetw
     """
     import torch
 
-    from mdan_zoo.weights.checkpoint import check_tensors, read_identity, read_tensors
+    from mdan_zoo.weights.checkpoint import check_tensors, open_checkpoint
 
-    config, hierarchy = read_identity(path)
+    checkpoint = open_checkpoint(source)
+    path, config, hierarchy = checkpoint.path, checkpoint.config, checkpoint.hierarchy
     try:
         with torch.device("meta"):
             expected = build_network(config, hierarchy).state_dict()
@@ -202,10 +206,9 @@ def load_network(path: str | os.PathLike[str]) -> tuple[ModelConfig, EmotionNetw
         raise UnknownNameError(f"{path} describes a network that cannot be: {error}") from error
     except InputError as error:
         raise CheckpointError(f"{path} describes a network that cannot be: {error}") from error
-    tensors = read_tensors(path)
-    check_tensors(path, tensors, expected)
+    check_tensors(path, checkpoint.tensors, expected)
     network = build_network(config, hierarchy)
-    network.load_state_dict(tensors, strict=True)
+    network.load_state_dict(checkpoint.tensors, strict=True)
     return config, network
 
 
@@ -216,7 +219,15 @@ def _as_hierarchy(given: Hierarchy | Nested | str) -> Hierarchy:
 
 
 def released_weights(name: str, *, hint: str = "") -> Path:
-    """Return the path of a registered model's released weight file, verified.
+    """Return the path of a model's released checkpoint, verified.
+
+    Args and errors: those of `read_released`.
+    """
+    return read_released(name, hint=hint).path
+
+
+def read_released(name: str, *, hint: str = "") -> FileContents:
+    """Return the verified contents of a model's released checkpoint.
 
     Args:
         name: A registered name.
@@ -236,4 +247,4 @@ def released_weights(name: str, *, hint: str = "") -> Path:
     if not entry.released:
         what = hint or f"To train them: {entry.command}"
         raise WeightsUnavailableError(f"{name} has no released weights: {entry.reason}. {what}")
-    return fetch.find_weights(entry)
+    return fetch.read_weights(entry)

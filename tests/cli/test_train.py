@@ -52,7 +52,7 @@ def refused(tmp_path, data, capsys):
 
 def test_a_weight_file_that_is_not_there_is_told(refused, tree, tmp_path):
     missing = tmp_path / "missing.safetensors"
-    told = f"cannot read the weight file {missing}"
+    told = f"cannot read the checkpoint {missing}"
     assert told in refused("--init", missing, "--hierarchy", tree)
     assert told in refused("--init", missing, "--hierarchy", tree, "--recipe", "mdan_fi8")
 

@@ -241,8 +241,8 @@ def test_wrong_files_do_not_stop_the_others(tmp_path, photos, cache, run):
     assert exit_status == 1
     assert output.startswith("flat_oasis4  ok  ")
     lines = messages.splitlines()
-    assert lines[0] == f"{photos[0]}  FAILED: {photos[0]} is not a safetensors weight file"
-    assert lines[1].startswith(f"{tmp_path}  FAILED: cannot read the weight file {tmp_path}: ")
+    assert lines[0] == f"{photos[0]}  FAILED: {photos[0]} is not a safetensors checkpoint"
+    assert lines[1].startswith(f"{tmp_path}  FAILED: cannot read the checkpoint {tmp_path}: ")
     assert lines[2].startswith(f"{absent}  FAILED: there is neither a model nor a file '{absent}'")
     assert len(lines) == 3
 

@@ -143,12 +143,12 @@ def test_a_pickle_is_refused_unopened(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(pickle.dumps(Trap()))
     for name in (NAME, "my_model"):
-        with pytest.raises(CheckpointError, match="is not a safetensors weight file"):
+        with pytest.raises(CheckpointError, match="is not a safetensors checkpoint"):
             check_weights(name, path)
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"cannot read the weight file .*gone\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"cannot read the checkpoint .*gone\.safetensors"):
         check_weights("my_model", tmp_path / "gone.safetensors")
 
 
