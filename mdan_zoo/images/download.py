@@ -1,4 +1,4 @@
-"""The bytes of a URL, or of any other stream, within limits of time and size."""
+"""Downloads of images, and limits on the bytes of any stream."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def download(url: str, max_bytes: int, timeout: float) -> io.BytesIO:
         timeout: Seconds for all of it, from the name lookup to the last byte.
 
     Raises:
-        ImageError: The body cannot be had within the limits. The message does not name the URL.
+        ImageError: The download fails, or exceeds a limit. The message does not name the URL.
     """
-    from mdan_zoo._util.http import Fetch  # imports requests, which not every use needs
+    from mdan_zoo._util.http import Fetch  # urllib takes a while to import, and is rarely needed
 
     def check_size(count: int) -> None:
         check_bytes(count, max_bytes)

@@ -28,17 +28,16 @@ from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.verification import WeightFile, read_weight_file
 from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.publishing.hub_client import TIMEOUT, hub_client
 from mdan_zoo.publishing.publication import Publication
 from mdan_zoo.publishing.training_record import read_training_record
 from mdan_zoo.weights.cache import named_lock
 from mdan_zoo.weights.checkpoint import Checkpoint, open_checkpoint
 from mdan_zoo.weights.hub_api import (
-    PUBLISHING_TIMEOUT,
     WEIGHTS_FILE,
     ask_for_remote,
     check_repo,
     find_hub,
-    publishing,
 )
 from mdan_zoo.weights.manifest import SCHEMA_VERSION, Licences, load_manifest
 from mdan_zoo.zoo.factory import MODELS
@@ -205,7 +204,7 @@ def publish_to_hub(publication: Publication, repo: str, *, private: bool = False
     check_repo(repo)
     hub = find_hub()
     files = _files(publication, repo)
-    with publishing(hub, f"cannot publish {repo}") as api:
+    with hub_client(hub, f"cannot publish {repo}") as api:
         _make_repo(api, repo, private)
         commit = _commit(api, repo, files, f"Publish {publication.name}")
     source = {"type": "huggingface", "repo": repo, "revision": commit, "path": WEIGHTS_FILE}
@@ -228,7 +227,7 @@ def publish_to_hub(publication: Publication, repo: str, *, private: bool = False
 def _make_repo(api: HfApi, repo: str, private: bool) -> None:
     api.create_repo(repo, private=private or None, exist_ok=True)
     # The hub ignores `private` for a repository that exists already.
-    if private and not api.model_info(repo, timeout=PUBLISHING_TIMEOUT).private:
+    if private and not api.model_info(repo, timeout=TIMEOUT).private:
         raise PublishingError(
             f"the repository {repo} exists and is public; make it private in its settings, or "
             "leave out --private"

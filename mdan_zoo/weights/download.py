@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, BinaryIO
 import requests
 from tqdm import tqdm
 
-from mdan_zoo._util.http import Session
 from mdan_zoo.errors import CheckpointError
 from mdan_zoo.weights.transport import (
     InterruptedTransferError,
     Login,
+    Session,
     chunks,
     open_url,
     persist,

@@ -26,6 +26,10 @@ SCHEMA_VERSION = 1
 MANIFEST_VARIABLE = "MDAN_ZOO_MANIFEST"
 OFFLINE_VARIABLES = ("MDAN_ZOO_OFFLINE", "HF_HUB_OFFLINE")
 
+URL_TIMEOUT = 20.0
+"""Seconds for a manifest behind a URL, from the name lookup to the last byte."""
+MAX_URL_BYTES = 4 << 20
+
 _PACKAGE = Path(__file__).parents[1]
 _TOP_FIELDS = ("$schema", "schema_version", "models")
 _TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads them
@@ -189,13 +193,24 @@ def _load_url(url: str, place: str) -> dict[str, ManifestEntry]:
             f"cannot read the weights manifest {place}: {' or '.join(OFFLINE_VARIABLES)} forbids "
             "the use of the network; a path to a copy of it works offline"
         )
-    from mdan_zoo.weights.manifest_url import fetch  # imports requests, which few need
+    from mdan_zoo._util.http import Fetch  # urllib takes a while to import, and is rarely needed
 
     try:
-        content = fetch(url)
+        content = Fetch(URL_TIMEOUT, _check_redirect, _check_size, ManifestError).run(url)
     except ManifestError as error:
         raise ManifestError(f"cannot read the weights manifest {place}: {error}") from None
     return _parse(content, urljoin(url, "."), place)
+
+
+def _check_redirect(url: str) -> None:
+    if not checks.is_web_url(url):
+        shown = checks.without_secrets(url)
+        raise ManifestError(f"it redirects to {shown}, which is not an https:// URL")
+
+
+def _check_size(count: int) -> None:
+    if count > MAX_URL_BYTES:
+        raise ManifestError(f"it has more than {MAX_URL_BYTES:,} bytes")
 
 
 def _parse(content: bytes, base: str, place: str) -> dict[str, ManifestEntry]:

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPException, IncompleteRead
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
@@ -22,16 +23,7 @@ from requests.auth import AuthBase
 from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError
 
-from mdan_zoo._util.http import (
-    CA_VARIABLES,
-    MAX_REDIRECTS,
-    Session,
-    T,
-    ca_setting,
-    redirect_target,
-    root_cause,
-    within,
-)
+from mdan_zoo._util.http import CA_VARIABLES, MAX_REDIRECTS, T, ca_setting, root_cause, within
 from mdan_zoo._version import __version__
 from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights.manifest_fields import without_secrets
@@ -78,6 +70,21 @@ class InterruptedTransferError(Exception):
     def __init__(self, problem: str, wait: float | None = None):
         super().__init__(problem)
         self.wait = wait
+
+
+class Session(requests.Session):
+    """Leaves redirects to the caller; requests would read the whole body of each."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Say that there is no redirect."""
+        return None
+
+    def merge_environment_settings(self, *arguments: Any, **named: Any) -> Any:
+        """Let SSL_CERT_FILE count too, which requests ignores and other clients use."""
+        settings = super().merge_environment_settings(*arguments, **named)
+        if settings["verify"] is True and (setting := ca_setting()):
+            settings["verify"] = setting[1]
+        return settings
 
 
 # Attempts
@@ -167,7 +174,7 @@ def open_url(
     for _ in range(MAX_REDIRECTS + 1):
         response = _get(session, url, headers, login)
         try:
-            target = redirect_target(session, response)
+            target = requests.Session.get_redirect_target(session, response)
         except UnicodeError:
             raise WeightsUnavailableError("it redirects to an address that is no text") from None
         if target is None:

@@ -13,9 +13,10 @@ from published_weights import NAME, RELEASED
 
 from mdan_zoo._util.http import CA_VARIABLES
 from mdan_zoo.errors import PublishingError
+from mdan_zoo.publishing import hub_client
 from mdan_zoo.publishing.publication import Publication
 from mdan_zoo.publishing.publish import prepare, publish_to_hub
-from mdan_zoo.weights import hub_api, transport
+from mdan_zoo.weights import transport
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_a_hub_in_clear_text_is_not_told_the_token(hub, released, monkeypatch):
 
 
 def test_a_hub_that_says_nothing_is_given_up(released, monkeypatch):
-    monkeypatch.setattr(hub_api, "PUBLISHING_TIMEOUT", 0.2)
+    monkeypatch.setattr(hub_client, "TIMEOUT", 0.2)
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
     for name in CA_VARIABLES:
         monkeypatch.delenv(name, raising=False)
