@@ -1,10 +1,10 @@
-"""Publish a weight file to a Hugging Face repository, or to a folder that any web server can serve.
+"""Publishing a checkpoint to a Hugging Face repository, or to a folder for any web server.
 
     publication = prepare("mdan_oasis4", "model.safetensors", licence="Apache-2.0")
     entry = publish_to_hub(publication, "OWNER/REPO")
 
-Both ways give the manifest entry of what was published, with its SHA-256 and, on the hub, pinned to
-the commit. The file is checked first; nothing is uploaded or written unless it would load.
+Both return the manifest entry of what was published, with its SHA-256 and, on the hub, pinned to
+the commit. The checkpoint is verified first; nothing is uploaded or written unless it loads.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 MANIFEST_FILE = "weights_manifest.json"
 CODE_LICENCE = "Apache-2.0"
 UNKNOWN_LICENCE = "unknown"
-UNKNOWN_DATA_TERMS = "not stated; ask whoever published the weights"
+UNKNOWN_DATA_TERMS = "not stated; ask the publisher of the weights"
 UNKNOWN_COMMAND = "not recorded"
 
 _STAGING_PREFIX = ".publishing-"
@@ -59,15 +59,15 @@ def check_weights(name: str, path: str | os.PathLike[str]) -> WeightFile:
     """Check that a file can be published under a name.
 
     Args:
-        name: A registered model, whose config and emotion tree must then be the file's own; or a
-            new name, for any network that can be built.
+        name: A registered model, whose config and hierarchy the file must then have; or a new
+            name, for any network that can be built.
         path: A safetensors file that `mdan-zoo train` or `save_checkpoint` wrote.
 
     Returns:
-        What is known of the file, which loads strictly and has finite values only.
+        A description of the file, which loads strictly and has finite values only.
 
     Raises:
-        InputError: The name cannot be one of a model.
+        InputError: The name is not valid for a model.
         CheckpointError: The file is missing, damaged, not safetensors, or another model's.
     """
     if not _NAME.fullmatch(name):
@@ -82,7 +82,7 @@ def check_weights(name: str, path: str | os.PathLike[str]) -> WeightFile:
 
 def _check_registered(expected: ModelConfig, checkpoint: Checkpoint) -> None:
     path, config, hierarchy = checkpoint.path, checkpoint.config, checkpoint.hierarchy
-    advice = "publish it under a name of its own, such as my_model"
+    advice = "publish it under another name, such as my_model"
     if config.name != expected.name:
         raise CheckpointError(
             f"{path} belongs to the model {config.name}, not to {expected.name}; {advice}"
@@ -90,7 +90,7 @@ def _check_registered(expected: ModelConfig, checkpoint: Checkpoint) -> None:
     theirs, ours = config.to_dict(), expected.to_dict()
     differing = [f"{k} {theirs[k]!r}, not {ours[k]!r}" for k in ours if theirs[k] != ours[k]]
     if hierarchy != get_hierarchy(expected.hierarchy):
-        differing.append(f"the emotion tree {_shown(hierarchy)}, not {expected.hierarchy}")
+        differing.append(f"the hierarchy {_shown(hierarchy)}, not {expected.hierarchy}")
     if differing:
         raise CheckpointError(
             f"{path} is not {expected.name} as it is registered: it has "
@@ -111,7 +111,7 @@ def prepare(
     metrics: str | os.PathLike[str] | None = None,
     base_model: str = "",
 ) -> Publication:
-    """Check a weight file, and gather what is known of it.
+    """Check a checkpoint, and collect its licences, command and metrics.
 
     The terms of the training data and the training command of a name that the manifest has are
     taken from there; licence and metrics too if it is this very file and they are not given. Where
@@ -278,13 +278,13 @@ def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) 
 
 
 def _alone(folder: Path) -> AbstractContextManager[None]:
-    """Hold the lock of a folder. It is in the cache: what is published has nothing of ours."""
+    """Hold the lock of a folder. It is kept in the cache, not in the published folder."""
     digest = hashlib.sha256(os.path.realpath(folder).encode(errors="surrogateescape")).hexdigest()
     return named_lock(f"publish-{digest[:16]}", f"publishes into {folder}")
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed publications have left. The caller holds the folder's lock."""
+    """Remove the leftovers of killed publications. The caller holds the folder's lock."""
     if folder.is_dir():
         remove_leftovers(folder)
         for staging in folder.glob(f"{_STAGING_PREFIX}*"):
@@ -292,7 +292,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _files(publication: Publication, repo: str = "") -> dict[str, bytes]:
-    """Return what is published, by file name."""
+    """Return the contents of the published files, by file name."""
     from mdan_zoo.publishing.model_card import model_card
 
     weights = publication.weights

@@ -1,16 +1,16 @@
-"""The weight files that the manifest names: found, fetched and verified. Needs no torch.
+"""Finding, downloading and verifying the checkpoints that the manifest names. Needs no torch.
 
-Loading them into a network is `mdan_zoo.weights.checkpoint`'s work.
+`mdan_zoo.weights.checkpoint` loads them into a network.
 
-huggingface_hub decides address and identity: what URL a file of a repository has, and which token
-belongs to it. The bytes come by a transfer of our own, from the hub and from mirrors alike, into a
-file of our own. `hf_hub_download` compares the number of bytes only: content that is wrong, or was
-damaged in its cache later, is returned as good. And the path that it writes to has the server's
-ETag in it. Here size and SHA-256 are checked at every call, and a server chooses no name.
+huggingface_hub gives the URL of a file and the token of the user. The download itself is ours, for
+the hub and for mirrors alike. `hf_hub_download` compares the number of bytes only: wrong content,
+or a file in its cache that was damaged later, is returned as good. It also uses the server's ETag
+in the path that it writes to. Here size and SHA-256 are checked at every call, and no name comes
+from a server.
 
-A `file` source, and a `relative` one of a manifest on disk, is used where it is. Verified like
-everything else it is as good as a copy, and a folder of weights that many share, or that was
-carried to a machine without a network, need not be stored twice nor any cache be writable.
+A `file` source, and a `relative` one of a manifest on disk, is used where it is, verified like
+everything else. A folder of weights that many users share, or that was copied to a machine without
+a network, is not stored twice, and no cache needs to be writable.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 import warnings
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import url2pathname
@@ -34,7 +33,7 @@ from mdan_zoo.weights.cache import (
     list_cache,
 )
 from mdan_zoo.weights.contents import FileContents, check_header_size, read_contents
-from mdan_zoo.weights.hub_api import Hub, find_hub
+from mdan_zoo.weights.hub_api import find_hub
 from mdan_zoo.weights.manifest import OFFLINE_VARIABLES, ManifestEntry, Source, is_offline
 from mdan_zoo.weights.manifest_fields import without_secrets
 
@@ -145,18 +144,6 @@ def verify_file(path: Path, entry: ManifestEntry) -> FileContents:
     return contents
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """Why a place did not give the file. `damaged`: it has one on this machine, but a wrong one."""
-
-    place: str
-    problem: str
-    damaged: bool = False
-
-    def __str__(self) -> str:
-        return f"{without_secrets(self.place)}: {self.problem}"
-
-
 class _Search:
     """The search for one checkpoint. Each method returns verified contents, or None."""
 
@@ -164,7 +151,8 @@ class _Search:
         self._entry = entry
         self._token = token
         self._locked = False
-        self._failures: list[_Failure] = []
+        self._failures: list[str] = []
+        self._damaged: list[str] = []  # those where this machine has a wrong file
 
     def in_package(self) -> FileContents | None:
         for source in self._entry.sources:
@@ -193,11 +181,11 @@ class _Search:
 
     def finish(self, contents: FileContents | None) -> FileContents:
         """Return contents that were found, with a warning if a damaged file was passed over."""
-        damaged = [failure for failure in self._failures if failure.damaged]
         if contents is None:
-            raise (CheckpointError if damaged else WeightsUnavailableError)(self._explanation())
+            kind = CheckpointError if self._damaged else WeightsUnavailableError
+            raise kind(self._explanation())
         verb = "fetched" if self._locked else "used"
-        for failure in damaged:
+        for failure in self._damaged:
             message = f"{failure}; {verb} instead: {contents.path}"
             warnings.warn(message, DamagedWeightsWarning, stacklevel=4)
         return contents
@@ -242,13 +230,16 @@ class _Search:
             return None
 
     def _note(self, place: str, problem: str, damaged: bool = False) -> None:
-        self._failures.append(_Failure(place, problem, damaged))
+        failure = f"{without_secrets(place)}: {problem}"
+        self._failures.append(failure)
+        if damaged:
+            self._damaged.append(failure)
 
     def _explanation(self) -> str:
         entry = self._entry
         return "\n".join(
             [
-                f"the weights of {entry.name} ({entry.file}) cannot be had:",
+                f"the weights of {entry.name} ({entry.file}) are not available:",
                 *(f"  {failure}" for failure in self._failures),
                 f"Put the file ({entry.size:,} bytes, SHA-256 {entry.sha256}) at "
                 f"{cached_path(entry)}, or give another weight file as checkpoint=.",
@@ -271,31 +262,28 @@ def _path_of(source: Source) -> Path:
 
 
 def _remote(entry: ManifestEntry, source: Source, url: str, token: str | None) -> Remote:
-    """Return what is to be fetched. A mirror gets no token."""
+    """Return what to download. A mirror gets no token.
+
+    huggingface_hub's `build_hf_headers` is not used, because it may send requests of its own.
+    """
     from mdan_zoo.weights.download import Remote
 
     file = (entry.file, entry.size, entry.sha256)
     if source.type != "huggingface":
         return Remote(url, *file)
+    from huggingface_hub import hf_hub_url
+
     hub = find_hub(token)
+    try:
+        address = hf_hub_url(
+            source.repo, source.path, revision=source.revision, endpoint=hub.endpoint
+        )
+    except Exception as error:  # its class is not documented
+        raise WeightsUnavailableError(f"huggingface_hub: {error}") from error
     return Remote(
-        _address(hub, source),
+        address,
         *file,
         token=hub.token,
         login_hint="for a private or gated repository accept its conditions on its page, if it has "
         "any, and set HF_TOKEN to a token that may read it (it is sent through https only)",
     )
-
-
-def _address(hub: Hub, source: Source) -> str:
-    """Return the URL of a file of a repository.
-
-    huggingface_hub's `build_hf_headers` is not used, because it may ask the server for something
-    else by itself.
-    """
-    from huggingface_hub import hf_hub_url
-
-    try:
-        return hf_hub_url(source.repo, source.path, revision=source.revision, endpoint=hub.endpoint)
-    except Exception as error:  # its class is not documented
-        raise WeightsUnavailableError(f"huggingface_hub: {error}") from error

@@ -150,7 +150,7 @@ def load_manifest(path: str | Path | None = None) -> dict[str, ManifestEntry]:
         The entries by model name; names that `mdan_zoo.list_models` does not know are kept.
 
     Raises:
-        ManifestError: The manifest cannot be had, is not JSON, or has values that are not as
+        ManifestError: The manifest is not available, is not JSON, or has values that are not as
             `weights_manifest.schema.json` describes them.
 
     Warns:

@@ -183,7 +183,7 @@ def test_other_scores_for_the_known_image(change_golden, publication, run):
     for subject in ("lab_oasis", publication.weights.path):
         exit_status, output, messages = run("verify", subject)
         assert (exit_status, output) == (1, "")
-        assert "gives scores for the known image that are up to 0.0100 off" in messages
+        assert "gives scores for the known image that differ by up to 0.0100 from" in messages
 
 
 def test_the_last_digits_of_the_scores_may_differ(change_golden, run):
@@ -198,7 +198,7 @@ def test_other_classes_for_the_known_image(change_golden, run):
     change_golden(lambda output: output["polarity"].pop("positive"))
     exit_status, _, messages = run("verify", "lab_oasis")
     assert exit_status == 1
-    assert "has not the scores of the classes of" in messages
+    assert "golden output of lab_oasis does not have the classes of" in messages
 
 
 # Files

@@ -8,26 +8,12 @@ import hf_server as hf_server_module
 import huggingface_hub
 import pytest
 from fault_server import FaultServer, hang
-from hf_server import hf_server
-from published_weights import NAME, RELEASED
 
 from mdan_zoo._util.http import CA_VARIABLES
 from mdan_zoo.errors import PublishingError
 from mdan_zoo.publishing import hub_client
-from mdan_zoo.publishing.publication import Publication
-from mdan_zoo.publishing.publish import prepare, publish_to_hub
+from mdan_zoo.publishing.publish import publish_to_hub
 from mdan_zoo.weights import transport
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    with hf_server(monkeypatch, tmp_path / "cache") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def released() -> Publication:
-    return prepare(NAME, RELEASED)
 
 
 def test_a_hub_in_clear_text_is_not_told_the_token(hub, released, monkeypatch):

@@ -23,8 +23,6 @@ from published_weights import (
     OWN_TREE,
     RELEASED,
     logits,
-    own_weights,
-    publish_command,
     retrained,
 )
 
@@ -47,27 +45,6 @@ from mdan_zoo.zoo.factory import build_network, create_model
 
 # What is published has no field that the manifest does not know.
 pytestmark = pytest.mark.filterwarnings("error::mdan_zoo.weights.manifest.ManifestWarning")
-
-
-@pytest.fixture(autouse=True)
-def locks(tmp_path_factory, monkeypatch):
-    """Keep the locks of publications out of the user's own cache."""
-    monkeypatch.setenv("MDAN_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(scope="module")
-def released() -> Publication:
-    return prepare(NAME, RELEASED)
-
-
-@pytest.fixture(scope="module")
-def own_file(tmp_path_factory) -> Path:
-    return own_weights(tmp_path_factory.mktemp("own") / "own.safetensors")
-
-
-@pytest.fixture
-def run(capsys):
-    return publish_command(capsys)
 
 
 @contextlib.contextmanager
@@ -261,7 +238,7 @@ def test_the_card_of_unmeasured_weights_claims_nothing(own_file, tmp_path):
     card = card_of(prepare("my_model", own_file), tmp_path)
     assert "Not measured." in card.text
     assert "registered model `mdan_oasis4`" in card.text
-    assert "which data it learned from is not recorded" in card.text
+    assert "The data set that it was trained on is not recorded" in card.text
     assert "MDAN_ZOO_MANIFEST" in card.text
     assert card.data.license == "unknown"
     assert card.data.eval_results is None

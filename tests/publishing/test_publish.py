@@ -11,15 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hf_server import READER, hf_server
+from hf_server import READER
 from huggingface_hub import ModelCard
 from published_weights import (
     FLAT,
     NAME,
     RELEASED,
     logits,
-    own_weights,
-    publish_command,
     retrained,
     rewritten,
 )
@@ -35,7 +33,6 @@ from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.verification import golden_image
 from mdan_zoo.models.config import ModelConfig
-from mdan_zoo.publishing.publication import Publication
 from mdan_zoo.publishing.publish import (
     PublishingError,
     check_weights,
@@ -52,27 +49,6 @@ from mdan_zoo.zoo.factory import MODELS, build_network, create_model
 
 # What is published has no field that the manifest does not know.
 pytestmark = pytest.mark.filterwarnings("error::mdan_zoo.weights.manifest.ManifestWarning")
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    with hf_server(monkeypatch, tmp_path / "cache") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def released() -> Publication:
-    return prepare(NAME, RELEASED)
-
-
-@pytest.fixture(scope="module")
-def own_file(tmp_path_factory) -> Path:
-    return own_weights(tmp_path_factory.mktemp("own") / "own.safetensors")
-
-
-@pytest.fixture
-def run(capsys):
-    return publish_command(capsys)
 
 
 def manifest_of(folder: Path, name: str, entry: dict) -> Path:
@@ -106,7 +82,7 @@ def test_weights_of_another_model_are_refused():
 
 
 def test_another_tree_is_refused_under_a_registered_name(own_file):
-    with pytest.raises(CheckpointError, match=r"tree 'likes' \(2/4 classes\), not circumplex4"):
+    with pytest.raises(CheckpointError, match=r"hierarchy 'likes' \(2/4 .*, not circumplex4"):
         check_weights(NAME, own_file)
 
 
@@ -403,7 +379,7 @@ def test_the_cards_examples_run(hub, released, tmp_path):
 
 
 def test_private_is_for_repositories(run, tmp_path):
-    with pytest.raises(InputError, match="--private is for --repo"):
+    with pytest.raises(InputError, match="--private applies to --repo"):
         run(NAME, "--weights", RELEASED, "--folder", tmp_path, "--private")
 
 
