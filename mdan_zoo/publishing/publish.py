@@ -119,7 +119,7 @@ def prepare(
 
     Args:
         name: A registered model or a new name; see `check_weights`.
-        path: The weight file.
+        path: The checkpoint.
         licence: Of the weights, such as "Apache-2.0".
         metrics: A JSON file {"protocol": how they were measured, "rows": [{"polarity_accuracy":
             0.75, ...}, ...]}, and "dataset" if it was not the one of the training.
@@ -197,9 +197,9 @@ def publish_to_hub(publication: Publication, repo: str, *, private: bool = False
     Raises:
         InputError: `repo` is not the name of a repository, or the token or HF_ENDPOINT is
             malformed.
-        CheckpointError: The weight file has changed since it was checked.
-        PublishingError: The hub refuses, cannot be reached, would be told the token in clear text,
-            or has other weights afterwards.
+        CheckpointError: The checkpoint has changed since it was checked.
+        PublishingError: The hub refuses, cannot be reached, would get the token unencrypted, or
+            has other weights afterwards.
     """
     check_repo(repo)
     hub = find_hub()
@@ -259,7 +259,7 @@ def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) 
     Raises:
         InputError: `folder` is a file.
         ManifestError: The folder's manifest is malformed; nothing is written then.
-        CheckpointError: The weight file has changed since it was checked.
+        CheckpointError: The checkpoint has changed since it was checked.
         OSError: The folder cannot be written; what was there before is unharmed.
     """
     folder = Path(folder)

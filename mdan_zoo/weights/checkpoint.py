@@ -119,7 +119,7 @@ def _differences(
 ) -> list[str]:
     """Return how a network differs from what `build_network` makes of a config.
 
-    The emotion tree is not compared: a network that was built for another one keeps its config.
+    The hierarchy is not compared: a network that was built for another one keeps its config.
     """
     expected = {"mdan": MDAN, "flat": FlatClassifier}[config.architecture]
     if not isinstance(network, expected):

@@ -58,11 +58,11 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 class DamagedWeightsWarning(UserWarning):
-    """A weight file on this machine is not the released one; another copy is used."""
+    """A checkpoint on this machine is not the released one; another copy is used."""
 
 
 def find_weights(entry: ManifestEntry, *, token: str | None = None) -> Path:
-    """Return the path of a model's weight file, fetched if necessary, and verified at every call.
+    """Return the path of a model's checkpoint, downloaded if necessary, and verified at every call.
 
     It is looked for in the package, in the cache, and then in the entry's other sources in their
     order. A damaged file in the cache is fetched again. Offline (`manifest.is_offline`) no
@@ -93,7 +93,7 @@ def read_weights(entry: ManifestEntry, *, token: str | None = None) -> FileConte
 
 
 def repair(entry: ManifestEntry, *, token: str | None = None) -> Path:
-    """Verify a model's downloaded weight file, and fetch it again if it is damaged.
+    """Verify a model's downloaded checkpoint, and download it again if it is damaged.
 
     Unlike `find_weights` it does so even if the package has the file too. What has not been
     downloaded is found as there.
@@ -109,7 +109,7 @@ def repair(entry: ManifestEntry, *, token: str | None = None) -> Path:
 
 
 def find_local(entry: ManifestEntry) -> Path | None:
-    """Return where this machine has a model's weight file; None if it does not.
+    """Return the path of a model's checkpoint on this machine; None if it has none.
 
     The file is not verified, and no server is asked.
     """
@@ -242,7 +242,7 @@ class _Search:
                 f"the weights of {entry.name} ({entry.file}) are not available:",
                 *(f"  {failure}" for failure in self._failures),
                 f"Put the file ({entry.size:,} bytes, SHA-256 {entry.sha256}) at "
-                f"{cached_path(entry)}, or give another weight file as checkpoint=.",
+                f"{cached_path(entry)}, or pass another file as checkpoint=.",
             ]
         )
 

@@ -131,10 +131,10 @@ def check_repo(repo: str) -> None:
 def find_remote(
     repo: str, revision: str | None = None, *, token: str | None = None
 ) -> RemoteWeights:
-    """Return the commit of a revision, and size and hash of its weight file.
+    """Return the commit of a revision, and size and hash of its checkpoint.
 
     The hub is asked, unless the revision is a commit that it was asked for before: what a commit
-    has does not change, so the answer is kept in the cache.
+    has does not change, so the answer is stored in the cache.
 
     Args:
         repo: Owner and name.
@@ -175,7 +175,7 @@ def ask_for_remote(
 
 
 def _ask(hub: Hub, repo: str, revision: str | None) -> object:
-    """Return what the hub tells of a revision."""
+    """Return the hub's description of a revision."""
     from mdan_zoo._util.http import within
     from mdan_zoo.weights.transport import InterruptedTransferError, persist
 
@@ -227,7 +227,7 @@ def _answer(url: str, token: str | None) -> bytes:
 
 
 def _weights_of(repo: str, info: object) -> RemoteWeights:
-    """Return the weight file that an answer tells of. The answer may hold anything."""
+    """Return the checkpoint that an answer describes. The answer may hold anything."""
     about = _object(info)
     commit, siblings = about.get("sha"), about.get("siblings")
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):

@@ -1,8 +1,8 @@
-"""The weights manifest: for every model whether weights are released, where, and what they must be.
+"""The weights manifest: release status, sources, size and SHA-256 of the weights of every model.
 
-`weights_manifest.json` is the one truth about weight files. This module reads it and needs no
-torch; `mdan_zoo.weights.fetch` finds and verifies the files that it names. The environment variable
-MDAN_ZOO_MANIFEST names another manifest, by path or URL, whose entries come first.
+`weights_manifest.json` is the single source of truth about checkpoints. This module reads it and
+needs no torch; `mdan_zoo.weights.fetch` finds and verifies the files that it names. The environment
+variable MDAN_ZOO_MANIFEST names another manifest, by path or URL, whose entries come first.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Licences:
 
     Attributes:
         code: Of this library.
-        weights: Of the weight file.
+        weights: Of the checkpoint.
         data: Terms of the images and labels that the weights were trained on.
     """
 
@@ -56,7 +56,7 @@ class Licences:
 
 @dataclass(frozen=True)
 class Source:
-    """One place where a weight file is.
+    """One place where a checkpoint is stored.
 
     Attributes:
         type: "package" (`path` below the package), "huggingface" (`path` in the repository `repo`
@@ -85,7 +85,7 @@ class Source:
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """What the manifest says of one model.
+    """The manifest entry of one model.
 
     Attributes:
         name: The model's name.
@@ -94,7 +94,7 @@ class ManifestEntry:
         licences: Licences of code, weights and training data.
         command: The command that trains the model.
         reason: Why there are no released weights; empty if there are.
-        file: Name of the weight file.
+        file: Name of the checkpoint.
         size: Its size in bytes.
         sha256: Its full SHA-256, in hexadecimal.
         sources: Where to get it, in the order to try.
