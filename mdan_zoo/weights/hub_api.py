@@ -177,7 +177,7 @@ def ask_for_remote(
 def _ask(hub: Hub, repo: str, revision: str | None) -> object:
     """Return the hub's description of a revision."""
     from mdan_zoo._util.http import within
-    from mdan_zoo.weights.transport import InterruptedTransferError, persist
+    from mdan_zoo.weights import transport
 
     url = f"{hub.endpoint}/api/models/{repo}"
     if revision is not None:
@@ -188,10 +188,10 @@ def _ask(hub: Hub, repo: str, revision: str | None) -> object:
         if isinstance(answer, bytes):
             return answer
         if isinstance(answer, TimeoutError):
-            raise InterruptedTransferError(f"no whole answer within {LOOKUP_TIMEOUT:g} s")
+            raise transport.InterruptedTransferError(f"no whole answer within {LOOKUP_TIMEOUT:g} s")
         raise answer
 
-    content = persist(f"the look-up of {repo}", attempt)
+    content = transport.persist(f"the look-up of {repo}", attempt)
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
@@ -199,25 +199,18 @@ def _ask(hub: Hub, repo: str, revision: str | None) -> object:
 
 
 def _answer(url: str, token: str | None) -> bytes:
-    """Return the body of an answer, or raise what stands for it."""
-    from mdan_zoo.weights.transport import (
-        InterruptedTransferError,
-        Login,
-        Session,
-        chunks,
-        open_url,
-        refusal,
-    )
+    """Return the body of an answer, or raise an error for its status."""
+    from mdan_zoo.weights import transport
 
-    with Session() as session, open_url(session, url, Login(url, token)) as response:
-        if response.status_code != 200:
-            problem = refusal(response)
-            advice = ADVICE.get(response.status_code)
-            if advice is None or isinstance(problem, InterruptedTransferError):
-                raise problem
-            raise WeightsUnavailableError(advice)
+    login = transport.Login(url, token)
+    with transport.Session() as session, transport.open_url(session, url, login) as response:
+        status = response.status_code
+        if status != 200:
+            if status in ADVICE:
+                raise WeightsUnavailableError(ADVICE[status])
+            raise transport.refusal(response)
         content = bytearray()
-        for chunk in chunks(response):
+        for chunk in transport.chunks(response):
             content += chunk
             if len(content) > _MAX_ANSWER_BYTES:
                 raise WeightsUnavailableError(
