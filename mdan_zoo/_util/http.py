@@ -1,46 +1,35 @@
-"""The body of a URL within limits of time and size, and sessions that follow no redirect by itself.
+"""HTTP downloads of small files into memory, within limits of time and size. Standard library only.
 
-It imports requests, which takes a while: import this module only where a URL is given.
+Checkpoints, which need authentication, resuming and retries, are downloaded by `mdan_zoo.weights`.
 """
 
 from __future__ import annotations
 
+import base64
 import os
 import queue
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
-from urllib.parse import urljoin
-
-import requests
-from requests.utils import requote_uri
+from http.client import HTTPException, HTTPResponse
+from typing import TypeVar
+from urllib.error import HTTPError
+from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
 
 from mdan_zoo.errors import MdanZooError
 
 MAX_REDIRECTS = 10
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-"""Each may name a file of the authorities to trust; the first one that is set counts."""
+"""Each may name a file of trusted certificate authorities; the first one that is set counts."""
 
 _CHUNK_BYTES = 16_384
+_RESERVED = "!#$%&'()*+,/:;=?@[]~"  # not percent-encoded again
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 T = TypeVar("T")
-
-
-class Session(requests.Session):
-    """Leaves redirects to the caller; requests would read the whole body of each."""
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Say that there is no redirect."""
-        return None
-
-    def merge_environment_settings(self, *arguments: Any, **named: Any) -> Any:
-        """Let SSL_CERT_FILE count too, which requests does not know and other clients do."""
-        settings = super().merge_environment_settings(*arguments, **named)
-        if settings["verify"] is True and (setting := ca_setting()):
-            settings["verify"] = setting[1]
-        return settings
 
 
 def ca_setting() -> tuple[str, str] | None:
@@ -48,13 +37,8 @@ def ca_setting() -> tuple[str, str] | None:
     return next(((name, os.environ[name]) for name in CA_VARIABLES if os.environ.get(name)), None)
 
 
-def redirect_target(session: Session, response: requests.Response) -> str | None:
-    """Return where a response sends its client, as the server wrote it; None if it does not."""
-    return requests.Session.get_redirect_target(session, response)
-
-
 def within(seconds: float, work: Callable[[], T]) -> T | Exception:
-    """Return what `work` returns or the exception that it ends with; TimeoutError if it takes long.
+    """Return the result of `work` or the exception that it raises; TimeoutError if it takes long.
 
     The work is done in a thread of its own, since a socket's timeout covers neither the name lookup
     nor a server that sends a byte now and then. A thread that is given up ends with its connection.
@@ -75,12 +59,12 @@ def within(seconds: float, work: Callable[[], T]) -> T | Exception:
 
 
 def root_cause(error: BaseException, handled: BaseException | None = None) -> BaseException:
-    """Return what an error began with.
+    """Return the error at the start of a chain of causes and contexts.
 
     Args:
         error: The error.
-        handled: What was being handled when the work began: Python chains it too, although it is
-            the business of whoever called.
+        handled: What was being handled when the work began: Python chains it too, although it
+            belongs to the caller.
     """
     while (deeper := error.__cause__ or error.__context__) not in (None, handled):
         error = deeper
@@ -89,11 +73,11 @@ def root_cause(error: BaseException, handled: BaseException | None = None) -> Ba
 
 @dataclass(frozen=True)
 class Fetch:
-    """What a caller allows, and the class of its errors.
+    """The limits of a download, and the class of its errors.
 
     Attributes:
         timeout: Seconds for all of it, from the name lookup to the last byte.
-        check_url: Raises an error of class `error` for an address that a redirect must not name.
+        check_url: Raises an error of class `error` for a redirect that must not be followed.
         check_size: Raises one for a number of bytes that is too large.
         error: Its messages are reasons alone, without the URL, which may hold secrets.
     """
@@ -104,7 +88,7 @@ class Fetch:
     error: type[MdanZooError]
 
     def run(self, url: str) -> bytes:
-        """Fetch a URL."""
+        """Download a URL."""
         deadline = time.monotonic() + self.timeout
         result = within(self.timeout, lambda: self._follow(url, deadline))
         if isinstance(result, bytes):
@@ -115,34 +99,74 @@ class Fetch:
         raise self.error(self._reason(result)) from None
 
     def _follow(self, url: str, deadline: float) -> bytes:
-        with Session() as session:
-            session.headers.update({"User-Agent": "mdan-zoo", "Accept-Encoding": "identity"})
-            for _ in range(MAX_REDIRECTS + 1):
-                wait = max(deadline - time.monotonic(), 0.001)
-                with session.get(url, stream=True, timeout=wait) as response:
-                    target = redirect_target(session, response)
-                    if target is None:
-                        return self._body(response, deadline)
-                url = requote_uri(urljoin(url, target))
-                self.check_url(url)
+        opener = _opener()
+        for _ in range(MAX_REDIRECTS + 1):
+            wait = max(deadline - time.monotonic(), 0.001)
+            try:
+                response = opener.open(_request(url), timeout=wait)
+            except HTTPError as answer:
+                response = answer
+            with response:
+                target = response.headers.get("Location")
+                if response.status not in _REDIRECTS or target is None:
+                    return self._body(response, deadline)
+            # The header was read as Latin-1; whatever its bytes mean, they are percent-encoded.
+            url = urljoin(url, quote(target.encode("latin-1"), safe=_RESERVED))
+            self.check_url(url)
         raise self.error(f"it redirects more than {MAX_REDIRECTS} times")
 
-    def _body(self, response: requests.Response, deadline: float) -> bytes:
-        if response.status_code != 200:
-            raise self.error(f"the server answered {response.status_code} {response.reason}")
+    def _body(self, response: HTTPResponse | HTTPError, deadline: float) -> bytes:
+        if response.status != 200:
+            raise self.error(f"the server answered {response.status} {response.reason}")
         declared = response.headers.get("Content-Length", "")
         self.check_size(int(declared) if declared.isdecimal() else 0)
         body = bytearray()
-        for chunk in response.iter_content(_CHUNK_BYTES):
+        while chunk := response.read1(_CHUNK_BYTES):
             body += chunk
             self.check_size(len(body))
             if time.monotonic() > deadline:
                 raise TimeoutError
+        if declared.isdecimal() and len(body) < int(declared):
+            raise HTTPException("the body ended early")
         return bytes(body)
 
     def _reason(self, error: Exception) -> str:
         root = root_cause(error)
-        if isinstance(root, TimeoutError) or isinstance(error, requests.Timeout):
+        if isinstance(root, TimeoutError):
             return f"the download was not complete after timeout={self.timeout:g} seconds"
         said = root.strerror if isinstance(root, OSError) else None
         return f"the download failed ({said or type(root).__name__})"
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """Leaves redirects to the caller; the base class would read the whole body of each."""
+
+    def redirect_request(self, *arguments: object) -> None:
+        """Follow nothing: the redirect is then raised as an `HTTPError`."""
+
+
+def _opener() -> OpenerDirector:
+    """Return what opens URLs: through the environment's proxies, with its authorities."""
+    if setting := ca_setting():
+        authorities = setting[1]
+    else:
+        import certifi  # a dependency of requests
+
+        authorities = certifi.where()
+    folder = os.path.isdir(authorities)
+    context = ssl.create_default_context(
+        cafile=None if folder else authorities, capath=authorities if folder else None
+    )
+    return build_opener(_NoRedirects, HTTPSHandler(context=context))
+
+
+def _request(url: str) -> Request:
+    """Return a request, with the user name and password of the URL in a header of it alone."""
+    parts = urlsplit(url)
+    login, _, host = parts.netloc.rpartition("@")
+    headers = {"User-Agent": "mdan-zoo", "Accept-Encoding": "identity"}
+    if login:
+        headers["Authorization"] = f"Basic {base64.b64encode(unquote(login).encode()).decode()}"
+    path, query = quote(parts.path, safe=_RESERVED), quote(parts.query, safe=_RESERVED)
+    plain = parts._replace(netloc=host, path=path, query=query, fragment="")
+    return Request(plain.geturl(), headers=headers)

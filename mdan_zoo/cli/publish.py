@@ -1,4 +1,4 @@
-"""The command `mdan-zoo publish`. Free of torch until it runs."""
+"""The command `mdan-zoo publish`. Imports torch only when it runs."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def add_parser(subparsers: Any) -> None:
         "publish",
         help="publish weights to the Hugging Face Hub or to a folder",
         description=(
-            "Check a weight file and publish it with a model card, to a Hugging Face repository in "
-            "one commit or to a folder that any web server can serve. Prints the manifest entry."
+            "Verify a checkpoint and publish it with a model card, to a Hugging Face repository in "
+            "one commit, or to a folder that any web server can serve. Prints the manifest entry."
         ),
     )
     add = parser.add_argument
-    add("name", metavar="NAME", help="a registered model, or a new name for a network of your own")
-    add("--weights", type=Path, required=True, metavar="FILE", help="the safetensors file")
+    add("name", metavar="NAME", help="a registered model, or a new name for your own network")
+    add("--weights", type=Path, required=True, metavar="FILE", help="the checkpoint to publish")
     target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--repo", metavar="OWNER/REPO", help="a repository; made if there is none")
-    target.add_argument("--folder", type=Path, metavar="DIR", help="a folder; made likewise")
-    add("--licence", metavar="NAME", help="of the weights, such as Apache-2.0 or CC-BY-4.0")
-    add("--metrics", type=Path, metavar="FILE", help="JSON file of measured values for the card")
-    add("--base-model", default="", metavar="OWNER/REPO", help="weights the training started from")
-    add("--private", action="store_true", help="upload to a private repository only")
+    target.add_argument("--repo", metavar="OWNER/REPO", help="repository, created if missing")
+    target.add_argument("--folder", type=Path, metavar="DIR", help="folder, created if missing")
+    add("--licence", metavar="NAME", help="licence of the weights, such as CC-BY-4.0")
+    add("--metrics", type=Path, metavar="FILE", help="JSON file with metrics for the model card")
+    add("--base-model", default="", metavar="OWNER/REPO", help="repository of the initial weights")
+    add("--private", action="store_true", help="upload only if the repository is private")
     parser.set_defaults(run=run)
 
 
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mdan_zoo.weights.hub_api import check_repo
 
     if arguments.private and arguments.folder:
-        raise InputError("--private is for --repo; who may read a folder is set where it is served")
+        raise InputError("--private applies to --repo; a web server decides who reads a folder")
     if arguments.repo:
         check_repo(arguments.repo)
     publication = publish.prepare(
@@ -73,10 +73,10 @@ def _notes(publication: Publication) -> Iterator[str]:
     if publication.name not in MODELS:
         origin = publication.weights.config.name
         yield (
-            f"{publication.name} is not a registered model; it is published as a new one, whose "
-            f"config is that of {origin}"
+            f"{publication.name} is not a registered model; it is published as a new model "
+            f"whose config is that of {origin}"
         )
     if publication.licences.weights == UNKNOWN_LICENCE:
-        yield "no --licence: the card says 'unknown', so nobody can tell what the weights allow"
+        yield "no --licence: the model card says 'unknown', so users do not know what is allowed"
     if publication.metrics is None:
-        yield "no --metrics: the card says 'not measured'"
+        yield "no --metrics: the model card says 'not measured'"

@@ -1,4 +1,4 @@
-"""The commands `mdan-zoo download`, `verify` and `cache`. Free of torch until `verify` runs."""
+"""The commands `mdan-zoo download`, `verify` and `cache`. Only `verify` imports torch."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ _GOLDEN_TOLERANCE = 1e-3
 def add_parsers(subparsers: Any) -> None:
     """Add `download`, `verify` and `cache` to the subcommands of `mdan-zoo`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "download", help="fetch released weights, so that they are there without a network"
+        "download", help="download released weights, for use without a network"
     )
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--all", action="store_true", help="those of every released model")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a model with released weights")
+    parser.add_argument("--all", action="store_true", help="download every released model")
     parser.set_defaults(run=_download)
 
     parser = subparsers.add_parser(
         "verify",
-        help="check weight files: size, SHA-256, every tensor, and a known image's prediction",
+        help="verify checkpoints: size, SHA-256, tensors, and the prediction for a known image",
     )
     parser.add_argument(
         "weights",
         nargs="*",
         metavar="NAME|FILE",
-        help="a model or a weight file (default: every released model that this machine has)",
+        help="a model or a checkpoint (default: every released model on this machine)",
     )
-    parser.add_argument("--repair", action="store_true", help="fetch damaged downloads again")
+    parser.add_argument("--repair", action="store_true", help="download damaged files again")
     parser.set_defaults(run=_verify)
 
-    parser = subparsers.add_parser("cache", help="list or clear what was downloaded")
+    parser = subparsers.add_parser("cache", help="list or clear downloaded weights")
     parser.set_defaults(run=_cache_list)
     actions = parser.add_subparsers(metavar="ACTION")
     action = actions.add_parser("list", help="list the files")
     action.set_defaults(run=_cache_list)
     action = actions.add_parser("clear", help="delete the files")
-    action.add_argument("names", nargs="*", metavar="NAME", help="only those of these models")
+    action.add_argument("names", nargs="*", metavar="NAME", help="only files of these models")
     action.set_defaults(run=_cache_clear)
 
 
@@ -112,13 +112,13 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _place(entry: ManifestEntry) -> Path | None:
-    """Return where the file of a model is, or what is in its place in the cache."""
+    """Return the path of a model's checkpoint, or of whatever has its path in the cache."""
     cached = fetch.cached_path(entry)
     return fetch.find_local(entry) or (cached if os.path.lexists(cached) else None)
 
 
 def _verified(subject: str, manifest: dict[str, ManifestEntry], *, repair: bool) -> str:
-    """Return a line about a model or a weight file that is right, or raise."""
+    """Verify a model or a checkpoint, and return the line to print."""
     if subject in manifest:
         return _verified_model(manifest[subject], repair=repair)
     for entry in manifest.values():
@@ -130,15 +130,16 @@ def _verified(subject: str, manifest: dict[str, ManifestEntry], *, repair: bool)
         )
     if repair:
         raise InputError(
-            f"--repair is for models and their files in the cache; {subject} is neither, so nobody "
-            "can say where to fetch it from"
+            f"--repair is for models and their files in the cache; {subject} is neither, so its "
+            "source is not known"
         )
     return _verified_file(Path(subject), manifest)
 
 
 def _verified_model(entry: ManifestEntry, *, repair: bool, cached: bool = False) -> str:
-    """Return a line about a model whose file is right, or raise. `cached`: the one in the cache."""
+    """Verify a model, and return the line to print. `cached`: use the file in the cache."""
     from mdan_zoo.inference.verification import read_weight_file
+    from mdan_zoo.weights.checkpoint import open_checkpoint
     from mdan_zoo.zoo.factory import create_model
 
     if repair:
@@ -151,14 +152,14 @@ def _verified_model(entry: ManifestEntry, *, repair: bool, cached: bool = False)
                 "them"
             )
         path = found
-        fetch.verify_file(path, entry)
-    create_model(entry.name, checkpoint=path)  # a right file may be named for another model
-    _check_golden(read_weight_file(path), entry)
+    checkpoint = open_checkpoint(fetch.verify_file(path, entry))
+    create_model(entry.name, checkpoint=checkpoint)  # a right file may be named for another model
+    _check_golden(read_weight_file(checkpoint), entry)
     return f"{entry.name}  ok  {path}"
 
 
 def _verified_file(path: Path, manifest: dict[str, ManifestEntry]) -> str:
-    """Return a line about a weight file that is whole, or raise."""
+    """Verify a checkpoint, and return the line to print."""
     from mdan_zoo.inference.verification import read_weight_file
 
     found = read_weight_file(path)
@@ -183,14 +184,13 @@ def _check_golden(weights: WeightFile, entry: ManifestEntry) -> None:
         )
     except (KeyError, TypeError) as problem:
         raise CheckpointError(
-            f"the manifest's golden output of {entry.name} has not the scores of the classes of "
-            f"{path}"
+            f"the manifest's golden output of {entry.name} does not have the classes of {path}"
         ) from problem
     if error > _GOLDEN_TOLERANCE:
         raise CheckpointError(
-            f"{path} gives scores for the known image that are up to {error:.4f} off the "
-            "recorded ones, though its bytes are right: one of the installed libraries computes "
-            "something else"
+            f"{path} gives scores for the known image that differ by up to {error:.4f} from the "
+            "recorded ones, although its bytes are right: an installed library computes different "
+            "values"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from mdan_zoo._util.http import Fetch  # imports requests: import this module only for a URL
+from mdan_zoo._util.http import Fetch
 from mdan_zoo.images.naming import UnreadableImageError, is_url, public_url
 
 

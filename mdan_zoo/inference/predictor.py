@@ -37,13 +37,13 @@ from mdan_zoo.inference.prediction import (
 )
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.models.config import ModelConfig
-from mdan_zoo.weights.checkpoint import read_identity
+from mdan_zoo.weights.checkpoint import CheckpointSource, open_checkpoint
 from mdan_zoo.zoo.factory import (
     DEFAULT_MODEL,
     create_model,
     get_config,
     load_network,
-    released_weights,
+    read_released,
 )
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Predictor:
         self,
         name: str | None = None,
         *,
-        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint: CheckpointSource | None = None,
         device: str | torch.device | None = None,
         dtype: str = "float32",
         branch: Branch = "overall",
@@ -368,21 +368,23 @@ _shared_predictor = functools.cache(Predictor)
 
 
 def _load_network(
-    name: str | None, checkpoint: str | os.PathLike[str] | None
+    name: str | None, source: CheckpointSource | None
 ) -> tuple[Path, ModelConfig, EmotionNetwork]:
-    """Return the checkpoint, its config, and the network with its weights."""
-    if checkpoint is None:
+    """Return the checkpoint's path, the config that it belongs to, and the loaded network."""
+    if source is None:
         name = DEFAULT_MODEL if name is None else name
         config = get_config(name)
-        weights = released_weights(name)
-        network = create_model(name, checkpoint=weights)
-        # The input spec is that of the checkpoint.
-        return weights, dataclasses.replace(config, input=read_identity(weights)[0].input), network
-    config, _ = read_identity(checkpoint)
-    if name is not None and name != config.name:
-        get_config(name)  # raises if the model does not exist
-        raise CheckpointError(f"{checkpoint} belongs to the model {config.name}, not to {name}")
-    return Path(checkpoint), *load_network(checkpoint)
+        checkpoint = open_checkpoint(read_released(name))
+        network = create_model(name, checkpoint=checkpoint)
+        # The mean and the standard deviation are the weights' own.
+        config = dataclasses.replace(config, input=checkpoint.config.input)
+        return checkpoint.path, config, network
+    checkpoint = open_checkpoint(source)
+    found = checkpoint.config.name
+    if name is not None and name != found:
+        get_config(name)  # if there is no such model, that is the error to show
+        raise CheckpointError(f"{checkpoint.path} belongs to the model {found}, not to {name}")
+    return checkpoint.path, *load_network(checkpoint)
 
 
 def _split(output: EmotionOutput) -> Iterator[Mapping[Branch, Levels]]:

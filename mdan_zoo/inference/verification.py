@@ -6,9 +6,7 @@ network is run on a fixed image, the golden image.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from PIL import Image
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.weights.checkpoint import CheckpointSource, open_checkpoint
 
 LIBRARIES = ("torch", "torchvision", "timm", "safetensors", "pillow")
 
@@ -66,24 +65,23 @@ class WeightFile:
         }
 
 
-def read_weight_file(path: str | os.PathLike[str]) -> WeightFile:
-    """Load a checkpoint strictly and run its network on `golden_image`.
+def read_weight_file(source: CheckpointSource) -> WeightFile:
+    """Load a checkpoint strictly into the network that it describes, and run `golden_image`.
 
     Raises:
         CheckpointError: The file is missing, damaged, not safetensors, or does not fit the network
             that it describes.
         UnknownNameError: It describes an unknown network.
     """
-    path = Path(path)
-    predictor = Predictor(checkpoint=path, device="cpu")
-    content = path.read_bytes()
+    checkpoint = open_checkpoint(source)
+    predictor = Predictor(checkpoint=checkpoint, device="cpu")
     prediction = predictor.predict(golden_image())
     return WeightFile(
-        path=path,
+        path=checkpoint.path,
         config=predictor.config,
         hierarchy=predictor.hierarchy,
-        size=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
+        size=checkpoint.size,
+        sha256=checkpoint.sha256,
         parameters=sum(parameter.numel() for parameter in predictor.network.parameters()),
         golden={
             level.name: {label: round(score, 6) for label, score in level.scores.items()}

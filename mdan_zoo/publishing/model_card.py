@@ -1,4 +1,4 @@
-"""The model card of a published model: Hugging Face metadata, and text for those who may use it."""
+"""Model cards of published models: Hugging Face metadata, and text for their users."""
 
 from __future__ import annotations
 
@@ -27,43 +27,54 @@ _METRIC_IDS = {"accuracy": "accuracy", "r": "pearsonr"}
 _TEXT = """
 # {name}
 
-Which emotion does an image evoke in those who look at it? {introduction}
+{introduction}
 
-## How to use it
+## Installation
 
 ```
 pip install mdan-zoo
 ```
 
+## Usage
+
 {usage}
 
-## The emotions
+## Classes
 
 ```
 {tree}
 ```
 
-## Input
+## Preprocessing
 
 {input}
 
-## How good it is
+## Results
 
-{metrics}
+{results}
 
-## How it was made
+## Evaluation
 
+{protocol}
+
+## Training
+
+```
 {command}
+```
 
-## For what, and not for what
+Names in capital letters stand for your files and folders.
 
-For sorting, searching and describing sets of images by the mood that they are likely to evoke,
-and as a start for fine-tuning. Scores of single images are weak evidence; averages over many are
-better.
+## Intended uses and limitations
 
-Not for decisions about people, not for diagnosis, and not for the emotion that a person *in* the
-image feels: the labels say what viewers felt. Viewers of other places and times may feel
-differently, and images of another kind than the training images are outside what was learned.
+The model is intended for sorting, searching and describing collections of images by the emotions
+that they are likely to evoke, and as a starting point for fine-tuning. The scores of a single image
+are weak evidence; averages over many images are more reliable.
+
+It is not intended for decisions about people or for diagnosis, and it does not recognise the
+emotion of a person *in* the image: the labels say what viewers felt. Viewers from other places and
+times may feel differently, and the model has not learned kinds of images that differ from its
+training images.
 
 ## Licences
 
@@ -71,12 +82,12 @@ differently, and images of another kind than the training images are outside wha
 * Weights: {weights_licence}
 * Training data: {data_licence}
 
-Whether weights that were learned from these data may serve your purpose is for you to check.
+Check whether weights that were trained on these data may be used for your purpose.
 
-## The file
+## Checkpoint
 
 `model.safetensors` has {size:,} bytes, {parameters:,} parameters and the SHA-256
-`{sha256}`. Its header and `config.json` hold the config and the emotion tree.
+`{sha256}`. Its header and `config.json` contain the config and the hierarchy.
 """
 
 _HUB_USAGE = """
@@ -90,11 +101,11 @@ print(predictor.predict("photo.jpg"))
 network = from_pretrained("{repo}")  # the torch.nn.Module, in evaluation mode
 ```
 
-Give `revision=` with a commit, and you get the same weights forever.
+Pass a commit as `revision=` to always get the same weights.
 """
 
 _FOLDER_USAGE = """
-Where this folder is served, at any address, or mounted, at any path:
+Set the address at which this folder is served, or the path at which it is mounted:
 
 ```
 export MDAN_ZOO_MANIFEST=https://ADDRESS/weights_manifest.json
@@ -126,8 +137,9 @@ def model_card(publication: Publication, repo: str = "") -> str:
         usage=usage.format(repo=repo, name=publication.name),
         tree=weights.hierarchy,
         input=_input(weights.config.input),
-        metrics=_metrics(publication.metrics),
-        command=_command(publication.command),
+        results=_results_table(publication.metrics),
+        protocol=(publication.metrics or {}).get("protocol", "Not evaluated."),
+        command=publication.command,
         code_licence=licences.code,
         weights_licence=licences.weights,
         data_licence=licences.data,
@@ -185,41 +197,36 @@ def _introduction(publication: Publication) -> str:
         f"{size} of level *{name}*" for name, size in zip(tree.level_names, tree.sizes, strict=True)
     )
     network = get_architecture(config.architecture).card_text(config.backbone)
-    text = f"This network tells emotions apart: {levels}. It is {network}."
+    text = (
+        f"This model predicts which emotions an image evokes in viewers: {levels}. It is {network}."
+    )
     if publication.derived_from:
         text += (
-            f" It was made from the registered model `{publication.derived_from}` of mdan-zoo, "
-            "with weights of its own."
+            f" It has the config of the registered model `{publication.derived_from}` of mdan-zoo, "
+            "and its own weights."
         )
     if publication.dataset:
-        return f"{text} The labels are those of {publication.dataset}."
-    return f"{text} Its emotion tree is its own; which data it learned from is not recorded."
+        return f"{text} It was trained on {publication.dataset}."
+    return f"{text} The data set that it was trained on is not recorded."
 
 
 def _input(spec: InputSpec) -> str:
     return (
-        f"The shorter side is resized to {spec.resize} pixels ({spec.interpolation}, antialiased), "
-        f"the centred square of {spec.crop} pixels is cut out, and red, green and blue on a scale "
-        f"of 0 to 1 are normalised with mean {spec.mean} and standard deviation {spec.std}. "
-        "`Predictor` does this."
+        f"`Predictor` resizes the shorter side to {spec.resize} pixels ({spec.interpolation}, "
+        f"antialiased), takes a centre crop of {spec.crop} x {spec.crop} pixels, scales RGB values "
+        f"to 0..1, and normalises them with mean {spec.mean} and standard deviation {spec.std}."
     )
 
 
-def _command(command: str) -> str:
-    """Return the command that trains the model, in which names in capitals stand for files."""
-    return f"```\n{command}\n```"
-
-
-def _metrics(metrics: Mapping[str, Any] | None) -> str:
-    """Return the measured values as a table of rows, and how they were measured."""
+def _results_table(metrics: Mapping[str, Any] | None) -> str:
+    """Return the measured values as a table."""
     if metrics is None:
         return "Not measured."
     columns = list(dict.fromkeys(key for row in metrics["rows"] for key in row))
     header = [column.replace("_", " ") for column in columns]
     rows = [[_cell(row.get(column)) for column in columns] for row in metrics["rows"]]
     lines = [header, ["---"] * len(columns), *rows]
-    table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    return f"{metrics['protocol']}\n\n{table}"
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def _cell(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What is published: checked weights under a name, and what is to be said of them."""
+"""Publications: a verified checkpoint under a name, with licences, command and metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mdan_zoo.zoo.factory import MODELS
 
 @dataclass(frozen=True)
 class Publication:
-    """Checked weights under a name, and what is to be said of them.
+    """A verified checkpoint under a name, with licences, training command and metrics.
 
     Attributes:
         name: The model's name.
@@ -26,7 +26,7 @@ class Publication:
         metrics: As in the manifest: "protocol" says how they were measured, each of "rows" holds
             numbers by name. None if nothing was measured.
         base_model: Hugging Face repository of the weights that the training started from; "" if
-            not told. The backbone's name does not say it.
+            unknown. The backbone's name does not determine it.
     """
 
     name: str
@@ -44,16 +44,16 @@ class Publication:
 
     @property
     def dataset(self) -> str:
-        """The data set of the labels; "" for images of one's own, which have no name.
+        """The data set of the labels; "" for a user's own images, which have no name.
 
-        A registered model with an own tree is one of these: its config names the data of the
-        registered tree, and that is not what it learned.
+        So it is for a registered model with a custom hierarchy: its config names the data set of
+        the registered hierarchy, on which it was not trained.
         """
         config = self.weights.config
-        own_tree = config.name in MODELS and self.weights.hierarchy != get_hierarchy(
+        custom = config.name in MODELS and self.weights.hierarchy != get_hierarchy(
             MODELS[config.name].hierarchy
         )
-        return "" if own_tree or config.dataset in OWN_IMAGES else config.dataset
+        return "" if custom or config.dataset in OWN_IMAGES else config.dataset
 
     def entry(self, source: Mapping[str, str]) -> dict[str, Any]:
         """Return the manifest entry for weights that are found at `source`."""

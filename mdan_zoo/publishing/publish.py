@@ -1,10 +1,10 @@
-"""Publish a weight file to a Hugging Face repository, or to a folder that any web server can serve.
+"""Publishing a checkpoint to a Hugging Face repository, or to a folder for any web server.
 
     publication = prepare("mdan_oasis4", "model.safetensors", licence="Apache-2.0")
     entry = publish_to_hub(publication, "OWNER/REPO")
 
-Both ways give the manifest entry of what was published, with its SHA-256 and, on the hub, pinned to
-the commit. The file is checked first; nothing is uploaded or written unless it would load.
+Both return the manifest entry of what was published, with its SHA-256 and, on the hub, pinned to
+the commit. The checkpoint is verified first; nothing is uploaded or written unless it loads.
 """
 
 from __future__ import annotations
@@ -28,17 +28,16 @@ from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.verification import WeightFile, read_weight_file
 from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.publishing.hub_client import TIMEOUT, hub_client
 from mdan_zoo.publishing.publication import Publication
 from mdan_zoo.publishing.training_record import read_training_record
 from mdan_zoo.weights.cache import named_lock
-from mdan_zoo.weights.checkpoint import read_identity
+from mdan_zoo.weights.checkpoint import Checkpoint, open_checkpoint
 from mdan_zoo.weights.hub_api import (
-    PUBLISHING_TIMEOUT,
     WEIGHTS_FILE,
     ask_for_remote,
     check_repo,
     find_hub,
-    publishing,
 )
 from mdan_zoo.weights.manifest import SCHEMA_VERSION, Licences, load_manifest
 from mdan_zoo.zoo.factory import MODELS
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
 MANIFEST_FILE = "weights_manifest.json"
 CODE_LICENCE = "Apache-2.0"
 UNKNOWN_LICENCE = "unknown"
-UNKNOWN_DATA_TERMS = "not stated; ask whoever published the weights"
+UNKNOWN_DATA_TERMS = "not stated; ask the publisher of the weights"
 UNKNOWN_COMMAND = "not recorded"
 
 _STAGING_PREFIX = ".publishing-"
@@ -60,29 +59,30 @@ def check_weights(name: str, path: str | os.PathLike[str]) -> WeightFile:
     """Check that a file can be published under a name.
 
     Args:
-        name: A registered model, whose config and emotion tree must then be the file's own; or a
-            new name, for any network that can be built.
+        name: A registered model, whose config and hierarchy the file must then have; or a new
+            name, for any network that can be built.
         path: A safetensors file that `mdan-zoo train` or `save_checkpoint` wrote.
 
     Returns:
-        What is known of the file, which loads strictly and has finite values only.
+        A description of the file, which loads strictly and has finite values only.
 
     Raises:
-        InputError: The name cannot be one of a model.
+        InputError: The name is not valid for a model.
         CheckpointError: The file is missing, damaged, not safetensors, or another model's.
     """
     if not _NAME.fullmatch(name):
         raise InputError(
             f"a model's name has letters, digits, '_' and '-' only, such as mdan_fi8, not {name!r}"
         )
+    checkpoint = open_checkpoint(path)
     if name in MODELS:
-        _check_registered(MODELS[name], path)
-    return read_weight_file(path)
+        _check_registered(MODELS[name], checkpoint)
+    return read_weight_file(checkpoint)
 
 
-def _check_registered(expected: ModelConfig, path: str | os.PathLike[str]) -> None:
-    config, hierarchy = read_identity(path)
-    advice = "publish it under a name of its own, such as my_model"
+def _check_registered(expected: ModelConfig, checkpoint: Checkpoint) -> None:
+    path, config, hierarchy = checkpoint.path, checkpoint.config, checkpoint.hierarchy
+    advice = "publish it under another name, such as my_model"
     if config.name != expected.name:
         raise CheckpointError(
             f"{path} belongs to the model {config.name}, not to {expected.name}; {advice}"
@@ -90,7 +90,7 @@ def _check_registered(expected: ModelConfig, path: str | os.PathLike[str]) -> No
     theirs, ours = config.to_dict(), expected.to_dict()
     differing = [f"{k} {theirs[k]!r}, not {ours[k]!r}" for k in ours if theirs[k] != ours[k]]
     if hierarchy != get_hierarchy(expected.hierarchy):
-        differing.append(f"the emotion tree {_shown(hierarchy)}, not {expected.hierarchy}")
+        differing.append(f"the hierarchy {_shown(hierarchy)}, not {expected.hierarchy}")
     if differing:
         raise CheckpointError(
             f"{path} is not {expected.name} as it is registered: it has "
@@ -111,7 +111,7 @@ def prepare(
     metrics: str | os.PathLike[str] | None = None,
     base_model: str = "",
 ) -> Publication:
-    """Check a weight file, and gather what is known of it.
+    """Check a checkpoint, and collect its licences, command and metrics.
 
     The terms of the training data and the training command of a name that the manifest has are
     taken from there; licence and metrics too if it is this very file and they are not given. Where
@@ -119,7 +119,7 @@ def prepare(
 
     Args:
         name: A registered model or a new name; see `check_weights`.
-        path: The weight file.
+        path: The checkpoint.
         licence: Of the weights, such as "Apache-2.0".
         metrics: A JSON file {"protocol": how they were measured, "rows": [{"polarity_accuracy":
             0.75, ...}, ...]}, and "dataset" if it was not the one of the training.
@@ -197,14 +197,14 @@ def publish_to_hub(publication: Publication, repo: str, *, private: bool = False
     Raises:
         InputError: `repo` is not the name of a repository, or the token or HF_ENDPOINT is
             malformed.
-        CheckpointError: The weight file has changed since it was checked.
-        PublishingError: The hub refuses, cannot be reached, would be told the token in clear text,
-            or has other weights afterwards.
+        CheckpointError: The checkpoint has changed since it was checked.
+        PublishingError: The hub refuses, cannot be reached, would get the token unencrypted, or
+            has other weights afterwards.
     """
     check_repo(repo)
     hub = find_hub()
     files = _files(publication, repo)
-    with publishing(hub, f"cannot publish {repo}") as api:
+    with hub_client(hub, f"cannot publish {repo}") as api:
         _make_repo(api, repo, private)
         commit = _commit(api, repo, files, f"Publish {publication.name}")
     source = {"type": "huggingface", "repo": repo, "revision": commit, "path": WEIGHTS_FILE}
@@ -227,7 +227,7 @@ def publish_to_hub(publication: Publication, repo: str, *, private: bool = False
 def _make_repo(api: HfApi, repo: str, private: bool) -> None:
     api.create_repo(repo, private=private or None, exist_ok=True)
     # The hub ignores `private` for a repository that exists already.
-    if private and not api.model_info(repo, timeout=PUBLISHING_TIMEOUT).private:
+    if private and not api.model_info(repo, timeout=TIMEOUT).private:
         raise PublishingError(
             f"the repository {repo} exists and is public; make it private in its settings, or "
             "leave out --private"
@@ -259,7 +259,7 @@ def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) 
     Raises:
         InputError: `folder` is a file.
         ManifestError: The folder's manifest is malformed; nothing is written then.
-        CheckpointError: The weight file has changed since it was checked.
+        CheckpointError: The checkpoint has changed since it was checked.
         OSError: The folder cannot be written; what was there before is unharmed.
     """
     folder = Path(folder)
@@ -278,13 +278,13 @@ def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) 
 
 
 def _alone(folder: Path) -> AbstractContextManager[None]:
-    """Hold the lock of a folder. It is in the cache: what is published has nothing of ours."""
+    """Hold the lock of a folder. It is kept in the cache, not in the published folder."""
     digest = hashlib.sha256(os.path.realpath(folder).encode(errors="surrogateescape")).hexdigest()
     return named_lock(f"publish-{digest[:16]}", f"publishes into {folder}")
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed publications have left. The caller holds the folder's lock."""
+    """Remove the leftovers of killed publications. The caller holds the folder's lock."""
     if folder.is_dir():
         remove_leftovers(folder)
         for staging in folder.glob(f"{_STAGING_PREFIX}*"):
@@ -292,7 +292,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _files(publication: Publication, repo: str = "") -> dict[str, bytes]:
-    """Return what is published, by file name."""
+    """Return the contents of the published files, by file name."""
     from mdan_zoo.publishing.model_card import model_card
 
     weights = publication.weights

@@ -1,4 +1,4 @@
-"""What `training.json`, which `mdan-zoo train` writes beside its weights, says for publishing."""
+"""Training records: command and metrics from the `training.json` next to a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _FILE = "training.json"
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """How weights were made, and how good they were on images kept aside.
+    """The training command of a checkpoint, and its metrics on held-out images.
 
     Attributes:
-        command: The command that trains so; "" if there is none.
-        metrics: As in the manifest; None if nothing was kept aside.
+        command: The command that reproduces the training; "" if unknown.
+        metrics: As in the manifest; None if no images were held out.
     """
 
     command: str
@@ -27,12 +27,12 @@ class TrainingRecord:
 
 
 def read_training_record(weights: Path, sha256: str) -> TrainingRecord | None:
-    """Return what is recorded of a weight file.
+    """Return the training record of a checkpoint, or None.
 
     Args:
-        weights: The file; the record is beside it.
-        sha256: Of the file. A record of other weights, which may have been there before, counts as
-            none.
+        weights: The checkpoint; the record is in the same folder.
+        sha256: SHA-256 of the checkpoint. A record of other weights, from an earlier training in
+            that folder, is ignored.
     """
     try:
         report = json.loads((weights.parent / _FILE).read_text(encoding="utf-8"))
@@ -49,15 +49,15 @@ def _metrics(report: Mapping[str, Any]) -> dict[str, Any] | None:
     if "cross_validation" in report:
         protocol = (
             f"Mean and standard deviation over the folds of {report['images']} images "
-            f"({split}), a network for each."
+            f"({split}), one network per fold."
         )
         for level, values in report["cross_validation"]["accuracy"].items():
             row[f"{level}_accuracy"] = values["mean"]
             row[f"{level}_accuracy_sd_folds"] = values["sd"]
     elif "test" in report:
-        count = report["test"].get("images", "the")  # earlier records do not count them
+        count = report["test"].get("images", "the")  # earlier records have no count
         known = _known_to_the_start(report["test"].get("trained_on"))
-        protocol = f"{count} images that were kept aside ({split}), one training{known}."
+        protocol = f"{count} held-out images ({split}), one training run{known}."
         for level, value in report["test"]["accuracy"].items():
             row[f"{level}_accuracy"] = value
     else:
@@ -67,9 +67,9 @@ def _metrics(report: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _known_to_the_start(count: int | None) -> str:
-    """Return what to say where a test's images were not new to what a training started from."""
+    """Return a warning if the initial weights were, or may have been, trained on test images."""
     if count is None:
-        return "; whether the weights that it started from had learned them is not known"
+        return "; whether the initial weights were trained on them is not known"
     if count:
-        return f"; {count} of them had been learned by the weights that it started from"
+        return f"; the initial weights were trained on {count} of them"
     return ""

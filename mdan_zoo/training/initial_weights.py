@@ -18,7 +18,7 @@ from mdan_zoo.errors import (
     WeightsUnavailableError,
 )
 from mdan_zoo.models.config import ModelConfig
-from mdan_zoo.weights.checkpoint import check_tensors, read_identity, read_tensors
+from mdan_zoo.weights.checkpoint import check_tensors, open_checkpoint, read_tensors
 from mdan_zoo.zoo.factory import build_network
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def load_model_file(network: EmotionModel, path: str | os.PathLike[str]) -> list
         CheckpointError: The file is damaged, or of another architecture.
         HierarchyError: Its tree has another depth.
     """
-    config, theirs = read_identity(path)
+    checkpoint = open_checkpoint(path)
+    config, theirs, tensors = checkpoint.config, checkpoint.hierarchy, checkpoint.tensors
     ours = network.hierarchy
     if theirs.depth != ours.depth:
         raise HierarchyError(
@@ -97,7 +98,6 @@ def load_model_file(network: EmotionModel, path: str | os.PathLike[str]) -> list
         )
     with torch.device("meta"):
         expected = build_network(config, theirs).state_dict()
-    tensors = read_tensors(path)
     check_tensors(path, tensors, expected)
     state = {name: value.clone() for name, value in network.state_dict().items()}
     if state.keys() != tensors.keys():

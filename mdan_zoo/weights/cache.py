@@ -1,7 +1,7 @@
-"""The weight files that were downloaded, on disk: MODEL/START_OF_SHA256/FILE in the cache folder.
+"""Cache of downloaded checkpoints on disk: MODEL/START_OF_SHA256/FILE in the cache folder.
 
-A file appears there whole or not at all. The names come from the manifest, none from a server. Two
-versions of a model stand side by side, so a file is never replaced by one that is not the same.
+A file appears there whole or not at all. Its names come from the manifest, none from a server. Each
+version of a model has its own folder, so a file is never replaced by a different one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mdan_zoo.weights.manifest import ManifestEntry
 
 CACHE_VARIABLE = "MDAN_ZOO_CACHE"
 PATIENCE_SECONDS = 5.0
-"""How long to wait for another process without saying so."""
+"""How long to wait for another process before a message is logged."""
 
 LOGGER = logging.getLogger("mdan_zoo.weights.fetch")
 
@@ -35,7 +35,7 @@ _PART_SUFFIX = ".part"
 # Lock files are empty and stay: whoever removes one splits those who wait for it.
 _LOCKS = ".locks"
 COMMITS = ".commits"
-"""The folder of what the hub told of commits: one folder a model, one JSON file a commit."""
+"""The folder of known commits: a folder for each model, a JSON file for each commit."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class CachedFile:
     """A file in the cache.
 
     Attributes:
-        model: The model that it was fetched for.
-        path: Where it is.
-        size: In bytes.
-        sha256_prefix: The first 16 digits of the SHA-256 that it must have.
-        state: "whole", "damaged" (its SHA-256 is another), "unreadable" (or a link to nothing, or
-            a folder in the file's place), or "partial": what a
-            download that is running, or was killed, has so far.
+        model: The model that it was downloaded for.
+        path: Its path.
+        size: Its size in bytes.
+        sha256_prefix: The first 16 digits of the expected SHA-256.
+        state: "whole", "damaged" (its SHA-256 differs), "unreadable" (also a broken link, or a
+            folder instead of the file), or "partial" (of a download that is running or was
+            killed).
     """
 
     model: str
@@ -65,7 +65,7 @@ def cache_folder() -> Path:
     It is what MDAN_ZOO_CACHE names, else mdan_zoo in XDG_CACHE_HOME, else ~/.cache/mdan_zoo.
 
     Raises:
-        WeightsUnavailableError: There is no home folder, and no variable that names another.
+        WeightsUnavailableError: The user has no home folder, and no variable names another.
     """
     try:
         if chosen := os.environ.get(CACHE_VARIABLE):
@@ -81,7 +81,7 @@ def cache_folder() -> Path:
 
 
 def cached_path(entry: ManifestEntry) -> Path:
-    """Return where the cache has, or would have, the weight file of an entry.
+    """Return the path of the checkpoint of an entry in the cache, whether it exists or not.
 
     Raises:
         WeightsUnavailableError: The entry has no released weights.
@@ -110,7 +110,7 @@ def named_lock(name: str, what: str) -> Iterator[None]:
 
     Args:
         name: Of the lock.
-        what: What another process that holds it does, for the message that it is waited for.
+        what: What the process that holds it does, for the message to those who wait.
     """
     from filelock import FileLock, Timeout
 
@@ -130,9 +130,9 @@ def named_lock(name: str, what: str) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Give a new file, which takes the name `path` if the block ends without an error.
+    """Open a new file, which gets the name `path` if the block ends without an error.
 
-    The caller holds the lock of `path.parent`, so parts that are found there belong to nobody.
+    The caller holds the lock of `path.parent`, so any partial files there are leftovers.
     """
     _make_folder(path.parent)
     for leftover in path.parent.glob(f"*{_PART_SUFFIX}"):
@@ -162,7 +162,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _remove_empty(version: Path) -> None:
-    """Remove a version's folder and those of its model, as far as they are empty."""
+    """Remove the folders of a version and of its model, if they are empty."""
     with contextlib.suppress(OSError):  # a folder that holds anything else stays
         version.rmdir()
         for folder in version.parents[: len(version.relative_to(cache_folder()).parts) - 1]:
@@ -170,7 +170,7 @@ def _remove_empty(version: Path) -> None:
 
 
 def _move_folder_aside(path: Path) -> None:
-    """Free a name that a folder has; mounting a missing file leaves an empty one."""
+    """Rename a folder that has the name of the file, as mounting a missing file creates one."""
     if path.is_dir() and not path.is_symlink():
         aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         path.rename(aside)
@@ -179,7 +179,7 @@ def _move_folder_aside(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename last. Windows can do without, and opens no folders."""
+    """Make a rename durable. Windows does not need it, and cannot open folders."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -198,7 +198,7 @@ def sha256_of(path: Path) -> str:
 
 
 def list_cache() -> list[CachedFile]:
-    """Return the files in the cache. Each is read whole, to tell whether it is what it must be.
+    """Return the files in the cache. Each is read, to compare its SHA-256.
 
     Raises:
         WeightsUnavailableError: A folder of the cache cannot be read.
@@ -213,10 +213,10 @@ def list_cache() -> list[CachedFile]:
 
 
 def clear_cache(models: Collection[str] | None = None) -> int:
-    """Delete downloaded weights, and what killed downloads have left.
+    """Delete downloaded weights and the leftovers of killed downloads.
 
-    Waits for downloads that are running. Only files that this library stores are deleted, and
-    folders only when they are empty then; links are removed, not followed.
+    Waits for running downloads. Only files that this library stores are deleted, and folders only
+    if they are empty afterwards; links are removed, not followed.
 
     Args:
         models: Names of models; by default all.
@@ -280,7 +280,7 @@ def _files(version: Path) -> list[Path]:
 
 
 def _blocking(version: Path) -> list[Path]:
-    """Return folders in the place of the one file that a version should have."""
+    """Return folders that have the name of the checkpoint of a version."""
     return [path for path in _children(version) if path.suffix == _WEIGHTS_SUFFIX]
 
 

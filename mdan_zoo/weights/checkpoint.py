@@ -1,7 +1,8 @@
-"""Weight files: safetensors whose header says which model they belong to. Always loaded strictly.
+"""Checkpoints: safetensors files whose header describes their model. Always loaded strictly.
 
-A file carries the model's config and emotion tree, so that its classes and preprocessing cannot be
-mistaken. Nothing is ever unpickled.
+A checkpoint carries the config and the hierarchy of its model, so that neither its classes nor its
+preprocessing can be mixed up. Nothing is ever unpickled. A file is opened once: hash, description
+and tensors of a `Checkpoint` come from the same bytes; see `mdan_zoo.weights.contents`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from mdan_zoo._util.files import write_atomically
@@ -25,12 +27,35 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.base import EmotionModel
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.registry import get_architecture
-
-MAX_HEADER_BYTES = 1 << 20
-"""A header names a few hundred tensors in some 50 kB; a larger one is not a model's."""
+from mdan_zoo.weights.contents import FileContents, read_contents, read_metadata
 
 FLOAT_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 _METADATA_KEY = "mdan_zoo"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file that was read: its tensors, and the model that they belong to.
+
+    Attributes:
+        path: The file.
+        config: The config that it carries.
+        hierarchy: The hierarchy that it carries.
+        tensors: Its tensors by name, on the CPU. Those of a network are not checked yet.
+        size: Size of the file in bytes.
+        sha256: SHA-256 of the file, in hexadecimal.
+    """
+
+    path: Path
+    config: ModelConfig
+    hierarchy: Hierarchy
+    tensors: dict[str, Tensor] = field(repr=False)
+    size: int
+    sha256: str
+
+
+CheckpointSource: TypeAlias = "str | os.PathLike[str] | FileContents | Checkpoint"
+"""A checkpoint by its path, by its contents (verified ones, say), or already read."""
 
 
 def save_checkpoint(
@@ -94,7 +119,7 @@ def _differences(
 ) -> list[str]:
     """Return how a network differs from what `build_network` makes of a config.
 
-    The emotion tree is not compared: a network that was built for another one keeps its config.
+    The hierarchy is not compared: a network that was built for another one keeps its config.
     """
     if not isinstance(network, get_architecture(config.architecture)):
         return [
@@ -115,18 +140,37 @@ def _differences(
     return problems
 
 
-def read_identity(path: str | os.PathLike[str]) -> tuple[ModelConfig, Hierarchy]:
-    """Return the config and emotion tree that a weight file carries.
+def open_checkpoint(source: CheckpointSource) -> Checkpoint:
+    """Read a checkpoint; the file is opened once, and not at all if its contents are given.
 
     Raises:
         CheckpointError: The file is missing, is not safetensors, or carries no config.
     """
-    _check_header_size(path)
-    with _open(path) as file:
-        about = (file.metadata() or {}).get(_METADATA_KEY)
+    if isinstance(source, Checkpoint):
+        return source
+    contents = source if isinstance(source, FileContents) else read_contents(source)
+    metadata = contents.metadata()
+    tensors = _tensors(contents)
+    config, hierarchy = _identity(contents.path, metadata)
+    return Checkpoint(contents.path, config, hierarchy, tensors, contents.size, contents.sha256)
+
+
+def read_identity(path: str | os.PathLike[str]) -> tuple[ModelConfig, Hierarchy]:
+    """Return the config and the hierarchy that a checkpoint carries. Only its header is read.
+
+    Raises:
+        CheckpointError: The file is missing, is not safetensors, or carries no config.
+    """
+    return _identity(path, read_metadata(path))
+
+
+def _identity(
+    path: str | os.PathLike[str], metadata: Mapping[str, Any]
+) -> tuple[ModelConfig, Hierarchy]:
+    about = metadata.get(_METADATA_KEY)
     if about is None:
         raise CheckpointError(
-            f"{path} does not say which model it belongs to; mdan_zoo reads weight files that "
+            f"{path} does not say which model it belongs to; mdan_zoo reads checkpoints that "
             "`mdan-zoo train` or mdan_zoo.weights.checkpoint.save_checkpoint wrote"
         )
     try:
@@ -137,29 +181,29 @@ def read_identity(path: str | os.PathLike[str]) -> tuple[ModelConfig, Hierarchy]
         raise CheckpointError(f"{path}: its description of the model is broken: {error}") from error
 
 
-def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], config: ModelConfig) -> None:
-    """Load a weight file into a network, strictly: every tensor must be there, fit and be finite.
+def load_checkpoint(network: nn.Module, source: CheckpointSource, config: ModelConfig) -> None:
+    """Load a checkpoint into a network, strictly: every tensor must be there, fit and be finite.
 
     Args:
-        network: The network, whose `hierarchy` must be the file's.
-        path: A file that `save_checkpoint` wrote.
-        config: The network's config, which must be the file's but for the mean and standard
-            deviation of the input: these belong to the weights, see `read_identity`.
+        network: The network, whose `hierarchy` must be the checkpoint's.
+        source: What `save_checkpoint` wrote.
+        config: The network's config, which must be the checkpoint's except for the mean and
+            standard deviation of the input: these belong to the weights.
 
     Raises:
         CheckpointError: The file is damaged or belongs to another model. The network is then
             unchanged.
     """
-    found, hierarchy = read_identity(path)
-    _check_identity(path, found, config)
-    if hierarchy != network.hierarchy:
+    checkpoint = open_checkpoint(source)
+    path = checkpoint.path
+    _check_identity(path, checkpoint.config, config)
+    if checkpoint.hierarchy != network.hierarchy:
         raise CheckpointError(
-            f"{path} was trained for the emotion tree {hierarchy!r}, the network has "
+            f"{path} was trained for the hierarchy {checkpoint.hierarchy!r}, the network has "
             f"{network.hierarchy!r}"
         )
-    tensors = read_tensors(path)
-    check_tensors(path, tensors, network.state_dict())
-    network.load_state_dict(tensors, strict=True)
+    check_tensors(path, checkpoint.tensors, network.state_dict())
+    network.load_state_dict(checkpoint.tensors, strict=True)
 
 
 def _check_identity(
@@ -180,14 +224,23 @@ def _architecture(config: ModelConfig) -> dict[str, Any]:
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Return every tensor of a safetensors file.
+    """Return every tensor of a safetensors file, which need not be a checkpoint of mdan_zoo.
 
     Raises:
         CheckpointError: The file is missing or damaged.
     """
-    _check_header_size(path)
-    with _open(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    contents = read_contents(path)
+    contents.metadata()  # limits the header before safetensors parses it
+    return _tensors(contents)
+
+
+def _tensors(contents: FileContents) -> dict[str, Tensor]:
+    try:
+        return load(contents.data)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{contents.path} is not a whole safetensors file: {error}"
+        ) from error
 
 
 def check_tensors(
@@ -218,23 +271,3 @@ def _tensor_problems(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
         elif theirs.is_floating_point() and not theirs.isfinite().all():
             problems.append(f"{name} has values that are NaN or infinite")
     return problems
-
-
-def _check_header_size(path: str | os.PathLike[str]) -> None:
-    if not isinstance(path, (str, os.PathLike)):
-        raise InputError(f"a weight file is given by its path, not {path!r}")
-    try:
-        with Path(path).open("rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise CheckpointError(f"cannot read the weight file {path}: {error.strerror}") from error
-    size = int.from_bytes(start, "little")
-    if len(start) < 8 or size > MAX_HEADER_BYTES:
-        raise CheckpointError(f"{path} is not a safetensors weight file")
-
-
-def _open(path: str | os.PathLike[str]) -> safe_open:
-    try:
-        return safe_open(os.fspath(path), framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error

@@ -1,6 +1,6 @@
-"""What the hub told of commits, kept in the cache: the weight file of a commit never changes.
+"""Known commits: size and hash of a commit's checkpoint, stored in the cache.
 
-A commit that was loaded once is then loaded without a question, also without a network.
+The files of a commit never change, so one that was loaded before needs no look-up, and no network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class RemoteWeights:
-    """The weight file of a repository at a commit.
+    """The checkpoint of a repository at a commit.
 
     Attributes:
         repo: Owner and name.
@@ -37,7 +37,7 @@ class RemoteWeights:
 
     @classmethod
     def checked(cls, repo: str, commit: str, size: object, sha256: object) -> RemoteWeights | None:
-        """Return what somebody tells of a file; None if it cannot be true."""
+        """Return the record of a file, or None if size or hash are malformed."""
         if type(size) is not int or size < 1:
             return None
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
@@ -46,12 +46,12 @@ class RemoteWeights:
 
 
 def folder_of(repo: str) -> Path:
-    """Return where the commits of a repository are kept."""
+    """Return the folder of the known commits of a repository."""
     return cache_folder() / COMMITS / repo.replace("/", "--")
 
 
 def remember(remote: RemoteWeights) -> None:
-    """Keep what was told, if the cache can be written to."""
+    """Store a record, if the cache can be written to."""
     with contextlib.suppress(OSError, InputError, WeightsUnavailableError):
         folder = folder_of(remote.repo)
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def remember(remote: RemoteWeights) -> None:
 
 
 def recall(repo: str, commit: str) -> RemoteWeights | None:
-    """Return what was told of a commit; None if nothing was, or it is not readable now."""
+    """Return the stored record of a commit; None if there is none, or it cannot be read."""
     try:
         with (folder_of(repo) / f"{commit}.json").open("rb") as file:
             known = json.loads(file.read(_MAX_BYTES))

@@ -1,7 +1,7 @@
-"""One file over HTTP: whole and with the right content, or an error that says why not.
+"""Download of one file over HTTP: complete and with the expected content, or an error.
 
-What the server sends decides nothing but the bytes: not a path, not a name, not whether the file is
-right. Whether it is, its size and SHA-256 say, which the caller knows beforehand.
+The server determines the bytes and nothing else: neither a path nor a name, nor whether the file is
+the right one. That is decided by size and SHA-256, which the caller knows beforehand.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, BinaryIO
 import requests
 from tqdm import tqdm
 
-from mdan_zoo._util.http import Session
 from mdan_zoo.errors import CheckpointError
 from mdan_zoo.weights.transport import (
     InterruptedTransferError,
     Login,
+    Session,
     chunks,
     open_url,
     persist,
@@ -69,14 +69,13 @@ def download(remote: Remote, file: BinaryIO) -> None:
         CheckpointError: The server gives another file.
         OSError: `file` cannot be written to.
     """
-    with Session() as session, _progress_bar(remote) as bar:
+    shown = _is_terminal(sys.stderr)
+    progress = tqdm(
+        total=remote.size, desc=remote.name, unit="B", unit_scale=True, disable=not shown
+    )
+    with Session() as session, progress as bar:
         partial = _Partial(remote, file, bar)
         persist(remote.name, lambda: _transfer(session, remote, partial), partial.has_come_further)
-
-
-def _progress_bar(remote: Remote) -> tqdm[Never]:
-    quiet = not _is_terminal(sys.stderr)
-    return tqdm(total=remote.size, desc=remote.name, unit="B", unit_scale=True, disable=quiet)
 
 
 def _is_terminal(stream: object) -> bool:
@@ -88,7 +87,7 @@ def _is_terminal(stream: object) -> bool:
 
 
 class _Partial:
-    """As much of the file as has arrived, hashed as it is written."""
+    """The part of the file that has arrived, hashed as it is written."""
 
     def __init__(self, remote: Remote, file: BinaryIO, bar: tqdm[Never]):
         self._remote = remote
@@ -104,7 +103,7 @@ class _Partial:
         self._file.truncate()
         self._bar.reset()
         self._digest = hashlib.sha256()
-        self._joined = False
+        self.joined = False  # whether the file comes in parts
         self.received = 0
         self.etag = etag
 
@@ -124,10 +123,6 @@ class _Partial:
         if not (self._may_resume and self.received and self.etag):
             return {}
         return {"Range": f"bytes={self.received}-", "If-Range": self.etag}
-
-    def join(self) -> None:
-        """Note that what comes next is the rest."""
-        self._joined = True
 
     def append(self, chunk: bytes) -> None:
         """Write the next bytes, unless they are more than the file has."""
@@ -150,7 +145,7 @@ class _Partial:
         if found == self._remote.sha256:
             return
         problem = f"its file has SHA-256 {found}, the released one has {self._remote.sha256}"
-        if self._joined:  # the parts may be of two versions
+        if self.joined:  # the parts may be of two versions
             self.give_up_resuming()
             raise InterruptedTransferError(problem)
         raise CheckpointError(problem)
@@ -174,7 +169,7 @@ def _prepare(response: requests.Response, remote: Remote, partial: _Partial) -> 
     """Decide by a response's head whether its body is the file, the rest of it, or neither."""
     asked_for_rest = "Range" in response.request.headers
     if response.status_code == 206 and asked_for_rest and _is_rest(response, remote, partial):
-        partial.join()
+        partial.joined = True
     elif response.status_code in (206, 416) and asked_for_rest:
         partial.give_up_resuming()
         raise InterruptedTransferError("the server did not continue where the connection broke")

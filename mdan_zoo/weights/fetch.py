@@ -1,24 +1,23 @@
-"""The weight files that the manifest names: found, fetched and verified. Needs no torch.
+"""Finding, downloading and verifying the checkpoints that the manifest names. Needs no torch.
 
-Loading them into a network is `mdan_zoo.weights.checkpoint`'s work.
+`mdan_zoo.weights.checkpoint` loads them into a network.
 
-huggingface_hub decides address and identity: what URL a file of a repository has, and which token
-belongs to it. The bytes come by a transfer of our own, from the hub and from mirrors alike, into a
-file of our own. `hf_hub_download` compares the number of bytes only: content that is wrong, or was
-damaged in its cache later, is returned as good. And the path that it writes to has the server's
-ETag in it. Here size and SHA-256 are checked at every call, and a server chooses no name.
+huggingface_hub gives the URL of a file and the token of the user. The download itself is ours, for
+the hub and for mirrors alike. `hf_hub_download` compares the number of bytes only: wrong content,
+or a file in its cache that was damaged later, is returned as good. It also uses the server's ETag
+in the path that it writes to. Here size and SHA-256 are checked at every call, and no name comes
+from a server.
 
-A `file` source, and a `relative` one of a manifest on disk, is used where it is. Verified like
-everything else it is as good as a copy, and a folder of weights that many share, or that was
-carried to a machine without a network, need not be stored twice nor any cache be writable.
+A `file` source, and a `relative` one of a manifest on disk, is used where it is, verified like
+everything else. A folder of weights that many users share, or that was copied to a machine without
+a network, is not stored twice, and no cache needs to be writable.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import url2pathname
@@ -33,7 +32,8 @@ from mdan_zoo.weights.cache import (
     clear_cache,
     list_cache,
 )
-from mdan_zoo.weights.hub_api import Hub, find_hub
+from mdan_zoo.weights.contents import FileContents, check_header_size, read_contents
+from mdan_zoo.weights.hub_api import find_hub
 from mdan_zoo.weights.manifest import OFFLINE_VARIABLES, ManifestEntry, Source, is_offline
 from mdan_zoo.weights.manifest_fields import without_secrets
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from mdan_zoo.weights.download import Remote
 
 __all__ = [
-    "MAX_HEADER_BYTES",
     "CachedFile",
     "DamagedWeightsWarning",
     "cache_folder",
@@ -50,22 +49,20 @@ __all__ = [
     "find_local",
     "find_weights",
     "list_cache",
+    "read_weights",
     "repair",
     "verify_file",
 ]
-
-MAX_HEADER_BYTES = 1 << 20
-"""A header names a few hundred tensors in some 50 kB; a larger one is not a model's."""
 
 _PACKAGE = Path(__file__).parents[1]
 
 
 class DamagedWeightsWarning(UserWarning):
-    """A weight file on this machine is not the released one; another copy is used."""
+    """A checkpoint on this machine is not the released one; another copy is used."""
 
 
 def find_weights(entry: ManifestEntry, *, token: str | None = None) -> Path:
-    """Return the path of a model's weight file, fetched if necessary, and verified at every call.
+    """Return the path of a model's checkpoint, downloaded if necessary, and verified at every call.
 
     It is looked for in the package, in the cache, and then in the entry's other sources in their
     order. A damaged file in the cache is fetched again. Offline (`manifest.is_offline`) no
@@ -82,12 +79,21 @@ def find_weights(entry: ManifestEntry, *, token: str | None = None) -> Path:
     Warns:
         DamagedWeightsWarning: A damaged file was passed over or replaced.
     """
+    return read_weights(entry, token=token).path
+
+
+def read_weights(entry: ManifestEntry, *, token: str | None = None) -> FileContents:
+    """Return the verified contents of a model's checkpoint; otherwise as `find_weights`.
+
+    The file need not be opened again to load it: `mdan_zoo.weights.checkpoint.open_checkpoint`
+    takes these contents, so exactly the bytes that were verified are loaded.
+    """
     search = _Search(entry, token)
     return search.finish(search.in_package() or search.in_cache() or search.in_sources())
 
 
 def repair(entry: ManifestEntry, *, token: str | None = None) -> Path:
-    """Verify a model's downloaded weight file, and fetch it again if it is damaged.
+    """Verify a model's downloaded checkpoint, and download it again if it is damaged.
 
     Unlike `find_weights` it does so even if the package has the file too. What has not been
     downloaded is found as there.
@@ -99,11 +105,11 @@ def repair(entry: ManifestEntry, *, token: str | None = None) -> Path:
     if not os.path.lexists(cached_path(entry)):
         return find_weights(entry, token=token)
     search = _Search(entry, token)
-    return search.finish(search.in_cache() or search.in_sources())
+    return search.finish(search.in_cache() or search.in_sources()).path
 
 
 def find_local(entry: ManifestEntry) -> Path | None:
-    """Return where this machine has a model's weight file; None if it does not.
+    """Return the path of a model's checkpoint on this machine; None if it has none.
 
     The file is not verified, and no server is asked.
     """
@@ -117,87 +123,74 @@ def find_local(entry: ManifestEntry) -> Path | None:
     return next((path for path in places if os.path.isfile(path)), None)
 
 
-def verify_file(path: Path, entry: ManifestEntry) -> None:
-    """Raise `CheckpointError` unless a file is the released one, with a header of usual size."""
+def verify_file(path: Path, entry: ManifestEntry) -> FileContents:
+    """Return the contents of a file, or raise `CheckpointError` unless it is the released one."""
     try:
         if not path.is_file():  # a pipe has no end
             raise CheckpointError(f"{path} is not a file")
         size = path.stat().st_size
-        if size != entry.size:
-            raise CheckpointError(
-                f"{path} has {size:,} bytes, the released {entry.file} has {entry.size:,}"
-            )
-        sha256 = cache.sha256_of(path)
-        with path.open("rb") as file:
-            header_size = int.from_bytes(file.read(8), "little")
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    if sha256 != entry.sha256:
+    if size != entry.size:
         raise CheckpointError(
-            f"{path} has SHA-256 {sha256}, the released {entry.file} has {entry.sha256}"
+            f"{path} has {size:,} bytes, the released {entry.file} has {entry.size:,}"
         )
-    if header_size > MAX_HEADER_BYTES:
-        raise CheckpointError(f"{path} is not a safetensors weight file")
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """Why a place did not give the file. `damaged`: it has one on this machine, but a wrong one."""
-
-    place: str
-    problem: str
-    damaged: bool = False
-
-    def __str__(self) -> str:
-        return f"{without_secrets(self.place)}: {self.problem}"
+    contents = read_contents(path)
+    if contents.sha256 != entry.sha256:
+        raise CheckpointError(
+            f"{path} has SHA-256 {contents.sha256}, the released {entry.file} has {entry.sha256}"
+        )
+    check_header_size(path, contents.data[:8])
+    return contents
 
 
 class _Search:
-    """The search for one weight file. Each method returns a verified path, or None."""
+    """The search for one checkpoint. Each method returns verified contents, or None."""
 
     def __init__(self, entry: ManifestEntry, token: str | None):
         self._entry = entry
         self._token = token
         self._locked = False
-        self._failures: list[_Failure] = []
+        self._failures: list[str] = []
+        self._damaged: list[str] = []  # those where this machine has a wrong file
 
-    def in_package(self) -> Path | None:
+    def in_package(self) -> FileContents | None:
         for source in self._entry.sources:
             if source.type == "package":
-                path = self._accept(_PACKAGE / source.path, str(source))
-                if path is not None:
-                    return path
+                contents = self._accept(_PACKAGE / source.path, str(source))
+                if contents is not None:
+                    return contents
         return None
 
-    def in_cache(self) -> Path | None:
+    def in_cache(self) -> FileContents | None:
         path = cached_path(self._entry)
         return self._accept(path, "the cache") if os.path.lexists(path) else None
 
-    def in_sources(self) -> Path | None:
+    def in_sources(self) -> FileContents | None:
         """Try the other sources in their order; from the first remote one on, under the lock."""
         with ExitStack() as stack:
             for source in self._entry.sources:
                 try:
-                    path = self._in_source(source, stack)
+                    contents = self._in_source(source, stack)
                 except (OSError, NotImplementedError) as error:  # some file systems have no locks
                     self._note(str(source), _about_cache(error))
                     continue
-                if path is not None:
-                    return path
+                if contents is not None:
+                    return contents
         return None
 
-    def finish(self, path: Path | None) -> Path:
-        """Return the path if there is one, with a warning if a damaged file was passed over."""
-        damaged = [failure for failure in self._failures if failure.damaged]
-        if path is None:
-            raise (CheckpointError if damaged else WeightsUnavailableError)(self._explanation())
+    def finish(self, contents: FileContents | None) -> FileContents:
+        """Return contents that were found, with a warning if a damaged file was passed over."""
+        if contents is None:
+            kind = CheckpointError if self._damaged else WeightsUnavailableError
+            raise kind(self._explanation())
         verb = "fetched" if self._locked else "used"
-        for failure in damaged:
-            message = f"{failure}; {verb} instead: {path}"
-            warnings.warn(message, DamagedWeightsWarning, stacklevel=3)
-        return path
+        for failure in self._damaged:
+            message = f"{failure}; {verb} instead: {contents.path}"
+            warnings.warn(message, DamagedWeightsWarning, stacklevel=4)
+        return contents
 
-    def _in_source(self, source: Source, stack: ExitStack) -> Path | None:
+    def _in_source(self, source: Source, stack: ExitStack) -> FileContents | None:
         """Try a source; `stack` holds the lock once it has been taken."""
         if source.type == "package":
             return None
@@ -211,11 +204,11 @@ class _Search:
             path = cached_path(self._entry)
             stack.enter_context(cache.lock(path.parent))
             self._locked = True
-            if _is_released(path, self._entry):  # fetched by the process that had the lock
-                return path
+            with suppress(CheckpointError):  # fetched by the process that had the lock
+                return verify_file(path, self._entry)
         return self._fetch(source, url)
 
-    def _fetch(self, source: Source, url: str) -> Path | None:
+    def _fetch(self, source: Source, url: str) -> FileContents | None:
         from mdan_zoo.weights.download import download  # imports requests, which few need
 
         path = cached_path(self._entry)
@@ -228,26 +221,28 @@ class _Search:
             return None
         return self._accept(path, str(source))
 
-    def _accept(self, path: Path, place: str) -> Path | None:
-        """Return the path if its file is the right one, or note why not."""
+    def _accept(self, path: Path, place: str) -> FileContents | None:
+        """Return the contents of the right file, or note why it is not the right one."""
         try:
-            verify_file(path, self._entry)
+            return verify_file(path, self._entry)
         except CheckpointError as error:
             self._note(place, str(error), damaged=os.path.lexists(path))
             return None
-        return path
 
     def _note(self, place: str, problem: str, damaged: bool = False) -> None:
-        self._failures.append(_Failure(place, problem, damaged))
+        failure = f"{without_secrets(place)}: {problem}"
+        self._failures.append(failure)
+        if damaged:
+            self._damaged.append(failure)
 
     def _explanation(self) -> str:
         entry = self._entry
         return "\n".join(
             [
-                f"the weights of {entry.name} ({entry.file}) cannot be had:",
+                f"the weights of {entry.name} ({entry.file}) are not available:",
                 *(f"  {failure}" for failure in self._failures),
                 f"Put the file ({entry.size:,} bytes, SHA-256 {entry.sha256}) at "
-                f"{cached_path(entry)}, or give another weight file as checkpoint=.",
+                f"{cached_path(entry)}, or pass another file as checkpoint=.",
             ]
         )
 
@@ -266,40 +261,29 @@ def _path_of(source: Source) -> Path:
     return Path(url2pathname(url.removeprefix("file://")))
 
 
-def _is_released(path: Path, entry: ManifestEntry) -> bool:
-    try:
-        verify_file(path, entry)
-    except CheckpointError:
-        return False
-    return True
-
-
 def _remote(entry: ManifestEntry, source: Source, url: str, token: str | None) -> Remote:
-    """Return what is to be fetched. A mirror gets no token."""
+    """Return what to download. A mirror gets no token.
+
+    huggingface_hub's `build_hf_headers` is not used, because it may send requests of its own.
+    """
     from mdan_zoo.weights.download import Remote
 
     file = (entry.file, entry.size, entry.sha256)
     if source.type != "huggingface":
         return Remote(url, *file)
+    from huggingface_hub import hf_hub_url
+
     hub = find_hub(token)
+    try:
+        address = hf_hub_url(
+            source.repo, source.path, revision=source.revision, endpoint=hub.endpoint
+        )
+    except Exception as error:  # its class is not documented
+        raise WeightsUnavailableError(f"huggingface_hub: {error}") from error
     return Remote(
-        _address(hub, source),
+        address,
         *file,
         token=hub.token,
         login_hint="for a private or gated repository accept its conditions on its page, if it has "
         "any, and set HF_TOKEN to a token that may read it (it is sent through https only)",
     )
-
-
-def _address(hub: Hub, source: Source) -> str:
-    """Return the URL of a file of a repository.
-
-    huggingface_hub's `build_hf_headers` is not used, because it may ask the server for something
-    else by itself.
-    """
-    from huggingface_hub import hf_hub_url
-
-    try:
-        return hf_hub_url(source.repo, source.path, revision=source.revision, endpoint=hub.endpoint)
-    except Exception as error:  # its class is not documented
-        raise WeightsUnavailableError(f"huggingface_hub: {error}") from error

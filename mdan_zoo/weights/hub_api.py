@@ -1,7 +1,6 @@
-"""The Hugging Face Hub's API: who may be told the token, and which file a revision has.
+"""Hugging Face Hub API: endpoint, token, and the checkpoint of a revision.
 
-The question for a revision is one GET, asked like a download: within limits of time, again after a
-fault that passes, and with the token only where nobody can listen. Publishing is huggingface_hub's.
+A revision is looked up by one GET, with the time limits, retries and token rules of a download.
 """
 
 from __future__ import annotations
@@ -9,34 +8,44 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlsplit
 
-from mdan_zoo.errors import InputError, MdanZooError, PublishingError, WeightsUnavailableError
+from mdan_zoo.errors import InputError, WeightsUnavailableError
 from mdan_zoo.weights import commits
 from mdan_zoo.weights.commits import RemoteWeights
 from mdan_zoo.weights.manifest import OFFLINE_VARIABLES, is_offline
 from mdan_zoo.weights.manifest_fields import without_secrets
 
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+ADVICE = {
+    401: (
+        "it asks for a login (401). Run `hf auth login`, or set HF_TOKEN to a token that may see "
+        "the repository, and write to it for publishing"
+    ),
+    403: (
+        "the token is not allowed to do this (403). Give it the right to write to repositories of "
+        "that owner, at https://huggingface.co/settings/tokens, or use another OWNER/REPO"
+    ),
+    404: (
+        "there is no such repository or revision, or the token may not see it (404). Check the "
+        "name; for a private repository run `hf auth login` or set HF_TOKEN"
+    ),
+}
+"""What to do about an answer with such a status."""
 
 WEIGHTS_FILE = "model.safetensors"
-"""Name of the weight file in every repository."""
+"""Name of the checkpoint in every repository."""
 LOOKUP_TIMEOUT = 30.0
 """Seconds for one attempt to learn what a revision has."""
-PUBLISHING_TIMEOUT = 60.0
-"""Seconds without a byte while something is published."""
 
 _ENDPOINT = "https://huggingface.co"
 _MAX_ANSWER_BYTES = 16 << 20  # a repository with some 50,000 files
 _COMMIT = re.compile("[0-9a-f]{40}")
 _REPO = re.compile("[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _REVISION = re.compile(r"(?!.*\.\.)[^\s\x00-\x1f\x7f.][^\s\x00-\x1f\x7f]*")
-_FORBIDDEN = f"{' or '.join(OFFLINE_VARIABLES)} forbids connections"
+OFFLINE_REASON = f"{' or '.join(OFFLINE_VARIABLES)} forbids connections"
 
 
 @dataclass(frozen=True)
@@ -122,10 +131,10 @@ def check_repo(repo: str) -> None:
 def find_remote(
     repo: str, revision: str | None = None, *, token: str | None = None
 ) -> RemoteWeights:
-    """Return the commit of a revision, and size and hash of its weight file.
+    """Return the commit of a revision, and size and hash of its checkpoint.
 
     The hub is asked, unless the revision is a commit that it was asked for before: what a commit
-    has does not change, so the answer is kept in the cache.
+    has does not change, so the answer is stored in the cache.
 
     Args:
         repo: Owner and name.
@@ -152,8 +161,8 @@ def ask_for_remote(
     """Return what `find_remote` does, but ask the hub in any case."""
     if is_offline():
         raise WeightsUnavailableError(
-            f"cannot look up {repo}: {_FORBIDDEN}; what can be loaded is a commit (revision=) that "
-            f"was loaded before with this cache ({commits.folder_of(repo)}), or a folder with its "
+            f"cannot look up {repo}: {OFFLINE_REASON}; offline, give a commit (revision=) that was "
+            f"loaded before with this cache ({commits.folder_of(repo)}), or a folder with its "
             f"{WEIGHTS_FILE}"
         )
     hub = find_hub(token)
@@ -166,9 +175,9 @@ def ask_for_remote(
 
 
 def _ask(hub: Hub, repo: str, revision: str | None) -> object:
-    """Return what the hub tells of a revision."""
+    """Return the hub's description of a revision."""
     from mdan_zoo._util.http import within
-    from mdan_zoo.weights.transport import InterruptedTransferError, persist
+    from mdan_zoo.weights import transport
 
     url = f"{hub.endpoint}/api/models/{repo}"
     if revision is not None:
@@ -179,10 +188,10 @@ def _ask(hub: Hub, repo: str, revision: str | None) -> object:
         if isinstance(answer, bytes):
             return answer
         if isinstance(answer, TimeoutError):
-            raise InterruptedTransferError(f"no whole answer within {LOOKUP_TIMEOUT:g} s")
+            raise transport.InterruptedTransferError(f"no whole answer within {LOOKUP_TIMEOUT:g} s")
         raise answer
 
-    content = persist(f"the look-up of {repo}", attempt)
+    content = transport.persist(f"the look-up of {repo}", attempt)
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
@@ -190,25 +199,18 @@ def _ask(hub: Hub, repo: str, revision: str | None) -> object:
 
 
 def _answer(url: str, token: str | None) -> bytes:
-    """Return the body of an answer, or raise what stands for it."""
-    from mdan_zoo._util.http import Session
-    from mdan_zoo.weights.transport import (
-        InterruptedTransferError,
-        Login,
-        chunks,
-        open_url,
-        refusal,
-    )
+    """Return the body of an answer, or raise an error for its status."""
+    from mdan_zoo.weights import transport
 
-    with Session() as session, open_url(session, url, Login(url, token)) as response:
-        if response.status_code != 200:
-            problem = refusal(response)
-            advice = _ADVICE.get(response.status_code)
-            if advice is None or isinstance(problem, InterruptedTransferError):
-                raise problem
-            raise WeightsUnavailableError(advice)
+    login = transport.Login(url, token)
+    with transport.Session() as session, transport.open_url(session, url, login) as response:
+        status = response.status_code
+        if status != 200:
+            if status in ADVICE:
+                raise WeightsUnavailableError(ADVICE[status])
+            raise transport.refusal(response)
         content = bytearray()
-        for chunk in chunks(response):
+        for chunk in transport.chunks(response):
             content += chunk
             if len(content) > _MAX_ANSWER_BYTES:
                 raise WeightsUnavailableError(
@@ -218,7 +220,7 @@ def _answer(url: str, token: str | None) -> bytes:
 
 
 def _weights_of(repo: str, info: object) -> RemoteWeights:
-    """Return the weight file that an answer tells of. The answer may hold anything."""
+    """Return the checkpoint that an answer describes. The answer may hold anything."""
     about = _object(info)
     commit, siblings = about.get("sha"), about.get("siblings")
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
@@ -234,7 +236,7 @@ def _weights_of(repo: str, info: object) -> RemoteWeights:
     remote = RemoteWeights.checked(repo, commit, size, sha256)
     if remote is None:
         raise WeightsUnavailableError(
-            f"{repo} at {commit}: the hub tells no SHA-256 of {WEIGHTS_FILE}, because it is not "
+            f"{repo} at {commit}: the hub has no SHA-256 of {WEIGHTS_FILE}, because it is not "
             "stored with Git LFS; publish it with `mdan-zoo publish`"
         )
     return remote
@@ -242,87 +244,3 @@ def _weights_of(repo: str, info: object) -> RemoteWeights:
 
 def _object(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-# Publishing
-
-
-@contextmanager
-def publishing(hub: Hub, failure: str) -> Iterator[HfApi]:
-    """Give the hub's client, and raise `PublishingError` for whatever it raises.
-
-    Args:
-        hub: Where to publish.
-        failure: Beginning of the message, such as "cannot publish owner/name".
-    """
-    if is_offline():
-        raise PublishingError(f"{failure}: {_FORBIDDEN}")
-    if not hub.may_see_token:
-        raise PublishingError(
-            f"{failure} at {hub}: it needs https, so that nobody on the way sees the token; set "
-            "HF_ENDPOINT to an address that begins with https://"
-        )
-    from huggingface_hub import HfApi
-
-    try:
-        with _settings_of_client():
-            yield HfApi(endpoint=hub.endpoint, token=hub.token or False)
-    except MdanZooError:
-        raise
-    except Exception as error:  # its errors, those of connections and of answers share no class
-        raise PublishingError(f"{failure} at {hub}: {_explain(error)}") from error
-
-
-@contextmanager
-def _settings_of_client() -> Iterator[None]:
-    """Let huggingface_hub's client wait for so long only, and trust whom downloads trust.
-
-    The client is one for the whole process, so what it had before is put back.
-    """
-    from huggingface_hub import close_session, get_session
-
-    from mdan_zoo._util.http import ca_setting
-
-    setting, before = ca_setting(), os.environ.get("SSL_CERT_FILE")
-    if setting and setting[1] != before:
-        os.environ["SSL_CERT_FILE"] = setting[1]
-        close_session()  # the next one reads the variable
-    client = get_session()
-    timeout = client.timeout
-    client.timeout = PUBLISHING_TIMEOUT
-    try:
-        yield
-    finally:
-        client.timeout = timeout
-        if setting and setting[1] != before:
-            close_session()
-            os.environ.pop("SSL_CERT_FILE")
-            if before is not None:
-                os.environ["SSL_CERT_FILE"] = before
-
-
-def _explain(error: BaseException) -> str:
-    from huggingface_hub.errors import HfHubHTTPError
-
-    while not isinstance(error, HfHubHTTPError) and error.__cause__ is not None:
-        error = error.__cause__  # the error of an upload is wrapped
-    said = re.sub(r"//[^/\s]*@", "//", " ".join(str(error).split()))
-    if isinstance(error, HfHubHTTPError):
-        return _ADVICE.get(error.response.status_code) or said
-    return said or type(error).__name__
-
-
-_ADVICE = {
-    401: (
-        "it asks for a login (401). Run `hf auth login`, or set HF_TOKEN to a token that may see "
-        "the repository, and write to it for publishing"
-    ),
-    403: (
-        "the token is not allowed to do this (403). Give it the right to write to repositories of "
-        "that owner, at https://huggingface.co/settings/tokens, or use another OWNER/REPO"
-    ),
-    404: (
-        "there is no such repository or revision, or the token may not see it (404). Check the "
-        "name; for a private repository run `hf auth login` or set HF_TOKEN"
-    ),
-}

@@ -1,8 +1,8 @@
-"""The weights manifest: for every model whether weights are released, where, and what they must be.
+"""The weights manifest: release status, sources, size and SHA-256 of the weights of every model.
 
-`weights_manifest.json` is the one truth about weight files. This module reads it and needs no
-torch; `mdan_zoo.weights.fetch` finds and verifies the files that it names. The environment variable
-MDAN_ZOO_MANIFEST names another manifest, by path or URL, whose entries come first.
+`weights_manifest.json` is the single source of truth about checkpoints. This module reads it and
+needs no torch; `mdan_zoo.weights.fetch` finds and verifies the files that it names. The environment
+variable MDAN_ZOO_MANIFEST names another manifest, by path or URL, whose entries come first.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ SCHEMA_VERSION = 1
 MANIFEST_VARIABLE = "MDAN_ZOO_MANIFEST"
 OFFLINE_VARIABLES = ("MDAN_ZOO_OFFLINE", "HF_HUB_OFFLINE")
 
+URL_TIMEOUT = 20.0
+"""Seconds for a manifest behind a URL, from the name lookup to the last byte."""
+MAX_URL_BYTES = 4 << 20
+
 _PACKAGE = Path(__file__).parents[1]
 _TOP_FIELDS = ("$schema", "schema_version", "models")
 _TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads them
@@ -41,7 +45,7 @@ class Licences:
 
     Attributes:
         code: Of this library.
-        weights: Of the weight file.
+        weights: Of the checkpoint.
         data: Terms of the images and labels that the weights were trained on.
     """
 
@@ -52,7 +56,7 @@ class Licences:
 
 @dataclass(frozen=True)
 class Source:
-    """One place where a weight file is.
+    """One place where a checkpoint is stored.
 
     Attributes:
         type: "package" (`path` below the package), "huggingface" (`path` in the repository `repo`
@@ -81,7 +85,7 @@ class Source:
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """What the manifest says of one model.
+    """The manifest entry of one model.
 
     Attributes:
         name: The model's name.
@@ -90,7 +94,7 @@ class ManifestEntry:
         licences: Licences of code, weights and training data.
         command: The command that trains the model.
         reason: Why there are no released weights; empty if there are.
-        file: Name of the weight file.
+        file: Name of the checkpoint.
         size: Its size in bytes.
         sha256: Its full SHA-256, in hexadecimal.
         sources: Where to get it, in the order to try.
@@ -146,7 +150,7 @@ def load_manifest(path: str | Path | None = None) -> dict[str, ManifestEntry]:
         The entries by model name; names that `mdan_zoo.list_models` does not know are kept.
 
     Raises:
-        ManifestError: The manifest cannot be had, is not JSON, or has values that are not as
+        ManifestError: The manifest is not available, is not JSON, or has values that are not as
             `weights_manifest.schema.json` describes them.
 
     Warns:
@@ -189,13 +193,24 @@ def _load_url(url: str, place: str) -> dict[str, ManifestEntry]:
             f"cannot read the weights manifest {place}: {' or '.join(OFFLINE_VARIABLES)} forbids "
             "the use of the network; a path to a copy of it works offline"
         )
-    from mdan_zoo.weights.manifest_url import fetch  # imports requests, which few need
+    from mdan_zoo._util.http import Fetch  # urllib takes a while to import, and is rarely needed
 
     try:
-        content = fetch(url)
+        content = Fetch(URL_TIMEOUT, _check_redirect, _check_size, ManifestError).run(url)
     except ManifestError as error:
         raise ManifestError(f"cannot read the weights manifest {place}: {error}") from None
     return _parse(content, urljoin(url, "."), place)
+
+
+def _check_redirect(url: str) -> None:
+    if not checks.is_web_url(url):
+        shown = checks.without_secrets(url)
+        raise ManifestError(f"it redirects to {shown}, which is not an https:// URL")
+
+
+def _check_size(count: int) -> None:
+    if count > MAX_URL_BYTES:
+        raise ManifestError(f"it has more than {MAX_URL_BYTES:,} bytes")
 
 
 def _parse(content: bytes, base: str, place: str) -> dict[str, ManifestEntry]:

@@ -1,4 +1,4 @@
-"""The model that a manifest entry describes. With it, models that only a manifest knows have names.
+"""Config and hierarchy of a manifest entry, so that models can be defined by a manifest alone.
 
 Needs no torch.
 """
@@ -16,7 +16,7 @@ from mdan_zoo.weights.manifest import ManifestEntry
 def config_of(entry: ManifestEntry) -> ModelConfig:
     """Return the config that an entry carries.
 
-    It is the config of the weight file, whose `name` may differ from the entry's: weights that were
+    It is the config of the checkpoint, whose `name` may differ from the entry's: weights that were
     fine-tuned from a registered model keep its name in their config.
 
     Raises:
@@ -29,7 +29,7 @@ def config_of(entry: ManifestEntry) -> ModelConfig:
 
 
 def hierarchy_of(entry: ManifestEntry) -> Hierarchy:
-    """Return the emotion tree that an entry carries.
+    """Return the hierarchy that an entry carries.
 
     Raises:
         ManifestError: The entry has no tree, or a malformed one.

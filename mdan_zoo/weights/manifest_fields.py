@@ -1,7 +1,7 @@
-"""The checks behind `load_manifest`: is every value of an entry what it must be?
+"""Validation of manifest entries, for `load_manifest`.
 
 `weights_manifest.schema.json` states the same rules for other tools; a test holds the two together.
-Every function raises `ManifestError` with the place of the fault, such as
+Every function raises `ManifestError` with the place of the error, such as
 manifest.json: mdan_fi8.sources[0].path.
 """
 
@@ -18,7 +18,7 @@ REQUIRED_FIELDS = ("status", "parameters", "command", "licences")
 WEIGHT_FIELDS = ("file", "size", "sha256", "sources")
 ENTRY_FIELDS = (*REQUIRED_FIELDS, "reason", *WEIGHT_FIELDS)
 DETAIL_OBJECTS = ("config", "training", "metrics", "input", "hierarchy", "libraries", "golden")
-# A file is told by its SHA-256; the version of a model's weights is for people to read.
+# The SHA-256 identifies a file; the version of the weights is for people to read.
 DETAIL_FIELDS = (*DETAIL_OBJECTS, "version")
 LICENCE_FIELDS = ("code", "weights", "data")
 SOURCE_FIELDS = ("path", "repo", "revision", "url")

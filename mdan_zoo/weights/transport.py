@@ -1,11 +1,12 @@
-"""Requests for weights: what is asked again, who sees the token, which redirects are followed.
+"""HTTP requests for checkpoints: retries, time limits, redirect rules, and the access token.
 
-It imports requests, which takes a while: import this module only where a server is asked.
+It imports requests, which takes a while: import this module only where a server is contacted.
 """
 
 from __future__ import annotations
 
 import email.utils
+import functools
 import http
 import ipaddress
 import logging
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPException, IncompleteRead
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
@@ -22,16 +24,7 @@ from requests.auth import AuthBase
 from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError
 
-from mdan_zoo._util.http import (
-    CA_VARIABLES,
-    MAX_REDIRECTS,
-    Session,
-    T,
-    ca_setting,
-    redirect_target,
-    root_cause,
-    within,
-)
+from mdan_zoo._util.http import CA_VARIABLES, MAX_REDIRECTS, T, ca_setting, root_cause, within
 from mdan_zoo._version import __version__
 from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights.manifest_fields import without_secrets
@@ -58,13 +51,11 @@ LOGGER = logging.getLogger("mdan_zoo.weights.fetch")
 
 _USER_AGENT = f"mdan_zoo/{__version__}"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_REFUSALS = {
+_REASONS: dict[int | str, str] = {  # by status, or by the hub's header X-Error-Code
     401: "it wants a login",
     403: "it denies access",
     404: "it does not have the file",
     410: "it no longer has the file",
-}
-_HUB_CODES = {  # the header X-Error-Code
     "RepoNotFound": "it has no such repository",
     "RevisionNotFound": "it has no such commit",
     "EntryNotFound": "it has no such file",
@@ -78,6 +69,21 @@ class InterruptedTransferError(Exception):
     def __init__(self, problem: str, wait: float | None = None):
         super().__init__(problem)
         self.wait = wait
+
+
+class Session(requests.Session):
+    """Leaves redirects to the caller; requests would read the whole body of each."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Say that there is no redirect."""
+        return None
+
+    def merge_environment_settings(self, *arguments: Any, **named: Any) -> Any:
+        """Let SSL_CERT_FILE count too, which requests ignores and other clients use."""
+        settings = super().merge_environment_settings(*arguments, **named)
+        if settings["verify"] is True and (setting := ca_setting()):
+            settings["verify"] = setting[1]
+        return settings
 
 
 # Attempts
@@ -130,7 +136,7 @@ def refusal(response: requests.Response, login_hint: str = "") -> Exception:
             return WeightsUnavailableError(f"{answer}, and asks to wait {min(wait, 1e9):,.0f} s")
         return InterruptedTransferError(answer, wait)
     code = response.headers.get("X-Error-Code", "")
-    if reason := _HUB_CODES.get(code) or _REFUSALS.get(status):
+    if reason := _REASONS.get(code) or _REASONS.get(status):
         answer += f": {reason}"
     if status in (401, 403, 404) and login_hint:
         answer += f"; {login_hint}"
@@ -163,11 +169,19 @@ def open_url(
         InterruptedTransferError: There is no answer.
         WeightsUnavailableError: There can be none from that address.
     """
-    headers = {**(headers or {}), "User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}
+    options: dict[str, Any] = {
+        "headers": {**(headers or {}), "User-Agent": _USER_AGENT, "Accept-Encoding": "identity"},
+        "timeout": (CONNECT_TIMEOUT, READ_TIMEOUT),
+        "auth": login,
+        "stream": True,
+    }
     for _ in range(MAX_REDIRECTS + 1):
-        response = _get(session, url, headers, login)
+        response = within(HEAD_TIMEOUT, functools.partial(session.get, url, **options))
+        if isinstance(response, Exception):
+            # Not chained: the texts of these errors hold the whole URL.
+            raise _explained(response) from None
         try:
-            target = redirect_target(session, response)
+            target = requests.Session.get_redirect_target(session, response)
         except UnicodeError:
             raise WeightsUnavailableError("it redirects to an address that is no text") from None
         if target is None:
@@ -177,23 +191,10 @@ def open_url(
     raise WeightsUnavailableError(f"more than {MAX_REDIRECTS} redirects")
 
 
-def _get(session: Session, url: str, headers: dict[str, str], login: AuthBase) -> requests.Response:
-    timeout = (CONNECT_TIMEOUT, READ_TIMEOUT)
-
-    def ask() -> requests.Response:
-        return session.get(url, headers=headers, auth=login, stream=True, timeout=timeout)
-
-    answer = within(HEAD_TIMEOUT, ask)
-    if isinstance(answer, requests.Response):
-        return answer
-    # Not chained: the texts of these errors hold the whole URL.
-    raise _explained(answer) from None
-
-
 def _explained(error: Exception) -> Exception:
     """Return the error to raise for one of the client."""
-    root = root_cause(error)
-    setting = ca_setting()
+    root, setting = root_cause(error), ca_setting()
+    of_network = isinstance(error, (requests.RequestException, TimeoutError))
     if isinstance(root, ssl.SSLCertVerificationError):
         trusted = f"{setting[0]} is {setting[1]}" if setting else f"{CA_VARIABLES[0]} is not set"
         return WeightsUnavailableError(
@@ -201,18 +202,14 @@ def _explained(error: Exception) -> Exception:
             f"set {CA_VARIABLES[0]} to the file with its certificate ({trusted})"
         )
     bad_file = isinstance(root, ssl.SSLError) and root.library == "X509"
-    if bad_file or (isinstance(error, OSError) and not _is_of_network(error)):
+    if bad_file or (isinstance(error, OSError) and not of_network):
         named = f"{setting[0]} is {setting[1]}: " if setting else ""
         return WeightsUnavailableError(f"it cannot be asked: {named}{root}")
     if isinstance(error, ValueError):  # the address of the server or of a proxy is malformed
         return WeightsUnavailableError(f"it cannot be asked: {type(error).__name__}")
-    if isinstance(error, HTTPError) or _is_of_network(error):
+    if isinstance(error, HTTPError) or of_network:
         return InterruptedTransferError(_reason(error))
     return error
-
-
-def _is_of_network(error: Exception) -> bool:
-    return isinstance(error, (requests.RequestException, TimeoutError))
 
 
 def chunks(response: requests.Response) -> Iterator[bytes]:
@@ -221,8 +218,15 @@ def chunks(response: requests.Response) -> Iterator[bytes]:
     Raises:
         InterruptedTransferError: The connection breaks, or is too slow to wait for.
     """
+    handled = sys.exc_info()[1]
     start, count = time.monotonic(), 0
-    while chunk := _read(response):
+    while True:
+        try:
+            chunk: bytes = response.raw.read1(CHUNK_BYTES, decode_content=False)
+        except (HTTPError, HTTPException, OSError, ValueError) as error:  # ValueError: chunk size
+            raise InterruptedTransferError(_reason(error, handled)) from None
+        if not chunk:
+            return
         yield chunk
         count += len(chunk)
         elapsed = time.monotonic() - start
@@ -230,15 +234,6 @@ def chunks(response: requests.Response) -> Iterator[bytes]:
             if count < PACE_BYTES:
                 raise InterruptedTransferError(f"only {count:,} bytes came in {elapsed:.0f} s")
             start, count = time.monotonic(), 0
-
-
-def _read(response: requests.Response) -> bytes:
-    handled = sys.exc_info()[1]
-    try:
-        data: bytes = response.raw.read1(CHUNK_BYTES, decode_content=False)
-    except (HTTPError, HTTPException, OSError, ValueError) as error:  # ValueError: a chunk's size
-        raise InterruptedTransferError(_reason(error, handled)) from None
-    return data
 
 
 def _reason(error: BaseException, handled: BaseException | None = None) -> str:
@@ -277,17 +272,12 @@ def sees_only_server(url: str) -> bool:
     parts = parse(url)
     if parts.scheme == "https":
         return True
-    return is_private(parts) and not select_proxy(url, get_environ_proxies(url))
+    return _is_loopback(parts.hostname) and not select_proxy(url, get_environ_proxies(url))
 
 
-def is_private(url: SplitResult) -> bool:
-    """Tell whether an address is of https or of this machine."""
-    return url.scheme == "https" or _is_loopback(url.hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
+def _is_loopback(host: str | None) -> bool:
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False
 
@@ -304,7 +294,8 @@ def redirect(url: str, target: str) -> str:
     new = parse(address)
     if new.scheme not in _DEFAULT_PORTS:
         raise WeightsUnavailableError(f"it redirects to {_shown(address)}, not to http or https")
-    if urlsplit(url).scheme == "https" and not is_private(new):
+    weaker = urlsplit(url).scheme == "https" and new.scheme != "https"
+    if weaker and not _is_loopback(new.hostname):
         raise WeightsUnavailableError(
             f"it redirects from https to {_shown(address)}, which is not encrypted"
         )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from mdan_zoo.hierarchy.tree import Hierarchy, Nested
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.weights import fetch
+from mdan_zoo.weights.contents import FileContents
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.weights.manifest_config import config_of, hierarchy_of
 from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL as DEFAULT_EXPLAINED_MODEL
@@ -31,6 +31,7 @@ from mdan_zoo.zoo.configs import MODELS as MODELS
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
+    from mdan_zoo.weights.checkpoint import CheckpointSource
 
 
 def get_config(name: str) -> ModelConfig:
@@ -82,7 +83,7 @@ def create_model(
     name: str | ModelConfig,
     *,
     pretrained: bool = False,
-    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint: CheckpointSource | None = None,
     hierarchy: Hierarchy | Nested | str | None = None,
     backbone: str | None = None,
 ) -> EmotionModel:
@@ -91,7 +92,7 @@ def create_model(
     Args:
         name: One of `list_models()`, or the config of another model.
         pretrained: Load the released weights.
-        checkpoint: Load this safetensors file instead.
+        checkpoint: Load this safetensors file instead, given by its path or already opened.
         hierarchy: Another emotion hierarchy, as a `Hierarchy` or nested dicts and lists, or the
             name of a built-in one. The weights are random.
         backbone: Another timm backbone. The weights are random.
@@ -117,16 +118,17 @@ def create_model(
         raise InputError("pretrained=True and checkpoint= both name weights; give one of them")
     if backbone is not None:
         config = dataclasses.replace(config, backbone=backbone)
+    loaded = None
+    if pretrained or checkpoint is not None:
+        from mdan_zoo.weights.checkpoint import load_checkpoint, open_checkpoint
+
+        loaded = open_checkpoint(read_released(config.name) if checkpoint is None else checkpoint)
     classes = None if hierarchy is None else _as_hierarchy(hierarchy)
-    weights = checkpoint
     if isinstance(name, str):
         classes = classes or get_model_hierarchy(name)
-        weights = released_weights(name) if pretrained else checkpoint
     network = build_network(config, classes)
-    if weights is not None:
-        from mdan_zoo.weights.checkpoint import load_checkpoint
-
-        load_checkpoint(network, weights, config)
+    if loaded is not None:
+        load_checkpoint(network, loaded, config)
     return network
 
 
@@ -145,7 +147,7 @@ def build_network(config: ModelConfig, hierarchy: Hierarchy | None = None) -> Em
     return network(backbone, channels, classes, config.options)
 
 
-def load_network(path: str | os.PathLike[str]) -> tuple[ModelConfig, EmotionModel]:
+def load_network(source: CheckpointSource) -> tuple[ModelConfig, EmotionModel]:
     """Build the network that a checkpoint describes, and load the weights strictly.
 
     Memory for the network is allocated only after the tensors of the file are known to fit it.
@@ -159,9 +161,10 @@ def load_network(path: str | os.PathLike[str]) -> tuple[ModelConfig, EmotionMode
     """
     import torch
 
-    from mdan_zoo.weights.checkpoint import check_tensors, read_identity, read_tensors
+    from mdan_zoo.weights.checkpoint import check_tensors, open_checkpoint
 
-    config, hierarchy = read_identity(path)
+    checkpoint = open_checkpoint(source)
+    path, config, hierarchy = checkpoint.path, checkpoint.config, checkpoint.hierarchy
     try:
         with torch.device("meta"):
             expected = build_network(config, hierarchy).state_dict()
@@ -169,10 +172,9 @@ def load_network(path: str | os.PathLike[str]) -> tuple[ModelConfig, EmotionMode
         raise UnknownNameError(f"the network of {path} cannot be built: {error}") from error
     except InputError as error:
         raise CheckpointError(f"the network of {path} cannot be built: {error}") from error
-    tensors = read_tensors(path)
-    check_tensors(path, tensors, expected)
+    check_tensors(path, checkpoint.tensors, expected)
     network = build_network(config, hierarchy)
-    network.load_state_dict(tensors, strict=True)
+    network.load_state_dict(checkpoint.tensors, strict=True)
     return config, network
 
 
@@ -184,6 +186,14 @@ def _as_hierarchy(given: Hierarchy | Nested | str) -> Hierarchy:
 
 def released_weights(name: str, *, hint: str = "") -> Path:
     """Return the path of a model's released checkpoint, verified.
+
+    Args and errors: those of `read_released`.
+    """
+    return read_released(name, hint=hint).path
+
+
+def read_released(name: str, *, hint: str = "") -> FileContents:
+    """Return the verified contents of a model's released checkpoint.
 
     Args:
         name: Name of a model.
@@ -203,4 +213,4 @@ def released_weights(name: str, *, hint: str = "") -> Path:
     if not entry.released:
         what = hint or f"To train them: {entry.command}"
         raise WeightsUnavailableError(f"{name} has no released weights: {entry.reason}. {what}")
-    return fetch.find_weights(entry)
+    return fetch.read_weights(entry)

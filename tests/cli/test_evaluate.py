@@ -175,7 +175,7 @@ def test_arguments_that_are_wrong(folder, tmp_path):
         run("mdan_oasis4", "--data", folder, "--seed", -1)
     with pytest.raises(UnknownNameError, match="no model 'mdan_oasis'; did you mean 'mdan_oasis4'"):
         run("mdan_oasis", "--data", folder)
-    with pytest.raises(CheckpointError, match=r"cannot read the weight file .*gone\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"cannot read the checkpoint .*gone\.safetensors"):
         run(tmp_path / "gone.safetensors", "--data", folder)
     with pytest.raises(WeightsUnavailableError, match="mdan_fi8 has no released weights"):
         run("mdan_fi8", "--data", folder)

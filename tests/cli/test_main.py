@@ -253,7 +253,7 @@ def test_output_file(predict, photos, tmp_path):
     [
         (["--model", "mdan_f18", "a.png"], "there is no model 'mdan_f18'; did you mean"),
         (["--model", "mdan_fi8", "a.png"], "mdan_fi8 has no released weights: "),
-        (["--checkpoint", "absent.safetensors", "a.png"], "cannot read the weight file absent"),
+        (["--checkpoint", "absent.safetensors", "a.png"], "cannot read the checkpoint absent"),
     ],
 )
 def test_unusable_models(run, arguments, message):

@@ -36,7 +36,7 @@ def refused(tmp_path, own_images, capsys):
 
 def test_a_checkpoint_that_does_not_exist_is_reported(refused, own_hierarchy, tmp_path):
     missing = tmp_path / "missing.safetensors"
-    told = f"cannot read the weight file {missing}"
+    told = f"cannot read the checkpoint {missing}"
     assert told in refused("--init", missing, "--hierarchy", own_hierarchy)
     assert told in refused("--init", missing, "--hierarchy", own_hierarchy, "--recipe", "mdan_fi8")
 

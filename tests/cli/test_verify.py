@@ -181,7 +181,7 @@ def test_other_scores_for_the_known_image(change_golden, publication, run):
     for subject in ("lab_oasis", publication.weights.path):
         exit_status, output, messages = run("verify", subject)
         assert (exit_status, output) == (1, "")
-        assert "gives scores for the known image that are up to 0.0100 off" in messages
+        assert "gives scores for the known image that differ by up to 0.0100 from" in messages
 
 
 def test_the_last_digits_of_the_scores_may_differ(change_golden, run):
@@ -196,7 +196,7 @@ def test_other_classes_for_the_known_image(change_golden, run):
     change_golden(lambda output: output["polarity"].pop("positive"))
     exit_status, _, messages = run("verify", "lab_oasis")
     assert exit_status == 1
-    assert "has not the scores of the classes of" in messages
+    assert "golden output of lab_oasis does not have the classes of" in messages
 
 
 # Files
@@ -239,8 +239,8 @@ def test_wrong_files_do_not_stop_the_others(tmp_path, photos, cache, run):
     assert exit_status == 1
     assert output.startswith("flat_oasis4  ok  ")
     lines = messages.splitlines()
-    assert lines[0] == f"{photos[0]}  FAILED: {photos[0]} is not a safetensors weight file"
-    assert lines[1].startswith(f"{tmp_path}  FAILED: cannot read the weight file {tmp_path}: ")
+    assert lines[0] == f"{photos[0]}  FAILED: {photos[0]} is not a safetensors checkpoint"
+    assert lines[1].startswith(f"{tmp_path}  FAILED: cannot read the checkpoint {tmp_path}: ")
     assert lines[2].startswith(f"{absent}  FAILED: there is neither a model nor a file '{absent}'")
     assert len(lines) == 3
 

@@ -11,8 +11,9 @@ from fault_server import FaultServer, hang
 
 from mdan_zoo._util.http import CA_VARIABLES
 from mdan_zoo.errors import PublishingError
+from mdan_zoo.publishing import hub_client
 from mdan_zoo.publishing.publish import publish_to_hub
-from mdan_zoo.weights import hub_api, transport
+from mdan_zoo.weights import transport
 
 
 def test_a_hub_in_clear_text_does_not_receive_the_token(hub, released, monkeypatch):
@@ -23,7 +24,7 @@ def test_a_hub_in_clear_text_does_not_receive_the_token(hub, released, monkeypat
 
 
 def test_a_hub_that_does_not_answer_times_out(released, monkeypatch):
-    monkeypatch.setattr(hub_api, "PUBLISHING_TIMEOUT", 0.2)
+    monkeypatch.setattr(hub_client, "TIMEOUT", 0.2)
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
     for name in CA_VARIABLES:
         monkeypatch.delenv(name, raising=False)

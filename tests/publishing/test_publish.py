@@ -82,7 +82,7 @@ def test_weights_of_another_model_are_refused():
 
 
 def test_another_hierarchy_is_refused_under_a_registered_name(own_file):
-    with pytest.raises(CheckpointError, match=r"tree 'likes' \(2/4 classes\), not circumplex4"):
+    with pytest.raises(CheckpointError, match=r"hierarchy 'likes' \(2/4 .*, not circumplex4"):
         check_weights(NAME, own_file)
 
 
@@ -119,12 +119,12 @@ def test_a_pickle_is_refused_unopened(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(pickle.dumps(Trap()))
     for name in (NAME, "my_model"):
-        with pytest.raises(CheckpointError, match="is not a safetensors weight file"):
+        with pytest.raises(CheckpointError, match="is not a safetensors checkpoint"):
             check_weights(name, path)
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"cannot read the weight file .*gone\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"cannot read the checkpoint .*gone\.safetensors"):
         check_weights("my_model", tmp_path / "gone.safetensors")
 
 
@@ -379,7 +379,7 @@ def test_the_cards_examples_run(hub, released, tmp_path):
 
 
 def test_private_is_for_repositories(run, tmp_path):
-    with pytest.raises(InputError, match="--private is for --repo"):
+    with pytest.raises(InputError, match="--private applies to --repo"):
         run(NAME, "--weights", RELEASED, "--folder", tmp_path, "--private")
 
 

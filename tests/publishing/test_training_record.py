@@ -45,25 +45,25 @@ def test_command_and_accuracy_of_the_test_part(weights):
     (row,) = publication.metrics["rows"]
     assert row == {"branch": "overall", "level_1_accuracy": 0.75, "level_2_accuracy": 0.5}
     card = model_card(publication)
-    kept = "8 images that were kept aside (80/20, seed 0, SHA-256 0123456789abcdef...)"
-    assert f"{kept}, one training." in card
-    assert f"## How it was made\n\n```\n{COMMAND}\n```" in card
+    kept = "8 held-out images (80/20, seed 0, SHA-256 0123456789abcdef...)"
+    assert f"{kept}, one training run." in card
+    assert f"## Training\n\n```\n{COMMAND}\n```" in card
     assert "| overall | 0.75 | 0.5 |" in card
 
 
 def test_a_record_that_does_not_count_its_test_images_is_read(weights):
     write_record(weights, test={"accuracy": {"level_1": 0.75}})
     protocol = prepare("mine", weights).metrics["protocol"]
-    assert protocol.startswith("the images that were kept aside (80/20")
-    assert protocol.endswith("had learned them is not known.")
+    assert protocol.startswith("the held-out images (80/20")
+    assert protocol.endswith("were trained on them is not known.")
 
 
 @pytest.mark.parametrize(
     ("trained_on", "told"),
     [
-        (0, "one training."),
-        (3, "one training; 3 of them had been learned by the weights that it started from."),
-        (None, "; whether the weights that it started from had learned them is not known."),
+        (0, "one training run."),
+        (3, "one training run; the initial weights were trained on 3 of them."),
+        (None, "; whether the initial weights were trained on them is not known."),
     ],
 )
 def test_images_that_the_start_had_learned_are_reported(weights, trained_on, told):

@@ -234,7 +234,7 @@ BECOME_NOBODY = "if os.getuid() == 0: os.setgid(65534); os.setuid(65534)"
 def test_a_file_that_may_not_grow_is_reported(server, cache):
     mirrored(server)
     said = run_python(FIND.format(before=LIMIT_FILES), server.url(PLACE))
-    assert f"told: the weights of mdan_test ({FILE}) cannot be had" in said
+    assert f"told: the weights of mdan_test ({FILE}) are not available" in said
     assert f"{cache}: cannot be written to: File too large; free or repair that folder" in said
     assert "MDAN_ZOO_CACHE" in said
     assert stored(cache) == []

@@ -11,6 +11,7 @@ import stat
 
 import pytest
 import torch
+from hub_helpers import run_python
 from safetensors.torch import load_file, safe_open, save_file
 
 from mdan_zoo.errors import (
@@ -21,10 +22,16 @@ from mdan_zoo.errors import (
     WeightsUnavailableError,
 )
 from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.weights import contents as contents_module
 from mdan_zoo.weights import fetch
-from mdan_zoo.weights.checkpoint import load_checkpoint, read_identity, save_checkpoint
+from mdan_zoo.weights.checkpoint import (
+    load_checkpoint,
+    open_checkpoint,
+    read_identity,
+    save_checkpoint,
+)
 from mdan_zoo.weights.manifest import Source, load_manifest
-from mdan_zoo.zoo.factory import MODELS, build_network, load_network
+from mdan_zoo.zoo.factory import MODELS, build_network, create_model, load_network
 
 CONFIG = MODELS["mdan_oasis4"]
 
@@ -210,11 +217,11 @@ def overlapping(source, target):
 FILES = {
     "overlapping tensors": (overlapping, "not a whole safetensors file"),
     "truncated": (truncated, "not a whole safetensors file"),
-    "empty": (lambda s, t: t.write_bytes(b""), "not a safetensors weight file"),
-    "text": (lambda s, t: t.write_text("<html>not found</html>"), "not a safetensors weight file"),
+    "empty": (lambda s, t: t.write_bytes(b""), "not a safetensors checkpoint"),
+    "text": (lambda s, t: t.write_text("<html>not found</html>"), "not a safetensors checkpoint"),
     "pickle": (lambda s, t: t.write_bytes(pickle.dumps([1] * 99)), "not a safetensors"),
     "long header": (lambda s, t: t.write_bytes((90 << 20).to_bytes(8, "little")), "not a safete"),
-    "folder": (lambda s, t: t.mkdir(), "cannot read the weight file"),
+    "folder": (lambda s, t: t.mkdir(), "cannot read the checkpoint"),
     "absent": (lambda s, t: None, "No such file"),
     "without identity": (without_identity, "does not say which model"),
     "broken identity": (broken_identity, "its description of the model is broken"),
@@ -248,6 +255,50 @@ def test_a_changed_checkpoint_is_noticed(tmp_path):
     copy.write_bytes(content[:-1])
     with pytest.raises(CheckpointError, match=f"{entry.size:,}"):
         fetch.verify_file(copy, entry)
+
+
+def test_released_weights_are_opened_once():
+    """In a process of its own: an audit hook cannot be removed."""
+    script = """
+import sys
+opened = []
+def hook(event, arguments):
+    if event == "open" and str(arguments[0]).endswith(".safetensors"):
+        opened.append(arguments[0])
+sys.addaudithook(hook)
+import mdan_zoo
+mdan_zoo.create_model("mdan_oasis4", pretrained=True)
+mdan_zoo.Predictor("flat_oasis4")
+print(len(opened), len(set(opened)))
+"""
+    assert run_python(script) == "2 2\n"
+
+
+def test_the_bytes_that_were_verified_are_loaded(tmp_path):
+    """The file is replaced after it was verified."""
+    entry = load_manifest()["mdan_oasis4"]
+    path = tmp_path / "copy.safetensors"
+    shutil.copy(fetch.find_weights(entry), path)
+    source = Source("file", url=path.as_uri())
+    contents = fetch.read_weights(dataclasses.replace(entry, sources=(source,)))
+    assert contents.path == path
+    path.write_bytes(b"something else")
+    loaded = create_model("mdan_oasis4", checkpoint=contents).state_dict()
+    for name, value in create_model("mdan_oasis4", pretrained=True).state_dict().items():
+        assert value.equal(loaded[name]), name
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="is not a file"):
+        read_identity(tmp_path / "pipe")
+
+
+def test_a_file_that_is_too_large_is_not_read(random_checkpoint, monkeypatch):
+    monkeypatch.setattr(contents_module, "MAX_FILE_BYTES", 1000)
+    with pytest.raises(CheckpointError, match="a checkpoint has at most 1,000"):
+        open_checkpoint(random_checkpoint)
 
 
 def test_a_source_without_the_file_is_reported():

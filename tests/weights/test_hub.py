@@ -200,7 +200,7 @@ def test_every_failure_is_reported(package, server, cache, tmp_path):
     with pytest.raises(WeightsUnavailableError) as caught:
         fetch.find_weights(entry_for(CONTENT, *sources))
     first, *failures, last = str(caught.value).splitlines()
-    assert first == f"the weights of mdan_test ({FILE}) cannot be had:"
+    assert first == f"the weights of mdan_test ({FILE}) are not available:"
     assert [line.partition(": ")[0] for line in failures] == [f"  {source}" for source in sources]
     assert "is not a file" in failures[0]
     assert "404 Not Found" in failures[1]

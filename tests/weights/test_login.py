@@ -211,5 +211,5 @@ def test_a_model_may_be_called_as_its_repository(place, cache):
 def test_a_header_that_is_too_large_is_refused(server, cache):
     """The file is the one that its manifest names, but no loader should read it."""
     content = (2 << 20).to_bytes(8, "little") + bytes(3 << 20)
-    with pytest.raises(CheckpointError, match="is not a safetensors weight file"):
+    with pytest.raises(CheckpointError, match="is not a safetensors checkpoint"):
         fetch.find_weights(mirrored(server, content))

@@ -196,7 +196,7 @@ def test_an_answer_of_another_form_is_reported(answer, hub_server, cache):
     assert (
         "gives no commit" in (message := failure())
         or "has no model" in message
-        or ("tells no SHA-256" in message)
+        or ("has no SHA-256" in message)
     )
     assert not cache.exists()
 

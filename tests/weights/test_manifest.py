@@ -17,7 +17,7 @@ from image_server import image_server
 from manifest_cases import ACCEPTED, PACKAGE, REFUSED, RELEASED, SHA256, UNRELEASED, of, released
 
 from mdan_zoo.errors import ManifestError
-from mdan_zoo.weights import manifest, manifest_url
+from mdan_zoo.weights import manifest
 from mdan_zoo.weights.manifest import (
     ManifestWarning,
     Source,
@@ -290,7 +290,7 @@ def test_a_url_without_a_manifest_is_reported(path, server, monkeypatch):
 
 @pytest.mark.parametrize("path", ["hang", "drip", "drip-headers"])
 def test_a_slow_answer_is_given_up(path, server, monkeypatch):
-    monkeypatch.setattr(manifest_url, "TIMEOUT", 0.5)
+    monkeypatch.setattr(manifest, "URL_TIMEOUT", 0.5)
     said = refusal(monkeypatch, server.url(f"/{path}"))
     assert said == "the download was not complete after timeout=0.5 seconds"
 

@@ -83,7 +83,7 @@ def test_a_custom_hierarchy_takes_the_place_of_the_models():
 def test_a_checkpoint_of_another_model_is_refused(random_checkpoint):
     with pytest.raises(CheckpointError, match="belongs to another model"):
         create_model("mdan_fi8", backbone="mobilenetv2_100", checkpoint=random_checkpoint)
-    with pytest.raises(CheckpointError, match="emotion tree"):
+    with pytest.raises(CheckpointError, match="trained for the hierarchy"):
         create_model("mdan_oasis4", hierarchy="mikels8", checkpoint=random_checkpoint)
 
 

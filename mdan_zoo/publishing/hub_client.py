@@ -1,0 +1,83 @@
+"""The huggingface_hub client for publishing: its settings, and its errors as `PublishingError`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mdan_zoo._util.http import ca_setting
+from mdan_zoo.errors import MdanZooError, PublishingError
+from mdan_zoo.weights.hub_api import ADVICE, OFFLINE_REASON, Hub
+from mdan_zoo.weights.manifest import is_offline
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+TIMEOUT = 60.0
+"""Seconds without a byte while something is published."""
+
+
+@contextmanager
+def hub_client(hub: Hub, failure: str) -> Iterator[HfApi]:
+    """Provide the hub's client, and raise `PublishingError` for whatever it raises.
+
+    Args:
+        hub: Where to publish.
+        failure: Beginning of the message, such as "cannot publish owner/name".
+    """
+    if is_offline():
+        raise PublishingError(f"{failure}: {OFFLINE_REASON}")
+    if not hub.may_see_token:
+        raise PublishingError(
+            f"{failure} at {hub}: it needs https, so that nobody on the way sees the token; set "
+            "HF_ENDPOINT to an address that begins with https://"
+        )
+    from huggingface_hub import HfApi
+
+    try:
+        with _settings_of_client():
+            yield HfApi(endpoint=hub.endpoint, token=hub.token or False)
+    except MdanZooError:
+        raise
+    except Exception as error:  # its errors, those of connections and of answers share no class
+        raise PublishingError(f"{failure} at {hub}: {_explain(error)}") from error
+
+
+@contextmanager
+def _settings_of_client() -> Iterator[None]:
+    """Set the timeout and the certificate authorities of huggingface_hub's client for a while.
+
+    The process has one client only, so its previous settings are restored.
+    """
+    from huggingface_hub import close_session, get_session
+
+    setting, before = ca_setting(), os.environ.get("SSL_CERT_FILE")
+    if setting and setting[1] != before:
+        os.environ["SSL_CERT_FILE"] = setting[1]
+        close_session()  # the next one reads the variable
+    client = get_session()
+    timeout = client.timeout
+    client.timeout = TIMEOUT
+    try:
+        yield
+    finally:
+        client.timeout = timeout
+        if setting and setting[1] != before:
+            close_session()
+            os.environ.pop("SSL_CERT_FILE")
+            if before is not None:
+                os.environ["SSL_CERT_FILE"] = before
+
+
+def _explain(error: BaseException) -> str:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    while not isinstance(error, HfHubHTTPError) and error.__cause__ is not None:
+        error = error.__cause__  # the error of an upload is wrapped
+    said = re.sub(r"//[^/\s]*@", "//", " ".join(str(error).split()))
+    if isinstance(error, HfHubHTTPError):
+        return ADVICE.get(error.response.status_code) or said
+    return said or type(error).__name__
