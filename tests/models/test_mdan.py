@@ -192,9 +192,8 @@ def test_channels_last_gives_the_same():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("depth", [1, 3])
-def test_compiles_without_graph_breaks(depth):
-    model = tiny_mdan(depth)
+def test_compiles_to_the_same_values():
+    model = tiny_mdan(3)
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     found, expected = compiled(images).probs, model(images).probs
@@ -222,14 +221,14 @@ def test_compiled_attention_maps_have_gradients_in_half_precision(mode):
 
 def test_a_few_steps_learn_sixteen_images_by_heart():
     torch.manual_seed(0)
-    backbone, channels = build_backbone("resnet10t")
+    backbone, channels = build_backbone("test_resnet")
     model = MDAN(backbone, channels, TREES[2], MDANOptions(dim=64))
     images = torch.randn(16, 3, 64, 64)
     leaves = torch.arange(16) % 8
     targets = (torch.tensor(TREES[2].parent_indices[0])[leaves], leaves)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     losses = []
-    for _ in range(40):
+    for _ in range(90):
         output = model(images)
         levels = zip(output.log_probs["overall"], targets, strict=True)
         loss = sum(F.nll_loss(p, t) for p, t in levels) / 2
