@@ -74,7 +74,7 @@ VARIANTS = (
     Variant("the recipe"),
     Variant("loss on P_O alone", ("overall_weight=1", "local_weight=0", "global_weight=0")),
     Variant("maps not normalised", options={"normalise_pyramid": False}),
-    Variant("hard labels", ("softness=0",)),
+    Variant("hard labels", ("label_std_scale=0",)),
     Variant("plain L-CAM", options={"lcam": "plain"}),
     Variant("D = 256", options={"dim": 256}),
     Variant("no average of weights", ("ema_decay=0",)),

@@ -1,4 +1,4 @@
-"""How many steps a fine-tuning on few images needs: `least_steps` of the recipe, on OASIS.
+"""How many steps a fine-tuning on few images needs: `min_steps` of the recipe, on OASIS.
 
     python benchmarks/fine_tuning_steps.py --data FOLDER
 
@@ -54,9 +54,9 @@ def write_images(found: dict[str, list[Path]], counts: dict[str, int], seed: int
                 shutil.copy(drawn.pop(), to / part / leaf)
 
 
-def measure(images: Path, least_steps: int, seed: int) -> dict[str, float]:
+def measure(images: Path, min_steps: int, seed: int) -> dict[str, float]:
     """Train once; return the epochs, the time and the accuracy of every level."""
-    recipe = dataclasses.replace(fine_tuning_recipe(INIT), seed=seed, least_steps=least_steps)
+    recipe = dataclasses.replace(fine_tuning_recipe(INIT), seed=seed, min_steps=min_steps)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "run"
         start = time.perf_counter()
@@ -100,10 +100,10 @@ def main(argv: list[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             images = Path(folder) / "images"
             write_images(found, counts, seed, images)
-            for least_steps in arguments.steps:
-                turns[least_steps].append(measure(images, least_steps, seed))
+            for min_steps in arguments.steps:
+                turns[min_steps].append(measure(images, min_steps, seed))
     about = {**environment("cpu"), "seeds": " ".join(map(str, arguments.seeds)), **counts}
-    rows = [{**about, "least_steps": steps, **summarise(done)} for steps, done in turns.items()]
+    rows = [{**about, "min_steps": steps, **summarise(done)} for steps, done in turns.items()]
     write_rows(arguments.output, rows)
     print(f"written to {arguments.output}")
 

@@ -256,11 +256,11 @@ def recipe_of(job: Job, epochs: int) -> Recipe:
     return dataclasses.replace(
         recipe,
         init="",
-        views=recipe.views if job.decoding == "views" else 0,
+        cached_views=recipe.cached_views if job.decoding == "views" else 0,
         epochs=epochs,
         batch_size=job.batch,
-        learning_rate=TINY_RATE,
-        backbone_rate=min(TINY_RATE, recipe.backbone_rate),
+        lr=TINY_RATE,
+        backbone_lr=min(TINY_RATE, recipe.backbone_lr),
     )
 
 

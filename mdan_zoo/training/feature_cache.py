@@ -112,9 +112,9 @@ def compute_pyramids(
         parts = [list(backbone(pair)) for pair in torch.split(inputs, 2)]
         pyramid = {stage: torch.cat([part[stage] for part in parts]).half() for stage in stages}
         if not kept:
-            _check_memory(pyramid.values(), len(samples), recipe.views)
+            _check_memory(pyramid.values(), len(samples), recipe.cached_views)
             for stage, maps in pyramid.items():
-                shape = (recipe.views, len(samples), *maps.shape[1:])
+                shape = (recipe.cached_views, len(samples), *maps.shape[1:])
                 kept[stage] = torch.empty(shape, dtype=maps.dtype)
         for stage, maps in pyramid.items():
             kept[stage][:, number] = maps
@@ -132,7 +132,7 @@ def _check_memory(maps: Iterable[Tensor], images: int, views: int) -> None:
     if needed > there:
         raise InputError(
             f"keeping {views} views of {images} images needs {needed / 1e9:.1f} GB of memory, "
-            f"and {there / 1e9:.1f} GB are there; --set views=0 crops anew in every epoch"
+            f"and {there / 1e9:.1f} GB are there; --set cached_views=0 crops anew in every epoch"
         )
 
 
@@ -145,6 +145,6 @@ def draw_views(image: Image.Image, spec: InputSpec, recipe: Recipe, seed: int) -
     crop = random_crop(spec, recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed((recipe.seed << 32) + seed)
-        crops = [tv.pil_to_tensor(crop(image)) for _ in range(recipe.views - 2)]
+        crops = [tv.pil_to_tensor(crop(image)) for _ in range(recipe.cached_views - 2)]
     mirrored = [view.flip(-1) if number % 2 else view for number, view in enumerate(crops)]
     return [plain, plain.flip(-1), *mirrored]

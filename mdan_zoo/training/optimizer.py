@@ -29,7 +29,7 @@ def build_optimizer(network: EmotionNetwork, recipe: Recipe) -> torch.optim.Opti
         return torch.optim.AdamW(groups, betas=betas, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(
         groups,
-        lr=recipe.learning_rate,
+        lr=recipe.lr,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
     )
@@ -38,12 +38,12 @@ def build_optimizer(network: EmotionNetwork, recipe: Recipe) -> torch.optim.Opti
 def _parameter_groups(network: EmotionNetwork, recipe: Recipe) -> list[dict[str, Any]]:
     parameters = network.named_parameters()
     new = [value for name, value in parameters if not name.startswith("backbone.")]
-    groups = [{"params": new, "rate": recipe.learning_rate}]
+    groups = [{"params": new, "rate": recipe.lr}]
     network.backbone.requires_grad_(False)
     trained = _trained_stages(network.backbone, recipe)
-    if trained is not None and recipe.backbone_rate:
+    if trained is not None and recipe.backbone_lr:
         trained.requires_grad_(True)
-        groups.append({"params": list(trained.parameters()), "rate": recipe.backbone_rate})
+        groups.append({"params": list(trained.parameters()), "rate": recipe.backbone_lr})
     return groups
 
 
@@ -59,7 +59,7 @@ def set_mode(network: EmotionNetwork, recipe: Recipe) -> None:
     network.train()
     trained = _trained_stages(network.backbone, recipe)
     network.backbone.eval()
-    if trained is not None and recipe.batch_statistics:
+    if trained is not None and not recipe.freeze_bn:
         trained.train()
 
 

@@ -177,7 +177,7 @@ def _prepare(plan: Plan, data: _ReadData) -> PreparedData:
         backbone, _ = build_backbone(config.backbone, config.input.crop)
         load_backbone_file(backbone, plan.backbone_weights)
     source: ImageDataset | PyramidCache
-    if plan.recipe.views:
+    if plan.recipe.cached_views:
         stages = range(max(0, 3 - tree.depth), 4)  # level 1 reads C4, level 2 C3, level 3 C2
         source = compute_pyramids(
             backbone,
@@ -251,7 +251,9 @@ def train(plan: Plan) -> Path:
     read = _read(plan)
     split = find_split(plan, read.config, read.hierarchy, read.samples, given)
     data = _prepare(plan, read)
-    if not plan.recipe.views and not has_state(plan.output):  # views have all been drawn by now
+    if not plan.recipe.cached_views and not has_state(
+        plan.output
+    ):  # views have all been drawn by now
         check_images(data.samples)
     everything = list(range(len(data.samples)))
     pick = partial(select, samples=data.samples, folder=plan.folder)
@@ -291,7 +293,7 @@ def _train_one(
     if recipe.epochs > plan.recipe.epochs and is_main_process():
         LOGGER.warning(
             f"{len(indices)} images are few: trained for {recipe.epochs} epochs instead of "
-            f"{plan.recipe.epochs}, which makes {recipe.least_steps} steps; "
+            f"{plan.recipe.epochs}, which makes {recipe.min_steps} steps; "
             f"--set epochs={plan.recipe.epochs} trains shorter"
         )
     trainer = data.trainer(recipe, indices, folder)
@@ -300,7 +302,7 @@ def _train_one(
     sha256 = split_sha256(data.samples, [indices]) if split is None else split.sha256
 
     def write() -> None:
-        save_checkpoint(path, network, data.config, dtype=getattr(torch, plan.recipe.stored_as))
+        save_checkpoint(path, network, data.config, dtype=getattr(torch, plan.recipe.save_dtype))
         save_trained_on(
             path,
             [data.samples[index].image for index in indices],

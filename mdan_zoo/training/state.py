@@ -17,19 +17,19 @@ from torch import nn
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo.errors import CheckpointError, TrainingError
 from mdan_zoo.images.input_spec import InputSpec
-from mdan_zoo.training.recipe import Recipe
+from mdan_zoo.training.recipe import Recipe, current_fields
 
 STATE_FILE = "training_state.pt"
 LOG_FILE = "log.csv"
 
-_CHANGEABLE = ("learning_rate", "backbone_rate", "clip_norm")
+_CHANGEABLE = ("lr", "backbone_lr", "max_grad_norm")
 """What a training may go on with other values of: what helps where it exploded."""
 
 
 def fixed_fields(recipe: Recipe) -> dict[str, Any]:
     """Return what of a recipe must stay as it is for a training to go on."""
     fields = {**dataclasses.asdict(recipe), **dict.fromkeys(_CHANGEABLE)}
-    return {**fields, "backbone_rate": bool(recipe.backbone_rate)}  # 0 freezes the backbone
+    return {**fields, "backbone_lr": bool(recipe.backbone_lr)}  # 0 freezes the backbone
 
 
 def hash_of_start(backbone: nn.Module, spec: InputSpec) -> str:
@@ -96,6 +96,8 @@ def load_state(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | No
         # weights_only: tensors and plain values, no code
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = state.pop("identity")
+        found["recipe"] = current_fields(found["recipe"])
+        state["rates"] = current_fields(state["rates"])
         differing = [name for name, value in identity.items() if found.get(name) != value]
     except (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"cannot resume from {path}, it is damaged: {error}") from error

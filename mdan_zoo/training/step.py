@@ -28,7 +28,7 @@ class TrainingStep(nn.Module):
         self.preprocessing = preprocessing
         self.recipe = recipe
         self.last_stage: nn.Module | None = None
-        if recipe.views and recipe.frozen_stages == _CACHED_STAGES:
+        if recipe.cached_views and recipe.frozen_stages == _CACHED_STAGES:
             self.last_stage = stages_after(network.backbone, _CACHED_STAGES)
 
     def forward(

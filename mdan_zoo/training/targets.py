@@ -39,8 +39,8 @@ def read_samples(plan: Plan, config: ModelConfig, tree: Hierarchy) -> list[Sampl
         HierarchyError: The data set's labels are not made for the tree.
     """
     name = dataset_name(plan, config)
-    if name == "OASIS" and plan.recipe.softness:
-        samples = read_oasis(plan.data, plan.recipe.softness, tree)
+    if name == "OASIS" and plan.recipe.label_std_scale:
+        samples = read_oasis(plan.data, plan.recipe.label_std_scale, tree)
     else:
         samples = read_dataset(name, plan.data, tree)
     if len(samples) < 2:
@@ -50,13 +50,13 @@ def read_samples(plan: Plan, config: ModelConfig, tree: Hierarchy) -> list[Sampl
 
 def targets(samples: Sequence[Sample], tree: Hierarchy, recipe: Recipe) -> Tensor:
     """Return the distribution over the leaves that each image is to have, (N, K_n)."""
-    if recipe.softness:
+    if recipe.label_std_scale:
         return torch.tensor([sample.distribution for sample in samples])
     divided = sum(max(sample.distribution) < 1 for sample in samples)
     if divided:
         LOGGER.warning(
             f"{divided:,} of the {len(samples):,} images have votes for several classes, and the "
-            "class with most alone is learned; --set softness=1 learns the votes"
+            "class with most alone is learned; --set label_std_scale=1 learns the votes"
         )
     labels = torch.tensor([sample.labels[-1] for sample in samples])
     return torch.nn.functional.one_hot(labels, tree.sizes[-1]).float()

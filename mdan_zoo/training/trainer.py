@@ -105,7 +105,7 @@ class Trainer:
         self.accelerator = make_accelerator(recipe, folder, machine)
         self.optimizer = build_optimizer(network, recipe)
         self._start = hash_of_start(network.backbone, data.preprocessing.spec)
-        if recipe.base_rate_start:
+        if recipe.init_bias_from_priors:
             self._start_at_base_rates()
         self.average = copy.deepcopy(network).eval() if recipe.ema_decay else None
         self.step = 0
@@ -147,8 +147,8 @@ class Trainer:
                     value = model(inputs, [level[images] for level in targets], picked)
                     stopping = self._note(value, stop)
                     accelerator.backward(value)
-                    if accelerator.sync_gradients and self.recipe.clip_norm:
-                        accelerator.clip_grad_norm_(model.parameters(), self.recipe.clip_norm)
+                    if accelerator.sync_gradients and self.recipe.max_grad_norm:
+                        accelerator.clip_grad_norm_(model.parameters(), self.recipe.max_grad_norm)
                     optimizer.step()
                     optimizer.zero_grad()
                 if not accelerator.sync_gradients:

@@ -26,7 +26,9 @@ BY_NAME = {variant.name: variant for variant in VARIANTS}
 def prepared(tmp_path_factory):
     config, tree = get_config(MODEL), get_model_hierarchy(MODEL)
     recipe = load_recipe(MODEL)
-    samples = read_oasis(write_oasis(tmp_path_factory.mktemp("oasis")), recipe.softness, tree)
+    samples = read_oasis(
+        write_oasis(tmp_path_factory.mktemp("oasis")), recipe.label_std_scale, tree
+    )
     return PreparedData(
         config=config,
         hierarchy=tree,

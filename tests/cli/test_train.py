@@ -115,7 +115,7 @@ def test_a_built_in_tree_is_given_by_its_name(model, data, tmp_path):
 
 
 def test_a_table_of_votes_trains_and_is_reported_on(model, data, tmp_path):
-    """The table is given itself; shares are learned where the recipe's softness is above 0."""
+    """The table itself can be given; shares are learned if label_std_scale is above 0."""
     table = tmp_path / "images" / "votes.csv"
     shutil.copytree(data, table.parent)
     lines = ["image," + ",".join(OWN_TREE.leaves)]
@@ -124,10 +124,10 @@ def test_a_table_of_votes_trains_and_is_reported_on(model, data, tmp_path):
         lines.append(",".join([f"{image.parent.name}/{image.name}", *map(str, votes)]))
     table.write_text("\n".join(lines))
     weights = []
-    for softness in (0, 1):
-        output = tmp_path / f"softness{softness}"
+    for label_std_scale in (0, 1):
+        output = tmp_path / f"label_std_scale{label_std_scale}"
         recipe = fine_tuning_recipe(
-            str(model), ["epochs=1", "batch_size=8", f"softness={softness}"]
+            str(model), ["epochs=1", "batch_size=8", f"label_std_scale={label_std_scale}"]
         )
         weights.append(train(Plan(recipe, table, output, dataset="table", hierarchy=OWN_TREE)))
         split = Split.load(output / "split.tsv")

@@ -68,7 +68,7 @@ def test_compiled_gives_the_same_outputs_and_gradients(depth):
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES.keys())
 def test_a_training_learns_and_its_weights_predict_on_the_cpu_too(machine, tmp_path):
     data = write_own_data(tmp_path / "feelings", images=10)
-    rates = {"learning_rate": 0.005, "backbone_rate": 0.002}
+    rates = {"lr": 0.005, "backbone_lr": 0.002}
     recipe = Recipe(
         "mdan_fi8",
         init=str(write_tiny_model(tmp_path / "tiny.safetensors")),

@@ -36,7 +36,7 @@ def arguments(model, data, tmp_path):
 
     def arguments(output):
         options = ("--data", data, "--hierarchy", tmp_path / "tree.toml", "--output", output)
-        fields = ("epochs=2", "batch_size=8", "batch_statistics=false")
+        fields = ("epochs=2", "batch_size=8", "freeze_bn=true")
         changes = [part for field in fields for part in ("--set", field)]
         return [str(a) for a in ("train", "--init", model, *options, "--workers", 0, *changes)]
 

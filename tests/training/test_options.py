@@ -76,7 +76,7 @@ def test_released_weights_are_the_average_of_the_trained_ones(trainer):
 
 
 def test_clipped_gradients_hardly_move_the_weights(trainer):
-    learner = trainer(clip_norm=1e-9)
+    learner = trainer(max_grad_norm=1e-9)
     before = weights_of(learner.network)
     learner.run()
     for name, value in learner.network.named_parameters():
@@ -94,7 +94,7 @@ def test_a_frozen_backbone_stays_as_it_is(trainer):
 
 def test_backbone_and_new_layers_have_rates_of_their_own(trainer):
     """The first step of SGD is the gradient times the rate."""
-    learner = trainer(learning_rate=0.05, backbone_rate=0.002)
+    learner = trainer(lr=0.05, backbone_lr=0.002)
     before, gradients = weights_of(learner.network), {}
 
     def keep(*_):
@@ -151,7 +151,7 @@ def test_a_compiled_network_learns_the_same(data, tmp_path):
     model = tmp_path / "flat.safetensors"
     save_checkpoint(model, build_network(config), config)
     OWN_TREE.save(tmp_path / "tree.toml")
-    changes = {"views": 2, "frozen_stages": 4, "min_crop_area": 0.6}
+    changes = {"cached_views": 2, "frozen_stages": 4, "min_crop_area": 0.6}
     expected = load_file(train(plan(model, data, tmp_path / "plain", **changes)))
     options = ["--init", model, "--data", data, "--hierarchy", tmp_path / "tree.toml"]
     changes = {**changes, "split": "all", "epochs": 1, "batch_size": 24, "weight_decay": 0}

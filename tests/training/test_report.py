@@ -37,7 +37,7 @@ def test_the_report_has_hash_and_command_of_the_weights(tmp_path):
         return report
 
     given = ("--init", model, "--hierarchy", tmp_path / "tree.toml")
-    changes = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "batch_statistics=false")
+    changes = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "freeze_bn=true")
     report = train("train", *given, "--data", data, "--output", values["DIR"], *changes)
 
     # The command with files, folders and another output in the place of its marks.
@@ -72,7 +72,7 @@ def test_the_report_has_hash_and_command_of_the_weights(tmp_path):
         ),
         (
             Plan(
-                fine_tuning_recipe("mdan_oasis4", ["softness=1", "batch_statistics=true"]),
+                fine_tuning_recipe("mdan_oasis4", ["label_std_scale=1", "freeze_bn=false"]),
                 FOLDER,
                 DIR,
                 dataset="table",
@@ -81,8 +81,8 @@ def test_the_report_has_hash_and_command_of_the_weights(tmp_path):
                 machine=Machine(accumulate=2, precision="bf16", compile=True, workers=3),
             ),
             "train --init mdan_oasis4 --recipe mdan_oasis4 --hierarchy FILE --data FOLDER "
-            "--output DIR --dataset table --split FILE --set batch_statistics=true "
-            "--set softness=1.0 --precision bf16 --accumulate 2 --compile",
+            "--output DIR --dataset table --split FILE --set freeze_bn=false "
+            "--set label_std_scale=1.0 --precision bf16 --accumulate 2 --compile",
         ),
     ],
     ids=["registered", "backbone", "without init", "from a file", "own tree"],

@@ -34,7 +34,7 @@ from mdan_zoo.weights.checkpoint import save_checkpoint
 from mdan_zoo.zoo.factory import build_network
 
 ALONE = Machine(workers=0)
-VIEWS = {"views": 2, "frozen_stages": 3, "min_crop_area": 0.6}
+VIEWS = {"cached_views": 2, "frozen_stages": 3, "min_crop_area": 0.6}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def trainer(given, indices=range(24), folder=None):
 
 
 def test_a_class_that_no_training_image_has_leaves_the_start_finite(model, data, tmp_path):
-    given = plan(model, data, tmp_path / "run", base_rate_start=True)
+    given = plan(model, data, tmp_path / "run", init_bias_from_priors=True)
     samples = prepare(given).samples
     learner = trainer(given, [n for n, sample in enumerate(samples) if sample.labels[-1] != 1])
     biases = learner.network.global_classifier.bias.detach()
@@ -133,7 +133,7 @@ def test_an_update_that_ruins_the_weights_leaves_the_state_before(
 
 
 def test_weights_that_the_last_step_ruined_are_not_released(model, data, tmp_path):
-    ruined = {"batch_size": 24, "learning_rate": 1e38, "backbone_rate": 1e38}
+    ruined = {"batch_size": 24, "lr": 1e38, "backbone_lr": 1e38}
     with pytest.raises(TrainingError, match=r"step 1 ruined the weights\. A lower") as raised:
         train(plan(model, data, tmp_path / "run", **ruined))
     assert "kept" not in str(raised.value)
@@ -165,16 +165,32 @@ def test_an_exploded_training_goes_on_with_a_lower_rate(model, data, tmp_path, c
     (tmp_path / "run").mkdir()
     with pytest.raises(TrainingError):
         learner.run()
-    lower = {"learning_rate": 0.001, "clip_norm": 1.0}
+    lower = {"lr": 0.001, "max_grad_norm": 1.0}
     train(plan(model, data, tmp_path / "run", batch_size=24, epochs=3, **lower))
     report = read_report(tmp_path / "run")
     assert [row["learning_rate"] for row in report["history"]] == [0.01, 0.001, 0.001]
-    changed = {"from": {"learning_rate": 0.01, "clip_norm": 0.0}, "to": lower}
+    changed = {"from": {"lr": 0.01, "max_grad_norm": 0.0}, "to": lower}
     assert report["changes"] == [{"step": 1, **changed}]
     assert "going on from step 1 with another recipe" in caplog.text
 
 
-@pytest.mark.parametrize("change", [{"weight_decay": 0.0}, {"backbone_rate": 0.0}], ids=str)
+def test_a_state_of_version_0_1_is_resumed(model, data, tmp_path):
+    """Its recipe has other field names."""
+    given = plan(model, data, tmp_path / "run", lr=0.02)
+    weights = train(given)
+    file, before = tmp_path / "run" / STATE_FILE, weights.read_bytes()
+    state = torch.load(file, weights_only=True)
+    recipe = state["identity"]["recipe"]
+    for fields in (recipe, state["rates"]):
+        for new, old in (("lr", "learning_rate"), ("backbone_lr", "backbone_rate")):
+            fields[old] = fields.pop(new)
+    recipe["batch_statistics"] = not recipe.pop("freeze_bn")
+    torch.save(state, file)
+    assert train(given).read_bytes() == before
+    assert read_report(tmp_path / "run")["changes"] == []
+
+
+@pytest.mark.parametrize("change", [{"weight_decay": 0.0}, {"backbone_lr": 0.0}], ids=str)
 def test_a_state_is_not_gone_on_with_by_another_recipe(change, model, data, tmp_path):
     """A backbone of rate 0 is frozen: another set of weights is trained."""
     train(plan(model, data, tmp_path / "run"))
@@ -252,7 +268,7 @@ def test_an_error_ends_the_reading_processes(model, data, tmp_path):
     """While it is still at hand, as in a notebook; a process that is left delays Python's exit."""
     machine = Machine(workers=2)
     with pytest.raises(TrainingError) as exploded:
-        train(plan(model, data, tmp_path / "run", machine=machine, learning_rate=1e30, epochs=9))
+        train(plan(model, data, tmp_path / "run", machine=machine, lr=1e30, epochs=9))
     assert multiprocessing.active_children() == []
     (data / "calm" / "3.jpg").write_bytes(b"no image")
     with pytest.raises(ImageError) as unreadable:
@@ -321,7 +337,7 @@ def test_maps_that_do_not_fit_into_memory_are_told_at_the_first_image(
     monkeypatch.setattr(feature_cache, "available_memory", lambda: needed)
     assert prepare(plan(model, data, tmp_path / "run", **VIEWS)).source.views == 2
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # torchrun's; each process keeps all maps
-    with pytest.raises(InputError, match=r"needs 0\.0 GB.*--set views=0"):
+    with pytest.raises(InputError, match=r"needs 0\.0 GB.*--set cached_views=0"):
         prepare(plan(model, data, tmp_path / "run", **VIEWS))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
     monkeypatch.setattr(feature_cache, "available_memory", lambda: needed - 1)
@@ -372,12 +388,14 @@ def test_a_split_of_one_part_is_told(model, data, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("softness", [0.0, 0.75])
-def test_ratings_are_no_labels_of_an_own_tree(softness, model, tmp_path):
+@pytest.mark.parametrize("label_std_scale", [0.0, 0.75])
+def test_ratings_are_no_labels_of_an_own_tree(label_std_scale, model, tmp_path):
     """OWN_TREE has four leaves as well, but they are others."""
     data = write_oasis(tmp_path / "oasis")
     with pytest.raises(HierarchyError, match="for the tree 'circumplex4'"):
-        prepare(plan(model, data, tmp_path / "run", dataset="OASIS", softness=softness))
+        prepare(
+            plan(model, data, tmp_path / "run", dataset="OASIS", label_std_scale=label_std_scale)
+        )
 
 
 def test_another_precision_in_the_same_process_is_told(model, data, tmp_path):

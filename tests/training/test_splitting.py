@@ -149,7 +149,7 @@ def test_a_split_of_another_data_set_is_refused(model, data, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("views", ["views=0", "views=2"])
+@pytest.mark.parametrize("views", ["cached_views=0", "cached_views=2"])
 def test_a_split_that_cannot_be_is_told_before_an_image_is_decoded(views, model, data, tmp_path):
     """An image that cannot be read would be told as soon as it is decoded."""
     shutil.copytree(data, tmp_path / "data")
@@ -193,12 +193,12 @@ def test_votes_that_are_not_learned_are_told(data, caplog):
     targets(samples, OWN_TREE, Recipe("mdan_fi8"))
     assert not caplog.records
     samples[5] = dataclasses.replace(samples[5], distribution=(0.25, 0.75, 0.0, 0.0))
-    targets(samples, OWN_TREE, Recipe("mdan_fi8", softness=1.0))
+    targets(samples, OWN_TREE, Recipe("mdan_fi8", label_std_scale=1.0))
     assert not caplog.records
     targets(samples, OWN_TREE, Recipe("mdan_fi8"))
     (note,) = (record.getMessage() for record in caplog.records)
     assert note.startswith("1 of the 24 images have votes for several classes")
-    assert "--set softness=1 learns the votes" in note
+    assert "--set label_std_scale=1 learns the votes" in note
 
 
 # --- what an evaluation knows of it

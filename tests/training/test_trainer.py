@@ -29,7 +29,7 @@ from mdan_zoo.training.validation import evaluate, pearson
 from mdan_zoo.weights.checkpoint import read_identity
 from mdan_zoo.zoo.factory import MODELS
 
-QUICK = ("views=2", "batch_size=5", "epochs=3")
+QUICK = ("cached_views=2", "batch_size=5", "epochs=3")
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +109,8 @@ def plan(folder, backbone_file, output, *changes):
 
 
 def test_training_changes_the_last_stage_and_nothing_before_it(folder, backbone_file, tmp_path):
-    data = prepare(plan(folder, backbone_file, tmp_path, "backbone_rate=0.01"))
-    recipe = load_recipe("mdan_oasis4", [*QUICK, "backbone_rate=0.01"])
+    data = prepare(plan(folder, backbone_file, tmp_path, "backbone_lr=0.01"))
+    recipe = load_recipe("mdan_oasis4", [*QUICK, "backbone_lr=0.01"])
     network = data.trainer(recipe, list(range(12))).run()
     names = {name for name, _ in last_stage(network.backbone).named_parameters()}
     assert names
@@ -125,7 +125,9 @@ def test_training_changes_the_last_stage_and_nothing_before_it(folder, backbone_
 
 def test_hard_and_soft_labels(folder, backbone_file, tmp_path):
     soft = prepare(plan(folder, backbone_file, tmp_path)).leaves
-    hard = prepare(plan(folder, backbone_file, tmp_path, "softness=0", "views=0")).leaves
+    hard = prepare(
+        plan(folder, backbone_file, tmp_path, "label_std_scale=0", "cached_views=0")
+    ).leaves
     assert hard.sum(dim=1).equal(torch.ones(12))
     assert set(hard.flatten().tolist()) == {0.0, 1.0}
     assert soft.argmax(dim=1).equal(hard.argmax(dim=1))
@@ -135,7 +137,7 @@ def test_hard_and_soft_labels(folder, backbone_file, tmp_path):
 def test_a_state_of_another_recipe_is_refused(folder, backbone_file, tmp_path):
     train(plan(folder, backbone_file, tmp_path))
     with pytest.raises(CheckpointError, match="another recipe"):
-        train(plan(folder, backbone_file, tmp_path, "learning_rate=0.5"))
+        train(plan(folder, backbone_file, tmp_path, "lr=0.5"))
 
 
 def test_a_finished_training_is_not_repeated(folder, backbone_file, tmp_path):
@@ -154,7 +156,7 @@ def test_a_killed_training_on_cached_maps_goes_on_exactly(folder, backbone_file,
 
     def command(output):
         options = ["--data", folder, "--output", output, "--backbone-weights", backbone_file]
-        changes = ("views=2", "batch_size=2", "epochs=8")
+        changes = ("cached_views=2", "batch_size=2", "epochs=8")
         return [
             sys.executable,
             "-m",
