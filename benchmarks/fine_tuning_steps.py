@@ -27,9 +27,9 @@ from top_down_cost import RESULTS, environment, positive, write_rows
 from mdan_zoo import Hierarchy
 from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo.datasets.readers.oasis import read_norms, read_oasis
+from mdan_zoo.training import TrainingConfig, train
 from mdan_zoo.training.recipe import fine_tuning_recipe
 from mdan_zoo.training.report import read_report
-from mdan_zoo.training.run import Plan, train
 
 INIT = "mdan_oasis4"
 TREE = Hierarchy.from_nested({"living": ["animal", "person"], "lifeless": ["object", "scenery"]})
@@ -60,7 +60,7 @@ def measure(images: Path, min_steps: int, seed: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "run"
         start = time.perf_counter()
-        train(Plan(recipe, images, output, hierarchy=TREE))
+        train(TrainingConfig(recipe, images, output, hierarchy=TREE))
         seconds = time.perf_counter() - start
         report = read_report(output)
     accuracy = {f"{level}_accuracy": v for level, v in report["test"]["accuracy"].items()}

@@ -86,11 +86,18 @@ def run(options: argparse.Namespace) -> int:
     recipe = _recipe(options)
     hierarchy = load_hierarchy(options.hierarchy)
 
+    from mdan_zoo.training.config import TrainingConfig
     from mdan_zoo.training.distributed import disconnect, is_main_process
-    from mdan_zoo.training.machine import Machine
-    from mdan_zoo.training.run import Plan, train
+    from mdan_zoo.training.pipeline import train
 
-    machine = Machine(
+    config = TrainingConfig(
+        recipe=recipe,
+        data=options.data,
+        output=options.output,
+        dataset=options.dataset or "",
+        hierarchy=hierarchy,
+        split=options.split,
+        backbone_weights=options.backbone_weights,
         precision=options.precision,
         accumulate=options.accumulate,
         channels_last=options.channels_last,
@@ -99,19 +106,9 @@ def run(options: argparse.Namespace) -> int:
         cache=options.cache,
         tensorboard=options.tensorboard,
     )
-    plan = Plan(
-        recipe=recipe,
-        data=options.data,
-        output=options.output,
-        dataset=options.dataset or "",
-        hierarchy=hierarchy,
-        split=options.split,
-        backbone_weights=options.backbone_weights,
-        machine=machine,
-    )
     keep_freed_memory()
     try:
-        path = train(plan)
+        path = train(config)
     except TrainingStoppedError as stopped:
         print(f"mdan-zoo: {stopped}", file=sys.stderr)
         disconnect()

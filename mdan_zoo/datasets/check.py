@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,13 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from mdan_zoo._util.read_ahead import batches_ahead
+from mdan_zoo.datasets.file_index import FileIndex, IndexedFile
 from mdan_zoo.datasets.files import LOGGER, shown
 from mdan_zoo.datasets.registry import choose_hierarchy, get_dataset
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.errors import ImageError
 from mdan_zoo.hierarchy.tree import Hierarchy
 
 PLACEHOLDER_COPIES = 3
@@ -147,14 +142,6 @@ class DatasetReport:
         return {**dataclasses.asdict(self), **found, "ok": self.ok}
 
 
-@dataclass(frozen=True)
-class _Inspection:
-    """What is wrong with a file, or "", and the hash of its content, or "" if it has none."""
-
-    problem: str
-    sha256: str
-
-
 def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -> DatasetReport:
     """Read a data set, decode every image and compare the files.
 
@@ -172,7 +159,7 @@ def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -
     if reader.images not in (None, len(samples)):
         notes.append(f"{len(samples)} images; {name} is said to have {reader.images}")
     notes += _without_ending(samples)
-    found = inspect_all([sample.image for sample in samples])
+    files = FileIndex(decode=True).read([sample.image for sample in samples])
     return DatasetReport(
         name,
         str(folder),
@@ -181,8 +168,8 @@ def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -
         _count(samples, tree),
         tuple(notes),
         _empty_classes(samples, tree),
-        tuple(inspection.problem for inspection in found if inspection.problem),
-        _equal_files(samples, found, tree),
+        tuple(file.problem for file in files if file.problem),
+        _equal_files(samples, files, tree),
     )
 
 
@@ -236,36 +223,12 @@ def _empty_classes(samples: Sequence[Sample], tree: Hierarchy) -> tuple[str, ...
     return tuple(leaf for k, leaf in enumerate(tree.leaves) if k not in used)
 
 
-def inspect_all(images: Sequence[Path]) -> list[_Inspection]:
-    """Decode images in threads; a bar shows the progress on a terminal."""
-    batches = batches_ahead(_inspect, images, batch_size=32, workers=os.cpu_count() or 1)
-    with tqdm(total=len(images), unit="image", disable=None) as bar:
-        found = []
-        for batch in batches:
-            found += batch
-            bar.update(len(batch))
-    return found
-
-
-def _inspect(image: Path) -> _Inspection:
-    from mdan_zoo.images.load import load_image  # loads Pillow
-
-    try:
-        sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
-        load_image(image)
-    except ImageError as error:
-        return _Inspection(str(error), sha256)
-    except OSError as error:
-        return _Inspection(f"{image}: {error.strerror}", "")
-    return _Inspection("", sha256)
-
-
 def _equal_files(
-    samples: Sequence[Sample], found: Sequence[_Inspection], tree: Hierarchy
+    samples: Sequence[Sample], files: Sequence[IndexedFile], tree: Hierarchy
 ) -> tuple[EqualFiles, ...]:
     groups: dict[str, list[Sample]] = {}
-    for sample, inspection in zip(samples, found, strict=True):
-        groups.setdefault(inspection.sha256, []).append(sample)
+    for sample, file in zip(samples, files, strict=True):
+        groups.setdefault(file.sha256, []).append(sample)
     return tuple(
         EqualFiles(
             sha256,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from mdan_zoo._version import __version__
+from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import InputError, UnknownNameError
 from mdan_zoo.evaluation.bootstrap import FEWEST_RESAMPLES, LEVEL, interval, resample
@@ -206,6 +207,7 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
     batch_size: int | None = None,
+    files: FileIndex | None = None,
 ) -> Evaluation:
     """Measure a model on labelled images, in one pass over them.
 
@@ -216,6 +218,7 @@ def evaluate(
         resamples: Number of bootstrap draws, at least 100.
         seed: Seed of the draws.
         batch_size: How many images the network gets at once.
+        files: Index of the images' files, for the leakage check.
 
     Raises:
         DatasetError: There are no images, or a label is not of the model's tree.
@@ -240,7 +243,7 @@ def evaluate(
         dtype=predictor.dtype,
         source=source,
         trained_on=count_trained_on(
-            predictor.weights, source.dataset, [sample.image for sample in samples], names
+            predictor.weights, source.dataset, [sample.image for sample in samples], names, files
         ),
         groups=len(set(groups)),
         resamples=resamples,

@@ -16,7 +16,7 @@ from tiny_model import OWN_TREE, write_own_data, write_tiny_model
 from mdan_zoo import get_hierarchy
 from mdan_zoo.cli.main import main
 from mdan_zoo.datasets.splits import Split
-from mdan_zoo.training import Plan, fine_tuning_recipe, train
+from mdan_zoo.training import TrainingConfig, fine_tuning_recipe, train
 from mdan_zoo.weights.checkpoint import read_identity
 
 
@@ -92,7 +92,7 @@ def test_a_name_and_anothers_recipe_contradict_each_other(refused):
 
 def test_a_start_without_weights_is_told(refused, tree):
     told = refused("--init", "mdan_fi8", "--hierarchy", tree)
-    assert "Train mdan_fi8 first and give its file with --init" in told
+    assert "Train mdan_fi8 first and give its checkpoint with --init" in told
     assert "--set init=" not in told, "an own tree cannot start from ImageNet's weights"
 
 
@@ -129,7 +129,9 @@ def test_a_table_of_votes_trains_and_is_reported_on(model, data, tmp_path):
         recipe = fine_tuning_recipe(
             str(model), ["epochs=1", "batch_size=8", f"label_std_scale={label_std_scale}"]
         )
-        weights.append(train(Plan(recipe, table, output, dataset="table", hierarchy=OWN_TREE)))
+        weights.append(
+            train(TrainingConfig(recipe, table, output, dataset="table", hierarchy=OWN_TREE))
+        )
         split = Split.load(output / "split.tsv")
         report = json.loads((output / "test" / "evaluation.json").read_text())
         assert report["split_sha256"] == split.sha256

@@ -54,13 +54,13 @@ from pathlib import Path
 from accelerate import PartialState
 from mdan_zoo import Hierarchy
 from mdan_zoo.errors import MdanZooError
-from mdan_zoo.training import Machine, Plan, fine_tuning_recipe, train
+from mdan_zoo.training import TrainingConfig, fine_tuning_recipe, train
 
 model, data, tree, output = map(Path, sys.argv[1:])
 recipe = fine_tuning_recipe(str(model), ["epochs=1", "batch_size=8"])
 for name in ("first", "second", "third"):
-    own_tree, machine = Hierarchy.load(tree), Machine(workers=0)
-    plan = Plan(recipe, data, output / name, hierarchy=own_tree, machine=machine)
+    own_tree, machine = Hierarchy.load(tree), {"workers": 0}
+    plan = TrainingConfig(recipe, data, output / name, hierarchy=own_tree, **machine)
     if name == "second" and PartialState().is_main_process:
         plan.output.mkdir(exist_ok=True)
         (plan.output / "test").write_text("where the report is to be written")

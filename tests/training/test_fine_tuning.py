@@ -151,7 +151,7 @@ def test_sigterm_keeps_the_step_that_was_reached(undisturbed, model, data, tree,
     process.terminate()
     _, told = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
-    assert "the same command goes on" in told
+    assert "run the same command to resume" in told
     reached = torch.load(output / STATE_FILE, weights_only=True)["step"]
     assert 0 < reached < STEPS
     done = subprocess.run(start, env=ENVIRONMENT, check=True, capture_output=True, text=True)

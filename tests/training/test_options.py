@@ -16,10 +16,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_model import CONFIG, OWN_TREE, write_own_data, write_tiny_model
 
 from mdan_zoo.models.mdan.options import MDANOptions
+from mdan_zoo.training import TrainingConfig, prepare, train
 from mdan_zoo.training.losses import level_targets
-from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.recipe import Recipe
-from mdan_zoo.training.run import Plan, prepare, train
+from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import save_checkpoint
 from mdan_zoo.zoo.factory import build_network
 
@@ -34,11 +34,14 @@ def data(tmp_path_factory):
     return write_own_data(tmp_path_factory.mktemp("data") / "feelings")
 
 
-def plan(model, data, output, machine=Machine(workers=0), **changes):  # noqa: B008 - frozen
+ALONE = {"workers": 0}
+
+
+def plan(model, data, output, machine=ALONE, **changes):
     """Return a plan of one step an epoch, without a weight decay."""
     values = {"epochs": 1, "batch_size": 24, "split": "all", "weight_decay": 0.0, **changes}
     recipe = Recipe("mdan_fi8", init=str(model), **values)
-    return Plan(recipe, data, output, hierarchy=OWN_TREE, machine=machine)
+    return TrainingConfig(recipe, data, output, hierarchy=OWN_TREE, **machine)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def trainer(model, data, tmp_path_factory):
     prepared = prepare(given)
 
     def trainer(indices=range(24), **changes):
-        return prepared.trainer(dataclasses.replace(given.recipe, **changes), list(indices))
+        return Trainer(prepared, list(indices), dataclasses.replace(given.recipe, **changes))
 
     return trainer
 
@@ -114,10 +117,10 @@ def test_the_loss_of_rare_classes_weighs_more(trainer):
     learner = trainer(indices, balance="loss", batch_size=20, frozen_stages=4)
     network = copy.deepcopy(learner.network).train()
     network.backbone.eval()
-    images = torch.stack([learner.data.dataset[0, index][0] for index in indices])
+    images = torch.stack([learner.dataset[0, index][0] for index in indices])
     with torch.no_grad():
-        output = network(learner.data.preprocessing.normalise(images))
-    targets = level_targets(learner.data.leaves[indices], OWN_TREE)
+        output = network(learner.preprocessing.normalise(images))
+    targets = level_targets(learner.training.targets[indices], OWN_TREE)
     losses = sum(
         -(target * found).sum(dim=1)
         for target, found in zip(targets, output.log_overall, strict=True)
@@ -130,7 +133,7 @@ def test_the_loss_of_rare_classes_weighs_more(trainer):
 
 
 def test_tensorboard_gets_the_log(model, data, tmp_path):
-    train(plan(model, data, tmp_path / "run", Machine(workers=0, tensorboard=True), epochs=2))
+    train(plan(model, data, tmp_path / "run", {"workers": 0, "tensorboard": True}, epochs=2))
     (events,) = (tmp_path / "run").rglob("events.out.tfevents.*")
     log = EventAccumulator(str(events))
     log.Reload()

@@ -13,10 +13,9 @@ from tiny_model import OWN_TREE, write_own_data, write_tiny_model
 
 from mdan_zoo.cli.main import _parser, main
 from mdan_zoo.cli.train import _recipe
-from mdan_zoo.training.machine import Machine
+from mdan_zoo.training import TrainingConfig
 from mdan_zoo.training.recipe import fine_tuning_recipe, load_recipe
 from mdan_zoo.training.report import repeating_command
-from mdan_zoo.training.run import Plan
 
 FOLDER, DIR = Path("images"), Path("run")
 
@@ -55,30 +54,35 @@ def test_the_report_has_hash_and_command_of_the_weights(tmp_path):
     ("plan", "expected"),
     [
         (
-            Plan(load_recipe("mdan_fi8"), FOLDER, DIR),
+            TrainingConfig(load_recipe("mdan_fi8"), FOLDER, DIR),
             "train mdan_fi8 --data FOLDER --output DIR",
         ),
         (
-            Plan(load_recipe("mdan_oasis4"), FOLDER, DIR, backbone_weights="b.safetensors"),
+            TrainingConfig(
+                load_recipe("mdan_oasis4"), FOLDER, DIR, backbone_weights="b.safetensors"
+            ),
             "train mdan_oasis4 --data FOLDER --output DIR --backbone-weights FILE",
         ),
         (
-            Plan(load_recipe("mdan_artphoto8", ["init=", "seed=3"]), FOLDER, DIR),
+            TrainingConfig(load_recipe("mdan_artphoto8", ["init=", "seed=3"]), FOLDER, DIR),
             "train mdan_artphoto8 --set init= --data FOLDER --output DIR --set seed=3",
         ),
         (
-            Plan(load_recipe("mdan_artphoto8", ["init=fi8.safetensors"]), FOLDER, DIR),
+            TrainingConfig(load_recipe("mdan_artphoto8", ["init=fi8.safetensors"]), FOLDER, DIR),
             "train mdan_artphoto8 --init FILE --data FOLDER --output DIR",
         ),
         (
-            Plan(
+            TrainingConfig(
                 fine_tuning_recipe("mdan_oasis4", ["label_std_scale=1", "freeze_bn=false"]),
                 FOLDER,
                 DIR,
                 dataset="table",
                 hierarchy=OWN_TREE,
                 split=Path("split.tsv"),
-                machine=Machine(accumulate=2, precision="bf16", compile=True, workers=3),
+                accumulate=2,
+                precision="bf16",
+                compile=True,
+                workers=3,
             ),
             "train --init mdan_oasis4 --recipe mdan_oasis4 --hierarchy FILE --data FOLDER "
             "--output DIR --dataset table --split FILE --set freeze_bn=false "
@@ -97,4 +101,4 @@ def test_the_command_gives_the_plan_again(plan, expected):
 
 def test_a_recipe_of_no_model_has_no_command():
     recipe = dataclasses.replace(load_recipe("mdan_fi8"), model="mine", init="mdan_oasis4")
-    assert repeating_command(Plan(recipe, FOLDER, DIR, hierarchy=OWN_TREE)) == []
+    assert repeating_command(TrainingConfig(recipe, FOLDER, DIR, hierarchy=OWN_TREE)) == []

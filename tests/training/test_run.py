@@ -22,18 +22,17 @@ from mdan_zoo.datasets.splits import SPLIT_FILE, Split
 from mdan_zoo.errors import CheckpointError, HierarchyError, ImageError, InputError, TrainingError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.flat import FlatClassifier
-from mdan_zoo.training import feature_cache
-from mdan_zoo.training.machine import Machine
-from mdan_zoo.training.memory import available_memory
+from mdan_zoo.training import TrainingConfig, feature_cache, prepare, train
+from mdan_zoo.training.feature_cache import available_memory
 from mdan_zoo.training.preflight import check_output
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.report import read_report
-from mdan_zoo.training.run import Plan, prepare, train
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
+from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import save_checkpoint
 from mdan_zoo.zoo.factory import build_network
 
-ALONE = Machine(workers=0)
+ALONE = {"workers": 0}
 VIEWS = {"cached_views": 2, "frozen_stages": 3, "min_crop_area": 0.6}
 
 
@@ -50,11 +49,11 @@ def data(tmp_path):
 def plan(model, data, output, *, machine=ALONE, file=None, tree=OWN_TREE, dataset="", **changes):
     values = {"init": str(model), "epochs": 1, "batch_size": 8, "split": "all", **changes}
     recipe = Recipe("mdan_fi8", **values)
-    return Plan(recipe, data, output, dataset, hierarchy=tree, split=file, machine=machine)
+    return TrainingConfig(recipe, data, output, dataset, hierarchy=tree, split=file, **machine)
 
 
 def trainer(given, indices=range(24), folder=None):
-    return prepare(given).trainer(given.recipe, list(indices), folder)
+    return Trainer(prepare(given), list(indices), folder=folder)
 
 
 # --- what is learned
@@ -94,9 +93,7 @@ def test_a_flat_network_learns_by_the_weights_of_a_network_with_two_branches(mod
 
 
 def test_trainers_side_by_side_keep_their_own_number_of_parts(model, data, tmp_path):
-    in_parts = trainer(
-        plan(model, data, tmp_path / "run", machine=Machine(workers=0, accumulate=4))
-    )
+    in_parts = trainer(plan(model, data, tmp_path / "run", machine={"workers": 0, "accumulate": 4}))
     whole = trainer(plan(model, data, tmp_path / "run"))
     for learner in (in_parts, whole):
         learner.run()
@@ -171,7 +168,7 @@ def test_an_exploded_training_goes_on_with_a_lower_rate(model, data, tmp_path, c
     assert [row["learning_rate"] for row in report["history"]] == [0.01, 0.001, 0.001]
     changed = {"from": {"lr": 0.01, "max_grad_norm": 0.0}, "to": lower}
     assert report["changes"] == [{"step": 1, **changed}]
-    assert "going on from step 1 with another recipe" in caplog.text
+    assert "resuming from step 1 with another recipe" in caplog.text
 
 
 def test_a_state_of_version_0_1_is_resumed(model, data, tmp_path):
@@ -202,9 +199,7 @@ def test_steps_of_another_size_are_not_gone_on_with(model, data, tmp_path):
     """24 images in steps of 7 are 3 steps an epoch; those of 4, which 4 parts need, are 6."""
     steps = {"epochs": 2, "batch_size": 7}
     train(plan(model, data, tmp_path / "run", **steps))
-    in_parts = plan(
-        model, data, tmp_path / "run", machine=Machine(workers=0, accumulate=4), **steps
-    )
+    in_parts = plan(model, data, tmp_path / "run", machine={"workers": 0, "accumulate": 4}, **steps)
     with pytest.raises(CheckpointError, match="another step size"):
         train(in_parts)
 
@@ -261,12 +256,12 @@ def test_sigterm_to_all_processes_keeps_the_step_that_was_reached(model, data, t
     os.killpg(process.pid, signal.SIGTERM)
     _, told = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, told
-    assert "the same command goes on" in told
+    assert "run the same command to resume" in told
 
 
 def test_an_error_ends_the_reading_processes(model, data, tmp_path):
     """While it is still at hand, as in a notebook; a process that is left delays Python's exit."""
-    machine = Machine(workers=2)
+    machine = {"workers": 2}
     with pytest.raises(TrainingError) as exploded:
         train(plan(model, data, tmp_path / "run", machine=machine, lr=1e30, epochs=9))
     assert multiprocessing.active_children() == []
@@ -280,7 +275,7 @@ def test_an_error_ends_the_reading_processes(model, data, tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for a training on the CPU")
 def test_reading_leaves_the_cores_to_the_step(model, data, tmp_path):
-    learner = trainer(plan(model, data, tmp_path / "run", machine=Machine(workers=1)))
+    learner = trainer(plan(model, data, tmp_path / "run", machine={"workers": 1}))
     loader = learner.loader(learner.steps())
     next(loader)
     (reader,) = multiprocessing.active_children()
@@ -292,9 +287,10 @@ def test_a_reading_process_that_is_left_does_not_keep_python_from_exiting():
     code = """
 import gc
 from torch.utils.data import DataLoader
-from mdan_zoo.training import workers
-workers._GRACE_SECONDS = 1
-loaded = iter(DataLoader(range(9), num_workers=1, worker_init_fn=workers.read_beside_cpu))
+from mdan_zoo.training import shutdown
+shutdown._GRACE_SECONDS = 1
+start = shutdown.defer_sigterm_at_low_priority
+loaded = iter(DataLoader(range(9), num_workers=1, worker_init_fn=start))
 next(loaded)
 gc.disable()
 cycle = [loaded]
@@ -335,7 +331,7 @@ def test_maps_that_do_not_fit_into_memory_are_told_at_the_first_image(
     """24 images x 2 views x C3, C4, C5 of 128 x 8 x 8, 256 x 4 x 4, 512 x 2 x 2 in 2 bytes."""
     needed = 24 * 2 * (128 * 64 + 256 * 16 + 512 * 4) * 2
     monkeypatch.setattr(feature_cache, "available_memory", lambda: needed)
-    assert prepare(plan(model, data, tmp_path / "run", **VIEWS)).source.views == 2
+    assert prepare(plan(model, data, tmp_path / "run", **VIEWS)).data.views == 2
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # torchrun's; each process keeps all maps
     with pytest.raises(InputError, match=r"needs 0\.0 GB.*--set cached_views=0"):
         prepare(plan(model, data, tmp_path / "run", **VIEWS))
@@ -353,7 +349,7 @@ def test_the_memory_that_is_there_is_known():
 def test_an_image_that_cannot_be_read_is_told_in_a_line(workers, model, data, tmp_path):
     (data / "calm" / "3.jpg").write_bytes(b"no image")
     with pytest.raises(ImageError) as raised:
-        trainer(plan(model, data, tmp_path / "run", machine=Machine(workers=workers))).run()
+        trainer(plan(model, data, tmp_path / "run", machine={"workers": workers})).run()
     assert str(raised.value).startswith(f"{data / 'calm' / '3.jpg'}: ")
     assert "\n" not in str(raised.value)
 
@@ -402,7 +398,7 @@ def test_another_precision_in_the_same_process_is_told(model, data, tmp_path):
     """Accelerate keeps one precision a process."""
     trainer(plan(model, data, tmp_path / "run"))
     with pytest.raises(InputError, match="precision='bf16'"):
-        trainer(plan(model, data, tmp_path / "run", machine=Machine(precision="bf16", workers=0)))
+        trainer(plan(model, data, tmp_path / "run", machine={"precision": "bf16", "workers": 0}))
 
 
 def test_a_log_without_its_package_is_told(model, data, tmp_path, monkeypatch, capsys):

@@ -30,7 +30,7 @@ _COLUMNS = ("theme", "valence_mean", "valence_sd", "arousal_mean", "arousal_sd")
 
 
 def read_oasis(
-    folder: Path, label_std_scale: float = 1.0, hierarchy: Hierarchy | None = None
+    folder: Path, hierarchy: Hierarchy | None = None, *, label_std_scale: float = 1.0
 ) -> list[Sample]:
     """Read the images and norms of OASIS.
 
@@ -41,10 +41,10 @@ def read_oasis(
     Args:
         folder: Holds `OASIS.csv` as published (or `norms.csv` with the same columns) and the
             folder `images` with a file `<theme>.jpg` for every row.
-        label_std_scale: Factor on the raters' standard deviations. At 1 the distribution is that
-            of the raters; towards 0 it becomes the hard label.
         hierarchy: The tree that the labels are meant for, "circumplex4" by default. The ratings
             give the classes of no other.
+        label_std_scale: Factor on the raters' standard deviations. At 1 the distribution is that
+            of the raters; towards 0 it becomes the hard label.
 
     Returns:
         A sample for each row, in the table's order.
