@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mdan_zoo._util.read_ahead import batches_ahead
 from mdan_zoo.errors import DatasetError, ImageError
 
@@ -52,6 +50,8 @@ class FileIndex:
 
         A progress bar is shown on a terminal if files are decoded.
         """
+        from tqdm import tqdm  # keeps the command line fast
+
         unknown = [path for path in dict.fromkeys(paths) if path not in self._known]
         batches = batches_ahead(self._read, unknown, batch_size=32, workers=os.cpu_count() or 1)
         disable = None if self.decode else True  # None: unless on a terminal

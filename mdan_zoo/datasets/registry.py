@@ -1,6 +1,6 @@
-"""The registry: every data set that can be read, once, by the name that model configs use.
+"""Dataset registry: every dataset reader by the name that model configs use.
 
-Nothing here loads torch or Pillow.
+Neither torch nor Pillow is imported.
 """
 
 from __future__ import annotations
@@ -159,14 +159,14 @@ _READERS = (
 DATASETS = {reader.name: reader for reader in _READERS}
 
 OWN_IMAGES = ("folder", "table")
-"""The readers whose names are those of no data set."""
+"""The readers of the user's own images."""
 
 
 def get_dataset(name: str) -> DatasetReader:
     """Return the reader of a data set.
 
     Raises:
-        UnknownNameError: There is none of that name; the nearest names are told.
+        UnknownNameError: No dataset has that name; the message suggests the nearest names.
     """
     if name not in DATASETS:
         raise UnknownNameError(f"there is no data set {name!r}: {did_you_mean(name, DATASETS)}")

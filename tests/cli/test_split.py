@@ -86,7 +86,7 @@ def test_images_of_ones_own_need_a_tree(tmp_path):
 def test_a_split_is_not_overwritten(folder, tmp_path):
     path = tmp_path / "split.tsv"
     path.write_text("precious")
-    with pytest.raises(InputError, match=r"split\.tsv is there already"):
+    with pytest.raises(InputError, match=r"split\.tsv already exists"):
         run("OASIS", "--root", folder, "--method", "80/20", "--output", path)
     assert path.read_text() == "precious"
 
@@ -99,7 +99,7 @@ def test_a_refused_method_leaves_no_file(folder, tmp_path):
 
 
 def test_no_torch_is_loaded():
-    modules = ("datasets.registry", "datasets.split_cli", "datasets.split_methods")
+    modules = ("datasets.registry", "cli.split", "datasets.split_methods")
     code = "".join(f"import mdan_zoo.{module}\n" for module in modules)
     code += "import sys; print({'torch', 'PIL'} & set(sys.modules), 'mdan_zoo' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
