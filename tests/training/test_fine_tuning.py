@@ -155,7 +155,7 @@ def test_sigterm_keeps_the_step_that_was_reached(undisturbed, model, data, tree,
     reached = torch.load(output / STATE_FILE, weights_only=True)["step"]
     assert 0 < reached < STEPS
     done = subprocess.run(start, env=ENVIRONMENT, check=True, capture_output=True, text=True)
-    told = f"going on with the training in {output}, after step {reached}, {STEPS - reached} are"
+    told = f"resuming the training in {output}, after step {reached}, {STEPS - reached} steps left"
     assert told in done.stderr
     _same_weights(output, undisturbed)
 
