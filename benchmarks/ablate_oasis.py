@@ -27,10 +27,10 @@ from top_down_cost import RESULTS, environment, write_rows
 
 from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo.datasets.splits import grouped_folds
+from mdan_zoo.training import Run, TrainingConfig, prepare
 from mdan_zoo.training.feature_cache import PyramidCache
 from mdan_zoo.training.recipe import Recipe, load_recipe
-from mdan_zoo.training.run import Plan, PreparedData, prepare
-from mdan_zoo.training.targets import targets
+from mdan_zoo.training.run import leaf_targets
 
 MODEL = "mdan_oasis4"
 
@@ -55,18 +55,18 @@ class Variant:
         """Return the variant's recipe."""
         return dataclasses.replace(load_recipe(MODEL, self.changes), seed=seed)
 
-    def data(self, prepared: PreparedData) -> PreparedData:
-        """Return the data with the network, targets and views of the variant."""
-        options = dataclasses.replace(prepared.config.options, **self.options)
-        config = dataclasses.replace(prepared.config, options=options)
-        source = prepared.source
+    def data(self, prepared: Run) -> Run:
+        """Return the data with the variant's network, targets and views."""
+        options = dataclasses.replace(prepared.model.options, **self.options)
+        config = dataclasses.replace(prepared.model, options=options)
+        source = prepared.data
         assert isinstance(source, PyramidCache), "the recipe has views"
         c2, c3, c4, c5 = (maps[: self.views] for maps in source.maps)
         return dataclasses.replace(
             prepared,
-            config=config,
-            leaves=targets(prepared.samples, prepared.hierarchy, self.recipe(0)),
-            source=PyramidCache((c2, c3, c4, c5)),
+            model=config,
+            targets=leaf_targets(prepared.samples, prepared.hierarchy, self.recipe(0)),
+            data=PyramidCache((c2, c3, c4, c5)),
         )
 
 
@@ -74,7 +74,7 @@ VARIANTS = (
     Variant("the recipe"),
     Variant("loss on P_O alone", ("overall_weight=1", "local_weight=0", "global_weight=0")),
     Variant("maps not normalised", options={"normalise_pyramid": False}),
-    Variant("hard labels", ("softness=0",)),
+    Variant("hard labels", ("label_std_scale=0",)),
     Variant("plain L-CAM", options={"lcam": "plain"}),
     Variant("D = 256", options={"dim": 256}),
     Variant("no average of weights", ("ema_decay=0",)),
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "oasis_ablation.csv")
     arguments = parser.parse_args()
 
-    plan = Plan(
+    plan = TrainingConfig(
         load_recipe(MODEL),
         arguments.data,
         arguments.output,

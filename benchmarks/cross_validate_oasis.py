@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from oasis_metrics import evaluate
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
@@ -37,11 +38,11 @@ from mdan_zoo.datasets.readers.oasis import AROUSAL_THRESHOLD, VALENCE_THRESHOLD
 from mdan_zoo.datasets.splits import grouped_folds, split_sha256
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.models.base import EmotionOutput
+from mdan_zoo.training import Run, TrainingConfig, prepare
 from mdan_zoo.training.feature_cache import PyramidCache
 from mdan_zoo.training.losses import level_targets
 from mdan_zoo.training.recipe import Recipe, load_recipe
-from mdan_zoo.training.run import Plan, PreparedData, prepare
-from mdan_zoo.training.validation import evaluate
+from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.zoo.factory import get_config
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Job:
     fold: int
 
 
-PREPARED: PreparedData  # set before the workers are forked, so that they share the maps
+PREPARED: Run  # set before the workers are forked, so that they share the maps
 RECIPES: dict[str, Recipe] = {}
 FOLDS_OF: dict[int, list[list[int]]] = {}
 
@@ -141,22 +142,22 @@ def pooled_features() -> np.ndarray[Any, Any]:
 
 
 def cached_maps() -> PyramidCache:
-    assert isinstance(PREPARED.source, PyramidCache), "both recipes have views"
-    return PREPARED.source
+    assert isinstance(PREPARED.data, PyramidCache), "both recipes have views"
+    return PREPARED.data
 
 
 def network(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict[str, Levels]:
-    """Train a network with its recipe and predict the plain views of the held-out fold."""
-    data = dataclasses.replace(PREPARED, config=get_config(job.model))
+    """Train a network by its recipe and predict the plain views of the held-out fold."""
+    data = dataclasses.replace(PREPARED, model=get_config(job.model))
     recipe = dataclasses.replace(RECIPES[job.model], seed=job.seed)
     return train_network(data, recipe, training, held_out)
 
 
 def train_network(
-    data: PreparedData, recipe: Recipe, training: Sequence[int], held_out: Sequence[int]
+    data: Run, recipe: Recipe, training: Sequence[int], held_out: Sequence[int]
 ) -> dict[str, Levels]:
     """Train a network; return the probabilities of the plain views of other images."""
-    trained = data.trainer(recipe, list(training)).run()
+    trained = Trainer(data, list(training), recipe).run()
     outputs = list(classify(trained, held_out))
     branches = {"overall": [output.probs["overall"] for output in outputs]}
     if "local" in outputs[0].log_probs:
@@ -243,7 +244,7 @@ def main() -> None:
 
     for name in ("mdan_oasis4", "flat_oasis4"):
         RECIPES[name] = load_recipe(name, arguments.changes)
-    plan = Plan(
+    plan = TrainingConfig(
         RECIPES["mdan_oasis4"],
         arguments.data,
         arguments.output,

@@ -27,9 +27,9 @@ from top_down_cost import RESULTS, environment, positive, write_rows
 from mdan_zoo import Hierarchy
 from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo.datasets.readers.oasis import read_norms, read_oasis
+from mdan_zoo.training import TrainingConfig, train
 from mdan_zoo.training.recipe import fine_tuning_recipe
 from mdan_zoo.training.report import read_report
-from mdan_zoo.training.run import Plan, train
 
 INIT = "mdan_oasis4"
 TREE = Hierarchy.from_nested({"living": ["animal", "person"], "lifeless": ["object", "scenery"]})
@@ -54,13 +54,13 @@ def write_images(found: dict[str, list[Path]], counts: dict[str, int], seed: int
                 shutil.copy(drawn.pop(), to / part / leaf)
 
 
-def measure(images: Path, least_steps: int, seed: int) -> dict[str, float]:
+def measure(images: Path, min_steps: int, seed: int) -> dict[str, float]:
     """Train once; return the epochs, the time and the accuracy of every level."""
-    recipe = dataclasses.replace(fine_tuning_recipe(INIT), seed=seed, least_steps=least_steps)
+    recipe = dataclasses.replace(fine_tuning_recipe(INIT), seed=seed, min_steps=min_steps)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "run"
         start = time.perf_counter()
-        train(Plan(recipe, images, output, hierarchy=TREE))
+        train(TrainingConfig(recipe, images, output, hierarchy=TREE))
         seconds = time.perf_counter() - start
         report = read_report(output)
     accuracy = {f"{level}_accuracy": v for level, v in report["test"]["accuracy"].items()}
@@ -100,10 +100,10 @@ def main(argv: list[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             images = Path(folder) / "images"
             write_images(found, counts, seed, images)
-            for least_steps in arguments.steps:
-                turns[least_steps].append(measure(images, least_steps, seed))
+            for min_steps in arguments.steps:
+                turns[min_steps].append(measure(images, min_steps, seed))
     about = {**environment("cpu"), "seeds": " ".join(map(str, arguments.seeds)), **counts}
-    rows = [{**about, "least_steps": steps, **summarise(done)} for steps, done in turns.items()]
+    rows = [{**about, "min_steps": steps, **summarise(done)} for steps, done in turns.items()]
     write_rows(arguments.output, rows)
     print(f"written to {arguments.output}")
 

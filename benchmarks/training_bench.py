@@ -26,16 +26,16 @@ from mdan_zoo.backbones.pyramid import build_backbone
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.images.load import ImageOptions
-from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.mdan import reference
 from mdan_zoo.models.mdan.network import MDAN
+from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.dataset import ImageDataset, Steps
-from mdan_zoo.training.feature_cache import CachedViews, compute_pyramids
-from mdan_zoo.training.machine import Machine
+from mdan_zoo.training.feature_cache import PyramidCache, compute_pyramids
 from mdan_zoo.training.recipe import Recipe, load_recipe
-from mdan_zoo.training.trainer import Trainer, TrainingSet
+from mdan_zoo.training.run import Run
+from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.zoo.factory import build_network, get_config
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class StepTrainer(Trainer):
     def loader(self, steps: Steps) -> Generator[Any, None, None]:
         """Yield the first batch for every step."""
         keys = next(iter(steps))
-        batch = default_collate([self.data.dataset[key] for key in keys])
+        batch = default_collate([self.dataset[key] for key in keys])
         on_device = send_to_device(batch, self.accelerator.device)
         yield from itertools.repeat(on_device, len(steps))
 
@@ -192,32 +192,45 @@ class Bench:
     def _trainer(self, kind: type[T], job: Job) -> T:
         config, recipe = config_of(job), recipe_of(job, epochs=2 if kind is StepTrainer else 3)
         network = copy.deepcopy(self.build(config, job.network))
-        # A job without data loading takes its batch from any set.
-        dataset = self.dataset(config, job.images or min(self.images), job.decoding)
-        classes = network.hierarchy.sizes[-1]
-        # Steps on cached maps are short, so more of them are needed for a stable result.
+        # A job that reads no images takes its one batch from any set.
+        name = job.images or min(self.images)
+        # Steps on cached maps are so short that few of them measure the machine's moods.
         steps = self.steps * 10 if job.decoding == "views" else self.steps
         count = max(steps, job.workers or 0) * job.batch
-        data = TrainingSet(
-            dataset,
-            Preprocessing(config.input),
-            torch.full((len(dataset), classes), 1 / classes),
-            [number % len(dataset) for number in range(count)],
+        samples = self._samples(name)
+        classes = network.hierarchy.sizes[-1]
+        run = Run(
+            config=TrainingConfig(
+                recipe,
+                Path("data"),
+                Path("output"),
+                precision=job.precision,
+                channels_last=job.channels_last,
+                compile=job.compiled,
+                workers=job.workers or 0,
+            ),
+            hierarchy=network.hierarchy,
+            samples=samples,
+            split=None,
+            model=config,
+            data=self.dataset(config, name, job.decoding),
+            targets=torch.full((len(samples), classes), 1 / classes),
+            backbone_state={},
         )
-        machine = Machine(
-            precision=job.precision,
-            channels_last=job.channels_last,
-            compile=job.compiled,
-            workers=job.workers or 0,
-        )
-        return kind(network, data, recipe, machine=machine)
+        indices = [number % len(samples) for number in range(count)]
+        return kind(run, indices, network=network)
 
-    def _dataset(self, config: ModelConfig, name: str, decoding: str) -> ImageDataset | CachedViews:
-        samples = [Sample(file, (0,), (1.0,), "") for file in self.images[name]]
+    def _samples(self, name: str) -> list[Sample]:
+        return [Sample(file, (0,), (1.0,), "") for file in self.images[name]]
+
+    def _dataset(
+        self, config: ModelConfig, name: str, decoding: str
+    ) -> ImageDataset | PyramidCache:
+        samples = self._samples(name)
         recipe = load_recipe(config.name)
         if decoding == "views":
             backbone = copy.deepcopy(self.build(config, "fast").backbone)
-            return CachedViews(compute_pyramids(backbone, samples, config.input, recipe), 0)
+            return compute_pyramids(backbone, samples, config.input, recipe)
         dataset = ImageDataset(samples, config.input, recipe)
         if decoding == "full":
             dataset.options = ImageOptions()
@@ -252,11 +265,11 @@ def recipe_of(job: Job, epochs: int) -> Recipe:
     return dataclasses.replace(
         recipe,
         init="",
-        views=recipe.views if job.decoding == "views" else 0,
+        cached_views=recipe.cached_views if job.decoding == "views" else 0,
         epochs=epochs,
         batch_size=job.batch,
-        learning_rate=TINY_RATE,
-        backbone_rate=min(TINY_RATE, recipe.backbone_rate),
+        lr=TINY_RATE,
+        backbone_lr=min(TINY_RATE, recipe.backbone_lr),
     )
 
 

@@ -60,7 +60,7 @@ def regeneration() -> str:
         options = "--data FOLDER --output RUN"
         if recipe.init:  # FI, which has no released weights
             options = f"--init FI_RUN/model.safetensors {options}"
-        if recipe.views:  # trained on cached maps, which needs no GPU
+        if recipe.cached_views:  # trained on cached maps, which needs no GPU
             hours, memory = f"none; {minutes_of_steps(name):.1f} minutes on a CPU", "none"
         else:
             options += " --precision bf16 --channels-last"

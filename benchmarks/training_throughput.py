@@ -135,7 +135,7 @@ def ways_to_read(arguments: argparse.Namespace, model: str) -> list[tuple[str, i
     """Return all combinations of decoding and workers; cached views use no workers."""
     ways = [way for way in arguments.decoding if way != "views"]
     read = list(itertools.product(ways, arguments.workers))
-    cached = "views" in arguments.decoding and load_recipe(model).views
+    cached = "views" in arguments.decoding and load_recipe(model).cached_views
     return [*read, ("views", 0)] if cached else read
 
 

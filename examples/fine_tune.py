@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageEnhance
 
 from mdan_zoo import Hierarchy
-from mdan_zoo.training import Plan, fine_tuning_recipe, train
+from mdan_zoo.training import TrainingConfig, fine_tuning_recipe, train
 
 
 def main() -> None:
@@ -19,8 +19,8 @@ def main() -> None:
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else make_images(output.with_name("images"))
     folders = sorted(path for path in data.glob("*/*") if path.is_dir())
     tree = {f.parent.name: [g.name for g in folders if g.parent == f.parent] for f in folders}
-    recipe = fine_tuning_recipe("mdan_oasis4", ["views=2", "batch_size=8"])
-    weights = train(Plan(recipe, data, output, hierarchy=Hierarchy.from_nested(tree)))
+    recipe = fine_tuning_recipe("mdan_oasis4", ["cached_views=2", "batch_size=8"])
+    weights = train(TrainingConfig(recipe, data, output, hierarchy=Hierarchy.from_nested(tree)))
     print(f"weights: {weights}\nreport: {output / 'test' / 'evaluation.md'}")
 
 

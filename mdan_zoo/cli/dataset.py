@@ -1,4 +1,4 @@
-"""The command `mdan-zoo dataset`. It loads Pillow only when it runs, and torch never."""
+"""The command `mdan-zoo dataset`; Pillow is imported only when it runs, torch never."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ if TYPE_CHECKING:
     from mdan_zoo.datasets.check import DatasetReport
 
 _SHOWN = 10
-"""So many findings of a kind are printed; --json has all."""
+"""Number of findings of a kind that are printed; --json has all."""
 
 
 def add_parser(subparsers: Any) -> None:
     """Add `dataset` to the subcommands of `mdan-zoo`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "dataset",
-        help="check a data set that you have",
+        help="check your copy of a dataset",
         description=(
-            "Count the images of a data set by class and split, decode each of them and compare "
-            "them. Exit status 1 if something would spoil a training: files that cannot be read, "
-            "equal images with different labels, in different splits or in so many copies that "
-            'they may say "photo removed", a class without images. '
-            "Exit status 2 if it cannot be read as this data set at all."
+            "Count the images of a dataset by class and split, decode every image and search for "
+            "duplicates. Exit status 1 if the dataset is not fit for training: unreadable files; "
+            "identical images with different labels, in different splits or in so many copies "
+            'that they may be "photo removed" placeholders; a class without images. '
+            "Exit status 2 if the folder is not a copy of this dataset."
         ),
     )
-    parser.add_argument("name", metavar="NAME", help="one of " + ", ".join(DATASETS))
-    parser.add_argument("--data", "--root", type=Path, required=True, metavar="DIR", help="folder")
+    parser.add_argument("name", metavar="NAME", help="dataset: one of " + ", ".join(DATASETS))
+    parser.add_argument(
+        "--data", "--root", type=Path, required=True, metavar="DIR", help="folder of the dataset"
+    )
     add_hierarchy_option(parser)
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
 
@@ -44,17 +46,17 @@ def add_hierarchy_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hierarchy",
         metavar="FILE|NAME",
-        help="an emotion tree, .toml or .json, or the name of a built-in one "
-        "(default: the data set's own; folder and table need one)",
+        help="emotion hierarchy: a .toml or .json file, or a built-in name (default: that of the "
+        "dataset; required for folder and table)",
     )
 
 
 def load_hierarchy(given: str | None) -> Hierarchy | None:
-    """Return the tree that a file holds, or the built-in one of that name; None for None.
+    """Return the hierarchy in a file, or the built-in one of that name; None for None.
 
     Raises:
         HierarchyError: The file is missing or broken.
-        UnknownNameError: There is no built-in tree of that name.
+        UnknownNameError: No built-in hierarchy has that name.
     """
     if given is None:
         return None

@@ -1,4 +1,4 @@
-"""The command `mdan-zoo evaluate`. Free of torch until it runs."""
+"""The command `mdan-zoo evaluate`; torch is imported only when it runs."""
 
 from __future__ import annotations
 
@@ -22,37 +22,47 @@ def add_parser(subparsers: Any) -> None:
     """Add `evaluate` to the subcommands of `mdan-zoo`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "evaluate",
-        help="measure a model on a data set that you have",
+        help="evaluate a model on your copy of a dataset",
         description=(
-            "Measure a model on labelled images: accuracy, calibration and more on every level "
-            "of its emotion tree, with 95 % intervals. Prints a report; --output also keeps the "
-            "numbers, the probabilities and figures."
+            "Evaluate a model on labelled images: accuracy, calibration and other metrics on every "
+            "level of its hierarchy, with 95% confidence intervals. Prints a report; --output "
+            "also saves the metrics, the probabilities and figures."
         ),
     )
     add = parser.add_argument
-    add("model", metavar="NAME|FILE", help="a model with released weights, or a weight file")
-    add("--data", type=Path, required=True, metavar="DIR", help="folder of the data set")
-    add("--dataset", metavar="NAME", help="which one (default: the one that the model learns from)")
+    add("model", metavar="NAME|FILE", help="a model with released weights, or a checkpoint")
+    add("--data", type=Path, required=True, metavar="DIR", help="folder of the dataset")
+    add("--dataset", metavar="NAME", help="dataset (default: the one the model is trained on)")
     add(
         "--split",
         metavar="FILE|PART",
-        help="a split that `mdan-zoo split` or a training wrote; train, val or test is a part, as "
-        "with --part",
+        help="split file of `mdan-zoo split` or a training; train, val and test mean --part",
     )
     add(
         "--part",
         metavar="NAME",
-        help="part of the split: of the one that is given, that lies beside the weights, or that "
-        "the data set comes with (default: test; all folds of a split into folds; all images "
-        "where there is no split)",
+        help="part of the split to evaluate on; the split is --split, the one next to the "
+        "checkpoint, or the official one (default: test; with folds, all folds; without a split, "
+        "all images)",
     )
-    add("--folds", type=int, metavar="K", help="divide the images into K folds, groups together")
-    add("--output", type=Path, metavar="DIR", help="folder for the report and its figures")
-    add("--device", help="such as cpu or cuda:0 (default: CUDA where there is any)")
-    add("--dtype", default="float32", help="float32 (default), bfloat16 or float16")
-    add("--batch-size", type=int, metavar="N", help="images at once (2 on a CPU, else 32)")
-    add("--bootstrap", type=int, default=1000, metavar="N", help="resamples (default: 1000)")
-    add("--seed", type=int, default=0, help="of the resamples and the folds (default: 0)")
+    add("--folds", type=int, metavar="K", help="split into K folds, keeping groups together")
+    add("--output", type=Path, metavar="DIR", help="folder for report, metrics and figures")
+    add("--device", help="device, such as cpu or cuda:0 (default: CUDA if available)")
+    add("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images per batch (default: 2 on CPU, 32 on GPU)",
+    )
+    add(
+        "--bootstrap",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="bootstrap resamples (default: 1000)",
+    )
+    add("--seed", type=int, default=0, help="seed of resamples and folds (default: 0)")
     parser.set_defaults(run=run)
 
 

@@ -14,34 +14,42 @@ def add_parser(subparsers: Any) -> None:
     """Add `split` to the subcommands of `mdan-zoo`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "split",
-        help="write down which images of a data set train and which test",
+        help="split a dataset into training and test images",
         description=(
-            "Split a data set and write the names of the images in every part to a file, with "
-            "their hash. The same data set, method and seed give the same file everywhere."
+            "Split a dataset and write the image names of every part to a file, with their hash. "
+            "The same dataset, method and seed give the same file on every machine."
         ),
     )
-    parser.add_argument("name", metavar="NAME", help="the data set, such as FI")
-    parser.add_argument("--data", "--root", type=Path, required=True, metavar="DIR", help="folder")
+    parser.add_argument("name", metavar="NAME", help="dataset, such as FI")
+    parser.add_argument(
+        "--data", "--root", type=Path, required=True, metavar="DIR", help="folder of the dataset"
+    )
     add_hierarchy_option(parser)
     parser.add_argument(
         "--method",
         required=True,
-        help="such as 80/20, 80/5/15, 5-fold, grouped-5-fold, or official",
+        help="split method, such as 80/20, 80/5/15, 5-fold, grouped-5-fold or official",
     )
-    parser.add_argument("--seed", type=int, default=0, help="another one, another split")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a new file")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="split file to write; must not exist",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the split and say how large its parts are; return the exit status."""
+    """Write the split and print the sizes of its parts; return the exit status."""
     from mdan_zoo.datasets.registry import folder_of, read_dataset
     from mdan_zoo.datasets.split_methods import make_split
 
     if arguments.output.exists():
         raise InputError(
-            f"{arguments.output} is there already; a split is written once, so give --output the "
-            "name of a new file"
+            f"{arguments.output} already exists, and a split is never overwritten; give --output "
+            "the name of a new file"
         )
     name, data = arguments.name, arguments.data
     samples = read_dataset(name, data, load_hierarchy(arguments.hierarchy))

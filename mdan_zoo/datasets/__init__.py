@@ -1,1 +1,1 @@
-"""Readers for the data sets that the models are trained on, one file each, and their splits."""
+"""Datasets: readers (one file each), checks, splits and the index of their files."""

@@ -1,11 +1,9 @@
-"""What would spoil a training: files that cannot be read, wrong labels, images in two splits."""
+"""Dataset check: unreadable files, contradictory labels, and images in several splits."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,24 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from mdan_zoo._util.read_ahead import batches_ahead
+from mdan_zoo.datasets.file_index import FileIndex, IndexedFile
 from mdan_zoo.datasets.files import LOGGER, shown
 from mdan_zoo.datasets.registry import choose_hierarchy, get_dataset
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.errors import ImageError
 from mdan_zoo.hierarchy.tree import Hierarchy
 
 PLACEHOLDER_COPIES = 3
-"""So many equal files are suspected to say "photo removed" rather than to show something."""
+"""From this number of copies on, a file is suspected to be a "photo removed" placeholder."""
 
 _SPLIT_ORDER = ("", "train", "val", "test")
 
 
 @dataclass(frozen=True)
 class ClassCount:
-    """How many images of a leaf a split has; the split is "" where the data set has none."""
+    """Number of images of a leaf in a split; the split is "" where the dataset has none."""
 
     split: str
     leaf: str
@@ -39,7 +34,7 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class EqualFiles:
-    """Images with the same content.
+    """Identical image files.
 
     Attributes:
         sha256: Of the content.
@@ -57,43 +52,43 @@ class EqualFiles:
 
     @property
     def has_several_labels(self) -> bool:
-        """Whether the data set itself gives one image several labels, as WEBEmo does.
+        """Whether the dataset itself gives one image several labels, as WEBEmo does.
 
-        Its copies then have one name, for the image is listed under one, and never part.
+        The copies then have the same name, group and split.
         """
         names = {Path(image).name for image in self.images}
         return len(self.leaves) > 1 and len(names) == len(self.groups) == len(self.splits) == 1
 
     @property
     def is_contradiction(self) -> bool:
-        """Whether the same content has several labels, which are not the data set's own."""
+        """Whether identical files have several labels, which are not the dataset's own."""
         return len(self.leaves) > 1 and not self.has_several_labels
 
     @property
     def crosses_splits(self) -> bool:
-        """Whether the same content is in several splits."""
+        """Whether identical files are in several splits."""
         return len(self.splits) > 1
 
     @property
     def is_placeholder(self) -> bool:
-        """Whether there are so many copies that the content is probably no photograph."""
+        """Whether the number of copies suggests a placeholder."""
         return len(self.images) >= PLACEHOLDER_COPIES and not self.has_several_labels
 
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What is in a data set and what is wrong with it.
+    """Content and problems of a dataset.
 
     Attributes:
         dataset: Its name.
         root: Its folder.
-        hierarchy: Name of the tree it was read with.
+        hierarchy: Name of the hierarchy that it was read with.
         images: Number of samples.
         counts: Images of every leaf in every split.
-        notes: What the reader left out or found odd, in words.
+        notes: Warnings of the reader, such as skipped files.
         empty_classes: Leaves without a training image.
-        unreadable: What is wrong with the files that cannot be decoded; names each file.
-        equal_files: Contents that several files have.
+        unreadable: A description of each file that cannot be decoded, beginning with its path.
+        equal_files: Groups of identical files.
     """
 
     dataset: str
@@ -108,29 +103,29 @@ class DatasetReport:
 
     @property
     def contradictions(self) -> tuple[EqualFiles, ...]:
-        """Contents with several labels, but for those of one image that has several."""
+        """Identical files with several labels, except where the dataset itself gives several."""
         return tuple(files for files in self.equal_files if files.is_contradiction)
 
     @property
     def several_labels(self) -> tuple[EqualFiles, ...]:
-        """Images that the data set itself gives several labels."""
+        """Images with several labels in the dataset itself."""
         return tuple(files for files in self.equal_files if files.has_several_labels)
 
     @property
     def across_splits(self) -> tuple[EqualFiles, ...]:
-        """Contents in several splits."""
+        """Identical files in several splits."""
         return tuple(files for files in self.equal_files if files.crosses_splits)
 
     @property
     def placeholders(self) -> tuple[EqualFiles, ...]:
-        """Contents with so many copies that they are probably no photographs."""
+        """Identical files that are probably placeholders."""
         return tuple(files for files in self.equal_files if files.is_placeholder)
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found that would spoil a training.
+        """Whether the dataset is fit for training.
 
-        Two equal files of one class do not: a new split keeps them in one part.
+        Identical files of one class are fine: a new split keeps them in one part.
         """
         return not (
             self.empty_classes
@@ -147,24 +142,16 @@ class DatasetReport:
         return {**dataclasses.asdict(self), **found, "ok": self.ok}
 
 
-@dataclass(frozen=True)
-class _Inspection:
-    """What is wrong with a file, or "", and the hash of its content, or "" if it has none."""
-
-    problem: str
-    sha256: str
-
-
 def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -> DatasetReport:
-    """Read a data set, decode every image and compare the files.
+    """Read a dataset, decode every image and search for duplicates.
 
     Args:
         name: One of `mdan_zoo.datasets.registry.DATASETS`.
-        folder: The data set's folder.
-        hierarchy: The tree; by default the data set's own.
+        folder: The dataset's folder.
+        hierarchy: The hierarchy; by default the dataset's own.
 
     Raises:
-        DatasetError: The folder cannot be read as this data set at all.
+        DatasetError: The folder is not a copy of the dataset.
     """
     reader, tree = get_dataset(name), choose_hierarchy(name, hierarchy)
     with _collected_notes() as notes:
@@ -172,7 +159,7 @@ def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -
     if reader.images not in (None, len(samples)):
         notes.append(f"{len(samples)} images; {name} is said to have {reader.images}")
     notes += _without_ending(samples)
-    found = inspect_all([sample.image for sample in samples])
+    files = FileIndex(decode=True).read([sample.image for sample in samples])
     return DatasetReport(
         name,
         str(folder),
@@ -181,13 +168,13 @@ def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -
         _count(samples, tree),
         tuple(notes),
         _empty_classes(samples, tree),
-        tuple(inspection.problem for inspection in found if inspection.problem),
-        _equal_files(samples, found, tree),
+        tuple(file.problem for file in files if file.problem),
+        _equal_files(samples, files, tree),
     )
 
 
 def _without_ending(samples: Sequence[Sample]) -> list[str]:
-    """Tell of files beside the images whose names do not say what they are: downloads, mostly."""
+    """Return a note on files without a suffix next to the images, mostly downloads."""
     folders = sorted({sample.image.parent for sample in samples})
     inside = (path for folder in folders for path in sorted(folder.iterdir()))
     unnamed = [path for path in inside if not path.suffix and path.name[0] != "."]
@@ -198,7 +185,7 @@ def _without_ending(samples: Sequence[Sample]) -> list[str]:
 
 
 class _Notes(logging.Handler):
-    """Keeps the messages of what is logged."""
+    """Logging handler that collects messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -210,7 +197,7 @@ class _Notes(logging.Handler):
 
 @contextmanager
 def _collected_notes() -> Iterator[list[str]]:
-    """Give a list that gets what the readers log within the block."""
+    """Yield a list that collects the warnings of the readers within the block."""
     handler = _Notes()
     LOGGER.addHandler(handler)
     try:
@@ -236,36 +223,12 @@ def _empty_classes(samples: Sequence[Sample], tree: Hierarchy) -> tuple[str, ...
     return tuple(leaf for k, leaf in enumerate(tree.leaves) if k not in used)
 
 
-def inspect_all(images: Sequence[Path]) -> list[_Inspection]:
-    """Decode images in threads; a bar shows the progress on a terminal."""
-    batches = batches_ahead(_inspect, images, batch_size=32, workers=os.cpu_count() or 1)
-    with tqdm(total=len(images), unit="image", disable=None) as bar:
-        found = []
-        for batch in batches:
-            found += batch
-            bar.update(len(batch))
-    return found
-
-
-def _inspect(image: Path) -> _Inspection:
-    from mdan_zoo.images.load import load_image  # loads Pillow
-
-    try:
-        sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
-        load_image(image)
-    except ImageError as error:
-        return _Inspection(str(error), sha256)
-    except OSError as error:
-        return _Inspection(f"{image}: {error.strerror}", "")
-    return _Inspection("", sha256)
-
-
 def _equal_files(
-    samples: Sequence[Sample], found: Sequence[_Inspection], tree: Hierarchy
+    samples: Sequence[Sample], files: Sequence[IndexedFile], tree: Hierarchy
 ) -> tuple[EqualFiles, ...]:
     groups: dict[str, list[Sample]] = {}
-    for sample, inspection in zip(samples, found, strict=True):
-        groups.setdefault(inspection.sha256, []).append(sample)
+    for sample, file in zip(samples, files, strict=True):
+        groups.setdefault(file.sha256, []).append(sample)
     return tuple(
         EqualFiles(
             sha256,

@@ -1,4 +1,4 @@
-"""Finding and reading the files of a data set. No image is opened here."""
+"""File access shared by the readers: finding images, reading tables; no image is opened."""
 
 from __future__ import annotations
 

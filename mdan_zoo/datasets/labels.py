@@ -1,4 +1,4 @@
-"""From the class names of a data set to samples with the class ids of a tree."""
+"""Labels: from the class names of a dataset to samples with the class ids of a hierarchy."""
 
 from __future__ import annotations
 

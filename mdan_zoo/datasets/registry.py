@@ -1,6 +1,6 @@
-"""The registry: every data set that can be read, once, by the name that model configs use.
+"""Dataset registry: every dataset reader by the name that model configs use.
 
-Nothing here loads torch or Pillow.
+Neither torch nor Pillow is imported.
 """
 
 from __future__ import annotations
@@ -34,25 +34,23 @@ class DatasetReader:
 
     Attributes:
         name: Its name, as in `ModelConfig.dataset`.
-        read: Reads a folder into samples with the class ids of a tree.
-        hierarchy: Name of the built-in tree that it has by default; "" where the user gives one.
-        source: Where its authors offer or describe it.
-        terms: Under which terms, in one line.
-        splits: How it is divided in the literature.
-        images: How many it is said to have; None where that is for the user to know.
+        read: Reads a folder, given a hierarchy, into samples with the class ids of that hierarchy.
+        hierarchy: Name of its default built-in hierarchy; "" where the user must give one.
+        source: The publication or page that describes it.
+        terms: Terms of use, in one line.
+        splits: The split that is usual in the literature.
+        images: Published number of images; None for the user's own images.
+        options: Keyword arguments that `read` takes in addition.
     """
 
     name: str
-    read: Callable[[Path, Hierarchy], list[Sample]]
+    read: Callable[..., list[Sample]]
     hierarchy: str
     source: str
     terms: str
     splits: str
     images: int | None = None
-
-
-def _read_oasis(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
-    return read_oasis(folder, hierarchy=hierarchy)
+    options: tuple[str, ...] = ()
 
 
 _STOCK = "URLs of images that stay their owners'; for research."
@@ -145,13 +143,14 @@ _READERS = (
     ),
     DatasetReader(
         "OASIS",
-        _read_oasis,
+        read_oasis,
         "circumplex4",
         "Kurdi, Lozano & Banaji, Introducing the Open Affective Standardized Image Set, Behavior "
         "Research Methods 2017",
         "Offered by its authors for research use; every image has terms of its own.",
         "grouped 5-fold",
         900,
+        options=("label_std_scale",),
     ),
     DatasetReader("folder", read_folder, "", "a folder for every class", _OWN, "yours"),
     DatasetReader("table", read_table, "", "a table in CSV or Parquet", _OWN, "yours"),
@@ -160,14 +159,14 @@ _READERS = (
 DATASETS = {reader.name: reader for reader in _READERS}
 
 OWN_IMAGES = ("folder", "table")
-"""The readers whose names are those of no data set."""
+"""The readers of the user's own images."""
 
 
 def get_dataset(name: str) -> DatasetReader:
     """Return the reader of a data set.
 
     Raises:
-        UnknownNameError: There is none of that name; the nearest names are told.
+        UnknownNameError: No dataset has that name; the message suggests the nearest names.
     """
     if name not in DATASETS:
         raise UnknownNameError(f"there is no data set {name!r}: {did_you_mean(name, DATASETS)}")
@@ -175,25 +174,34 @@ def get_dataset(name: str) -> DatasetReader:
 
 
 def read_dataset(
-    name: str, folder: str | os.PathLike[str], hierarchy: Hierarchy | None = None
+    name: str,
+    folder: str | os.PathLike[str],
+    hierarchy: Hierarchy | None = None,
+    **options: float,
 ) -> list[Sample]:
-    """Read a data set.
+    """Read a dataset.
 
     Args:
         name: One of `DATASETS`.
         folder: The data set's folder; for "table" also the table itself.
-        hierarchy: The tree; by default the data set's own. "folder" and "table" need one.
+        hierarchy: The hierarchy; by default the dataset's own. "folder" and "table" need one.
+        options: Options of the dataset's reader; see `DatasetReader.options`.
 
     Returns:
-        Its samples. What was left out or looks odd is logged by `mdan_zoo.datasets`.
+        Its samples. Skipped files and other oddities are logged by `mdan_zoo.datasets`.
 
     Raises:
-        UnknownNameError: There is no data set of that name.
-        InputError: A tree is needed.
-        HierarchyError: The tree cannot be used with this data set.
-        DatasetError: The folder is not what is expected; says what is there and what is needed.
+        UnknownNameError: No dataset has that name.
+        InputError: The dataset needs a hierarchy and none is given, or it has no such option.
+        HierarchyError: The hierarchy does not fit the dataset.
+        DatasetError: The folder has another layout; the message says what was found and expected.
     """
-    return get_dataset(name).read(Path(folder), choose_hierarchy(name, hierarchy))
+    reader = get_dataset(name)
+    for option in options:
+        if option not in reader.options:
+            known = ", ".join(reader.options) or "none"
+            raise InputError(f"the dataset {name!r} has no option {option!r}; its options: {known}")
+    return reader.read(Path(folder), choose_hierarchy(name, hierarchy), **options)
 
 
 def folder_of(data: Path) -> Path:

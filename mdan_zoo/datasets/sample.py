@@ -1,4 +1,4 @@
-"""What every reader gives: an image, its emotion at every level, and the group it belongs to."""
+"""Sample: an image, its class at every level, and the group that it belongs to."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The ways to split a data set. The order in which a reader found the images never matters.
+"""Split methods: official, percentages and folds, independent of the order of the samples.
 
-All but the official split and `grouped_folds` put the images in order by class and then by a hash
-of the seed and the group's name, and deal them out in that order; so they do not depend on Python's
+All but the official split and `grouped_folds` sort the groups by class and then by a hash of the
+seed and the group's name, and assign them to parts in that order. They do not depend on Python's
 random generator either.
 """
 
@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdan_zoo.datasets.equal_files import equal_files
+from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.splits import Split, grouped_folds, image_names
 from mdan_zoo.errors import DatasetError, InputError
@@ -25,14 +25,19 @@ _PART_NAMES = {2: ("train", "test"), 3: ("train", "val", "test")}
 
 
 def make_split(
-    dataset: str, samples: Sequence[Sample], folder: Path, method: str, seed: int = 0
+    dataset: str,
+    samples: Sequence[Sample],
+    folder: Path,
+    method: str,
+    seed: int = 0,
+    files: FileIndex | None = None,
 ) -> Split:
-    """Split a data set.
+    """Split a dataset.
 
     Args:
         dataset: Its name.
-        samples: Its images. Those of one group come into one part, and but for the official
-            split so do equal files, with all of their groups.
+        samples: Its images. All images of a group are put into one part. Except in the official
+            split, groups that contain identical files are also kept together.
         folder: Its folder, with all images below it.
         method: One of
 
@@ -49,14 +54,15 @@ def make_split(
             n images in a group, fewer than k * n off for a class whose groups are pure, and
             fewer than (k - 1) * n off for a part as a whole.
         seed: Another seed gives another split; the official one has none.
+        files: Index of the images' files, in which identical files are looked up.
 
     Raises:
-        DatasetError: The data set cannot be split like that.
-        InputError: There is no such method.
+        DatasetError: The dataset cannot be split by this method.
+        InputError: The method is unknown.
     """
     names = image_names(samples, folder)
     method = _chosen(method, samples)
-    parts = _divide(samples, names, method, seed)
+    parts = _divide(samples, names, method, seed, files or FileIndex())
     empty = [part for part, indices in parts.items() if not indices]
     if empty:
         raise DatasetError(
@@ -68,10 +74,19 @@ def make_split(
     inside = [name.removeprefix(f"{base}/") for name in names]
     return Split.from_parts(
         dataset,
-        method if method == "official" else f"{method}, seed {seed}",
+        _described(method, seed),
         base,
         {part: [inside[index] for index in indices] for part, indices in parts.items()},
     )
+
+
+def describe_method(samples: Sequence[Sample], method: str, seed: int = 0) -> str:
+    """Return the `Split.method` of what `make_split` makes of these samples."""
+    return _described(_chosen(method, samples), seed)
+
+
+def _described(method: str, seed: int) -> str:
+    return method if method == "official" else f"{method}, seed {seed}"
 
 
 def _chosen(method: str, samples: Sequence[Sample]) -> str:
@@ -82,13 +97,12 @@ def _chosen(method: str, samples: Sequence[Sample]) -> str:
 
 
 def _divide(
-    samples: Sequence[Sample], names: Sequence[str], method: str, seed: int
+    samples: Sequence[Sample], names: Sequence[str], method: str, seed: int, files: FileIndex
 ) -> dict[str, list[int]]:
     if method == "official":
         return _official(samples, names)
-    samples = _joined(samples)
     if match := re.fullmatch(r"(grouped-)?(\d{1,4})-fold", method):
-        return _folds(samples, int(match[2]), seed, stratified=match[1] is None)
+        return _folds(_joined(samples, files), int(match[2]), seed, stratified=match[1] is None)
     shares = [int(share) for share in re.findall(r"\d{1,3}", method)]
     known = "/".join(map(str, shares)) == method and len(shares) in _PART_NAMES
     if not known or sum(shares) != 100 or 0 in shares:
@@ -96,7 +110,7 @@ def _divide(
             "the method of a split is 'official', percentages that sum to 100 such as '80/20' or "
             f"'80/5/15', '5-fold' or 'grouped-5-fold', not {method!r}"
         )
-    dealt = _deal(_units(samples, seed), shares)
+    dealt = _deal(_units(_joined(samples, files), seed), shares)
     return dict(zip(_PART_NAMES[len(shares)], dealt, strict=True))
 
 
@@ -115,8 +129,8 @@ def _official(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, list
     return parts
 
 
-def _joined(samples: Sequence[Sample]) -> list[Sample]:
-    """Return samples whose groups are joined where they have equal files."""
+def _joined(samples: Sequence[Sample], files: FileIndex) -> list[Sample]:
+    """Return the samples with groups merged where they contain identical files."""
     joined: dict[str, str] = {}
 
     def root(group: str) -> str:
@@ -125,7 +139,7 @@ def _joined(samples: Sequence[Sample]) -> list[Sample]:
         return group
 
     groups = {sample.image: sample.group for sample in samples}
-    for same in equal_files(groups):  # a file that is missing is told where it is read
+    for same in files.duplicates(groups):  # missing files are reported by whoever reads them
         first, *others = sorted({root(groups[image]) for image in same})
         joined.update(dict.fromkeys(others, first))
     return [dataclasses.replace(sample, group=root(sample.group)) for sample in samples]

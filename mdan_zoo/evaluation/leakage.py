@@ -1,19 +1,18 @@
-"""Images that weights were trained on must not be taken for new ones.
+"""Leakage check: find test images that a checkpoint was trained on.
 
-A training writes the list of its images beside its weights, and the package has that of the
-released ones. They are known by their content, so that they are found again in another folder,
-under another name or in another division.
+Training writes the list of its images next to the checkpoint; the package contains the lists of
+the released ones. Images are identified by their content, so they are found in another folder,
+under another name and in another split.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mdan_zoo._util.files import write_atomically
+from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.splits import Split, get_split, list_splits, split_hashes
 from mdan_zoo.weights.manifest import load_manifest
 
@@ -30,17 +29,19 @@ def save_trained_on(
     init: Path | None = None,
     dataset: str = "",
     others: Iterable[Path] = (),
+    files: FileIndex | None = None,
 ) -> None:
-    """Write `TRAINED_ON_FILE` beside a weight file: a line "SHA-256  name" for every image.
+    """Write `TRAINED_ON_FILE` next to a checkpoint: a line "SHA-256  name" for every image.
 
     Args:
-        weights: The weight file.
-        images: What it was trained on.
-        folder: Where the images' names begin.
-        init: The weight file that the training started from. What that was trained on is listed
-            as well, where it is known.
-        dataset: The data set of the images.
-        others: Its other images. `init` may have been trained on some of them.
+        weights: The checkpoint.
+        images: The images that it was trained on.
+        folder: The folder that image names are relative to.
+        init: The checkpoint that the training started from. Its training images are listed as
+            well, if known.
+        dataset: The dataset of the images.
+        others: The other images of the dataset. `init` may have been trained on some of them.
+        files: Index of the images' files.
     """
     named = {path.relative_to(folder).as_posix(): path for path in images}
     listed: list[str] = []
@@ -50,27 +51,32 @@ def save_trained_on(
         released = _released_names(init, dataset)
         known = {path.relative_to(folder).as_posix(): path for path in others}
         named |= {name: path for name, path in known.items() if name in released}
-    hashes = _sha256_of(list(named.values()))
+    hashes = (files or FileIndex()).sha256s(list(named.values()))
     lines = {*listed, *(f"{sha256}  {name}" for sha256, name in zip(hashes, named, strict=True))}
     text = "\n".join([_FIRST_LINE + _sha256(weights), *sorted(lines)]) + "\n"
     write_atomically(weights.parent / TRAINED_ON_FILE, text.encode(errors="surrogateescape"))
 
 
 def count_trained_on(
-    weights: Path, dataset: str, images: Sequence[Path], names: Sequence[str]
+    weights: Path,
+    dataset: str,
+    images: Sequence[Path],
+    names: Sequence[str],
+    files: FileIndex | None = None,
 ) -> int | None:
-    """Count the images that weights were trained on.
+    """Count the images that a checkpoint was trained on.
 
     Args:
-        weights: The weight file.
-        dataset: The data set of the images.
+        weights: The checkpoint.
+        dataset: The dataset of the images.
         images: Their files.
-        names: Their names, relative to the data set's folder.
+        names: Their names, relative to the dataset's folder.
+        files: Index of the images' files.
 
     Returns:
-        None where that is not known: there is no list beside the weights, and they are not in the
-        manifest or the package does not have the list of their training images; or none was found
-        in a list that lacks those of the weights that the training started from.
+        None if unknown: neither the checkpoint's folder nor the package has the list of its
+        training images, or no image was found in a list that lacks the images of the checkpoint
+        that the training started from.
     """
     listed = _trained_on(weights)
     if listed is None:
@@ -79,7 +85,7 @@ def count_trained_on(
     released = _released_names(weights, dataset)
     count = sum(
         sha256 in known or name in released
-        for sha256, name in zip(_sha256_of(images), names, strict=True)
+        for sha256, name in zip((files or FileIndex()).sha256s(images), names, strict=True)
     )
     return None if not count and _UNKNOWN_START in listed else count
 
@@ -101,11 +107,6 @@ def _read_list(weights: Path) -> list[str] | None:
         return None
     first, *lines = content.decode(errors="surrogateescape").removesuffix("\n").split("\n")
     return lines if first == _FIRST_LINE + _sha256(weights) else None
-
-
-def _sha256_of(paths: Sequence[Path]) -> list[str]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(_sha256, paths))
 
 
 def _sha256(path: Path) -> str:

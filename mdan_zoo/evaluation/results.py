@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from mdan_zoo._version import __version__
+from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import InputError, UnknownNameError
 from mdan_zoo.evaluation.bootstrap import FEWEST_RESAMPLES, LEVEL, interval, resample
@@ -200,6 +201,7 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
     batch_size: int | None = None,
+    files: FileIndex | None = None,
 ) -> Evaluation:
     """Evaluate a model on labelled images.
 
@@ -210,6 +212,7 @@ def evaluate(
         resamples: Number of bootstrap resamples, at least 100.
         seed: Seed of the bootstrap.
         batch_size: Batch size of the network.
+        files: Index of the image files, for the leakage check.
 
     Raises:
         DatasetError: No images, or a label is not in the hierarchy of the model.
@@ -234,7 +237,7 @@ def evaluate(
         dtype=predictor.dtype,
         source=source,
         trained_on=count_trained_on(
-            predictor.weights, source.dataset, [sample.image for sample in samples], names
+            predictor.weights, source.dataset, [sample.image for sample in samples], names, files
         ),
         groups=len(set(groups)),
         resamples=resamples,

@@ -1,11 +1,11 @@
-"""Training: recipes as data, and a loop for one GPU or many that goes on after an interruption.
+"""Training: recipes as data, and a loop for one or many GPUs that resumes exactly.
 
-    from mdan_zoo.training import Plan, fine_tuning_recipe, train
+    from mdan_zoo.training import TrainingConfig, fine_tuning_recipe, train
 
     recipe = fine_tuning_recipe("mdan_oasis4")
-    weights = train(Plan(recipe, data=folder, output=run, hierarchy=tree))
+    checkpoint = train(TrainingConfig(recipe, data=folder, output=output, hierarchy=hierarchy))
 
-The public names are imported when they are first used, so that the command line is quick.
+Public names are imported on first use, to keep the command line fast.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ _MODULES = {
     "Recipe": "recipe",
     "load_recipe": "recipe",
     "fine_tuning_recipe": "recipe",
-    "Machine": "machine",
-    "Plan": "run",
-    "train": "run",
+    "TrainingConfig": "config",
+    "Run": "run",
+    "prepare": "run",
+    "train": "pipeline",
 }
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, _MODULES)
 
 if TYPE_CHECKING:
-    from mdan_zoo.training.machine import Machine as Machine
+    from mdan_zoo.training.config import TrainingConfig as TrainingConfig
+    from mdan_zoo.training.pipeline import train as train
     from mdan_zoo.training.recipe import Recipe as Recipe
     from mdan_zoo.training.recipe import fine_tuning_recipe as fine_tuning_recipe
     from mdan_zoo.training.recipe import load_recipe as load_recipe
-    from mdan_zoo.training.run import Plan as Plan
-    from mdan_zoo.training.run import train as train
+    from mdan_zoo.training.run import Run as Run
+    from mdan_zoo.training.run import prepare as prepare

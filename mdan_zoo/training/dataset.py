@@ -1,8 +1,7 @@
-"""What a training reads: images cropped anew in every epoch, and the order they come in.
+"""Training dataset and batch sampler: random crops of images, in a reproducible order.
 
-Everything random depends on nothing but the recipe's seed, the epoch and the image. So a training
-goes on exactly after an interruption, and neither the number of worker processes nor that of GPUs
-changes what is learned.
+All randomness depends only on the seed of the recipe, the epoch and the image. A training therefore
+resumes exactly, and its result does not depend on the number of workers or GPUs.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from mdan_zoo.images.preprocessing import without_far_ends
 from mdan_zoo.training.recipe import Recipe
 
 Key = tuple[int, int]
-"""Epoch and index of an image: what the order gives and a data set takes."""
+"""Epoch and index of an image, which the sampler yields and the dataset takes."""
 
 _ASPECTS = (0.8, 1.25)
 """Width to height of random crops, before they are made square."""
@@ -71,9 +70,9 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
     Args:
         samples: The data set.
         spec: The model's input.
-        recipe: Kind of the crops, and the seed that draws them.
-        cache: A folder where images are kept at the size that training needs, as JPEG of high
-            quality; None decodes the files themselves in every epoch.
+        recipe: Kind and seed of the crops.
+        cache: A folder for copies of the images at the size that training needs, as high-quality
+            JPEG; None decodes the original files in every epoch.
     """
 
     def __init__(
@@ -112,7 +111,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             return error.with_traceback(None)
 
     def load(self, index: int) -> Image.Image:
-        """Return an image, from the cache where there is one.
+        """Return an image, from the cache if there is one.
 
         Raises:
             ImageError: It cannot be read.
@@ -130,7 +129,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         return load_image(kept)
 
     def _name(self, file: Path) -> str:
-        """Return a name that changes with the image's place, content and size in the cache."""
+        """Return a name that changes with the file's path, content and size in the cache."""
         status = file.stat()
         about = f"{file.resolve()}\t{status.st_size}\t{status.st_mtime_ns}\t{self.side}"
         return hashlib.sha256(about.encode()).hexdigest()[:32]
@@ -143,18 +142,18 @@ def _size_with_shorter_side(size: tuple[int, int], side: int) -> tuple[int, int]
 
 
 class Steps(Sampler[list[Key]]):
-    """The images of every step of a training, from a given step to the last.
+    """Batch sampler of a training, from a given step to the last.
 
-    Each epoch is a new order of all images. What does not fill a whole step at its end is
-    dropped, so that every step of every process weighs the same.
+    Every epoch shuffles all images. The incomplete batch at its end is dropped, so every step of
+    every process has the same weight.
 
     Args:
         indices: Images to train on.
         recipe: Seed, number of epochs and images per step.
-        parts: Each step is given out in so many parts of equal size, for gradient accumulation.
-        processes: Each part is divided among so many processes, and can be without a rest.
-        start: The step to begin with.
-        weights: How often each of `indices` is drawn, relatively; None takes each once an epoch.
+        parts: Number of equal parts that each step is divided into, for gradient accumulation.
+        processes: Number of processes that each part is divided among, evenly.
+        start: The first step.
+        weights: Sampling weights of `indices`; None takes each image once per epoch.
     """
 
     drop_last = True
@@ -196,7 +195,7 @@ class Steps(Sampler[list[Key]]):
     def _order(self, epoch: int) -> list[Key]:
         """Return the images of an epoch.
 
-        One that is drawn again gets the crop of an epoch that never comes, not the same one again.
+        An image that is sampled again gets the crop of an epoch beyond the last, not the same one.
         """
         generator = torch.Generator().manual_seed(number_from(self.recipe.seed, epoch, -1))
         count = len(self.indices)

@@ -1,4 +1,4 @@
-"""The processes that train together, and what Accelerate is told of them."""
+"""Distributed training: the processes of a training and the set-up of Accelerate."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from accelerate.utils import (
 )
 
 from mdan_zoo.errors import InputError, TrainingError
-from mdan_zoo.training.machine import Machine
+from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.recipe import Recipe
 
 Value = TypeVar("Value")
 
 _PATIENCE = timedelta(hours=6)
-"""How long processes wait for the main one, which decodes and tests alone; torch has 10 minutes."""
+"""Timeout of waiting for the main process, which decodes and tests alone; torch has 10 minutes."""
 
 
 def processes() -> PartialState:
-    """Return what this process knows of the others."""
-    # Without a GPU torchrun's processes meet only if they are told to use the CPU.
+    """Return the state of the process group."""
+    # Without a GPU, the processes of torchrun connect only with cpu=True.
     return PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
 
 
 def is_main_process() -> bool:
-    """Tell whether this process is the one that writes, of the several that may train together."""
+    """Return whether this is the main process, the one that writes files."""
     return bool(processes().is_main_process)
 
 
 def in_main_process(work: Callable[[], Value]) -> Value:
-    """Do some work in the main process alone; the others wait, and get what it returned.
+    """Call `work` in the main process only; the others wait and get its return value.
 
     Raises:
-        TrainingError: In the others, where the work failed; the main process has its error.
+        TrainingError: In the other processes, if `work` failed in the main one.
     """
     if not is_main_process():
         value, failure = broadcast_object_list([None, ""])
@@ -60,42 +60,44 @@ def in_main_process(work: Callable[[], Value]) -> Value:
 
 
 def disconnect() -> None:
-    """End what connects the processes, at the end of a program that trained with several.
+    """Destroy the process group at the end of a program.
 
-    Its threads otherwise run until Python is gone, and now and then abort a process that is done.
+    Its threads otherwise run until Python exits, and occasionally abort a finished process.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
-def check_precision(machine: Machine) -> None:
-    """Raise `InputError` for a precision that Accelerate would leave out without a word."""
-    if machine.precision == "fp16" and processes().device.type == "cpu":
+def check_precision(config: TrainingConfig) -> None:
+    """Raise `InputError` for a precision that Accelerate would silently ignore."""
+    if config.precision == "fp16" and processes().device.type == "cpu":
         raise InputError("fp16 is for GPUs; a CPU trains in bf16, or without --precision")
 
 
-def make_accelerator(recipe: Recipe, folder: Path | None, machine: Machine) -> Accelerator:
-    """Return what distributes a training as the machine says.
+def make_accelerator(config: TrainingConfig, recipe: Recipe, folder: Path | None) -> Accelerator:
+    """Return the accelerator of a training.
 
     Raises:
-        InputError: The machine cannot run it so.
+        InputError: This machine does not support the configuration.
     """
     # A loss that leaves a branch out leaves its classifiers without gradients.
     partial = not recipe.overall_weight and not (recipe.local_weight and recipe.global_weight)
-    check_precision(machine)
-    processes()  # first, for its patience
+    check_precision(config)
+    processes()  # first, for its timeout
     try:
         accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
-            mixed_precision=machine.precision,
-            gradient_accumulation_steps=machine.accumulate,
+            mixed_precision=config.precision,
+            gradient_accumulation_steps=config.accumulate,
             dataloader_config=DataLoaderConfiguration(split_batches=True),
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=partial)],
-            log_with="tensorboard" if machine.tensorboard else None,
+            log_with="tensorboard" if config.tensorboard else None,
             project_dir=folder,
         )
     except ValueError as error:
-        raise InputError(f"a training cannot run here as {machine}: {error}") from error
-    if machine.tensorboard:
+        raise InputError(
+            f"this process cannot train with precision={config.precision!r}: {error}"
+        ) from error
+    if config.tensorboard:
         accelerator.init_trackers("tensorboard")
     return accelerator

@@ -1,7 +1,7 @@
-"""The maps of frozen stages for several views of every image, computed once.
+"""Feature cache: the maps of the frozen stages for several views of every image, computed once.
 
-A frozen backbone gives the same maps for the same view in every epoch. With them at hand a network
-trains on a laptop's CPU, and cross-validation does not repeat the costly part.
+A frozen backbone gives the same maps for the same view in every epoch. With cached maps a network
+trains on a laptop's CPU, and cross-validation does not repeat the expensive part.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
+import psutil
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -23,9 +25,10 @@ from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.images.load import load_image
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.training.dataset import Key, number_from, random_crop
-from mdan_zoo.training.memory import available_memory
 from mdan_zoo.training.preflight import raise_unreadable
 from mdan_zoo.training.recipe import Recipe
+
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class PyramidCache:
     """Maps of every view of every image, in float16.
 
     Attributes:
-        maps: C2, C3, C4 and C5, (V, N, C, H, W) each, where view 0 is the image as it is
-            tested and view 1 its mirror image. Maps that no network reads are empty.
+        maps: C2, C3, C4 and C5, (V, N, C, H, W) each. View 0 is the image with the preprocessing
+            of inference, view 1 its mirror image. Maps that the network does not read are empty.
     """
 
     maps: tuple[Tensor, Tensor, Tensor, Tensor]
@@ -50,11 +53,11 @@ class PyramidCache:
 
 
 class CachedViews(Dataset[tuple[list[Tensor], int]]):
-    """One view's maps, drawn at random, of the image that is asked for, with its index.
+    """Dataset of the cached maps of a random view of each image, with the image's index.
 
     Args:
         cache: Maps of every view of every image.
-        seed: Draws the views.
+        seed: Seed of the random views.
     """
 
     def __init__(self, cache: PyramidCache, seed: int) -> None:
@@ -86,13 +89,13 @@ def compute_pyramids(
         backbone: Gives C2..C5; run in evaluation mode.
         samples: The images.
         spec: How an image becomes the network's input.
-        recipe: Number and kind of the views, and the seed that draws them.
-        stages: Which maps to keep; 0 is C2, 3 is C5.
-        device: Where the backbone runs; the maps are kept in the memory beside the CPU.
+        recipe: Number and kind of the views, and their seed.
+        stages: The maps to keep; 0 is C2, 3 is C5.
+        device: Device of the backbone; the maps are kept in main memory.
 
     Raises:
         ImageError: Images cannot be read.
-        InputError: The maps need more memory than there is.
+        InputError: The maps need more memory than is available.
     """
     backbone = backbone.eval().to(device).to(memory_format=torch.channels_last)
     preprocessing = Preprocessing(spec)
@@ -103,7 +106,7 @@ def compute_pyramids(
             image = load_image(sample.image)
         except ImageError as error:
             problems.append(str(error))
-        if problems:  # look at the rest only to name them all
+        if problems:  # read the rest only to report them all
             continue
         views = torch.stack(draw_views(image, spec, recipe, seed=number))
         inputs = preprocessing.normalise(views.to(device)).to(memory_format=torch.channels_last)
@@ -112,9 +115,9 @@ def compute_pyramids(
         parts = [list(backbone(pair)) for pair in torch.split(inputs, 2)]
         pyramid = {stage: torch.cat([part[stage] for part in parts]).half() for stage in stages}
         if not kept:
-            _check_memory(pyramid.values(), len(samples), recipe.views)
+            _check_memory(pyramid.values(), len(samples), recipe.cached_views)
             for stage, maps in pyramid.items():
-                shape = (recipe.views, len(samples), *maps.shape[1:])
+                shape = (recipe.cached_views, len(samples), *maps.shape[1:])
                 kept[stage] = torch.empty(shape, dtype=maps.dtype)
         for stage, maps in pyramid.items():
             kept[stage][:, number] = maps
@@ -125,14 +128,15 @@ def compute_pyramids(
 
 
 def _check_memory(maps: Iterable[Tensor], images: int, views: int) -> None:
-    """Refuse to keep the maps of so many images, given those of one, where memory is short."""
+    """Raise `InputError` if the maps of all images, given those of one, exceed the memory."""
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each of them keeps all maps
     needed = sum(stage.nbytes for stage in maps) * images * local_processes
-    there = available_memory()
-    if needed > there:
+    available = available_memory()
+    if needed > available:
         raise InputError(
-            f"keeping {views} views of {images} images needs {needed / 1e9:.1f} GB of memory, "
-            f"and {there / 1e9:.1f} GB are there; --set views=0 crops anew in every epoch"
+            f"caching {views} views of {images} images needs {needed / 1e9:.1f} GB of memory, and "
+            f"{available / 1e9:.1f} GB are available; --set cached_views=0 draws new crops in "
+            "every epoch"
         )
 
 
@@ -145,6 +149,37 @@ def draw_views(image: Image.Image, spec: InputSpec, recipe: Recipe, seed: int) -
     crop = random_crop(spec, recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed((recipe.seed << 32) + seed)
-        crops = [tv.pil_to_tensor(crop(image)) for _ in range(recipe.views - 2)]
+        crops = [tv.pil_to_tensor(crop(image)) for _ in range(recipe.cached_views - 2)]
     mirrored = [view.flip(-1) if number % 2 else view for number, view in enumerate(crops)]
     return [plain, plain.flip(-1), *mirrored]
+
+
+def available_memory() -> int:
+    """Return the available memory in bytes, of the machine, container or job."""
+    return min([int(psutil.virtual_memory().available), *_group_limits()])
+
+
+def _group_limits() -> list[int]:
+    """Return the memory limits of this process's control groups (Linux)."""
+    membership = _read_text(Path("/proc/self/cgroup"))
+    limits = []
+    for line in membership.splitlines():
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            root, name = _CGROUPS, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = _CGROUPS / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        path = PurePosixPath(group)
+        for folder in (path, *path.parents):  # a limit holds for the groups within, too
+            text = _read_text(root / folder.relative_to("/") / name).strip()
+            limits += [int(text)] if text.isdigit() else []  # not "max"
+    return limits
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

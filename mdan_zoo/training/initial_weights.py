@@ -1,4 +1,4 @@
-"""Where a training starts: ImageNet weights of the backbone, or the weights of another model."""
+"""Initial weights of a training: pretrained weights of the backbone, or another model's."""
 
 from __future__ import annotations
 

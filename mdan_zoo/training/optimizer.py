@@ -29,7 +29,7 @@ def build_optimizer(network: EmotionModel, recipe: Recipe) -> torch.optim.Optimi
         return torch.optim.AdamW(groups, betas=betas, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(
         groups,
-        lr=recipe.learning_rate,
+        lr=recipe.lr,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
     )
@@ -37,14 +37,14 @@ def build_optimizer(network: EmotionModel, recipe: Recipe) -> torch.optim.Optimi
 
 def _parameter_groups(network: EmotionModel, recipe: Recipe) -> list[dict[str, Any]]:
     groups = [
-        {"params": parameters, "rate": factor * recipe.learning_rate}
+        {"params": parameters, "rate": factor * recipe.lr}
         for factor, parameters in network.parameter_groups()
     ]
     network.backbone.requires_grad_(False)
     trained = _trained_stages(network.backbone, recipe)
-    if trained is not None and recipe.backbone_rate:
+    if trained is not None and recipe.backbone_lr:
         trained.requires_grad_(True)
-        groups.append({"params": list(trained.parameters()), "rate": recipe.backbone_rate})
+        groups.append({"params": list(trained.parameters()), "rate": recipe.backbone_lr})
     return groups
 
 
@@ -60,7 +60,7 @@ def set_mode(network: EmotionModel, recipe: Recipe) -> None:
     network.train()
     trained = _trained_stages(network.backbone, recipe)
     network.backbone.eval()
-    if trained is not None and recipe.batch_statistics:
+    if trained is not None and not recipe.freeze_bn:
         trained.train()
 
 

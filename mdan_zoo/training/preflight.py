@@ -1,4 +1,4 @@
-"""What is looked at before a training begins, so that it is not told hours later."""
+"""Pre-flight checks: fail before training starts, not hours into it."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdan_zoo.datasets.check import inspect_all
+from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.training.distributed import in_main_process
 from mdan_zoo.training.state import STATE_FILE
 
-_NAMED = 5
+_SHOWN = 5
 
 
 def check_output(folder: Path, data: Path) -> None:
-    """Refuse an output folder that cannot be used; it is made when the data have been read.
+    """Refuse an output folder that cannot be used.
 
     Args:
-        folder: The output folder.
-        data: The data set's folder, or its table.
+        folder: The output folder; it need not exist.
+        data: The dataset's folder, or its table.
 
     Raises:
-        InputError: It cannot be written, or would be taken for a part of the data the next time.
+        InputError: The folder is not writable, or is inside the data.
     """
     path = folder.resolve()
     if data.is_dir() and path.is_relative_to(data.resolve()):
         raise InputError(
             f"the output must be outside the data, not {folder} in {data}: the next training would "
-            "take it for a class of images"
+            "read it as a class of images"
         )
     existing = next(place for place in (path, *path.parents) if place.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
@@ -40,39 +40,43 @@ def check_output(folder: Path, data: Path) -> None:
 
 
 def has_state(folder: Path) -> bool:
-    """Tell whether a training, or one of its folds, has begun in an output folder."""
+    """Return whether an output folder holds the state of a training or of one of its folds."""
     return any(folder.glob(STATE_FILE)) or any(folder.glob(f"fold_*/{STATE_FILE}"))
 
 
-def check_images(samples: Sequence[Sample]) -> None:
-    """Decode every image in the main process, while the others wait.
+def check_images(samples: Sequence[Sample], files: FileIndex) -> None:
+    """Check in the main process that every image can be decoded; the others wait.
+
+    Args:
+        samples: The images.
+        files: Their index; that of the main process decodes.
 
     Raises:
-        ImageError: Some cannot be read; raised in all processes.
+        ImageError: Some images cannot be read; raised in all processes.
     """
 
     def problems() -> list[str]:
-        found = inspect_all([sample.image for sample in samples])
-        return [inspection.problem for inspection in found if inspection.problem]
+        found = files.read([sample.image for sample in samples])
+        return [file.problem for file in found if file.problem]
 
     raise_unreadable(in_main_process(problems), len(samples))
 
 
 def raise_unreadable(problems: Sequence[str], images: int) -> None:
-    """Raise one error for all images that cannot be read, if there are any.
+    """Raise one error for all images that cannot be read, if any.
 
     Args:
-        problems: What is wrong with each; names the file.
-        images: How many there are in all.
+        problems: A description of each, beginning with the path.
+        images: Number of images in total.
 
     Raises:
-        ImageError: There are problems.
+        ImageError: `problems` is not empty.
     """
     if problems:
-        more = len(problems) - _NAMED
+        more = len(problems) - _SHOWN
         raise ImageError(
             None,
             f"{len(problems)} of {images} images cannot be read: "
-            + "; ".join(problems[:_NAMED])
+            + "; ".join(problems[:_SHOWN])
             + (f"; and {more} more, which mdan-zoo dataset lists" if more > 0 else ""),
         )

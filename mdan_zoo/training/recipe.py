@@ -1,6 +1,6 @@
-"""Recipes: everything that decides what weights a training gives, as data. No torch.
+"""Training recipes: the hyperparameters of every model, as data; torch is not imported.
 
-The defaults are the paper's (section 5.2); a model's own recipe says where it departs from them.
+The defaults are those of the paper (section 5.2). A model's TOML file lists what differs.
 """
 
 from __future__ import annotations
@@ -24,24 +24,37 @@ else:
 
 _FOLDER = Path(__file__).parent / "recipes"
 
+_RENAMED = {
+    "least_steps": "min_steps",
+    "learning_rate": "lr",
+    "backbone_rate": "backbone_lr",
+    "clip_norm": "max_grad_norm",
+    "batch_statistics": "freeze_bn",
+    "views": "cached_views",
+    "softness": "label_std_scale",
+    "base_rate_start": "init_bias_from_priors",
+    "stored_as": "save_dtype",
+}
+"""Field names of version 0.1 with those of today."""
+
 _FINE_TUNING_STEPS = 100  # no gain from 50 on in benchmarks/fine_tuning_steps.py
 
 _CHOICES = {
     "optimizer": ("sgd", "adamw"),
     "schedule": ("step", "cosine"),
     "balance": ("none", "loss", "sampling"),
-    "stored_as": ("float32", "float16", "bfloat16"),
+    "save_dtype": ("float32", "float16", "bfloat16"),
 }
-_ABOVE_ZERO = ("epochs", "batch_size", "learning_rate", "step_epochs")
+_ABOVE_ZERO = ("epochs", "batch_size", "lr", "step_epochs")
 _NOT_NEGATIVE = (
     "seed",
-    "least_steps",
-    "backbone_rate",
+    "min_steps",
+    "backbone_lr",
     "weight_decay",
     "warmup_steps",
-    "clip_norm",
-    "softness",
-    "views",
+    "max_grad_norm",
+    "label_std_scale",
+    "cached_views",
     "overall_weight",
     "local_weight",
     "global_weight",
@@ -50,55 +63,57 @@ _NOT_NEGATIVE = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is trained.
+    """How a model is trained. Two trainings by one recipe on the same data give the same weights.
 
     Attributes:
         model: Name of the model.
-        init: Name of the model, or a weight file, that it starts from; empty starts from the
-            backbone's ImageNet weights. The paper's small sets start from FI.
-        split: How the data set is divided: "80/20", "80/5/15", "official" for the parts that it
-            comes with, "official or 80/20" for the latter where it comes without, "5-fold",
-            "grouped-5-fold", or "all" for training on every image. With folds a network is
-            trained and tested for each, and then the released one on every image.
-        seed: Start of every random choice: weights, division, crops, order of the images.
-        epochs: Passes over the training images.
-        least_steps: Epochs are added until the training has so many steps, which few images would
-            not make in `epochs`; 0 adds none. Own emotion trees are trained for at least 100,
-            unless `epochs` is given.
-        batch_size: Images per step, over all processes. What is left of an epoch is dropped.
+        init: Name of a model, or a checkpoint, to start from. Empty: start from the ImageNet
+            weights of the backbone. The paper starts the models of its small datasets from FI.
+        split: How the dataset is split: "80/20", "80/5/15", "official" for the split published
+            with the dataset, "official or 80/20" to fall back to 80/20 where there is none,
+            "5-fold", "grouped-5-fold", or "all" to train on every image. With folds, one network
+            is trained and tested per fold, then a final one on every image.
+        seed: Seed of all randomness: initial weights, split, crops and order of the images.
+        epochs: Number of passes over the training images.
+        min_steps: Epochs are added until the training has at least this many steps; 0 adds none.
+            Fine-tuning on a custom hierarchy uses 100 unless `epochs` is given.
+        batch_size: Images per step, summed over all processes. The incomplete last batch of an
+            epoch is dropped.
         optimizer: "sgd" or "adamw".
-        momentum: Of SGD; AdamW's first beta.
-        weight_decay: Of either.
-        learning_rate: Of the new layers.
-        backbone_rate: Of the backbone.
-        schedule: "step" multiplies both rates by 0.1 every `step_epochs`; "cosine" lowers them to
-            0 at the end.
-        step_epochs: See `schedule`.
-        warmup_steps: Steps over which the rates rise to their value, at most a tenth of all.
-        clip_norm: Gradients are scaled down to this norm; 0 leaves them.
-        ema_decay: Each step the released weights keep this share of themselves and take the rest
-            from the trained ones; 0 releases the trained ones.
-        frozen_stages: How many of the backbone's four stages (the first with the stem) keep their
-            ImageNet weights; 4 freezes the backbone.
-        batch_statistics: Whether the backbone's BatchNorm layers use and learn the statistics of
-            the batch. False keeps those of ImageNet, for small batches.
-        views: 0 crops every image anew in every epoch. Else so many versions of each image,
-            itself, its mirror image and random crops, are drawn once, and the frozen stages' maps
-            of them kept, which makes a training on a CPU a matter of minutes; needs at least 3
-            frozen stages.
-        min_crop_area: 0 takes crops of the model's crop from the resized image, the paper's way.
-            Above 0 a crop shows at least this share of the image and is resized.
-        softness: 0 learns the hard labels. Above 0, where a data set has the raters' distribution,
-            that is learned; where it follows from a mean and a standard deviation (OASIS), the
-            deviation is multiplied by this.
-        balance: What makes up for classes of unequal size: "none", "loss" (rare leaves weigh
-            more), or "sampling" (they are drawn more often).
-        base_rate_start: Whether the classifier on the backbone starts with the frequencies of the
-            classes, instead of at random. False where `init` has a trained one, unless it is set.
-        overall_weight: Weight of the loss on P_O (Eq. 3); the paper's is 1, and 0 for the others.
-        local_weight: Weight of the same loss on P_L.
-        global_weight: Weight of the same loss on P_G.
-        stored_as: Type of the numbers in the weight file; float16 halves it.
+        momentum: Momentum of SGD, or the first beta of AdamW.
+        weight_decay: Weight decay of the optimizer.
+        lr: Learning rate of the new layers.
+        backbone_lr: Learning rate of the backbone; 0 freezes it.
+        schedule: "step" multiplies both learning rates by 0.1 every `step_epochs`; "cosine"
+            decays them to 0.
+        step_epochs: Epochs between two decays of the "step" schedule.
+        warmup_steps: Steps of linear warm-up, at most a tenth of all steps.
+        max_grad_norm: Gradients are clipped to this norm; 0 disables clipping.
+        ema_decay: Decay of the exponential moving average of the weights, which is what is saved;
+            0 saves the trained weights themselves.
+        frozen_stages: Number of stages of the backbone, of four and counted from the input, whose
+            weights are frozen. The first includes the stem.
+        freeze_bn: Whether the BatchNorm layers of the backbone stay in evaluation mode and keep
+            their pretrained statistics, which small batches need.
+        cached_views: 0 draws a new crop of every image in every epoch. Above 0, this many views of
+            each image (the image, its mirror image and random crops) are drawn once and the
+            feature maps of the frozen stages are cached, which makes training on a CPU a matter
+            of minutes. Needs `frozen_stages` of 3 or 4.
+        min_crop_area: 0 crops at the model's input size from the resized image, as in the paper.
+            Above 0, crops cover at least this fraction of the image and are resized.
+        label_std_scale: 0 trains on hard labels. Above 0, trains on the distribution of the
+            raters' answers where the dataset has it; where it is computed from a mean and a
+            standard deviation (OASIS), the standard deviation is multiplied by this factor.
+        balance: How unequal class sizes are compensated: "none", "loss" (rare leaves have a larger
+            weight in the loss) or "sampling" (they are sampled more often).
+        init_bias_from_priors: Whether the classifier on the backbone starts at the class
+            frequencies of the training set. False where `init` provides a trained classifier,
+            unless set.
+        overall_weight: Weight of the loss on the overall probabilities (P_O, Eq. 3). In the paper
+            1, and 0 for the other two.
+        local_weight: Weight of the same loss on the local probabilities (P_L).
+        global_weight: Weight of the same loss on the global probabilities (P_G).
+        save_dtype: Data type of the saved weights; float16 halves the file.
     """
 
     model: str
@@ -106,29 +121,29 @@ class Recipe:
     split: str = "official or 80/20"
     seed: int = 0
     epochs: int = 30
-    least_steps: int = 0
+    min_steps: int = 0
     batch_size: int = 64
     optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 0.001
-    learning_rate: float = 0.01
-    backbone_rate: float = 0.001
+    lr: float = 0.01
+    backbone_lr: float = 0.001
     schedule: str = "step"
     step_epochs: int = 10
     warmup_steps: int = 0
-    clip_norm: float = 0.0
+    max_grad_norm: float = 0.0
     ema_decay: float = 0.0
     frozen_stages: int = 0
-    batch_statistics: bool = True
-    views: int = 0
+    freeze_bn: bool = False
+    cached_views: int = 0
     min_crop_area: float = 0.0
-    softness: float = 0.0
+    label_std_scale: float = 0.0
     balance: str = "none"
-    base_rate_start: bool = False
+    init_bias_from_priors: bool = False
     overall_weight: float = 1.0
     local_weight: float = 0.0
     global_weight: float = 0.0
-    stored_as: str = "float32"
+    save_dtype: str = "float32"
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
@@ -152,36 +167,39 @@ class Recipe:
                 raise InputError(f"{name} must be at least 0 and below 1, not {value}")
         if not 0 <= self.min_crop_area <= 1:
             raise InputError(f"min_crop_area must be in 0..1, not {self.min_crop_area}")
-        self._check_views()
+        self._check_cached_views()
         if self.overall_weight + self.local_weight + self.global_weight == 0:
             raise InputError("overall_weight, local_weight and global_weight must not all be 0")
 
     def for_images(self, count: int) -> Recipe:
-        """Return the recipe with as many epochs as make `least_steps` of so many images.
+        """Return the recipe with the epochs that `count` images need for `min_steps` steps.
 
-        The rates fall later in proportion.
+        `step_epochs` grows in proportion.
         """
         per_epoch = max(1, count // self.batch_size)
-        epochs = max(self.epochs, math.ceil(self.least_steps / per_epoch))
+        epochs = max(self.epochs, math.ceil(self.min_steps / per_epoch))
         step_epochs = math.ceil(self.step_epochs * epochs / self.epochs)
         return dataclasses.replace(self, epochs=epochs, step_epochs=step_epochs)
 
-    def _check_views(self) -> None:
+    def _check_cached_views(self) -> None:
         if not 0 <= self.frozen_stages <= 4:
             raise InputError(f"frozen_stages must be in 0..4, not {self.frozen_stages}")
-        if self.views == 1:
-            raise InputError("views must be 0, or at least 2 (plain and mirrored), not 1")
-        if self.views and self.frozen_stages < 3:
+        if self.cached_views == 1:
+            raise InputError("cached_views must be 0, or at least 2 (plain and mirrored), not 1")
+        if self.cached_views and self.frozen_stages < 3:
             raise InputError(
-                f"views={self.views} keeps the maps of frozen stages, so frozen_stages must be 3 "
-                f"or 4, not {self.frozen_stages}; views=0 crops anew in every epoch"
+                f"cached_views={self.cached_views} caches the feature maps of frozen stages, so "
+                f"frozen_stages must be 3 or 4, not {self.frozen_stages}; cached_views=0 draws new "
+                "crops in every epoch"
             )
-        if self.views and not self.min_crop_area:
-            raise InputError(f"views={self.views} needs a min_crop_area above 0, such as 0.6")
+        if self.cached_views and not self.min_crop_area:
+            raise InputError(
+                f"cached_views={self.cached_views} needs a min_crop_area above 0, such as 0.6"
+            )
 
 
 def list_recipes() -> list[str]:
-    """Return the names of the models that have a recipe."""
+    """Return the names of the models that have a recipe, sorted."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
@@ -189,12 +207,12 @@ def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read the recipe of a model.
 
     Args:
-        model: Name of a model that has one.
-        overrides: Changes such as "epochs=3".
+        model: Name of the model.
+        overrides: Fields to change, such as "epochs=3".
 
     Raises:
-        UnknownNameError: The model has no recipe, or there is no such field.
-        InputError: A value is impossible.
+        UnknownNameError: The model has no recipe, or the recipe has no such field.
+        InputError: A value is invalid.
     """
     path = _FOLDER / f"{model}.toml"
     if model not in list_recipes():
@@ -208,37 +226,42 @@ def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
             raise InputError(f"a change to the recipe is written NAME=VALUE, not {override!r}")
         if name == "model":
             raise InputError("a recipe's model cannot be changed; train another model by its name")
+        if name in _RENAMED:
+            inverted = ", with the opposite value" if name == "batch_statistics" else ""
+            raise UnknownNameError(f"{name} is now called {_RENAMED[name]}{inverted}")
         values[name] = text
-    if values.get("init") and not any(text.startswith("base_rate_start=") for text in overrides):
-        values["base_rate_start"] = False  # the trained classifier is kept
+    if values.get("init") and not any(
+        text.startswith("init_bias_from_priors=") for text in overrides
+    ):
+        values["init_bias_from_priors"] = False  # the trained classifier is kept
     return _read(values)
 
 
 def fine_tuning_recipe(init: str, overrides: Sequence[str] = (), *, recipe: str = "") -> Recipe:
-    """Return a model's recipe adapted to fine-tuning on an own emotion tree.
+    """Return a model's recipe, adapted to fine-tuning on a custom hierarchy.
 
     Args:
-        init: Name of a model with released weights, or a weight file, to start from.
-        overrides: Changes such as "epochs=3".
-        recipe: The model whose recipe it is; by default `init`, or the first registered one of the
-            same network where `init` is a file of a model that was itself fine-tuned.
+        init: Name of a model with released weights, or a checkpoint, to start from.
+        overrides: Fields to change, such as "epochs=3".
+        recipe: The model whose recipe is used. Default: `init`; for a checkpoint of a fine-tuned
+            model, the first registered model with the same network.
 
     Raises:
-        UnknownNameError: The model has no recipe, or there is no such field.
-        InputError: A value is impossible, or the file is of no registered network.
-        CheckpointError: The file is damaged.
+        UnknownNameError: The model has no recipe, or the recipe has no such field.
+        InputError: A value is invalid, or the checkpoint belongs to no registered network.
+        CheckpointError: The checkpoint is damaged.
     """
     if not recipe:
         recipe = _recipe_of(init)
-    # The rows of classes that both trees have are kept, so the classifiers do not start anew.
-    start = ["split=official or 80/20", "base_rate_start=false", "stored_as=float32"]
+    # The classifier rows of classes that both hierarchies have are kept.
+    start = ["split=official or 80/20", "init_bias_from_priors=false", "save_dtype=float32"]
     if not any(override.startswith("epochs=") for override in overrides):
-        start.append(f"least_steps={_FINE_TUNING_STEPS}")
+        start.append(f"min_steps={_FINE_TUNING_STEPS}")
     return dataclasses.replace(load_recipe(recipe, [*start, *overrides]), init=init)
 
 
 def _recipe_of(init: str) -> str:
-    """Return the model whose recipe fits a model's name or a weight file."""
+    """Return the model whose recipe fits a model's name or a checkpoint."""
     if is_weight_file(init):
         return _registered_like(init)
     if init not in list_recipes() and init in load_manifest():
@@ -247,7 +270,7 @@ def _recipe_of(init: str) -> str:
 
 
 def is_weight_file(init: str) -> bool:
-    """Tell whether `Recipe.init` is a weight file, which may be missing, and not a model's name."""
+    """Return whether `Recipe.init` is a checkpoint, which may be missing, not a model's name."""
     return Path(init).suffix == ".safetensors" or Path(init).is_file()
 
 
@@ -265,15 +288,23 @@ def _registered_like(path: str) -> str:
         ):
             return name
     raise InputError(
-        f"{path} is of no registered network; say whose recipe to train it by, such as "
-        "--recipe mdan_oasis4"
+        f"{path} is a checkpoint of no registered network; name the recipe to train it with, "
+        "such as --recipe mdan_oasis4"
     )
+
+
+def current_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a stored recipe, which may have the names of version 0.1, as of now."""
+    fields = {_RENAMED.get(name, name): value for name, value in values.items()}
+    if "batch_statistics" in values:
+        fields["freeze_bn"] = not values["batch_statistics"]
+    return fields
 
 
 def _read(values: Mapping[str, Any]) -> Recipe:
     types = {field.name: str(field.type) for field in dataclasses.fields(Recipe)}
     parsed: dict[str, Any] = {}
-    for name, value in values.items():
+    for name, value in current_fields(values).items():
         if name not in types:
             raise UnknownNameError(f"a recipe has no {name!r}; {did_you_mean(name, types)}")
         parsed[name] = _convert(name, value, types[name])

@@ -1,4 +1,4 @@
-"""`training.json`: what was trained, how, and how good it is."""
+"""Training report, `training.json`: recipe, history, command to repeat it, and test results."""
 
 from __future__ import annotations
 
@@ -21,44 +21,43 @@ from mdan_zoo.training.recipe import (
 )
 
 if TYPE_CHECKING:
-    from mdan_zoo.training.run import Plan
+    from mdan_zoo.training.config import TrainingConfig
     from mdan_zoo.training.trainer import Trainer
 
 REPORT_FILE = "training.json"
 _LIBRARIES = ("accelerate", "safetensors", "timm", "torch", "torchvision")
 
 
-def describe_run(trainer: Trainer, weights: Path, plan: Plan) -> dict[str, Any]:
-    """Return what the report says of a training that has written its weights."""
+def describe_run(trainer: Trainer, weights: Path) -> dict[str, Any]:
+    """Return the report's part on a completed training and its checkpoint."""
     return {
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "command": shlex.join(repeating_command(plan)),
+        "command": shlex.join(repeating_command(trainer.config)),
         "recipe": dataclasses.asdict(trainer.recipe),
         "history": trainer.history,
         "changes": trainer.changes,
         "machine": {
             "device": str(trainer.accelerator.device),
             "processes": trainer.accelerator.num_processes,
-            "precision": trainer.machine.precision,
-            "accumulate": trainer.machine.accumulate,
+            "precision": trainer.config.precision,
+            "accumulate": trainer.config.accumulate,
         },
         "libraries": {library: metadata.version(library) for library in _LIBRARIES},
     }
 
 
-def repeating_command(plan: Plan) -> list[str]:
-    """Return the command that trains as the plan says.
+def repeating_command(config: TrainingConfig) -> list[str]:
+    """Return the command that repeats a training; [] if the recipe belongs to no model.
 
-    FOLDER stands for the data, FILE for a file that is given, and DIR for the output, as in the
-    manifest. What has no effect on the weights, such as the number of workers, is left out. There
-    is no such command, [], where the recipe is that of no model.
+    FOLDER stands for the data, FILE for any given file, and DIR for the output, as in the
+    manifest. Options without effect on the weights, such as the number of workers, are left out.
     """
-    recipe, machine = plan.recipe, plan.machine
+    recipe = config.recipe
     if recipe.model not in list_recipes():
         return []
     init = "FILE" if is_weight_file(recipe.init) else recipe.init
     command = ["mdan-zoo", "train"]
-    if plan.hierarchy is None:
+    if config.hierarchy is None:
         usual = load_recipe(recipe.model)
         command.append(recipe.model)
         if recipe.init != usual.init:
@@ -67,17 +66,17 @@ def repeating_command(plan: Plan) -> list[str]:
         usual = fine_tuning_recipe(recipe.init, recipe=recipe.model)
         command += ["--init", init, "--recipe", recipe.model, "--hierarchy", "FILE"]
     command += ["--data", "FOLDER", "--output", "DIR"]
-    command += ["--dataset", plan.dataset] if plan.dataset else []
-    command += ["--split", "FILE"] if plan.split is not None else []
-    command += ["--backbone-weights", "FILE"] if plan.backbone_weights is not None else []
+    command += ["--dataset", config.dataset] if config.dataset else []
+    command += ["--split", "FILE"] if config.split is not None else []
+    command += ["--backbone-weights", "FILE"] if config.backbone_weights is not None else []
     for name, value in dataclasses.asdict(recipe).items():
         if name != "init" and value != getattr(usual, name):
             text = str(value).lower() if isinstance(value, bool) else str(value)
             command += ["--set", f"{name}={text}"]
-    command += ["--precision", machine.precision] if machine.precision != "no" else []
-    command += ["--accumulate", str(machine.accumulate)] if machine.accumulate > 1 else []
-    command += ["--channels-last"] if machine.channels_last else []
-    return [*command, *(["--compile"] if machine.compile else [])]
+    command += ["--precision", config.precision] if config.precision != "no" else []
+    command += ["--accumulate", str(config.accumulate)] if config.accumulate > 1 else []
+    command += ["--channels-last"] if config.channels_last else []
+    return [*command, *(["--compile"] if config.compile else [])]
 
 
 def add_cross_validation(folder: Path, folds: Sequence[Path]) -> None:

@@ -1,16 +1,20 @@
-"""What SIGTERM does to a training: the step is ended, and its state kept."""
+"""Graceful shutdown: on SIGTERM finish the step and save the state."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_GRACE_SECONDS = 30  # what clusters usually give between SIGTERM and SIGKILL
+_LOWEST_PRIORITY = 19
+
 
 @contextmanager
 def sigterm() -> Iterator[threading.Event]:
-    """Give an event that SIGTERM sets, so that a training ends between two steps."""
+    """Yield an event that SIGTERM sets, so that training stops between two steps."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event  # signals reach the main thread only
@@ -20,3 +24,24 @@ def sigterm() -> Iterator[threading.Event]:
         yield event
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def defer_sigterm(worker: int) -> None:
+    """Initialise a DataLoader worker that outlives SIGTERM for a while.
+
+    The training process needs its images to finish the step, and ends the worker afterwards. A
+    worker that ignored the signal for good could keep Python from exiting, which sends SIGTERM to
+    the remaining workers and waits for them.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_SECONDS))
+
+
+def defer_sigterm_at_low_priority(worker: int) -> None:
+    """Initialise a DataLoader worker for training on the CPU: as above, at the lowest priority.
+
+    The threads of a step wait for each other, so a worker that interrupts one delays all of them.
+    While the step waits for images, the workers have all cores.
+    """
+    defer_sigterm(worker)
+    if hasattr(os, "nice"):
+        os.nice(_LOWEST_PRIORITY)

@@ -1,66 +1,77 @@
-"""Which images a training takes, and which it is tested on."""
+"""Split of a training: the given file, the one in the output folder, or a new one."""
 
 from __future__ import annotations
 
-import hashlib
-import os
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.datasets.split_methods import make_split
-from mdan_zoo.datasets.splits import SPLIT_FILE, Split
+from mdan_zoo.datasets.split_methods import describe_method, make_split
+from mdan_zoo.datasets.splits import SPLIT_FILE, Split, select
 from mdan_zoo.errors import DatasetError, InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.distributed import is_main_process, processes
-from mdan_zoo.training.targets import LOGGER, check_classes, dataset_name
 
-if TYPE_CHECKING:
-    from mdan_zoo.training.run import Plan
+_LOGGER = logging.getLogger("mdan_zoo.training")
 
 
 def find_split(
-    plan: Plan,
-    config: ModelConfig,
-    tree: Hierarchy,
+    config: TrainingConfig,
+    model: ModelConfig,
+    hierarchy: Hierarchy,
     samples: Sequence[Sample],
-    given: Split | None,
+    files: FileIndex,
 ) -> Split | None:
-    """Return the split that the output folder has, or a new one; None to train on everything.
+    """Return the split in the output folder, or a new one; None to train on everything.
 
     Args:
-        plan: What is trained.
-        config: The model's config.
-        tree: The emotion tree.
-        samples: The data set.
-        given: The split of the plan's file, if it names one.
+        config: The training configuration.
+        model: Config of the model.
+        hierarchy: The emotion hierarchy.
+        samples: The dataset.
+        files: Index of its files.
 
     Raises:
-        DatasetError: The split is of another data set, or cannot be made.
-        InputError: A class has no image to learn from, or the folder has another split.
+        DatasetError: The split belongs to another dataset, or cannot be made.
+        InputError: A class has no training image, or the output folder has another split.
     """
-    recipe, name = plan.recipe, dataset_name(plan, config)
+    name = config.dataset or model.dataset
+    given = None if config.split is None else Split.load(config.split)
     if given is not None and given.dataset != name:
-        raise DatasetError(f"{plan.split} is a split of {given.dataset}, not of {name}")
-    split = given
-    if given is None and recipe.split != "all":
-        split = make_split(name, samples, plan.folder, recipe.split, recipe.seed)
-        if split.method == "official":
-            _check_official(plan, split)
-    check_classes(samples, plan.folder, tree, split, own_tree=plan.hierarchy is not None)
-    path = plan.output / SPLIT_FILE
-    if split is None or not path.exists():
-        return split
-    kept = Split.load(path)
-    if kept.method != split.method or given not in (None, kept):
+        raise DatasetError(f"{config.split} is a split of {given.dataset}, not of {name}")
+    if given is None and config.recipe.split == "all":
+        split = None
+    else:
+        split = given or _kept_or_new(config, name, samples, files)
+    check_classes(samples, config.folder, hierarchy, split, custom=config.hierarchy is not None)
+    path = config.output / SPLIT_FILE
+    if split is not None and path.exists() and Split.load(path) != split:
+        kept = Split.load(path)
         raise InputError(
-            f"{path} is the split {kept.method!r}, and not "
-            + (f"that of {plan.split}" if given else f"the recipe's, {split.method!r}")
-            + "; give another output folder, or remove the file to start anew"
+            f"{path} is the split {kept.method!r}, not "
+            + (f"that of {config.split}" if given else f"the recipe's, {split.method!r}")
+            + "; give another output folder, or remove the file to start over"
         )
-    return kept
+    return split
+
+
+def _kept_or_new(
+    config: TrainingConfig, dataset: str, samples: Sequence[Sample], files: FileIndex
+) -> Split:
+    """Return the split that the recipe asks for, from the output folder if it is there."""
+    recipe, path = config.recipe, config.output / SPLIT_FILE
+    if path.exists():
+        kept = Split.load(path)
+        if kept.method == describe_method(samples, recipe.split, recipe.seed):
+            return kept
+    split = make_split(dataset, samples, config.folder, recipe.split, recipe.seed, files)
+    if split.method == "official":
+        _check_official(config, split)
+    return split
 
 
 def keep_split(split: Split, folder: Path) -> None:
@@ -72,26 +83,68 @@ def keep_split(split: Split, folder: Path) -> None:
             split.save(path)
 
 
-def fingerprint(samples: list[Sample]) -> str:
-    """Return a hash of the samples' files, by name and size, and of their labels.
+def check_classes(
+    samples: Sequence[Sample],
+    folder: Path,
+    hierarchy: Hierarchy,
+    split: Split | None,
+    *,
+    custom: bool,
+) -> None:
+    """Check that every leaf has a training image, in every fold.
 
-    Names begin in the folder that all files share: a copy of a data set is the same data set, which
-    a job on a cluster may have elsewhere every time.
+    Args:
+        samples: The dataset.
+        folder: Its folder.
+        hierarchy: The emotion hierarchy.
+        split: The split; None trains on everything.
+        custom: Whether it is a custom hierarchy. Copies of published datasets may be incomplete,
+            so a missing class is only a warning there.
+
+    Raises:
+        InputError: A leaf of a custom hierarchy has no training image, or the split has no parts
+            to train on.
     """
-    base = os.path.commonpath([sample.image.parent for sample in samples])
-    digest = hashlib.sha256()
-    for sample in samples:
-        name = sample.image.relative_to(base).as_posix()
-        about = (name, sample.image.stat().st_size, sample.labels)
-        digest.update(repr((*about, sample.distribution)).encode())
-    return digest.hexdigest()
+    for where, indices in _training_sets(samples, folder, split).items():
+        trained = {samples[index].labels[-1] for index in indices}
+        missing = [leaf for k, leaf in enumerate(hierarchy.leaves) if k not in trained]
+        if missing:
+            problem = (
+                f"{where}no image of {', '.join(missing)} is trained on, which hierarchy "
+                f"{hierarchy.name!r} has"
+            )
+            if custom:
+                raise InputError(f"{problem}; add images, or use another split or hierarchy")
+            _LOGGER.warning(problem)
 
 
-def _check_official(plan: Plan, split: Split) -> None:
-    """Refuse parts without one to train on, and tell of parts that the recipe does not demand."""
+def _training_sets(
+    samples: Sequence[Sample], folder: Path, split: Split | None
+) -> dict[str, list[int]]:
+    """Return the training set of every network that a split asks for, by its description."""
+    everything = list(range(len(samples)))
+    if split is None:
+        return {"": everything}
+    parts = dict(split.parts)
+    if "train" in parts:
+        return {f"in the split {split.method!r}, ": select(split, samples, folder, "train")}
+    if len(parts) < 2:
+        raise InputError(
+            f"the split {split.method!r} has the part {', '.join(parts)} alone; needed are the "
+            "parts train and test, or at least two folds"
+        )
+    held_out = {part: set(select(split, samples, folder, part)) for part in parts}
+    return {
+        f"with fold {part} held out, ": [n for n in everything if n not in kept]
+        for part, kept in held_out.items()
+    }
+
+
+def _check_official(config: TrainingConfig, split: Split) -> None:
+    """Refuse an official split without a part to train on; warn if the recipe asks for another."""
     sizes = ", ".join(f"{part} ({len(names):,} images)" for part, names in split.parts)
-    anew = "to divide it anew, give --set split=80/20 or --split FILE"
+    other = "to use another split, give --set split=80/20 or --split FILE"
     if "train" not in dict(split.parts):
-        raise InputError(f"{plan.data} comes in the parts {sizes}, none of which is train; {anew}")
-    if plan.recipe.split != split.method and is_main_process():
-        LOGGER.warning(f"{plan.data} comes in the parts {sizes}; train is trained on; {anew}")
+        raise InputError(f"{config.data} has the parts {sizes}, none of which is train; {other}")
+    if config.recipe.split != split.method and is_main_process():
+        _LOGGER.warning(f"{config.data} has the parts {sizes}; train is trained on; {other}")

@@ -1,4 +1,4 @@
-"""The state of a training on disk: written whole, resumed exactly, never unpickled loosely."""
+"""Training state: saved atomically, resumed exactly, loaded without unpickling code."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from torch import nn
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo.errors import CheckpointError, TrainingError
 from mdan_zoo.images.input_spec import InputSpec
-from mdan_zoo.training.recipe import Recipe
+from mdan_zoo.training.recipe import Recipe, current_fields
 
 STATE_FILE = "training_state.pt"
 LOG_FILE = "log.csv"
 
-_CHANGEABLE = ("learning_rate", "backbone_rate", "clip_norm")
-"""What a training may go on with other values of: what helps where it exploded."""
+_CHANGEABLE = ("lr", "backbone_lr", "max_grad_norm")
+"""Fields that may change when a training is resumed, to recover from divergence."""
 
 
 def fixed_fields(recipe: Recipe) -> dict[str, Any]:
-    """Return what of a recipe must stay as it is for a training to go on."""
+    """Return the fields of a recipe that must be unchanged for a training to resume."""
     fields = {**dataclasses.asdict(recipe), **dict.fromkeys(_CHANGEABLE)}
-    return {**fields, "backbone_rate": bool(recipe.backbone_rate)}  # 0 freezes the backbone
+    return {**fields, "backbone_lr": bool(recipe.backbone_lr)}  # 0 freezes the backbone
 
 
 def hash_of_start(backbone: nn.Module, spec: InputSpec) -> str:
-    """Return a hash of what a training starts from: the backbone's values and its input.
+    """Return a hash of the initial backbone weights and the input spec.
 
-    The maps of frozen stages are not in the state but computed anew.
+    The feature maps of frozen stages depend on them and are not part of the state.
     """
     digest = hashlib.sha256(repr(spec).encode())
     for name, value in backbone.state_dict().items():
@@ -45,12 +45,12 @@ def hash_of_start(backbone: nn.Module, spec: InputSpec) -> str:
 
 
 def changeable_fields(recipe: Recipe) -> dict[str, float]:
-    """Return the rest of a recipe, which may change when a training goes on."""
+    """Return the fields of a recipe that may change when a training is resumed."""
     return {name: getattr(recipe, name) for name in _CHANGEABLE}
 
 
 def changes_since(before: Mapping[str, float], recipe: Recipe) -> dict[str, dict[str, float]]:
-    """Return the changeable fields whose values differ, "from" what and "to" what; {} if none."""
+    """Return the changeable fields that differ, with their values "from" and "to"; {} if none."""
     now = changeable_fields(recipe)
     changed = [name for name in now if now[name] != before[name]]
     if not changed:
@@ -62,15 +62,15 @@ def changes_since(before: Mapping[str, float], recipe: Recipe) -> dict[str, dict
 
 
 def save_state(folder: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Write a state; what was there is lost only when the new one is safe on the disk.
+    """Write a state; the previous one is replaced only when the new one is on the disk.
 
     Args:
         folder: Where `STATE_FILE` is written.
-        identity: What a training must agree with to go on from here.
+        identity: What must be equal for a training to resume from here.
         state: Tensors and plain values.
 
     Raises:
-        TrainingError: It cannot be written, on a full disk for instance.
+        TrainingError: The state cannot be written, for instance because the disk is full.
     """
     content = io.BytesIO()
     torch.save({"identity": dict(identity), **state}, content)
@@ -78,16 +78,16 @@ def save_state(folder: Path, identity: Mapping[str, Any], state: Mapping[str, An
         write_atomically(folder / STATE_FILE, content.getvalue())
     except OSError as error:
         raise TrainingError(
-            f"the state of the training cannot be written to {folder}: {error.strerror}. The one "
-            "before is still there; make room and start the same command again"
+            f"the training state cannot be written to {folder}: {error.strerror}. The previous "
+            "state is kept; free some space and run the same command again"
         ) from error
 
 
 def load_state(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the state in a folder, or None where there is none.
+    """Return the state in a folder, or None if the folder has none.
 
     Raises:
-        CheckpointError: The file is damaged, or of another training.
+        CheckpointError: The file is damaged, or belongs to another training.
     """
     path = folder / STATE_FILE
     if not path.exists():
@@ -96,6 +96,8 @@ def load_state(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | No
         # weights_only: tensors and plain values, no code
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = state.pop("identity")
+        found["recipe"] = current_fields(found["recipe"])
+        state["rates"] = current_fields(state["rates"])
         differing = [name for name, value in identity.items() if found.get(name) != value]
     except (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"cannot resume from {path}, it is damaged: {error}") from error
@@ -104,19 +106,19 @@ def load_state(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | No
     if differing:
         raise CheckpointError(
             f"cannot resume from {path}: it was made with another {differing[0]}; give another "
-            "output folder, or remove the file to start anew"
+            "output folder, or remove the file to start over"
         )
     return state
 
 
 def epoch_line(row: Mapping[str, float], epochs: int) -> str:
-    """Return what is told of an epoch, given its row of the log."""
-    told = f"epoch {row['epoch']:.0f} of {epochs}: loss {row['loss']:.4f}, "
-    return told + f"{row['images_per_second']:.1f} images/s"
+    """Return the line that is printed after an epoch, given its row of the log."""
+    text = f"epoch {row['epoch']:.0f} of {epochs}: loss {row['loss']:.4f}, "
+    return text + f"{row['images_per_second']:.1f} images/s"
 
 
 def save_log(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write one line for every epoch to `LOG_FILE`."""
+    """Write one row per epoch to `LOG_FILE`."""
     text = io.StringIO()
     if rows:
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")

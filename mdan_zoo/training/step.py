@@ -1,4 +1,4 @@
-"""One step's way from images to the loss."""
+"""Training step: the module that maps a batch to the loss."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CACHED_STAGES = 3
 
 
 class TrainingStep(nn.Module):
-    """From what the loader gives to the loss; what is distributed and compiled."""
+    """Network, normalisation and loss in one module, which is what is distributed and compiled."""
 
     def __init__(
         self, network: EmotionNetwork, preprocessing: Preprocessing, recipe: Recipe
@@ -28,7 +28,7 @@ class TrainingStep(nn.Module):
         self.preprocessing = preprocessing
         self.recipe = recipe
         self.last_stage: nn.Module | None = None
-        if recipe.views and recipe.frozen_stages == _CACHED_STAGES:
+        if recipe.cached_views and recipe.frozen_stages == _CACHED_STAGES:
             self.last_stage = stages_after(network.backbone, _CACHED_STAGES)
 
     def forward(

@@ -1,4 +1,4 @@
-"""The training loop, on Hugging Face Accelerate: one process or many, resumed exactly."""
+"""Training loop on Hugging Face Accelerate: one or many processes, exact resume."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +23,16 @@ from mdan_zoo.errors import CheckpointError, InputError, TrainingError, Training
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.training.dataset import ImageDataset, Steps, collate, number_from, raise_errors
 from mdan_zoo.training.distributed import make_accelerator
-from mdan_zoo.training.feature_cache import CachedViews
+from mdan_zoo.training.feature_cache import CachedViews, PyramidCache
 from mdan_zoo.training.losses import balancing_weights, level_targets
-from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.optimizer import build_optimizer, rate_factor, set_mode
 from mdan_zoo.training.recipe import Recipe
-from mdan_zoo.training.shutdown import sigterm
+from mdan_zoo.training.run import Run
+from mdan_zoo.training.shutdown import (
+    defer_sigterm,
+    defer_sigterm_at_low_priority,
+    sigterm,
+)
 from mdan_zoo.training.state import (
     changeable_fields,
     changes_since,
@@ -41,7 +44,6 @@ from mdan_zoo.training.state import (
     save_state,
 )
 from mdan_zoo.training.step import TrainingStep
-from mdan_zoo.training.workers import defer_sigterm, read_beside_cpu
 
 if TYPE_CHECKING:
     from mdan_zoo.models import EmotionNetwork
@@ -49,65 +51,55 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("mdan_zoo.training")
 
 
-@dataclass(frozen=True)
-class TrainingSet:
-    """What a network learns from.
-
-    Attributes:
-        dataset: The images, or cached maps of them.
-        preprocessing: Makes the network's input of images.
-        leaves: Distribution over the leaves of every image, (N, K_n).
-        indices: Which of the images are trained on.
-        fingerprint: Changes with the data; a training is not resumed on others.
-    """
-
-    dataset: ImageDataset | CachedViews
-    preprocessing: Preprocessing
-    leaves: Tensor
-    indices: Sequence[int]
-    fingerprint: str = ""
-
-    def __post_init__(self) -> None:
-        if len(self.indices) < 2:
-            raise InputError(f"a training needs at least two images, not {len(self.indices)}")
-
-
 class Trainer:
-    """Trains the network that it is given, in place.
+    """Trains one network on some of a run's samples.
 
     Args:
-        network: A network of this zoo, with its backbone's weights loaded.
-        data: What to learn from.
-        recipe: How.
-        folder: Gets a state after every epoch, from which a later `Trainer` goes on, and a log.
-            None keeps nothing. With several machines it must be one that all of them see.
-        machine: How this machine runs it.
+        run: The prepared training.
+        indices: The samples to train on.
+        recipe: The recipe; by default that of the run.
+        folder: Receives the log and, after every epoch, the state, from which a later `Trainer`
+            resumes. None saves nothing. With several machines it must be on a shared file system.
+        network: The network, which is trained in place; by default a new one.
 
     Attributes:
-        step: How many steps have been made.
-        history: A row for each epoch, as the log has it.
-        changes: Where the training went on with other rates: the step, and "from" and "to" what.
+        step: Number of completed steps.
+        history: The log, a row per epoch.
+        changes: Changes of the recipe on resume: the step and the values "from" and "to".
+
+    Raises:
+        InputError: There are fewer than two samples, or this machine does not support the
+            configuration.
     """
 
     def __init__(
         self,
-        network: EmotionNetwork,
-        data: TrainingSet,
-        recipe: Recipe,
+        run: Run,
+        indices: Sequence[int],
+        recipe: Recipe | None = None,
         folder: Path | None = None,
-        machine: Machine = Machine(),  # noqa: B008 - frozen
+        network: EmotionNetwork | None = None,
     ) -> None:
-        self.network = network
-        self.data = data
-        self.recipe = recipe
+        if len(indices) < 2:
+            raise InputError(f"a training needs at least two images, not {len(indices)}")
+        self.recipe = recipe or run.config.recipe
+        self.network = network or run.network(self.recipe.seed)
+        self.training = run
+        self.config = run.config
+        self.indices = list(indices)
+        self.dataset: ImageDataset | CachedViews = (
+            CachedViews(run.data, self.recipe.seed)
+            if isinstance(run.data, PyramidCache)
+            else run.data
+        )
+        self.preprocessing = Preprocessing(run.model.input)
         self.folder = folder
-        self.machine = machine
-        self.accelerator = make_accelerator(recipe, folder, machine)
-        self.optimizer = build_optimizer(network, recipe)
-        self._start = hash_of_start(network.backbone, data.preprocessing.spec)
-        if recipe.base_rate_start:
-            self._start_at_base_rates()
-        self.average = copy.deepcopy(network).eval() if recipe.ema_decay else None
+        self.accelerator = make_accelerator(self.config, self.recipe, folder)
+        self.optimizer = build_optimizer(self.network, self.recipe)
+        self._start = hash_of_start(self.network.backbone, run.model.input)
+        if self.recipe.init_bias_from_priors:
+            self._init_bias_from_priors()
+        self.average = copy.deepcopy(self.network).eval() if self.recipe.ema_decay else None
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.changes: list[dict[str, Any]] = []
@@ -116,15 +108,15 @@ class Trainer:
         self._kept_step: int | None = None  # of the state in the folder
 
     def run(self) -> EmotionNetwork:
-        """Train to the recipe's end, from the folder's state if there is one.
+        """Train to the end of the recipe, resuming from the state in the folder if it has one.
 
         Returns:
-            The network, or the average of its weights, on the device, in evaluation mode.
+            The network, or the moving average of its weights, on the device, in evaluation mode.
 
         Raises:
             TrainingError: Loss or weights are no longer finite, or the state cannot be written.
-            TrainingStoppedError: SIGTERM came; the state has been written.
-            CheckpointError: The folder's state belongs to another recipe or data set.
+            TrainingStoppedError: SIGTERM was received; the state has been saved.
+            CheckpointError: The folder's state belongs to another recipe or dataset.
         """
         accelerator = self.accelerator
         model, optimizer = self._distribute()
@@ -134,7 +126,7 @@ class Trainer:
         targets, weights = self._targets()
         total = self.recipe.epochs * steps.per_epoch
         with (
-            closing(self.loader(steps)) as loader,  # or an error would keep the reading processes
+            closing(self.loader(steps)) as loader,  # ends the workers on errors, too
             sigterm() as stop,
             self._progress_bar(total) as bar,
         ):
@@ -142,15 +134,12 @@ class Trainer:
             for number, (inputs, images) in enumerate(loader):
                 self._seed(number)
                 self._set_rates(steps.per_epoch)
+                levels = [level[images] for level in targets]
+                picked = None if weights is None else weights[images]
                 with accelerator.accumulate(model):
-                    picked = None if weights is None else weights[images]
-                    value = model(inputs, [level[images] for level in targets], picked)
+                    value = model(inputs, levels, picked)
                     stopping = self._note(value, stop)
-                    accelerator.backward(value)
-                    if accelerator.sync_gradients and self.recipe.clip_norm:
-                        accelerator.clip_grad_norm_(model.parameters(), self.recipe.clip_norm)
-                    optimizer.step()
-                    optimizer.zero_grad()
+                    self._update(value, model, optimizer)
                 if not accelerator.sync_gradients:
                     continue
                 self._update_average()
@@ -160,14 +149,14 @@ class Trainer:
                 if ends_epoch:
                     self._end_epoch(steps)
                     if bar.disable:
-                        self._tell(epoch_line(self.history[-1], self.recipe.epochs))
+                        self._print(epoch_line(self.history[-1], self.recipe.epochs))
                 if ends_epoch or stopping:
-                    self._check_weights(inputs, [level[images] for level in targets])
+                    self._check_weights(inputs, levels)
                     self._save()
                     self._timed_from = (self.step, time.perf_counter())
                 if stopping:
                     raise TrainingStoppedError(
-                        f"stopped after step {self.step} of {total}; the same command goes on"
+                        f"stopped after step {self.step} of {total}; run the same command to resume"
                     )
         result = self.network if self.average is None else self.average
         return result.eval()
@@ -175,83 +164,82 @@ class Trainer:
     # Set up
 
     def _distribute(self) -> tuple[Any, Any]:
-        """Return the step and the optimizer as the machine and all its processes run them."""
-        accelerator, machine = self.accelerator, self.machine
-        # One number a process: the environment, or a trainer made meanwhile, may have changed it.
-        accelerator.gradient_accumulation_steps = machine.accumulate
-        layout = torch.channels_last if machine.channels_last else torch.preserve_format
+        """Return training step and optimizer, compiled and distributed as configured."""
+        accelerator, config = self.accelerator, self.config
+        # Accelerate has one value per process, which the environment or another trainer may set.
+        accelerator.gradient_accumulation_steps = config.accumulate
+        layout = torch.channels_last if config.channels_last else torch.preserve_format
         self.network.to(memory_format=layout)
         if self.average is not None:
             self.average.to(accelerator.device)
-        step = TrainingStep(self.network, self.data.preprocessing, self.recipe)
+        step = TrainingStep(self.network, self.preprocessing, self.recipe)
         model, optimizer = accelerator.prepare(
-            torch.compile(step) if machine.compile else step, self.optimizer
+            torch.compile(step) if config.compile else step, self.optimizer
         )
         return model, optimizer
 
-    def _start_at_base_rates(self) -> None:
+    def _init_bias_from_priors(self) -> None:
         # A class without an image counts as half an image: the logarithm of 0 makes the loss NaN.
-        rarest = 0.5 / len(self.data.indices)
-        frequencies = self.data.leaves[list(self.data.indices)].mean(dim=0).clamp(min=rarest)
+        rarest = 0.5 / len(self.indices)
+        frequencies = self.training.targets[self.indices].mean(dim=0).clamp(min=rarest)
         self.network.set_priors(frequencies)
 
     def steps(self) -> Steps:
-        """Return the steps that are left."""
-        accelerator, machine, recipe = self.accelerator, self.machine, self.recipe
-        leaves = self.data.leaves[list(self.data.indices)]
+        """Return the remaining steps."""
+        accelerator, config, recipe = self.accelerator, self.config, self.recipe
+        leaves = self.training.targets[self.indices]
         steps = Steps(
-            self.data.indices,
+            self.indices,
             recipe,
-            parts=machine.accumulate,
+            parts=config.accumulate,
             processes=accelerator.num_processes,
             start=self.step,
             weights=balancing_weights(leaves) if recipe.balance == "sampling" else None,
         )
         if not steps.step_size:
             raise InputError(
-                f"a step of {min(recipe.batch_size, len(self.data.indices))} images cannot be "
-                f"divided among {accelerator.num_processes} processes with {machine.accumulate} "
+                f"a step of {min(recipe.batch_size, len(self.indices))} images cannot be "
+                f"divided among {accelerator.num_processes} processes with {config.accumulate} "
                 "parts each; raise batch_size"
             )
         return steps
 
     def loader(self, steps: Steps) -> Generator[Any, None, None]:
-        """Return what loads this process's part of every step; its close ends all reading."""
-        accelerator, machine = self.accelerator, self.machine
-        workers = 0 if isinstance(self.data.dataset, CachedViews) else machine.worker_count
+        """Return the batches of this process; closing the generator ends the workers."""
+        accelerator = self.accelerator
+        workers = 0 if isinstance(self.dataset, CachedViews) else self.config.worker_count
         on_gpu = accelerator.device.type == "cuda"
         loader: Any = DataLoader(
-            self.data.dataset,
+            self.dataset,
             batch_sampler=steps,
             collate_fn=collate,
             num_workers=workers,
             pin_memory=on_gpu,
-            worker_init_fn=defer_sigterm if on_gpu else read_beside_cpu,
+            worker_init_fn=defer_sigterm if on_gpu else defer_sigterm_at_low_priority,
         )
         return raise_errors(accelerator.prepare(loader))
 
     def _targets(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """Return what to learn at every level, (N, K_l), and the images' weights."""
+        """Return the targets of every level, (N, K_l), and the weights of the images."""
         device = self.accelerator.device
-        leaves = self.data.leaves
+        leaves = self.training.targets
         targets = level_targets(leaves, self.network.hierarchy)
         weights = None
         if self.recipe.balance == "loss":
             weights = torch.ones(len(leaves))
-            indices = list(self.data.indices)
-            weights[indices] = balancing_weights(leaves[indices])
+            weights[self.indices] = balancing_weights(leaves[self.indices])
             weights = weights.to(device)
         return tuple(level.to(device) for level in targets), weights
 
     # During a step
 
     def _seed(self, part: int) -> None:
-        """Let dropout depend on the step and the process, not on what was drawn before."""
+        """Seed dropout by step and process, independently of earlier random numbers."""
         torch.manual_seed(
             number_from(
                 self.recipe.seed,
                 self.step,
-                part % self.machine.accumulate,
+                part % self.config.accumulate,
                 self.accelerator.process_index,
             )
         )
@@ -262,7 +250,7 @@ class Trainer:
             group["lr"] = group["rate"] * factor
 
     def _note(self, value: Tensor, stop: threading.Event) -> bool:
-        """Add a loss to the epoch's; return whether any process was told to stop."""
+        """Record a loss; return whether any process received SIGTERM."""
         mine = torch.stack([value.detach().float(), value.new_tensor(float(stop.is_set())).float()])
         mean, stopping = self.accelerator.reduce(mine, reduction="mean").tolist()
         if not math.isfinite(mean):
@@ -270,17 +258,25 @@ class Trainer:
         self._epoch_losses.append(mean)
         return bool(stopping > 0)
 
+    def _update(self, value: Tensor, model: Any, optimizer: Any) -> None:
+        """Propagate a loss backwards and, after the last micro-batch of a step, update."""
+        self.accelerator.backward(value)
+        if self.accelerator.sync_gradients and self.recipe.max_grad_norm:
+            self.accelerator.clip_grad_norm_(model.parameters(), self.recipe.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+
     @torch.no_grad()
     def _check_weights(self, inputs: Any, targets: list[Tensor]) -> None:
-        """Refuse weights that the last update ruined, before they replace a good state.
+        """Raise an error if the last update ruined the weights, before they replace a good state.
 
-        They may be finite and still too large to compute with, so the last images go through the
-        network once more, as it will be used.
+        Finite weights may still be too large to compute with, so the last batch goes through the
+        network once more, in evaluation mode.
         """
         values = []
         networks = [self.network] if self.average is None else [self.network, self.average]
         for network in networks:
-            step = TrainingStep(network, self.data.preprocessing, self.recipe).eval()
+            step = TrainingStep(network, self.preprocessing, self.recipe).eval()
             with self.accelerator.autocast():
                 value = step(inputs, targets, None).float()
             finite = all(tensor.isfinite().all() for tensor in network.state_dict().values())
@@ -294,13 +290,13 @@ class Trainer:
         if self._kept_step is None:
             return TrainingError(f"{what}. A lower learning rate may help")
         kept = f"The state after step {self._kept_step} is kept"
-        return TrainingError(f"{what}. {kept}; go on from it with a lower learning rate")
+        return TrainingError(f"{what}. {kept}; resume from it with a lower learning rate")
 
     @torch.no_grad()
     def _update_average(self) -> None:
         if self.average is None:
             return
-        # The start is forgotten quickly.
+        # A lower decay at the start discards the initial weights quickly.
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
         current = self.network.state_dict()
         for name, kept in self.average.state_dict().items():
@@ -322,11 +318,11 @@ class Trainer:
         }
         self.history.append(row)
         self._epoch_losses = []
-        if self.machine.tensorboard:
+        if self.config.tensorboard:
             self.accelerator.log(row, step=int(row["epoch"]))
 
-    def _tell(self, text: str) -> None:
-        """Print a line, also where there is no terminal for a bar, but a job's log."""
+    def _print(self, text: str) -> None:
+        """Print a line from the main process, also to logs, where no progress bar is shown."""
         if self.folder is not None and self.accelerator.is_main_process:
             print(text, file=sys.stderr, flush=True)
 
@@ -337,14 +333,14 @@ class Trainer:
     def _identity(self) -> dict[str, Any]:
         return {
             "recipe": fixed_fields(self.recipe),
-            "data": self.data.fingerprint,
-            "split": list(self.data.indices),
+            "data": self.training.fingerprint,
+            "split": self.indices,
             "backbone to start from": self._start,
-            "step size": self.steps().step_size,  # steps are counted, and make up an epoch
+            "step size": self.steps().step_size,  # the state counts steps
         }
 
     def _save(self) -> None:
-        """Write state and log from the main process; all others wait for it."""
+        """Save state and log in the main process; the others wait for it."""
         if self.folder is None:
             return
         if self.accelerator.is_main_process:
@@ -385,16 +381,16 @@ class Trainer:
         self._epoch_losses = state["epoch_losses"]
         self.changes = state["changes"]
         left = len(self.steps())
-        where = f"after step {self.step}, {left} are left" if left else "which is over"
-        self._tell(f"going on with the training in {self.folder}, {where}")
+        where = f"after step {self.step}, {left} steps left" if left else "which is complete"
+        self._print(f"resuming the training in {self.folder}, {where}")
         change = changes_since(state["rates"], self.recipe)
         if not change:
             return
         if not left:
             raise CheckpointError(
-                f"the training in {self.folder} is over; it had another recipe, with "
+                f"the training in {self.folder} is complete; it had another recipe, with "
                 f"{change['from']}. Give another output folder"
             )
         self.changes.append({"step": self.step, **change})
         if self.accelerator.is_main_process:
-            _LOGGER.warning("going on from step %d with another recipe: %s", self.step, change)
+            _LOGGER.warning("resuming from step %d with another recipe: %s", self.step, change)

@@ -13,10 +13,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from ablate_oasis import MODEL, VARIANTS
 
 from mdan_zoo.datasets.readers.oasis import read_oasis
+from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.feature_cache import PyramidCache
 from mdan_zoo.training.recipe import load_recipe
-from mdan_zoo.training.run import PreparedData
-from mdan_zoo.training.targets import targets
+from mdan_zoo.training.run import Run, leaf_targets
+from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.zoo.factory import build_network, get_config, get_model_hierarchy
 
 BY_NAME = {variant.name: variant for variant in VARIANTS}
@@ -26,15 +27,18 @@ BY_NAME = {variant.name: variant for variant in VARIANTS}
 def prepared(tmp_path_factory):
     config, tree = get_config(MODEL), get_model_hierarchy(MODEL)
     recipe = load_recipe(MODEL)
-    samples = read_oasis(write_oasis(tmp_path_factory.mktemp("oasis")), recipe.softness, tree)
-    return PreparedData(
-        config=config,
+    samples = read_oasis(
+        write_oasis(tmp_path_factory.mktemp("oasis")), tree, label_std_scale=recipe.label_std_scale
+    )
+    return Run(
+        config=TrainingConfig(recipe, Path("data"), Path("output")),
         hierarchy=tree,
         samples=samples,
-        leaves=targets(samples, tree, recipe),
-        source=PyramidCache(tuple(torch.rand(12, len(samples), 3, 4, 4) for _ in range(4))),
+        split=None,
+        model=config,
+        targets=leaf_targets(samples, tree, recipe),
+        data=PyramidCache(tuple(torch.rand(12, len(samples), 3, 4, 4) for _ in range(4))),
         backbone_state=build_network(config).backbone.state_dict(),
-        init=None,
     )
 
 
@@ -43,11 +47,11 @@ def differences(prepared, variant):
     data = variant.data(prepared)
     pairs = {
         "recipe": (variant.recipe(0), load_recipe(MODEL)),
-        "options": (data.config.options, prepared.config.options),
-        "views": (data.source.views, 12),
+        "options": (data.model.options, prepared.model.options),
+        "views": (data.data.views, 12),
     }
     found = {name for name, (new, old) in pairs.items() if new != old}
-    return found | ({"leaves"} if not torch.equal(data.leaves, prepared.leaves) else set())
+    return found | ({"leaves"} if not torch.equal(data.targets, prepared.targets) else set())
 
 
 def test_the_first_is_the_recipe_itself(prepared):
@@ -60,10 +64,10 @@ def test_every_other_undoes_one_choice(variant, prepared):
     if variant.name == "hard labels":
         expected = {"recipe", "leaves"}
     assert differences(prepared, variant) == expected
-    assert variant.data(prepared).trainer(variant.recipe(0), [0, 1])  # such a network exists
+    assert Trainer(variant.data(prepared), [0, 1], variant.recipe(0))  # such a network exists
 
 
 def test_hard_labels_are_classes(prepared):
-    leaves = BY_NAME["hard labels"].data(prepared).leaves
+    leaves = BY_NAME["hard labels"].data(prepared).targets
     assert set(leaves.unique().tolist()) == {0.0, 1.0}
     assert leaves.sum(dim=1).tolist() == [1.0] * len(leaves)

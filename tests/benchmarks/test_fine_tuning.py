@@ -47,7 +47,7 @@ def test_no_image_is_both_trained_and_tested_on(found, tmp_path):
 
 def test_a_training_is_as_long_as_asked_and_tested(found, tmp_path):
     write_images(found, {"train": 1, "test": 1}, seed=0, to=tmp_path / "drawn")
-    turn = measure(tmp_path / "drawn", least_steps=9, seed=0)
+    turn = measure(tmp_path / "drawn", min_steps=9, seed=0)
     assert turn["epochs"] == 9, "a step an epoch, of 4 images"
     assert turn["seconds"] > 0
     assert {turn["coarse_accuracy"] * 4, turn["fine_accuracy"] * 4} <= {0, 1, 2, 3, 4}
@@ -68,9 +68,9 @@ def test_one_seed_has_no_spread(capsys):
 def test_the_recipe_takes_a_number_that_was_no_worse_than_more():
     from mdan_zoo.training.recipe import fine_tuning_recipe
 
-    rows = {int(row["least_steps"]): row for row in read("fine_tuning_steps.csv")}
-    chosen = rows[fine_tuning_recipe("mdan_oasis4").least_steps]
+    rows = {int(row["min_steps"]): row for row in read("fine_tuning_steps.csv")}
+    chosen = rows[fine_tuning_recipe("mdan_oasis4").min_steps]
     for steps, row in rows.items():
-        if steps > int(chosen["least_steps"]):
+        if steps > int(chosen["min_steps"]):
             spread = float(row["fine_accuracy_sd_seeds"])
             assert float(row["fine_accuracy"]) - float(chosen["fine_accuracy"]) <= spread

@@ -211,7 +211,7 @@ def test_cached_views_are_trained_on_as_the_recipe_says(bench):
     (name,) = bench.images
     job = Job("mdan_oasis4", "mobilenetv2_100", "fast", 64, 2, "cpu", 1, "no", False, False, "")
     job = dataclasses.replace(job, images=name, decoding="views", workers=0)
-    assert bench.dataset(config_of(job), name, "views").cache.views == 12
+    assert bench.dataset(config_of(job), name, "views").views == 12
     assert bench.turn(dataclasses.replace(job, measured="training")).step_seconds > 0
     assert bench.turn(dataclasses.replace(job, measured="input")).seconds > 0
 

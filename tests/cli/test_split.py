@@ -86,7 +86,7 @@ def test_custom_images_need_a_hierarchy(tmp_path):
 def test_a_split_is_not_overwritten(folder, tmp_path):
     path = tmp_path / "split.tsv"
     path.write_text("precious")
-    with pytest.raises(InputError, match=r"split\.tsv is there already"):
+    with pytest.raises(InputError, match=r"split\.tsv already exists"):
         run("OASIS", "--root", folder, "--method", "80/20", "--output", path)
     assert path.read_text() == "precious"
 

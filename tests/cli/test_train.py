@@ -16,7 +16,7 @@ from tiny_model import OWN_TREE
 from mdan_zoo import get_hierarchy
 from mdan_zoo.cli.main import main
 from mdan_zoo.datasets.splits import Split
-from mdan_zoo.training import Plan, fine_tuning_recipe, train
+from mdan_zoo.training import TrainingConfig, fine_tuning_recipe, train
 from mdan_zoo.weights.checkpoint import read_identity
 
 
@@ -88,7 +88,7 @@ def test_a_name_and_anothers_recipe_contradict_each_other(refused):
 
 def test_a_start_without_weights_is_reported(refused, own_hierarchy):
     told = refused("--init", "mdan_fi8", "--hierarchy", own_hierarchy)
-    assert "Train mdan_fi8 first and give its file with --init" in told
+    assert "Train mdan_fi8 first and give its checkpoint with --init" in told
     assert "--set init=" not in told, "an own tree cannot start from ImageNet's weights"
 
 
@@ -111,7 +111,7 @@ def test_a_built_in_hierarchy_is_given_by_its_name(tiny_model, own_images, tmp_p
 
 
 def test_a_table_of_votes_trains_and_is_reported_on(tiny_model, own_images, tmp_path):
-    """The table is given itself; shares are learned where the recipe's softness is above 0."""
+    """The table itself can be given; shares are learned if label_std_scale is above 0."""
     table = tmp_path / "images" / "votes.csv"
     shutil.copytree(own_images, table.parent)
     lines = ["image," + ",".join(OWN_TREE.leaves)]
@@ -120,12 +120,14 @@ def test_a_table_of_votes_trains_and_is_reported_on(tiny_model, own_images, tmp_
         lines.append(",".join([f"{image.parent.name}/{image.name}", *map(str, votes)]))
     table.write_text("\n".join(lines))
     weights = []
-    for softness in (0, 1):
-        output = tmp_path / f"softness{softness}"
+    for label_std_scale in (0, 1):
+        output = tmp_path / f"label_std_scale{label_std_scale}"
         recipe = fine_tuning_recipe(
-            str(tiny_model), ["epochs=1", "batch_size=8", f"softness={softness}"]
+            str(tiny_model), ["epochs=1", "batch_size=8", f"label_std_scale={label_std_scale}"]
         )
-        weights.append(train(Plan(recipe, table, output, dataset="table", hierarchy=OWN_TREE)))
+        weights.append(
+            train(TrainingConfig(recipe, table, output, dataset="table", hierarchy=OWN_TREE))
+        )
         split = Split.load(output / "split.tsv")
         report = json.loads((output / "test" / "evaluation.json").read_text())
         assert report["split_sha256"] == split.sha256

@@ -45,7 +45,7 @@ def test_soft_labels_follow_the_raters(folder):
 
 
 def test_without_softness_the_labels_are_hard(folder):
-    for sample in read_oasis(folder, softness=0):
+    for sample in read_oasis(folder, label_std_scale=0):
         assert sample.distribution[sample.labels[-1]] == pytest.approx(1)
 
 

@@ -28,7 +28,7 @@ BACKBONE = SHARED / "weights" / "mobilenetv2_100.safetensors"
 TREE = Hierarchy.from_nested({"light": ["calm", "awe"], "dark": ["gloom", "fear"]})
 WIDER_TREE = Hierarchy.from_nested({"light": ["calm", "awe"], "dark": ["gloom", "fear", "night"]})
 SUBJECTS = {"calm": ("cat", 1.0), "awe": ("rocket", 1.0), "gloom": ("cat", 0.25)}
-CHANGES = ("--set", "views=2", "--set", "batch_size=8")
+CHANGES = ("--set", "cached_views=2", "--set", "batch_size=8")
 SUBJECTS |= {"fear": ("rocket", 0.25), "night": ("rocket", 0.05)}
 
 

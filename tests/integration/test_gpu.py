@@ -9,19 +9,18 @@ from tiny_model import OWN_TREE, write_own_data, write_tiny_model
 
 from mdan_zoo.datasets.splits import SPLIT_FILE, Split
 from mdan_zoo.inference.predictor import Predictor
-from mdan_zoo.training.machine import Machine
+from mdan_zoo.training import TrainingConfig, train
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.report import read_report
-from mdan_zoo.training.run import Plan, train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICE = "cuda"
 
 MACHINES = {
-    "float32": Machine(workers=0),
-    "bf16": Machine(precision="bf16", channels_last=True, workers=2),
-    "bf16, compiled": Machine(precision="bf16", channels_last=True, compile=True, workers=2),
-    "fp16, in parts": Machine(precision="fp16", accumulate=2, workers=0),
+    "float32": {"workers": 0},
+    "bf16": {"precision": "bf16", "channels_last": True, "workers": 2},
+    "bf16, compiled": {"precision": "bf16", "channels_last": True, "compile": True, "workers": 2},
+    "fp16, in parts": {"precision": "fp16", "accumulate": 2, "workers": 0},
 }
 
 
@@ -68,7 +67,7 @@ def test_compiled_gives_the_same_outputs_and_gradients(depth):
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES.keys())
 def test_a_training_learns_and_its_weights_predict_on_the_cpu_too(machine, tmp_path):
     data = write_own_data(tmp_path / "feelings", images=10)
-    rates = {"learning_rate": 0.005, "backbone_rate": 0.002}
+    rates = {"lr": 0.005, "backbone_lr": 0.002}
     recipe = Recipe(
         "mdan_fi8",
         init=str(write_tiny_model(tmp_path / "tiny.safetensors")),
@@ -78,7 +77,7 @@ def test_a_training_learns_and_its_weights_predict_on_the_cpu_too(machine, tmp_p
         min_crop_area=0.8,
         **rates,
     )
-    weights = train(Plan(recipe, data, tmp_path / "run", hierarchy=OWN_TREE, machine=machine))
+    weights = train(TrainingConfig(recipe, data, tmp_path / "run", hierarchy=OWN_TREE, **machine))
     report = read_report(tmp_path / "run")
     assert report["machine"]["device"].startswith(DEVICE)
     assert report["history"][-1]["loss"] < 0.5 * report["history"][0]["loss"]

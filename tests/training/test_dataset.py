@@ -114,7 +114,7 @@ def test_the_cache_takes_an_image_that_is_longer_than_a_jpeg_can_be(tmp_path):
 
 
 def test_the_largest_seed_draws_views(samples):
-    recipe = Recipe("m", views=3, frozen_stages=3, min_crop_area=0.6, seed=2**32 - 1)
+    recipe = Recipe("m", cached_views=3, frozen_stages=3, min_crop_area=0.6, seed=2**32 - 1)
     with Image.open(samples[4].image) as image:
         assert len(draw_views(image.convert("RGB"), SPEC, recipe, seed=2**32 - 1)) == 3
 
@@ -168,7 +168,7 @@ def test_an_image_that_is_drawn_twice_is_cropped_differently():
 def test_views_are_the_image_its_mirror_image_and_repeatable_crops(samples):
     with Image.open(samples[4].image) as image:
         image = image.convert("RGB")
-    recipe = Recipe("mdan_oasis4", views=6, frozen_stages=3, min_crop_area=0.6)
+    recipe = Recipe("mdan_oasis4", cached_views=6, frozen_stages=3, min_crop_area=0.6)
     views = torch.stack(draw_views(image, SPEC, recipe, seed=1))
     assert views.shape == (6, 3, 64, 64)
     assert views.dtype == torch.uint8

@@ -26,7 +26,7 @@ def arguments(model, data, tmp_path):
 
     def arguments(output):
         options = ("--data", data, "--hierarchy", tmp_path / "tree.toml", "--output", output)
-        fields = ("epochs=2", "batch_size=8", "batch_statistics=false")
+        fields = ("epochs=2", "batch_size=8", "freeze_bn=true")
         changes = [part for field in fields for part in ("--set", field)]
         return [str(a) for a in ("train", "--init", model, *options, "--workers", 0, *changes)]
 
@@ -44,13 +44,13 @@ from pathlib import Path
 from accelerate import PartialState
 from mdan_zoo import Hierarchy
 from mdan_zoo.errors import MdanZooError
-from mdan_zoo.training import Machine, Plan, fine_tuning_recipe, train
+from mdan_zoo.training import TrainingConfig, fine_tuning_recipe, train
 
 model, data, tree, output = map(Path, sys.argv[1:])
 recipe = fine_tuning_recipe(str(model), ["epochs=1", "batch_size=8"])
 for name in ("first", "second", "third"):
-    own_tree, machine = Hierarchy.load(tree), Machine(workers=0)
-    plan = Plan(recipe, data, output / name, hierarchy=own_tree, machine=machine)
+    own_tree, machine = Hierarchy.load(tree), {"workers": 0}
+    plan = TrainingConfig(recipe, data, output / name, hierarchy=own_tree, **machine)
     if name == "second" and PartialState().is_main_process:
         plan.output.mkdir(exist_ok=True)
         (plan.output / "test").write_text("where the report is to be written")

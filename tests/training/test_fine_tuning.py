@@ -84,7 +84,7 @@ def test_a_model_of_another_width_is_refused(model):
 def test_fine_tuning_learns_the_custom_classes(data, tree, tmp_path, capsys):
     """From the released weights; the result is a file to predict with."""
     output = tmp_path / "feelings4"
-    fields = ("epochs=8", "views=4", "batch_size=8", "split=all")
+    fields = ("epochs=8", "cached_views=4", "batch_size=8", "split=all")
     changes = [part for field in fields for part in ("--set", field)]
     assert main(arguments("mdan_oasis4", data, tree, output, *changes)) == 0
     weights = output / "model.safetensors"
@@ -136,11 +136,11 @@ def test_sigterm_keeps_the_step_that_was_reached(undisturbed, model, data, tree,
     process.terminate()
     _, told = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
-    assert "the same command goes on" in told
+    assert "run the same command to resume" in told
     reached = torch.load(output / STATE_FILE, weights_only=True)["step"]
     assert 0 < reached < STEPS
     done = subprocess.run(start, env=ENVIRONMENT, check=True, capture_output=True, text=True)
-    told = f"going on with the training in {output}, after step {reached}, {STEPS - reached} are"
+    told = f"resuming the training in {output}, after step {reached}, {STEPS - reached} steps left"
     assert told in done.stderr
     _same_weights(output, undisturbed)
 
@@ -149,7 +149,7 @@ def test_sigterm_keeps_the_step_that_was_reached(undisturbed, model, data, tree,
 def test_two_processes_learn_what_one_does(model, data, tree, tmp_path):
     """With the statistics of BatchNorm frozen: on a CPU each process has its own."""
     changes = ("--set", "epochs=3", "--set", "batch_size=8", "--set", "split=all")
-    frozen = ("--set", "batch_statistics=false")
+    frozen = ("--set", "freeze_bn=true")
     one, two, other = tmp_path / "one", tmp_path / "two", tmp_path / "other"
     assert main(arguments(model, data, tree, one, *changes, *frozen)) == 0
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -170,7 +170,7 @@ def test_two_processes_learn_what_one_does(model, data, tree, tmp_path):
 
 def test_parts_of_a_step_add_up_to_the_whole(model, data, tree, tmp_path):
     changes = ("--set", "epochs=2", "--set", "batch_size=8", "--set", "split=all")
-    frozen = ("--set", "batch_statistics=false")
+    frozen = ("--set", "freeze_bn=true")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main(arguments(model, data, tree, whole, *changes, *frozen)) == 0
     assert main(arguments(model, data, tree, parts, *changes, *frozen, "--accumulate", "4")) == 0
@@ -183,7 +183,7 @@ def test_parts_of_a_step_add_up_to_the_whole(model, data, tree, tmp_path):
     [
         ("--precision", "bf16", "--workers", "2", "--set", "optimizer=adamw"),
         ("--channels-last", "--set", "balance=loss", "--set", "ema_decay=0.9"),
-        ("--set", "balance=sampling", "--set", "clip_norm=0.1", "--set", "split=2-fold"),
+        ("--set", "balance=sampling", "--set", "max_grad_norm=0.1", "--set", "split=2-fold"),
     ],
     ids=" ".join,
 )
@@ -227,7 +227,7 @@ def test_frozen_stages_keep_their_weights(model, data, tree, tmp_path):
 
 
 def test_a_loss_that_explodes_stops_the_training(model, data, tree, tmp_path, capsys):
-    changes = ("--set", "epochs=3", "--set", "batch_size=8", "--set", "learning_rate=1e30")
+    changes = ("--set", "epochs=3", "--set", "batch_size=8", "--set", "lr=1e30")
     output = tmp_path / "run"
     assert main(arguments(model, data, tree, output, *changes)) == 2
     told = capsys.readouterr().err

@@ -15,19 +15,21 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_model import CONFIG, OWN_TREE
 
+from mdan_zoo.training import TrainingConfig, prepare, train
 from mdan_zoo.training.losses import level_targets
-from mdan_zoo.training.machine import Machine
 from mdan_zoo.training.recipe import Recipe
-from mdan_zoo.training.run import Plan, prepare, train
+from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import save_checkpoint
 from mdan_zoo.zoo.factory import build_network
 
+ALONE = {"workers": 0}
 
-def plan(model, data, output, machine=Machine(workers=0), **changes):  # noqa: B008 - frozen
+
+def plan(model, data, output, machine=ALONE, **changes):
     """Return a plan of one step an epoch, without a weight decay."""
     values = {"epochs": 1, "batch_size": 24, "split": "all", "weight_decay": 0.0, **changes}
     recipe = Recipe("mdan_fi8", init=str(model), **values)
-    return Plan(recipe, data, output, hierarchy=OWN_TREE, machine=machine)
+    return TrainingConfig(recipe, data, output, hierarchy=OWN_TREE, **machine)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def trainer(model, data, tmp_path_factory):
     prepared = prepare(given)
 
     def trainer(indices=range(24), **changes):
-        return prepared.trainer(dataclasses.replace(given.recipe, **changes), list(indices))
+        return Trainer(prepared, list(indices), dataclasses.replace(given.recipe, **changes))
 
     return trainer
 
@@ -65,7 +67,7 @@ def test_released_weights_are_the_average_of_the_trained_ones(trainer):
 
 
 def test_clipped_gradients_hardly_move_the_weights(trainer):
-    learner = trainer(clip_norm=1e-9)
+    learner = trainer(max_grad_norm=1e-9)
     before = weights_of(learner.network)
     learner.run()
     for name, value in learner.network.named_parameters():
@@ -83,7 +85,7 @@ def test_a_frozen_backbone_stays_as_it_is(trainer):
 
 def test_backbone_and_new_layers_have_rates_of_their_own(trainer):
     """The first step of SGD is the gradient times the rate."""
-    learner = trainer(learning_rate=0.05, backbone_rate=0.002)
+    learner = trainer(lr=0.05, backbone_lr=0.002)
     before, gradients = weights_of(learner.network), {}
 
     def keep(*_):
@@ -103,10 +105,10 @@ def test_the_loss_of_rare_classes_weighs_more(trainer):
     learner = trainer(indices, balance="loss", batch_size=20, frozen_stages=4)
     network = copy.deepcopy(learner.network).train()
     network.backbone.eval()
-    images = torch.stack([learner.data.dataset[0, index][0] for index in indices])
+    images = torch.stack([learner.dataset[0, index][0] for index in indices])
     with torch.no_grad():
-        output = network(learner.data.preprocessing.normalise(images))
-    targets = level_targets(learner.data.leaves[indices], OWN_TREE)
+        output = network(learner.preprocessing.normalise(images))
+    targets = level_targets(learner.training.targets[indices], OWN_TREE)
     losses = sum(
         -(target * found).sum(dim=1)
         for target, found in zip(targets, output.log_probs["overall"], strict=True)
@@ -119,7 +121,7 @@ def test_the_loss_of_rare_classes_weighs_more(trainer):
 
 
 def test_tensorboard_gets_the_log(model, data, tmp_path):
-    train(plan(model, data, tmp_path / "run", Machine(workers=0, tensorboard=True), epochs=2))
+    train(plan(model, data, tmp_path / "run", {"workers": 0, "tensorboard": True}, epochs=2))
     (events,) = (tmp_path / "run").rglob("events.out.tfevents.*")
     log = EventAccumulator(str(events))
     log.Reload()
@@ -140,7 +142,7 @@ def test_a_compiled_network_learns_the_same(data, tmp_path):
     model = tmp_path / "flat.safetensors"
     save_checkpoint(model, build_network(config), config)
     OWN_TREE.save(tmp_path / "tree.toml")
-    changes = {"views": 2, "frozen_stages": 4, "min_crop_area": 0.6}
+    changes = {"cached_views": 2, "frozen_stages": 4, "min_crop_area": 0.6}
     expected = load_file(train(plan(model, data, tmp_path / "plain", **changes)))
     options = ["--init", model, "--data", data, "--hierarchy", tmp_path / "tree.toml"]
     changes = {**changes, "split": "all", "epochs": 1, "batch_size": 24, "weight_decay": 0}

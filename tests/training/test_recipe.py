@@ -8,7 +8,13 @@ import math
 import pytest
 
 from mdan_zoo.errors import InputError, UnknownNameError
-from mdan_zoo.training.recipe import Recipe, fine_tuning_recipe, list_recipes, load_recipe
+from mdan_zoo.training.recipe import (
+    Recipe,
+    current_fields,
+    fine_tuning_recipe,
+    list_recipes,
+    load_recipe,
+)
 from mdan_zoo.zoo.factory import MODELS
 
 
@@ -24,9 +30,14 @@ def test_the_defaults_are_the_papers():
     assert (recipe.optimizer, recipe.momentum, recipe.weight_decay) == ("sgd", 0.9, 0.001)
     assert (recipe.batch_size, recipe.epochs) == (64, 30)
     assert (recipe.schedule, recipe.step_epochs, recipe.warmup_steps) == ("step", 10, 0)
-    assert (recipe.backbone_rate, recipe.learning_rate) == (0.001, 0.01)
+    assert (recipe.backbone_lr, recipe.lr) == (0.001, 0.01)
     assert (recipe.overall_weight, recipe.local_weight, recipe.global_weight) == (1, 0, 0)
-    assert (recipe.frozen_stages, recipe.views, recipe.softness, recipe.ema_decay) == (0, 0, 0, 0)
+    assert (
+        recipe.frozen_stages,
+        recipe.cached_views,
+        recipe.label_std_scale,
+        recipe.ema_decay,
+    ) == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("name", ["mdan_webemo25", "mdan_emotion6", "mdan_fi8", "mdan_emoset8"])
@@ -37,17 +48,15 @@ def test_large_sets_train_by_the_defaults(name):
 
 @pytest.mark.parametrize("name", ["mdan_artphoto8", "mdan_iaps8", "mdan_abstract8"])
 def test_small_sets_start_from_fi_at_a_tenth_of_the_rates_with_five_folds(name):
-    expected = Recipe(
-        name, init="mdan_fi8", split="5-fold", learning_rate=0.001, backbone_rate=0.0001
-    )
+    expected = Recipe(name, init="mdan_fi8", split="5-fold", lr=0.001, backbone_lr=0.0001)
     assert load_recipe(name) == expected
 
 
 def test_a_recipe_is_changed_field_by_field():
-    changes = ["epochs=3", "learning_rate=0.5", "batch_statistics=True", "init="]
+    changes = ["epochs=3", "lr=0.5", "freeze_bn=false", "init="]
     recipe = load_recipe("mdan_oasis4", changes)
-    assert (recipe.epochs, recipe.learning_rate) == (3, 0.5)
-    assert recipe.batch_statistics is True
+    assert (recipe.epochs, recipe.lr) == (3, 0.5)
+    assert recipe.freeze_bn is False
     assert recipe.init == ""
 
 
@@ -59,14 +68,14 @@ def test_a_recipe_is_changed_field_by_field():
         ("epochs=many", InputError, "epochs must be a whole number, not 'many'"),
         ("epochs=2.5", InputError, r"epochs must be a whole number, not '2\.5'"),
         ("epochs=0", InputError, "epochs must be above 0, not 0"),
-        ("learning_rate=nan", InputError, "learning_rate must be a finite number, not nan"),
-        ("learning_rate=fast", InputError, "learning_rate must be a number, not 'fast'"),
-        ("base_rate_start=maybe", InputError, "true or false, not 'maybe'"),
+        ("lr=nan", InputError, "lr must be a finite number, not nan"),
+        ("lr=fast", InputError, "lr must be a number, not 'fast'"),
+        ("init_bias_from_priors=maybe", InputError, "true or false, not 'maybe'"),
         ("optimizer=adam", InputError, "one of sgd, adamw, not 'adam'"),
         ("schedule=linear", InputError, "one of step, cosine"),
-        ("stored_as=int8", InputError, "one of float32, float16, bfloat16"),
+        ("save_dtype=int8", InputError, "one of float32, float16, bfloat16"),
         ("balance=yes", InputError, "one of none, loss, sampling"),
-        ("views=1", InputError, "at least 2"),
+        ("cached_views=1", InputError, "at least 2"),
         ("frozen_stages=5", InputError, r"in 0\.\.4, not 5"),
         ("frozen_stages=2", InputError, "frozen_stages must be 3 or 4, not 2"),
         ("min_crop_area=0", InputError, "min_crop_area above 0"),
@@ -76,12 +85,41 @@ def test_a_recipe_is_changed_field_by_field():
         ("momentum=-0.1", InputError, "at least 0 and below 1"),
         ("overall_weight=-1", InputError, "must not be negative"),
         ("seed=4294967296", InputError, r"seed must be below 2\*\*32, not 4294967296"),
-        ("clip_norm=-1", InputError, "must not be negative"),
+        ("max_grad_norm=-1", InputError, "must not be negative"),
     ],
 )
 def test_a_wrong_change_is_reported(change, error, message):
     with pytest.raises(error, match=message):
         load_recipe("mdan_oasis4", [change])
+
+
+OLD_NAMES = {
+    "least_steps": "min_steps",
+    "learning_rate": "lr",
+    "backbone_rate": "backbone_lr",
+    "clip_norm": "max_grad_norm",
+    "batch_statistics": "freeze_bn, with the opposite value",
+    "views": "cached_views",
+    "softness": "label_std_scale",
+    "base_rate_start": "init_bias_from_priors",
+    "stored_as": "save_dtype",
+}
+
+
+@pytest.mark.parametrize("old", OLD_NAMES)
+def test_an_old_field_name_is_answered_with_the_new_one(old):
+    with pytest.raises(UnknownNameError, match=f"^{old} is now called {OLD_NAMES[old]}$"):
+        load_recipe("mdan_oasis4", [f"{old}=1"])
+
+
+def test_a_stored_recipe_of_version_0_1_is_read():
+    recipe = dataclasses.asdict(load_recipe("mdan_oasis4"))
+    new = {old: text.partition(",")[0] for old, text in OLD_NAMES.items()}
+    stored = {old: recipe[name] for old, name in new.items()}
+    stored["batch_statistics"] = not recipe["freeze_bn"]
+    kept = {name: value for name, value in recipe.items() if name not in new.values()}
+    assert current_fields({**kept, **stored}) == recipe
+    assert current_fields(recipe) == recipe
 
 
 def test_a_recipe_that_minimises_nothing_is_reported():
@@ -90,10 +128,12 @@ def test_a_recipe_that_minimises_nothing_is_reported():
 
 
 def test_a_trained_classifier_is_kept_unless_the_base_rates_are_asked_for():
-    assert load_recipe("flat_oasis4").base_rate_start
-    assert load_recipe("flat_oasis4", ["init="]).base_rate_start
-    assert not load_recipe("flat_oasis4", ["init=mdan_oasis4"]).base_rate_start
-    assert load_recipe("flat_oasis4", ["base_rate_start=true", "init=x"]).base_rate_start
+    assert load_recipe("flat_oasis4").init_bias_from_priors
+    assert load_recipe("flat_oasis4", ["init="]).init_bias_from_priors
+    assert not load_recipe("flat_oasis4", ["init=mdan_oasis4"]).init_bias_from_priors
+    assert load_recipe(
+        "flat_oasis4", ["init_bias_from_priors=true", "init=x"]
+    ).init_bias_from_priors
 
 
 def test_an_unknown_model_is_reported():
@@ -113,15 +153,15 @@ def test_few_images_are_shown_more_often(images, epochs):
 
 
 def test_the_papers_rates_fall_later_if_epochs_are_added():
-    recipe = Recipe("m", least_steps=60).for_images(64)
+    recipe = Recipe("m", min_steps=60).for_images(64)
     assert (recipe.epochs, recipe.step_epochs) == (60, 20)
 
 
 @pytest.mark.parametrize(
-    ("changes", "least"), [((), 100), (("epochs=3",), 0), (("epochs=3", "least_steps=9"), 9)]
+    ("changes", "least"), [((), 100), (("epochs=3",), 0), (("epochs=3", "min_steps=9"), 9)]
 )
 def test_epochs_that_are_given_are_not_added_to(changes, least):
-    assert fine_tuning_recipe("mdan_oasis4", changes).least_steps == least
+    assert fine_tuning_recipe("mdan_oasis4", changes).min_steps == least
 
 
 @pytest.mark.parametrize("name", list_recipes())

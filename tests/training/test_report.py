@@ -13,10 +13,9 @@ from tiny_model import OWN_TREE, write_own_data, write_tiny_model
 
 from mdan_zoo.cli.main import main, make_parser
 from mdan_zoo.cli.train import _recipe
-from mdan_zoo.training.machine import Machine
+from mdan_zoo.training import TrainingConfig
 from mdan_zoo.training.recipe import fine_tuning_recipe, load_recipe
 from mdan_zoo.training.report import repeating_command
-from mdan_zoo.training.run import Plan
 
 FOLDER, DIR = Path("images"), Path("run")
 
@@ -37,7 +36,7 @@ def test_the_report_has_hash_and_command_of_the_weights(tmp_path):
         return report
 
     given = ("--init", model, "--hierarchy", tmp_path / "tree.toml")
-    changes = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "batch_statistics=false")
+    changes = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "freeze_bn=true")
     report = train("train", *given, "--data", data, "--output", values["DIR"], *changes)
 
     # The command with files, folders and another output in the place of its marks.
@@ -55,34 +54,39 @@ def test_the_report_has_hash_and_command_of_the_weights(tmp_path):
     ("plan", "expected"),
     [
         (
-            Plan(load_recipe("mdan_fi8"), FOLDER, DIR),
+            TrainingConfig(load_recipe("mdan_fi8"), FOLDER, DIR),
             "train mdan_fi8 --data FOLDER --output DIR",
         ),
         (
-            Plan(load_recipe("mdan_oasis4"), FOLDER, DIR, backbone_weights="b.safetensors"),
+            TrainingConfig(
+                load_recipe("mdan_oasis4"), FOLDER, DIR, backbone_weights="b.safetensors"
+            ),
             "train mdan_oasis4 --data FOLDER --output DIR --backbone-weights FILE",
         ),
         (
-            Plan(load_recipe("mdan_artphoto8", ["init=", "seed=3"]), FOLDER, DIR),
+            TrainingConfig(load_recipe("mdan_artphoto8", ["init=", "seed=3"]), FOLDER, DIR),
             "train mdan_artphoto8 --set init= --data FOLDER --output DIR --set seed=3",
         ),
         (
-            Plan(load_recipe("mdan_artphoto8", ["init=fi8.safetensors"]), FOLDER, DIR),
+            TrainingConfig(load_recipe("mdan_artphoto8", ["init=fi8.safetensors"]), FOLDER, DIR),
             "train mdan_artphoto8 --init FILE --data FOLDER --output DIR",
         ),
         (
-            Plan(
-                fine_tuning_recipe("mdan_oasis4", ["softness=1", "batch_statistics=true"]),
+            TrainingConfig(
+                fine_tuning_recipe("mdan_oasis4", ["label_std_scale=1", "freeze_bn=false"]),
                 FOLDER,
                 DIR,
                 dataset="table",
                 hierarchy=OWN_TREE,
                 split=Path("split.tsv"),
-                machine=Machine(accumulate=2, precision="bf16", compile=True, workers=3),
+                accumulate=2,
+                precision="bf16",
+                compile=True,
+                workers=3,
             ),
             "train --init mdan_oasis4 --recipe mdan_oasis4 --hierarchy FILE --data FOLDER "
-            "--output DIR --dataset table --split FILE --set batch_statistics=true "
-            "--set softness=1.0 --precision bf16 --accumulate 2 --compile",
+            "--output DIR --dataset table --split FILE --set freeze_bn=false "
+            "--set label_std_scale=1.0 --precision bf16 --accumulate 2 --compile",
         ),
     ],
     ids=["registered", "backbone", "without init", "from a file", "own tree"],
@@ -97,4 +101,4 @@ def test_the_command_gives_the_plan_again(plan, expected):
 
 def test_a_recipe_of_no_model_has_no_command():
     recipe = dataclasses.replace(load_recipe("mdan_fi8"), model="mine", init="mdan_oasis4")
-    assert repeating_command(Plan(recipe, FOLDER, DIR, hierarchy=OWN_TREE)) == []
+    assert repeating_command(TrainingConfig(recipe, FOLDER, DIR, hierarchy=OWN_TREE)) == []

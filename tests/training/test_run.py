@@ -22,19 +22,18 @@ from mdan_zoo.datasets.splits import SPLIT_FILE, Split
 from mdan_zoo.errors import CheckpointError, HierarchyError, ImageError, InputError, TrainingError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.flat import FlatClassifier
-from mdan_zoo.training import feature_cache
-from mdan_zoo.training.machine import Machine
-from mdan_zoo.training.memory import available_memory
+from mdan_zoo.training import TrainingConfig, feature_cache, prepare, train
+from mdan_zoo.training.feature_cache import available_memory
 from mdan_zoo.training.preflight import check_output
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.report import read_report
-from mdan_zoo.training.run import Plan, prepare, train
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
+from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import save_checkpoint
 from mdan_zoo.zoo.factory import build_network
 
-ALONE = Machine(workers=0)
-VIEWS = {"views": 2, "frozen_stages": 3, "min_crop_area": 0.6}
+ALONE = {"workers": 0}
+VIEWS = {"cached_views": 2, "frozen_stages": 3, "min_crop_area": 0.6}
 
 
 @pytest.fixture
@@ -45,18 +44,18 @@ def data(tmp_path):
 def plan(model, data, output, *, machine=ALONE, file=None, tree=OWN_TREE, dataset="", **changes):
     values = {"init": str(model), "epochs": 1, "batch_size": 8, "split": "all", **changes}
     recipe = Recipe("mdan_fi8", **values)
-    return Plan(recipe, data, output, dataset, hierarchy=tree, split=file, machine=machine)
+    return TrainingConfig(recipe, data, output, dataset, hierarchy=tree, split=file, **machine)
 
 
 def trainer(given, indices=range(24), folder=None):
-    return prepare(given).trainer(given.recipe, list(indices), folder)
+    return Trainer(prepare(given), list(indices), folder=folder)
 
 
 # --- what is learned
 
 
 def test_a_class_that_no_training_image_has_leaves_the_start_finite(model, data, tmp_path):
-    given = plan(model, data, tmp_path / "run", base_rate_start=True)
+    given = plan(model, data, tmp_path / "run", init_bias_from_priors=True)
     samples = prepare(given).samples
     learner = trainer(given, [n for n, sample in enumerate(samples) if sample.labels[-1] != 1])
     biases = learner.network.global_classifier.bias.detach()
@@ -91,9 +90,7 @@ def test_a_flat_network_learns_by_the_weights_of_a_network_with_two_branches(mod
 
 
 def test_trainers_side_by_side_keep_their_own_number_of_parts(model, data, tmp_path):
-    in_parts = trainer(
-        plan(model, data, tmp_path / "run", machine=Machine(workers=0, accumulate=4))
-    )
+    in_parts = trainer(plan(model, data, tmp_path / "run", machine={"workers": 0, "accumulate": 4}))
     whole = trainer(plan(model, data, tmp_path / "run"))
     for learner in (in_parts, whole):
         learner.run()
@@ -130,7 +127,7 @@ def test_an_update_that_ruins_the_weights_leaves_the_state_before(
 
 
 def test_weights_that_the_last_step_ruined_are_not_released(model, data, tmp_path):
-    ruined = {"batch_size": 24, "learning_rate": 1e38, "backbone_rate": 1e38}
+    ruined = {"batch_size": 24, "lr": 1e38, "backbone_lr": 1e38}
     with pytest.raises(TrainingError, match=r"step 1 ruined the weights\. A lower") as raised:
         train(plan(model, data, tmp_path / "run", **ruined))
     assert "kept" not in str(raised.value)
@@ -162,16 +159,32 @@ def test_an_exploded_training_goes_on_with_a_lower_rate(model, data, tmp_path, c
     (tmp_path / "run").mkdir()
     with pytest.raises(TrainingError):
         learner.run()
-    lower = {"learning_rate": 0.001, "clip_norm": 1.0}
+    lower = {"lr": 0.001, "max_grad_norm": 1.0}
     train(plan(model, data, tmp_path / "run", batch_size=24, epochs=3, **lower))
     report = read_report(tmp_path / "run")
     assert [row["learning_rate"] for row in report["history"]] == [0.01, 0.001, 0.001]
-    changed = {"from": {"learning_rate": 0.01, "clip_norm": 0.0}, "to": lower}
+    changed = {"from": {"lr": 0.01, "max_grad_norm": 0.0}, "to": lower}
     assert report["changes"] == [{"step": 1, **changed}]
-    assert "going on from step 1 with another recipe" in caplog.text
+    assert "resuming from step 1 with another recipe" in caplog.text
 
 
-@pytest.mark.parametrize("change", [{"weight_decay": 0.0}, {"backbone_rate": 0.0}], ids=str)
+def test_a_state_of_version_0_1_is_resumed(model, data, tmp_path):
+    """Its recipe has other field names."""
+    given = plan(model, data, tmp_path / "run", lr=0.02)
+    weights = train(given)
+    file, before = tmp_path / "run" / STATE_FILE, weights.read_bytes()
+    state = torch.load(file, weights_only=True)
+    recipe = state["identity"]["recipe"]
+    for fields in (recipe, state["rates"]):
+        for new, old in (("lr", "learning_rate"), ("backbone_lr", "backbone_rate")):
+            fields[old] = fields.pop(new)
+    recipe["batch_statistics"] = not recipe.pop("freeze_bn")
+    torch.save(state, file)
+    assert train(given).read_bytes() == before
+    assert read_report(tmp_path / "run")["changes"] == []
+
+
+@pytest.mark.parametrize("change", [{"weight_decay": 0.0}, {"backbone_lr": 0.0}], ids=str)
 def test_a_state_is_not_resumed_by_another_recipe(change, model, data, tmp_path):
     """A backbone of rate 0 is frozen: another set of weights is trained."""
     train(plan(model, data, tmp_path / "run"))
@@ -183,9 +196,7 @@ def test_steps_of_another_size_are_not_resumed(model, data, tmp_path):
     """24 images in steps of 7 are 3 steps an epoch; those of 4, which 4 parts need, are 6."""
     steps = {"epochs": 2, "batch_size": 7}
     train(plan(model, data, tmp_path / "run", **steps))
-    in_parts = plan(
-        model, data, tmp_path / "run", machine=Machine(workers=0, accumulate=4), **steps
-    )
+    in_parts = plan(model, data, tmp_path / "run", machine={"workers": 0, "accumulate": 4}, **steps)
     with pytest.raises(CheckpointError, match="another step size"):
         train(in_parts)
 
@@ -243,15 +254,15 @@ def test_sigterm_to_all_processes_keeps_the_step_that_was_reached(model, data, t
     os.killpg(process.pid, signal.SIGTERM)
     _, told = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, told
-    assert "the same command goes on" in told
+    assert "run the same command to resume" in told
 
 
 @pytest.mark.slow
 def test_an_error_ends_the_reading_processes(model, data, tmp_path):
     """While it is still at hand, as in a notebook; a process that is left delays Python's exit."""
-    machine = Machine(workers=2)
+    machine = {"workers": 2}
     with pytest.raises(TrainingError) as exploded:
-        train(plan(model, data, tmp_path / "run", machine=machine, learning_rate=1e30, epochs=9))
+        train(plan(model, data, tmp_path / "run", machine=machine, lr=1e30, epochs=9))
     assert multiprocessing.active_children() == []
     (data / "calm" / "3.jpg").write_bytes(b"no image")
     with pytest.raises(ImageError) as unreadable:
@@ -263,7 +274,7 @@ def test_an_error_ends_the_reading_processes(model, data, tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for a training on the CPU")
 def test_reading_leaves_the_cores_to_the_step(model, data, tmp_path):
-    learner = trainer(plan(model, data, tmp_path / "run", machine=Machine(workers=1)))
+    learner = trainer(plan(model, data, tmp_path / "run", machine={"workers": 1}))
     loader = learner.loader(learner.steps())
     next(loader)
     (reader,) = multiprocessing.active_children()
@@ -276,9 +287,10 @@ def test_a_reading_process_that_is_left_does_not_keep_python_from_exiting():
     code = """
 import gc
 from torch.utils.data import DataLoader
-from mdan_zoo.training import workers
-workers._GRACE_SECONDS = 1
-loaded = iter(DataLoader(range(9), num_workers=1, worker_init_fn=workers.read_beside_cpu))
+from mdan_zoo.training import shutdown
+shutdown._GRACE_SECONDS = 1
+start = shutdown.defer_sigterm_at_low_priority
+loaded = iter(DataLoader(range(9), num_workers=1, worker_init_fn=start))
 next(loaded)
 gc.disable()
 cycle = [loaded]
@@ -319,9 +331,9 @@ def test_maps_that_do_not_fit_into_memory_are_reported_at_the_first_image(
     """24 images x 2 views x C3, C4, C5 of 128 x 8 x 8, 256 x 4 x 4, 512 x 2 x 2 in 2 bytes."""
     needed = 24 * 2 * (128 * 64 + 256 * 16 + 512 * 4) * 2
     monkeypatch.setattr(feature_cache, "available_memory", lambda: needed)
-    assert prepare(plan(model, data, tmp_path / "run", **VIEWS)).source.views == 2
+    assert prepare(plan(model, data, tmp_path / "run", **VIEWS)).data.views == 2
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # torchrun's; each process keeps all maps
-    with pytest.raises(InputError, match=r"needs 0\.0 GB.*--set views=0"):
+    with pytest.raises(InputError, match=r"needs 0\.0 GB.*--set cached_views=0"):
         prepare(plan(model, data, tmp_path / "run", **VIEWS))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
     monkeypatch.setattr(feature_cache, "available_memory", lambda: needed - 1)
@@ -337,7 +349,7 @@ def test_the_memory_that_is_there_is_known():
 def test_an_image_that_cannot_be_read_is_reported_in_a_line(workers, model, data, tmp_path):
     (data / "calm" / "3.jpg").write_bytes(b"no image")
     with pytest.raises(ImageError) as raised:
-        trainer(plan(model, data, tmp_path / "run", machine=Machine(workers=workers))).run()
+        trainer(plan(model, data, tmp_path / "run", machine={"workers": workers})).run()
     assert str(raised.value).startswith(f"{data / 'calm' / '3.jpg'}: ")
     assert "\n" not in str(raised.value)
 
@@ -372,19 +384,21 @@ def test_a_split_of_one_part_is_reported(model, data, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("softness", [0.0, 0.75])
-def test_ratings_are_no_labels_of_a_custom_hierarchy(softness, model, tmp_path):
+@pytest.mark.parametrize("label_std_scale", [0.0, 0.75])
+def test_ratings_are_no_labels_of_a_custom_hierarchy(label_std_scale, model, tmp_path):
     """OWN_TREE has four leaves as well, but they are others."""
     data = write_oasis(tmp_path / "oasis")
     with pytest.raises(HierarchyError, match="for the tree 'circumplex4'"):
-        prepare(plan(model, data, tmp_path / "run", dataset="OASIS", softness=softness))
+        prepare(
+            plan(model, data, tmp_path / "run", dataset="OASIS", label_std_scale=label_std_scale)
+        )
 
 
 def test_another_precision_in_the_same_process_is_reported(model, data, tmp_path):
     """Accelerate keeps one precision a process."""
     trainer(plan(model, data, tmp_path / "run"))
     with pytest.raises(InputError, match="precision='bf16'"):
-        trainer(plan(model, data, tmp_path / "run", machine=Machine(precision="bf16", workers=0)))
+        trainer(plan(model, data, tmp_path / "run", machine={"precision": "bf16", "workers": 0}))
 
 
 def test_a_log_without_its_package_is_reported(model, data, tmp_path, monkeypatch, capsys):

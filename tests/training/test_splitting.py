@@ -15,12 +15,10 @@ from mdan_zoo.datasets.split_methods import make_split
 from mdan_zoo.datasets.splits import Split
 from mdan_zoo.errors import DatasetError, ImageError, InputError
 from mdan_zoo.evaluation.leakage import save_trained_on
-from mdan_zoo.training import Plan, fine_tuning_recipe, train
-from mdan_zoo.training.machine import Machine
+from mdan_zoo.training import TrainingConfig, fine_tuning_recipe, train
 from mdan_zoo.training.recipe import Recipe
-from mdan_zoo.training.run import prepare
-from mdan_zoo.training.splitting import find_split, keep_split
-from mdan_zoo.training.targets import check_classes, targets
+from mdan_zoo.training.run import leaf_targets, prepare
+from mdan_zoo.training.splitting import check_classes, keep_split
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +51,16 @@ def anew(model, divided, tmp_path_factory):
 def learn(model, data, output, *changes, tree=OWN_TREE, **more):
     """Train for one epoch; return the output folder."""
     recipe = fine_tuning_recipe(str(model), ["epochs=1", "batch_size=8", *changes])
-    machine = Machine(workers=0)
-    return train(Plan(recipe, data, output, hierarchy=tree, machine=machine, **more)).parent
+    machine = {"workers": 0}
+    return train(TrainingConfig(recipe, data, output, hierarchy=tree, **machine, **more)).parent
 
 
 def find(model, data, output, *changes, tree=OWN_TREE, split=None):
     """Return the split that a training would take."""
-    plan = Plan(fine_tuning_recipe(str(model), changes), data, output, hierarchy=tree, split=split)
-    prepared = prepare(plan)
-    about = (prepared.config, prepared.hierarchy, prepared.samples)
-    found = find_split(plan, *about, split and Split.load(split))
+    plan = TrainingConfig(
+        fine_tuning_recipe(str(model), changes), data, output, hierarchy=tree, split=split
+    )
+    found = prepare(plan).split
     keep_split(found, output)
     return found
 
@@ -81,7 +79,7 @@ def test_test_images_that_the_start_had_learned_are_reported(model, data, tmp_pa
     output = learn(start, data, tmp_path / "run", "split=80/20")
     test = json.loads((output / "training.json").read_text())["test"]
     assert test["trained_on"] == test["images"] > 0
-    assert f"{test['images']} of the {test['images']} test images had been learned" in caplog.text
+    assert f"trained on {test['images']} of the {test['images']} test images" in caplog.text
 
 
 def test_images_that_come_divided_are_trained_and_tested_on_as_they_lie(as_it_comes):
@@ -114,7 +112,7 @@ def test_parts_that_the_recipe_does_not_demand_are_reported(
     assert find(model, divided, tmp_path, f"split={method}").method == "official"
     notes = [record.getMessage() for record in caplog.records]
     assert len(notes) == told
-    assert all("in the parts test (12 images), train (24 images); train" in n for n in notes)
+    assert all("has the parts test (12 images), train (24 images); train" in n for n in notes)
 
 
 # --- a split that is given
@@ -131,7 +129,7 @@ def test_a_given_split_is_kept_next_to_the_weights(model, divided, tmp_path):
         found = find(model, divided, tmp_path / "run", split=paths[0])
         assert found == Split.load(tmp_path / "run" / "split.tsv") == Split.load(paths[0])
     for other in ({"split": paths[1]}, {}):
-        with pytest.raises(InputError, match=r"split\.tsv is the split '80/20, seed 3', and not"):
+        with pytest.raises(InputError, match=r"split\.tsv is the split '80/20, seed 3', not"):
             find(model, divided, tmp_path / "run", **other)
 
 
@@ -144,7 +142,7 @@ def test_a_split_of_another_data_set_is_refused(model, data, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("views", ["views=0", "views=2"])
+@pytest.mark.parametrize("views", ["cached_views=0", "cached_views=2"])
 def test_a_split_that_cannot_be_is_reported_before_an_image_is_decoded(
     views, model, data, tmp_path
 ):
@@ -164,7 +162,7 @@ def test_a_split_that_cannot_be_is_reported_before_an_image_is_decoded(
 
 @pytest.mark.parametrize(
     ("method", "where"),
-    [("official", "in the split 'official'"), ("2-fold", "where the fold [01]")],
+    [("official", "in the split 'official'"), ("2-fold", "with fold [01] held out")],
 )
 def test_a_class_without_a_training_image_is_refused(method, where, model, data, tmp_path):
     for name in ("train/awe", "train/calm", "train/fear", "test/gloom"):
@@ -180,22 +178,22 @@ def test_a_class_without_a_training_image_is_refused(method, where, model, data,
 
 def test_a_class_that_a_published_data_set_lacks_is_reported(data, caplog):
     samples = [s for s in read_folder(data, OWN_TREE) if s.labels[-1] != 3]
-    check_classes(samples, data, OWN_TREE, None, own_tree=False)
+    check_classes(samples, data, OWN_TREE, None, custom=False)
     (note,) = (record.getMessage() for record in caplog.records)
     assert note.startswith("no image of gloom is trained on, which hierarchy")
 
 
 def test_votes_that_are_not_learned_are_reported(data, caplog):
     samples = read_folder(data, OWN_TREE)
-    targets(samples, OWN_TREE, Recipe("mdan_fi8"))
+    leaf_targets(samples, OWN_TREE, Recipe("mdan_fi8"))
     assert not caplog.records
     samples[5] = dataclasses.replace(samples[5], distribution=(0.25, 0.75, 0.0, 0.0))
-    targets(samples, OWN_TREE, Recipe("mdan_fi8", softness=1.0))
+    leaf_targets(samples, OWN_TREE, Recipe("mdan_fi8", label_std_scale=1.0))
     assert not caplog.records
-    targets(samples, OWN_TREE, Recipe("mdan_fi8"))
+    leaf_targets(samples, OWN_TREE, Recipe("mdan_fi8"))
     (note,) = (record.getMessage() for record in caplog.records)
     assert note.startswith("1 of the 24 images have votes for several classes")
-    assert "--set softness=1 learns the votes" in note
+    assert "--set label_std_scale=1 trains on all votes" in note
 
 
 # --- what an evaluation knows of it

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -16,20 +15,19 @@ from oasis_folder import write_oasis
 from safetensors.torch import load_file, save_file
 
 from mdan_zoo.backbones.pyramid import build_backbone, last_stage
-from mdan_zoo.datasets.readers.oasis import read_oasis
 from mdan_zoo.errors import CheckpointError, DatasetError, WeightsUnavailableError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.training import TrainingConfig, prepare, train
 from mdan_zoo.training.initial_weights import load_backbone_file
 from mdan_zoo.training.losses import balancing_weights, cross_entropy, level_targets
 from mdan_zoo.training.optimizer import rate_factor
 from mdan_zoo.training.recipe import Recipe, load_recipe
-from mdan_zoo.training.run import Plan, prepare, train
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
-from mdan_zoo.training.validation import evaluate, pearson
+from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import read_identity
 from mdan_zoo.zoo.factory import MODELS
 
-QUICK = ("views=2", "batch_size=5", "epochs=3")
+QUICK = ("cached_views=2", "batch_size=5", "epochs=3")
 
 
 @pytest.fixture(scope="module")
@@ -64,24 +62,6 @@ def test_targets_are_summed_up_the_hierarchy():
     assert fine.equal(leaves)
 
 
-def test_metrics_of_known_predictions(folder):
-    samples = read_oasis(folder)[::2]  # one of each theme
-    tree = get_hierarchy("circumplex4")
-    leaves = torch.tensor([sample.labels[-1] for sample in samples])
-    fine = torch.nn.functional.one_hot(leaves, 4).float()
-    fine[0] = torch.tensor([0.0, 0.0, 1.0, 0.0])  # the excited beach is taken for a serene one
-    metrics = evaluate(level_targets(fine, tree), samples, tree).to_dict()
-    assert metrics["polarity_accuracy"] == 1
-    assert metrics["quadrant_accuracy"] == pytest.approx(5 / 6)
-    arousal = [dict(sample.ratings)["arousal"] for sample in samples]
-    expected = statistics.correlation([0, 0, 0, 1, 0, 1], arousal)
-    assert metrics["arousal_r"] == pytest.approx(expected)
-
-
-def test_the_correlation_with_a_constant_is_undefined():
-    assert math.isnan(pearson(torch.ones(3), torch.tensor([1.0, 2.0, 4.0])))
-
-
 # --- start
 
 
@@ -105,13 +85,13 @@ def test_a_file_of_another_backbone_is_refused(backbone_file):
 
 def plan(folder, backbone_file, output, *changes):
     recipe = load_recipe("mdan_oasis4", [*QUICK, *changes])
-    return Plan(recipe, folder, output, backbone_weights=backbone_file)
+    return TrainingConfig(recipe, folder, output, backbone_weights=backbone_file)
 
 
 def test_training_changes_the_last_stage_and_nothing_before_it(folder, backbone_file, tmp_path):
-    data = prepare(plan(folder, backbone_file, tmp_path, "backbone_rate=0.01"))
-    recipe = load_recipe("mdan_oasis4", [*QUICK, "backbone_rate=0.01"])
-    network = data.trainer(recipe, list(range(12))).run()
+    data = prepare(plan(folder, backbone_file, tmp_path, "backbone_lr=0.01"))
+    recipe = load_recipe("mdan_oasis4", [*QUICK, "backbone_lr=0.01"])
+    network = Trainer(data, list(range(12)), recipe).run()
     names = {name for name, _ in last_stage(network.backbone).named_parameters()}
     assert names
     changed = [
@@ -124,8 +104,10 @@ def test_training_changes_the_last_stage_and_nothing_before_it(folder, backbone_
 
 
 def test_hard_and_soft_labels(folder, backbone_file, tmp_path):
-    soft = prepare(plan(folder, backbone_file, tmp_path)).leaves
-    hard = prepare(plan(folder, backbone_file, tmp_path, "softness=0", "views=0")).leaves
+    soft = prepare(plan(folder, backbone_file, tmp_path)).targets
+    hard = prepare(
+        plan(folder, backbone_file, tmp_path, "label_std_scale=0", "cached_views=0")
+    ).targets
     assert hard.sum(dim=1).equal(torch.ones(12))
     assert set(hard.flatten().tolist()) == {0.0, 1.0}
     assert soft.argmax(dim=1).equal(hard.argmax(dim=1))
@@ -135,7 +117,7 @@ def test_hard_and_soft_labels(folder, backbone_file, tmp_path):
 def test_a_state_of_another_recipe_is_refused(folder, backbone_file, tmp_path):
     train(plan(folder, backbone_file, tmp_path))
     with pytest.raises(CheckpointError, match="another recipe"):
-        train(plan(folder, backbone_file, tmp_path, "learning_rate=0.5"))
+        train(plan(folder, backbone_file, tmp_path, "lr=0.5"))
 
 
 def test_a_finished_training_is_not_repeated(folder, backbone_file, tmp_path):
@@ -155,7 +137,7 @@ def test_a_killed_training_on_cached_maps_resumes_exactly(folder, backbone_file,
 
     def command(output):
         options = ["--data", folder, "--output", output, "--backbone-weights", backbone_file]
-        changes = ("views=2", "batch_size=2", "epochs=8")
+        changes = ("cached_views=2", "batch_size=2", "epochs=8")
         return [
             sys.executable,
             "-m",
@@ -220,7 +202,7 @@ def test_nothing_is_made_where_the_data_are_wrong(backbone_file, tmp_path):
 
 def test_a_small_set_says_what_it_starts_from(folder, tmp_path):
     with pytest.raises(WeightsUnavailableError, match=r"mdan_fi8 first.*--set init="):
-        train(Plan(load_recipe("mdan_artphoto8"), folder, tmp_path / "run"))
+        train(TrainingConfig(load_recipe("mdan_artphoto8"), folder, tmp_path / "run"))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The layout that several data sets share: a folder for every class, perhaps within splits."""
+"""Class folders: a layout that several datasets share, optionally within split folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of one's own: a folder for every class."""
+"""Custom dataset: a folder per class."""
 
 from __future__ import annotations
 

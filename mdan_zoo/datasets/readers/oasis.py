@@ -30,7 +30,7 @@ _COLUMNS = ("theme", "valence_mean", "valence_sd", "arousal_mean", "arousal_sd")
 
 
 def read_oasis(
-    folder: Path, softness: float = 1.0, hierarchy: Hierarchy | None = None
+    folder: Path, hierarchy: Hierarchy | None = None, *, label_std_scale: float = 1.0
 ) -> list[Sample]:
     """Read the images and norms of OASIS.
 
@@ -41,10 +41,10 @@ def read_oasis(
     Args:
         folder: Holds `OASIS.csv` as published (or `norms.csv` with the same columns) and the
             folder `images` with a file `<theme>.jpg` for every row.
-        softness: The raters' standard deviations are multiplied by this. At 1 the distribution is
-            the raters'; towards 0 it becomes the hard label.
         hierarchy: The tree that the labels are meant for, "circumplex4" by default. The ratings
             give the classes of no other.
+        label_std_scale: Factor on the raters' standard deviations. At 1 the distribution is that
+            of the raters; towards 0 it becomes the hard label.
 
     Returns:
         A sample for each row, in the table's order.
@@ -57,7 +57,7 @@ def read_oasis(
         _check_classes(hierarchy)
     table = _find_table(folder)
     rows = _read_rows(table)
-    samples = [_read_sample(row, folder, table, softness) for row in rows]
+    samples = [_read_sample(row, folder, table, label_std_scale) for row in rows]
     missing = [sample.image for sample in samples if not sample.image.is_file()]
     if missing:
         raise DatasetError(
@@ -122,11 +122,13 @@ def _read_rows(table: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _read_sample(row: Mapping[str, str], folder: Path, table: Path, softness: float) -> Sample:
+def _read_sample(
+    row: Mapping[str, str], folder: Path, table: Path, label_std_scale: float
+) -> Sample:
     theme = row["theme"]
     valence, arousal = (_read_rating(row, name, table) for name in ("valence", "arousal"))
-    high_valence = _share_above(valence, VALENCE_THRESHOLD, softness)
-    high_arousal = _share_above(arousal, AROUSAL_THRESHOLD, softness)
+    high_valence = _share_above(valence, VALENCE_THRESHOLD, label_std_scale)
+    high_arousal = _share_above(arousal, AROUSAL_THRESHOLD, label_std_scale)
     polarity = "positive" if valence.mean >= VALENCE_THRESHOLD else "negative"
     aroused = arousal.mean >= AROUSAL_THRESHOLD
     quadrants = {
@@ -160,6 +162,6 @@ def _read_rating(row: Mapping[str, str], name: str, table: Path) -> NormalDist:
     return NormalDist(mean, deviation)
 
 
-def _share_above(rating: NormalDist, threshold: float, softness: float) -> float:
-    scaled = NormalDist(rating.mean, max(rating.stdev * softness, 1e-6))
+def _share_above(rating: NormalDist, threshold: float, label_std_scale: float) -> float:
+    scaled = NormalDist(rating.mean, max(rating.stdev * label_std_scale, 1e-6))
     return 1 - scaled.cdf(threshold)

@@ -1,4 +1,4 @@
-"""Images of one's own: a table in CSV or Parquet that names them and their emotions."""
+"""Custom dataset: a table in CSV or Parquet with image paths and emotions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the columns of a user's table are."""
+"""Columns of a custom dataset's table."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdan_zoo.datasets.equal_files import equal_files
+from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.files import (
     LOGGER,
     SPLIT_FOLDERS,
@@ -97,9 +97,9 @@ def _groups(images: Sequence[Path], folder: Path) -> dict[Path, str]:
     by_name: dict[str, list[Path]] = {}
     for image in images:
         by_name.setdefault(image.name, []).append(image)
-    groups = {}
+    index, groups = FileIndex(), {}
     for name, named in by_name.items():
-        equal = equal_files(named) if len(named) > 1 else [named]
+        equal = index.duplicates(named) if len(named) > 1 else [named]
         if len(equal) == 1 and len(equal[0]) == len(named):
             groups.update(dict.fromkeys(named, name))
         else:

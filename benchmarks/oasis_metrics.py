@@ -1,4 +1,4 @@
-"""How well probabilities agree with labels and with mean ratings."""
+"""Metrics of the cross-validation on OASIS: accuracies and correlations with mean ratings."""
 
 from __future__ import annotations
 

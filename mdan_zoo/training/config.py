@@ -1,0 +1,81 @@
+"""Training configuration: recipe, data, output folder, and how this machine runs the training."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdan_zoo.datasets.registry import folder_of
+from mdan_zoo.errors import InputError
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.training.recipe import Recipe
+
+_PRECISIONS = ("no", "bf16", "fp16")
+_MAX_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training: how (the recipe), on what, where to, and on which machine.
+
+    Attributes:
+        recipe: The hyperparameters.
+        data: Folder of the dataset; for the reader "table" also the table itself.
+        output: Folder for the weights, the log and the state. A training that was interrupted
+            there is resumed.
+        dataset: Name of the dataset reader. Default: the dataset of the model, or "folder" with a
+            custom hierarchy.
+        hierarchy: A custom emotion hierarchy. The recipe must then name a model to start from.
+        split: A split file. Default: the split is made as the recipe says.
+        backbone_weights: A safetensors file with the initial weights of the backbone. None: the
+            pretrained weights of timm.
+        precision: "no" computes in float32; "bf16" and "fp16" under autocast, fp16 with loss
+            scaling.
+        accumulate: Number of micro-batches that each step is divided into, to save memory.
+        channels_last: Use the channels-last memory format, which is faster on GPUs.
+        compile: Use `torch.compile`.
+        workers: Number of data-loading processes per GPU. None: one per core, at most 8.
+        cache: Folder for resized copies of the images; see `ImageDataset`.
+        tensorboard: Also write the log for TensorBoard.
+    """
+
+    recipe: Recipe
+    data: Path
+    output: Path
+    dataset: str = ""
+    hierarchy: Hierarchy | None = None
+    split: Path | None = None
+    backbone_weights: str | os.PathLike[str] | None = None
+    precision: str = "no"
+    accumulate: int = 1
+    channels_last: bool = False
+    compile: bool = False
+    workers: int | None = None
+    cache: Path | None = None
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("data", "output", "split", "cache"):  # as text, too
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, Path(value))
+        if self.precision not in _PRECISIONS:
+            known = ", ".join(_PRECISIONS)
+            raise InputError(f"precision must be one of {known}, not {self.precision!r}")
+        if self.accumulate < 1:
+            raise InputError(f"accumulate must be at least 1, not {self.accumulate}")
+        if self.workers is not None and self.workers < 0:
+            raise InputError(f"workers must not be negative, not {self.workers}")
+
+    @property
+    def folder(self) -> Path:
+        """The folder that image names are relative to."""
+        return folder_of(self.data)
+
+    @property
+    def worker_count(self) -> int:
+        """The number of data-loading processes."""
+        if self.workers is not None:
+            return self.workers
+        return min(_MAX_WORKERS, os.cpu_count() or 1)

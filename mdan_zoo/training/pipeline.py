@@ -1,0 +1,124 @@
+"""Training from start to end: prepare, train one network or one per fold, test, and report."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mdan_zoo.datasets.splits import select, split_sha256
+from mdan_zoo.evaluation import SampleSource, evaluate, write_report
+from mdan_zoo.evaluation.leakage import save_trained_on
+from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.training.config import TrainingConfig
+from mdan_zoo.training.distributed import check_precision, in_main_process, is_main_process
+from mdan_zoo.training.preflight import check_images, check_output, has_state
+from mdan_zoo.training.report import add_cross_validation, describe_run
+from mdan_zoo.training.report import write_report as write_training_report
+from mdan_zoo.training.run import WEIGHTS_FILE, Run, prepare
+from mdan_zoo.training.splitting import keep_split
+from mdan_zoo.training.trainer import Trainer
+from mdan_zoo.weights.checkpoint import save_checkpoint
+
+TEST_FOLDER = "test"
+_LOGGER = logging.getLogger("mdan_zoo.training")
+
+
+def train(config: TrainingConfig) -> Path:
+    """Train a model and test it on the test part of the split.
+
+    With folds, one network is trained and tested per fold, then a final one on every image.
+
+    Returns:
+        The path of the checkpoint.
+
+    Raises:
+        MdanZooError: See `prepare` and `Trainer.run`.
+    """
+    check_output(config.output, config.data)
+    check_precision(config)
+    run = prepare(config)
+    if not config.recipe.cached_views and not has_state(config.output):
+        check_images(run.samples, run.files)  # cached views have already been read
+    everything = list(range(len(run.samples)))
+    if run.split is None:
+        return _train_one(run, everything, config.output)
+    keep_split(run.split, config.output)
+    pick = partial(select, run.split, run.samples, config.folder)
+    parts = dict(run.split.parts)
+    if "train" in parts:
+        return _train_one(run, pick("train"), config.output, "test" if "test" in parts else "")
+    folds = {part: config.output / f"fold_{part}" for part in parts}
+    for part, folder in folds.items():
+        held_out = set(pick(part))
+        _train_one(run, [n for n in everything if n not in held_out], folder, part)
+    path = _train_one(run, everything, config.output)
+    in_main_process(partial(add_cross_validation, config.output, list(folds.values())))
+    return path
+
+
+def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") -> Path:
+    """Train one network; write its checkpoint and report; test it on a part of the split."""
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = run.config.recipe.for_images(len(indices))
+    if recipe.epochs > run.config.recipe.epochs and is_main_process():
+        _LOGGER.warning(
+            f"trained for {recipe.epochs} epochs instead of {run.config.recipe.epochs}: "
+            f"{len(indices)} images are few, and {recipe.epochs} epochs make the "
+            f"{recipe.min_steps} steps of the recipe's min_steps; "
+            f"--set epochs={run.config.recipe.epochs} trains shorter"
+        )
+    trainer = Trainer(run, indices, recipe, folder)
+    network = trainer.run()
+    path = folder / WEIGHTS_FILE
+
+    def write() -> None:
+        save_checkpoint(path, network, run.model, dtype=getattr(torch, recipe.save_dtype))
+        save_trained_on(
+            path,
+            [run.samples[index].image for index in indices],
+            run.config.folder,
+            init=run.init,
+            dataset=run.dataset,
+            others=[sample.image for sample in run.samples],
+            files=run.files,
+        )
+        split = run.split
+        report = {
+            "model": run.model.name,
+            "dataset": run.dataset,
+            "images": len(indices),
+            "split": "all" if split is None else split.method,
+            "split_sha256": split_sha256(run.samples, [indices]) if split is None else split.sha256,
+            **describe_run(trainer, path),
+        }
+        write_training_report(folder, report)  # before the test, which may fail
+        if test_part:
+            report["test"] = _test(run, folder, test_part)
+            write_training_report(folder, report)
+
+    in_main_process(write)
+    return path
+
+
+def _test(run: Run, folder: Path, part: str) -> dict[str, Any]:
+    """Evaluate a folder's checkpoint on a part of the split; return the accuracies."""
+    split = run.split
+    assert split is not None, "only a split has parts"
+    samples = [run.samples[index] for index in select(split, run.samples, run.config.folder, part)]
+    source = SampleSource(run.dataset, run.config.folder, split.method, split.sha256, part)
+    predictor = Predictor(checkpoint=folder / WEIGHTS_FILE)
+    evaluation = evaluate(predictor, samples, source=source, files=run.files)
+    write_report(evaluation, folder / TEST_FOLDER)
+    if evaluation.trained_on:
+        _LOGGER.warning(
+            f"the weights that this training started from were trained on {evaluation.trained_on} "
+            f"of the {len(samples)} test images; give their split with --split FILE to keep the "
+            "test images separate"
+        )
+    levels = run.hierarchy.level_names
+    accuracy = {level: evaluation.score("accuracy", level).value for level in levels}
+    return {"images": len(samples), "trained_on": evaluation.trained_on, "accuracy": accuracy}
