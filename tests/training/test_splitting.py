@@ -89,7 +89,7 @@ def test_images_that_come_divided_are_trained_and_tested_on_as_they_lie(as_it_co
     report = json.loads((as_it_comes / "training.json").read_text())
     assert (report["split"], report["images"]) == ("official", 24)
     tested = (as_it_comes / "test" / "evaluation.md").read_text()
-    assert "The weights were trained on none of these images." in tested
+    assert "The model was not trained on any of these images." in tested
 
 
 def test_they_are_divided_again_where_that_is_asked_for(anew):
@@ -210,5 +210,5 @@ def test_an_evaluation_tells_how_many_images_were_trained_on(anew, divided, tmp_
     for data in (divided, tmp_path / "copy"):
         given = ("evaluate", anew / "model.safetensors", "--data", data, "--bootstrap", 100)
         assert main([str(argument) for argument in given]) == 0
-        told = f"**The weights were trained on {count} of these 12 images.**"
+        told = f"**The model was trained on {count} of these 12 images.**"
         assert told in capsys.readouterr().out

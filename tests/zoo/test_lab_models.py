@@ -138,7 +138,7 @@ def test_its_entry_may_replace_a_registered_one(publication, cache, name_manifes
     source = {"type": "file", "url": publication.weights.path.as_uri()}
     name_manifest(mdan_oasis4=publication.entry(source))
     assert load_manifest()["mdan_oasis4"].sha256 == publication.weights.sha256
-    with pytest.raises(mdan_zoo.MdanZooError, match="was trained for the emotion tree"):
+    with pytest.raises(mdan_zoo.MdanZooError, match="was trained for the hierarchy"):
         create_model("mdan_oasis4", pretrained=True)
 
 
