@@ -73,8 +73,8 @@ def find_weights(entry: ManifestEntry, *, token: str | None = None) -> Path:
         token: An access token for the hub; by default HF_TOKEN or that of `hf auth login`.
 
     Raises:
-        WeightsUnavailableError: The file is nowhere to be had; says for every place why.
-        CheckpointError: So it is, and there is a damaged one on this machine.
+        WeightsUnavailableError: The file is not available; the message has every reason.
+        CheckpointError: The same, and there is a damaged file on this machine.
 
     Warns:
         DamagedWeightsWarning: A damaged file was passed over or replaced.
