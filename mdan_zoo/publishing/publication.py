@@ -44,10 +44,10 @@ class Publication:
 
     @property
     def dataset(self) -> str:
-        """The data set of the labels; "" for a user's own images, which have no name.
+        """The dataset of the labels; "" for a user's own images, which have no name.
 
-        So it is for a registered model with a custom hierarchy: its config names the data set of
-        the registered hierarchy, on which it was not trained.
+        It is also "" for a registered model with a custom hierarchy: its config names the dataset
+        of the registered hierarchy, on which it was not trained.
         """
         config = self.weights.config
         custom = config.name in MODELS and self.weights.hierarchy != get_hierarchy(

@@ -32,7 +32,7 @@ _VERSION = re.compile(f"[0-9a-f]{{{_PREFIX_LENGTH}}}")
 _NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _WEIGHTS_SUFFIX = ".safetensors"
 _PART_SUFFIX = ".part"
-# Lock files are empty and stay: whoever removes one splits those who wait for it.
+# Lock files are empty and never removed: processes that wait for one would hold different files.
 _LOCKS = ".locks"
 COMMITS = ".commits"
 """The folder of known commits: a folder for each model, a JSON file for each commit."""

@@ -19,7 +19,6 @@ import os
 import warnings
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.request import url2pathname
 
 from mdan_zoo.errors import CheckpointError, InputError, WeightsUnavailableError
@@ -37,9 +36,6 @@ from mdan_zoo.weights.hub_api import find_hub
 from mdan_zoo.weights.manifest import OFFLINE_VARIABLES, ManifestEntry, Source, is_offline
 from mdan_zoo.weights.manifest_fields import without_secrets
 
-if TYPE_CHECKING:
-    from mdan_zoo.weights.download import Remote
-
 __all__ = [
     "CachedFile",
     "DamagedWeightsWarning",
@@ -55,6 +51,10 @@ __all__ = [
 ]
 
 _PACKAGE = Path(__file__).parents[1]
+_LOGIN_HINT = (
+    "for a private or gated repository accept its conditions on its page, if it has any, and set "
+    "HF_TOKEN to a token that may read it (it is sent through https only)"
+)
 
 
 class DamagedWeightsWarning(UserWarning):
@@ -73,8 +73,8 @@ def find_weights(entry: ManifestEntry, *, token: str | None = None) -> Path:
         token: An access token for the hub; by default HF_TOKEN or that of `hf auth login`.
 
     Raises:
-        WeightsUnavailableError: The file is nowhere to be had; says for every place why.
-        CheckpointError: So it is, and there is a damaged one on this machine.
+        WeightsUnavailableError: The file is not available; the message has every reason.
+        CheckpointError: The same, and there is a damaged file on this machine.
 
     Warns:
         DamagedWeightsWarning: A damaged file was passed over or replaced.
@@ -211,11 +211,13 @@ class _Search:
     def _fetch(self, source: Source, url: str) -> FileContents | None:
         from mdan_zoo.weights.download import download  # imports requests, which few need
 
-        path = cached_path(self._entry)
+        path, token, hint = cached_path(self._entry), None, ""
         try:
-            remote = _remote(self._entry, source, url, self._token)
+            if source.type == "huggingface":
+                hub = find_hub(self._token)
+                url, token, hint = _hub_url(source, hub.endpoint), hub.token, _LOGIN_HINT
             with cache.replacing(path) as file:
-                download(remote, file)
+                download(self._entry, url, file, token=token, login_hint=hint)
         except (CheckpointError, InputError, WeightsUnavailableError) as error:
             self._note(str(source), str(error))
             return None
@@ -261,29 +263,10 @@ def _path_of(source: Source) -> Path:
     return Path(url2pathname(url.removeprefix("file://")))
 
 
-def _remote(entry: ManifestEntry, source: Source, url: str, token: str | None) -> Remote:
-    """Return what to download. A mirror gets no token.
-
-    huggingface_hub's `build_hf_headers` is not used, because it may send requests of its own.
-    """
-    from mdan_zoo.weights.download import Remote
-
-    file = (entry.file, entry.size, entry.sha256)
-    if source.type != "huggingface":
-        return Remote(url, *file)
+def _hub_url(source: Source, endpoint: str) -> str:
     from huggingface_hub import hf_hub_url
 
-    hub = find_hub(token)
     try:
-        address = hf_hub_url(
-            source.repo, source.path, revision=source.revision, endpoint=hub.endpoint
-        )
+        return hf_hub_url(source.repo, source.path, revision=source.revision, endpoint=endpoint)
     except Exception as error:  # its class is not documented
         raise WeightsUnavailableError(f"huggingface_hub: {error}") from error
-    return Remote(
-        address,
-        *file,
-        token=hub.token,
-        login_hint="for a private or gated repository accept its conditions on its page, if it has "
-        "any, and set HF_TOKEN to a token that may read it (it is sent through https only)",
-    )
