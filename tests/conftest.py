@@ -21,7 +21,7 @@ from mdan_zoo._util.http import CA_VARIABLES
 from mdan_zoo.cli.main import main
 from mdan_zoo.weights import transport
 from mdan_zoo.weights.manifest import SCHEMA_VERSION, ManifestEntry
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 if TYPE_CHECKING:
     from hf_server import HubServer

@@ -126,7 +126,7 @@ def _find_split(
 
 def _load(arguments: argparse.Namespace) -> Predictor:
     from mdan_zoo.inference.predictor import Predictor
-    from mdan_zoo.zoo.factory import MODELS
+    from mdan_zoo.zoo.configs import MODELS
 
     path = Path(arguments.model)
     is_file = arguments.model not in MODELS and (path.suffix == ".safetensors" or path.is_file())

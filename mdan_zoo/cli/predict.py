@@ -18,7 +18,7 @@ from mdan_zoo._util.files import open_atomically, refuse_input
 from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.inference.formats import FORMATS
 from mdan_zoo.inference.prediction import BRANCHES, DECODES
-from mdan_zoo.zoo.factory import DEFAULT_MODEL
+from mdan_zoo.zoo.configs import DEFAULT_MODEL
 
 
 def add_parser(subparsers: Any) -> None:

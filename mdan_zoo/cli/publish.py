@@ -91,7 +91,7 @@ def _publish(arguments: argparse.Namespace) -> int:
 
 def _notes(publication: Publication) -> Iterator[str]:
     from mdan_zoo.publishing.publish import UNKNOWN_LICENCE
-    from mdan_zoo.zoo.factory import MODELS
+    from mdan_zoo.zoo.configs import MODELS
 
     if publication.name not in MODELS:
         origin = publication.weights.config.name

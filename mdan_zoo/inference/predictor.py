@@ -38,16 +38,11 @@ from mdan_zoo.inference.prediction import (
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.weights.checkpoint import CheckpointSource, open_checkpoint
-from mdan_zoo.zoo.factory import (
-    DEFAULT_MODEL,
-    create_model,
-    get_config,
-    load_network,
-    read_released,
-)
+from mdan_zoo.zoo.configs import DEFAULT_MODEL
+from mdan_zoo.zoo.factory import create_model, get_config, load_network, read_released
 
 if TYPE_CHECKING:
-    from mdan_zoo.models import EmotionNetwork
+    from mdan_zoo.models.base import EmotionModel
 
 ImageList: TypeAlias = "list[Any] | tuple[Any, ...]"
 """Several images. An array or tensor is a single image."""
@@ -369,7 +364,7 @@ _shared_predictor = functools.cache(Predictor)
 
 def _load_network(
     name: str | None, source: CheckpointSource | None
-) -> tuple[Path, ModelConfig, EmotionNetwork]:
+) -> tuple[Path, ModelConfig, EmotionModel]:
     """Return the checkpoint's path, the config that it belongs to, and the loaded network."""
     if source is None:
         name = DEFAULT_MODEL if name is None else name

@@ -11,7 +11,7 @@ from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.inference.verification import WeightFile
 from mdan_zoo.weights.hub_api import WEIGHTS_FILE
 from mdan_zoo.weights.manifest import Licences
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ from mdan_zoo.weights.hub_api import (
     find_hub,
 )
 from mdan_zoo.weights.manifest import SCHEMA_VERSION, Licences, load_manifest
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

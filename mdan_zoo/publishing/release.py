@@ -26,7 +26,8 @@ from mdan_zoo.training.report import read_report
 from mdan_zoo.training.run import WEIGHTS_FILE
 from mdan_zoo.weights.checkpoint import read_identity
 from mdan_zoo.weights.manifest import SCHEMA_VERSION
-from mdan_zoo.zoo.factory import MODELS, build_network
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import build_network
 
 PACKAGE = Path(mdan_zoo.__file__).parent
 CODE_LICENCE = WEIGHTS_LICENCE = "Apache-2.0"

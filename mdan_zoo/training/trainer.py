@@ -46,7 +46,7 @@ from mdan_zoo.training.state import (
 from mdan_zoo.training.step import TrainingStep
 
 if TYPE_CHECKING:
-    from mdan_zoo.models import EmotionNetwork
+    from mdan_zoo.models.base import EmotionModel
 
 _LOGGER = logging.getLogger("mdan_zoo.training")
 
@@ -78,7 +78,7 @@ class Trainer:
         indices: Sequence[int],
         recipe: Recipe | None = None,
         folder: Path | None = None,
-        network: EmotionNetwork | None = None,
+        network: EmotionModel | None = None,
     ) -> None:
         if len(indices) < 2:
             raise InputError(f"a training needs at least two images, not {len(indices)}")
@@ -107,7 +107,7 @@ class Trainer:
         self._timed_from = (0, 0.0)  # a step, and when it began
         self._kept_step: int | None = None  # of the state in the folder
 
-    def run(self) -> EmotionNetwork:
+    def run(self) -> EmotionModel:
         """Train to the end of the recipe, resuming from the state in the folder if it has one.
 
         Returns:

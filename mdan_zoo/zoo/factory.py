@@ -25,9 +25,7 @@ from mdan_zoo.weights import fetch
 from mdan_zoo.weights.contents import FileContents
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.weights.manifest_config import config_of, hierarchy_of
-from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL as DEFAULT_EXPLAINED_MODEL
-from mdan_zoo.zoo.configs import DEFAULT_MODEL as DEFAULT_MODEL
-from mdan_zoo.zoo.configs import MODELS as MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel

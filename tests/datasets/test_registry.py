@@ -14,7 +14,7 @@ from mdan_zoo.datasets.registry import DATASETS, read_dataset
 from mdan_zoo.errors import DatasetError, HierarchyError, InputError, UnknownNameError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 
 def test_every_model_has_its_data_set_and_hierarchy():

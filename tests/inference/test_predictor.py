@@ -36,7 +36,8 @@ from mdan_zoo.inference.prediction import BRANCHES
 from mdan_zoo.inference.predictor import Predictor, _shared_predictor
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.weights.manifest import load_manifest
-from mdan_zoo.zoo.factory import DEFAULT_MODEL, get_config
+from mdan_zoo.zoo.configs import DEFAULT_MODEL
+from mdan_zoo.zoo.factory import get_config
 
 TREE = Hierarchy.from_nested({"cold": ["blue", "green"], "warm": ["red"]}, "colours")
 

@@ -17,7 +17,8 @@ import tables  # noqa: E402
 from mdan_zoo.cli.main import main, make_parser  # noqa: E402
 from mdan_zoo.training.recipe import current_fields, load_recipe  # noqa: E402
 from mdan_zoo.weights.manifest import load_manifest  # noqa: E402
-from mdan_zoo.zoo.factory import MODELS, list_models  # noqa: E402
+from mdan_zoo.zoo.configs import MODELS  # noqa: E402
+from mdan_zoo.zoo.factory import list_models  # noqa: E402
 
 README = ROOT / "README.md"
 

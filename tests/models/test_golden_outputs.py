@@ -15,7 +15,8 @@ import torch
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.publishing.release import count_parameters
 from mdan_zoo.weights.manifest import load_manifest
-from mdan_zoo.zoo.factory import MODELS, build_network
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import build_network
 
 
 def network_of(name):

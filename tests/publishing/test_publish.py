@@ -45,7 +45,8 @@ from mdan_zoo.weights import fetch as weights_hub
 from mdan_zoo.weights.checkpoint import load_checkpoint, save_checkpoint
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.weights.manifest_config import config_of, hierarchy_of
-from mdan_zoo.zoo.factory import MODELS, build_network, create_model
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import build_network, create_model
 
 # What is published has no field that the manifest does not know.
 pytestmark = pytest.mark.filterwarnings("error::mdan_zoo.weights.manifest.ManifestWarning")

@@ -22,7 +22,8 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.training.initial_weights import load_model_file
 from mdan_zoo.training.state import STATE_FILE
 from mdan_zoo.weights.checkpoint import read_identity
-from mdan_zoo.zoo.factory import MODELS, build_network
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import build_network
 
 
 def arguments(model, data, tree, output, *more):

@@ -25,7 +25,7 @@ from mdan_zoo.training.recipe import Recipe, load_recipe
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
 from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import read_identity
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 QUICK = ("cached_views=2", "batch_size=5", "epochs=3")
 

@@ -18,7 +18,8 @@ from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.publishing.publish import prepare
 from mdan_zoo.training import fine_tuning_recipe
 from mdan_zoo.weights.manifest import load_manifest
-from mdan_zoo.zoo.factory import MODELS, create_model, get_config, get_model_hierarchy
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import create_model, get_config, get_model_hierarchy
 
 PLACE = "/lab/model.safetensors"
 
