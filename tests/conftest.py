@@ -73,7 +73,7 @@ def photos(tmp_path_factory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def oasis_folder(tmp_path_factory) -> Path:
-    """A data set of 12 images in the layout of OASIS; read-only."""
+    """A dataset of 12 images in the layout of OASIS; read-only."""
     from oasis_folder import write_oasis
 
     return write_oasis(tmp_path_factory.mktemp("data") / "oasis")

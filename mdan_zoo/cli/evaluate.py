@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mdan_zoo.evaluation.results import evaluate
     from mdan_zoo.evaluation.source import find_samples
 
-    if arguments.output is not None:  # what is missing is better told before the work than after
+    if arguments.output is not None:  # report a missing package before the evaluation
         require_matplotlib()
         make_folder(arguments.output)
     keep_freed_memory()

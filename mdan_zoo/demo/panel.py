@@ -100,7 +100,7 @@ def _looks_html(explanation: Explanation) -> str:
 
 def _tree_html(explanation: Explanation) -> str:
     rows = "".join(_rows(explanation, 0, range(explanation.prediction.hierarchy.sizes[0])))
-    return f'<ul class="mz-tree" aria-label="Emotion tree">{rows}</ul>'
+    return f'<ul class="mz-tree" aria-label="Emotion hierarchy">{rows}</ul>'
 
 
 def _rows(explanation: Explanation, level: int, classes: range | tuple[int, ...]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The registry of data sets."""
+"""The registry of datasets."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_unknown_name_gets_the_nearest():
 
 @pytest.mark.parametrize("name", ["folder", "table"])
 def test_a_custom_data_set_needs_a_hierarchy(tmp_path, name):
-    with pytest.raises(InputError, match=f"{name!r} has no emotion tree of its own; give one"):
+    with pytest.raises(InputError, match=f"{name!r} has no default hierarchy; give one"):
         read_dataset(name, tmp_path)
 
 

@@ -1,6 +1,6 @@
 """Golden outputs of every model of the zoo, with its own backbone, on images of 64 x 64.
 
-Models that differ only in name and data set are one network and are tested once.
+Models that differ only in name and dataset are one network and are tested once.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def test_licence_and_metrics_of_other_weights_are_not_taken(tmp_path):
 def test_fine_tuned_weights_record_what_they_derive_from(own_file):
     publication = prepare("my_model", own_file, licence="MIT")
     assert publication.derived_from == NAME
-    assert publication.dataset == ""  # the registered data set is not what they learned
+    assert publication.dataset == ""  # the registered dataset is not what they learned
     assert publication.licences.weights == "MIT"
 
 
