@@ -1,16 +1,12 @@
-"""Finding, downloading and verifying the checkpoints that the manifest names. Needs no torch.
+"""Search, download and verification of the checkpoints in the manifest. Needs no torch.
 
-`mdan_zoo.weights.checkpoint` loads them into a network.
+huggingface_hub provides only the URL of a file and the user's token. `hf_hub_download` is not used,
+because it checks the number of bytes only, also of files in its cache, and writes to a path with
+the server's ETag. Here size and SHA-256 are checked at every call, for the hub and for mirrors, and
+no name comes from a server.
 
-huggingface_hub gives the URL of a file and the token of the user. The download itself is ours, for
-the hub and for mirrors alike. `hf_hub_download` compares the number of bytes only: wrong content,
-or a file in its cache that was damaged later, is returned as good. It also uses the server's ETag
-in the path that it writes to. Here size and SHA-256 are checked at every call, and no name comes
-from a server.
-
-A `file` source, and a `relative` one of a manifest on disk, is used where it is, verified like
-everything else. A folder of weights that many users share, or that was copied to a machine without
-a network, is not stored twice, and no cache needs to be writable.
+A `file` source, and a `relative` one of a manifest on disk, is verified and used in place, so a
+shared or read-only folder of weights is not copied to the cache.
 """
 
 from __future__ import annotations
@@ -58,15 +54,14 @@ _LOGIN_HINT = (
 
 
 class DamagedWeightsWarning(UserWarning):
-    """A checkpoint on this machine is not the released one; another copy is used."""
+    """A checkpoint on this machine is damaged; another copy is used."""
 
 
 def find_weights(entry: ManifestEntry, *, token: str | None = None) -> Path:
     """Return the path of a model's checkpoint, downloaded if necessary, and verified at every call.
 
-    It is looked for in the package, in the cache, and then in the entry's other sources in their
-    order. A damaged file in the cache is fetched again. Offline (`manifest.is_offline`) no
-    connection is made.
+    The package, the cache and the entry's other sources are searched in this order. A damaged file
+    in the cache is downloaded again. Offline (`manifest.is_offline`), no connection is made.
 
     Args:
         entry: A released entry of the manifest.
@@ -77,7 +72,7 @@ def find_weights(entry: ManifestEntry, *, token: str | None = None) -> Path:
         CheckpointError: The same, and there is a damaged file on this machine.
 
     Warns:
-        DamagedWeightsWarning: A damaged file was passed over or replaced.
+        DamagedWeightsWarning: A damaged file was skipped or replaced.
     """
     return read_weights(entry, token=token).path
 
@@ -95,8 +90,8 @@ def read_weights(entry: ManifestEntry, *, token: str | None = None) -> FileConte
 def repair(entry: ManifestEntry, *, token: str | None = None) -> Path:
     """Verify a model's downloaded checkpoint, and download it again if it is damaged.
 
-    Unlike `find_weights` it does so even if the package has the file too. What has not been
-    downloaded is found as there.
+    Unlike `find_weights`, it does so even if the package has the file too. Without a download it
+    is the same as `find_weights`.
 
     Args:
         entry: A released entry of the manifest.
@@ -109,9 +104,9 @@ def repair(entry: ManifestEntry, *, token: str | None = None) -> Path:
 
 
 def find_local(entry: ManifestEntry) -> Path | None:
-    """Return the path of a model's checkpoint on this machine; None if it has none.
+    """Return the path of a model's checkpoint on this machine, or None.
 
-    The file is not verified, and no server is asked.
+    The file is not verified, and no connection is made.
     """
     places = [cached_path(entry)]
     for source in entry.sources:
@@ -167,7 +162,7 @@ class _Search:
         return self._accept(path, "the cache") if os.path.lexists(path) else None
 
     def in_sources(self) -> FileContents | None:
-        """Try the other sources in their order; from the first remote one on, under the lock."""
+        """Try the other sources in order, with the lock held from the first remote one on."""
         with ExitStack() as stack:
             for source in self._entry.sources:
                 try:
@@ -180,7 +175,7 @@ class _Search:
         return None
 
     def finish(self, contents: FileContents | None) -> FileContents:
-        """Return contents that were found, with a warning if a damaged file was passed over."""
+        """Return the contents, with a warning if a damaged file was skipped."""
         if contents is None:
             kind = CheckpointError if self._damaged else WeightsUnavailableError
             raise kind(self._explanation())
@@ -250,7 +245,7 @@ class _Search:
 
 
 def _about_cache(error: OSError | NotImplementedError) -> str:
-    """Say why the cache cannot be used. Whatever the network does is no `OSError` here."""
+    """Return why the cache cannot be used. Network errors are never `OSError` here."""
     return (
         f"{cache_folder()}: cannot be written to: {getattr(error, 'strerror', None) or error}; "
         f"free or repair that folder, or set {CACHE_VARIABLE} to another"
