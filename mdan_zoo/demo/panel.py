@@ -66,7 +66,7 @@ def _photo_html(name: str, explanation: Explanation) -> str:
         f'<img class="mz-photo" alt="{escape(name)}" src="{_data_url(small, "JPEG")}">'
         f'<img class="mz-map" alt="" style="{place}" hidden></div>'
         '<figcaption aria-live="polite"><span class="mz-caption">'
-        "Choose a class to see what the network looked at for it.</span>"
+        "Choose a class to see its activation map.</span>"
         '<span class="mz-scale" hidden><span class="mz-low"></span>'
         '<span class="mz-colours"></span><span class="mz-high"></span></span>'
         "</figcaption></figure>"
