@@ -120,9 +120,8 @@ def create_model(
     if pretrained or checkpoint is not None:
         from mdan_zoo.weights.checkpoint import load_checkpoint, open_checkpoint
 
-        # Not config.name: a manifest may list a model under another name than that of its config.
-        source = read_released(str(name)) if checkpoint is None else checkpoint
-        loaded = open_checkpoint(source)
+        # The name of the config can differ from that of the manifest entry.
+        loaded = open_checkpoint(read_released(str(name)) if checkpoint is None else checkpoint)
     classes = None if hierarchy is None else _as_hierarchy(hierarchy)
     if isinstance(name, str):
         classes = classes or get_model_hierarchy(name)

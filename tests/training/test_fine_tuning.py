@@ -75,7 +75,7 @@ def test_a_hierarchy_of_another_depth_is_refused(model):
 
 def test_a_model_of_another_width_is_refused(model):
     network = build_network(MODELS["mdan_oasis4"], OWN_TREE)
-    with pytest.raises(CheckpointError, match="another network"):
+    with pytest.raises(CheckpointError, match="not the network to be trained"):
         load_model_file(network, model)
 
 
@@ -208,7 +208,7 @@ def test_fp16_without_a_gpu_is_refused(model, data, tree, tmp_path, capsys):
     """It would train in float32, and say that it did not."""
     output = tmp_path / "run"
     assert main(arguments(model, data, tree, output, "--precision", "fp16")) == 2
-    assert "fp16 is for GPUs; a CPU trains in bf16" in capsys.readouterr().err
+    assert "fp16 needs a GPU; on a CPU use bf16" in capsys.readouterr().err
     assert not output.exists()
 
 

@@ -182,7 +182,7 @@ def test_a_state_of_other_data_is_refused(folder, backbone_file, tmp_path):
     other = write_oasis(tmp_path / "other")
     table = other / "OASIS.csv"
     table.write_text(table.read_text(encoding="utf-8").replace("5.9", "5.8"), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="made with another data"):
+    with pytest.raises(CheckpointError, match="created with another data"):
         train(plan(other, backbone_file, output))
 
 
