@@ -15,8 +15,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import tables  # noqa: E402
 
 from mdan_zoo.cli.main import main, make_parser  # noqa: E402
-from mdan_zoo.models.registry import get_architecture
-from mdan_zoo.training.losses import with_loss_weights
+from mdan_zoo.models.registry import get_architecture  # noqa: E402
+from mdan_zoo.training.losses import with_loss_weights  # noqa: E402
 from mdan_zoo.training.recipe import current_fields, load_recipe  # noqa: E402
 from mdan_zoo.weights.manifest import load_manifest  # noqa: E402
 from mdan_zoo.zoo.configs import MODELS  # noqa: E402
