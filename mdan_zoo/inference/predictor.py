@@ -1,9 +1,4 @@
-"""Predictor: a network with its weights, preprocessing and device.
-
-predictor = Predictor("mdan_oasis4", device="cuda", dtype="bfloat16")
-predictor.predict("photo.jpg")
-for prediction in predictor.stream(paths, batch_size=64): ...
-"""
+"""Predictor: a network with its weights, preprocessing and device."""
 
 from __future__ import annotations
 
@@ -28,13 +23,7 @@ from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageLike, ImageOptions, load_
 from mdan_zoo.images.naming import describe
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.inference.devices import find_device
-from mdan_zoo.inference.prediction import (
-    Branch,
-    Decode,
-    Levels,
-    Prediction,
-    check_reading,
-)
+from mdan_zoo.inference.prediction import Branch, Decode, Levels, Prediction, check_reading
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.weights.checkpoint import CheckpointSource, open_checkpoint
@@ -305,10 +294,9 @@ class Predictor:
     def _load(self, image: ImageLike) -> _Loaded:
         name = describe(image)
         try:
-            rgb = load_image(image, self.image_options)
+            return name, self.preprocessing.crop(load_image(image, self.image_options))
         except ImageError as error:
             return name, error
-        return name, self.preprocessing.crop(rgb)
 
     def _run(self, batch: list[_Loaded]) -> Iterator[_Result]:
         """Run the network on the readable images of a batch."""
