@@ -144,7 +144,7 @@ def _draw_footer(figure: Figure, explanation: Explanation, top: float) -> None:
     room = float(figure.get_size_inches()[0]) - 2 * MARGIN
     axes = inch_axes(figure, MARGIN, top, room, _FOOTER)
     add_text(axes, 0, 0.15, maps, room)
-    add_text(axes, 0, 0.33, f"Tree: {LEGEND}.", room)
+    add_text(axes, 0, 0.33, f"Hierarchy: {LEGEND}.", room)
 
 
 def _draw_image(explanation: Explanation, cell: _Cell) -> None:

@@ -122,7 +122,7 @@ def test_the_figure_says_what_it_shows(oasis):
     assert f"L-CAM of children of {oasis.levels[1].parent}" in said
     assert said[-2].startswith("Maps: yellow is high, violet is low.")
     assert said[-2].endswith("features are multiplied by 1 + M.")  # neither is shortened
-    assert said[-1] == f"Tree: {LEGEND}."
+    assert said[-1] == f"Hierarchy: {LEGEND}."
     assert texts(plot(oasis.prediction))[-1] == LEGEND
     for figure in (
         plot(oasis, level="quadrant"),
