@@ -47,7 +47,7 @@ def recipe_fields() -> str:
 
 def _value(value: object) -> str:
     """Return a value in the form of `--set FIELD=VALUE`."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
 def regeneration() -> str:

@@ -1,11 +1,11 @@
-"""Training: recipes as data, and a loop for one or many GPUs that resumes exactly.
+"""Training: recipes as data, and a training loop for one or more GPUs with exact resume.
 
     from mdan_zoo.training import TrainingConfig, fine_tuning_recipe, train
 
     recipe = fine_tuning_recipe("mdan_oasis4")
     checkpoint = train(TrainingConfig(recipe, data=folder, output=output, hierarchy=hierarchy))
 
-Public names are imported on first use, to keep the command line fast.
+Public names are imported on first use, which keeps the command line fast.
 """
 
 from __future__ import annotations

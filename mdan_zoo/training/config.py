@@ -1,4 +1,4 @@
-"""Training configuration: recipe, data, output folder, and how this machine runs the training."""
+"""Training configuration: recipe, data, output folder, and options of the machine."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _MAX_WORKERS = 8
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """One training: how (the recipe), on what, where to, and on which machine.
+    """Everything that defines a training run.
 
     Attributes:
         recipe: The hyperparameters.
         data: Folder of the dataset; for the reader "table" also the table itself.
-        output: Folder for the weights, the log and the state. A training that was interrupted
-            there is resumed.
+        output: Folder for the checkpoint, the log and the state. An interrupted run in it is
+            resumed.
         dataset: Name of the dataset reader. Default: the dataset of the model, or "folder" with a
             custom hierarchy.
         hierarchy: A custom emotion hierarchy. The recipe must then name a model to start from.
-        split: A split file. Default: the split is made as the recipe says.
+        split: A split file. Default: the split method of the recipe.
         backbone_weights: A safetensors file with the initial weights of the backbone. None: the
             pretrained weights of timm.
         precision: "no" computes in float32; "bf16" and "fp16" under autocast, fp16 with loss
@@ -56,7 +56,7 @@ class TrainingConfig:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("data", "output", "split", "cache"):  # as text, too
+        for name in ("data", "output", "split", "cache"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, Path(value))

@@ -1,7 +1,7 @@
 """Training dataset and batch sampler: random crops of images, in a reproducible order.
 
-All randomness depends only on the seed of the recipe, the epoch and the image. A training therefore
-resumes exactly, and its result does not depend on the number of workers or GPUs.
+All randomness depends only on the seed of the recipe, the epoch and the image, so training resumes
+exactly and does not depend on the number of workers or GPUs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mdan_zoo.images.preprocessing import without_far_ends
 from mdan_zoo.training.recipe import Recipe
 
 Key = tuple[int, int]
-"""Epoch and index of an image, which the sampler yields and the dataset takes."""
+"""Epoch and index of an image."""
 
 _ASPECTS = (0.8, 1.25)
 """Width to height of random crops, before they are made square."""
@@ -53,10 +53,10 @@ def random_crop(spec: InputSpec, recipe: Recipe) -> v2.Transform:
 
 
 def needed_side(spec: InputSpec, recipe: Recipe) -> int:
-    """Return how many pixels the shorter side of an image needs.
+    """Return the size in pixels that the shorter side of an image must have.
 
-    The smallest crops are enlarged by a tenth at most. JPEG files can be decoded at a half of their
-    size, and images of 1024 x 768 would just miss that if none were to be enlarged at all.
+    The smallest crops are enlarged by up to a tenth, so that JPEG files of 1024 x 768 pixels can be
+    decoded at half their size.
     """
     if not recipe.min_crop_area:
         return spec.resize
@@ -65,10 +65,10 @@ def needed_side(spec: InputSpec, recipe: Recipe) -> int:
 
 
 class ImageDataset(Dataset[tuple[Tensor, int]]):
-    """Random crops and mirror images of images, uint8 (3, S, S), with the image's index.
+    """Random crops, half of them mirrored, uint8 (3, S, S), with the index of the image.
 
     Args:
-        samples: The data set.
+        samples: The dataset.
         spec: The model's input.
         recipe: Kind and seed of the crops.
         cache: A folder for copies of the images at the size that training needs, as high-quality
@@ -94,7 +94,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         epoch, index = key
         image = without_far_ends(self.load(index))
         with torch.random.fork_rng(devices=[]):
-            # torch.manual_seed would note where it was called, for the GPUs that are used later.
+            # torch.manual_seed would also seed GPUs that are initialised later.
             torch.default_generator.manual_seed(number_from(self.seed, epoch, index))
             pixels: Tensor = self.transform(image)
         return pixels, index
@@ -129,29 +129,29 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         return load_image(kept)
 
     def _name(self, file: Path) -> str:
-        """Return a name that changes with the file's path, content and size in the cache."""
+        """Return a file name that changes with the path, the file and the cached size."""
         status = file.stat()
         about = f"{file.resolve()}\t{status.st_size}\t{status.st_mtime_ns}\t{self.side}"
         return hashlib.sha256(about.encode()).hexdigest()[:32]
 
 
 def _size_with_shorter_side(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Return the size with its shorter side made `side` pixels, or as it is if that is shorter."""
+    """Return the size scaled down to a shorter side of `side` pixels."""
     scale = min(1.0, side / min(size))
     return round(size[0] * scale), round(size[1] * scale)
 
 
 class Steps(Sampler[list[Key]]):
-    """Batch sampler of a training, from a given step to the last.
+    """Batch sampler from a given step to the last.
 
-    Every epoch shuffles all images. The incomplete batch at its end is dropped, so every step of
-    every process has the same weight.
+    Every epoch shuffles all images. The incomplete last batch is dropped, so all steps of all
+    processes have the same weight.
 
     Args:
         indices: Images to train on.
         recipe: Seed, number of epochs and images per step.
         parts: Number of equal parts that each step is divided into, for gradient accumulation.
-        processes: Number of processes that each part is divided among, evenly.
+        processes: Number of processes that each part is divided among.
         start: The first step.
         weights: Sampling weights of `indices`; None takes each image once per epoch.
     """
@@ -195,7 +195,7 @@ class Steps(Sampler[list[Key]]):
     def _order(self, epoch: int) -> list[Key]:
         """Return the images of an epoch.
 
-        An image that is sampled again gets the crop of an epoch beyond the last, not the same one.
+        An image that is sampled again gets another crop, that of an epoch after the last one.
         """
         generator = torch.Generator().manual_seed(number_from(self.recipe.seed, epoch, -1))
         count = len(self.indices)

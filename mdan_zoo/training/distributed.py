@@ -1,4 +1,4 @@
-"""Distributed training: the processes of a training and the set-up of Accelerate."""
+"""Distributed training: process group and set-up of Accelerate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mdan_zoo.training.recipe import Recipe
 Value = TypeVar("Value")
 
 _PATIENCE = timedelta(hours=6)
-"""Timeout of waiting for the main process, which decodes and tests alone; torch has 10 minutes."""
+"""Timeout of waiting for the main process, which checks and tests alone; torch's is 10 minutes."""
 
 
 def processes() -> PartialState:
@@ -45,9 +45,9 @@ def in_main_process(work: Callable[[], Value]) -> Value:
     if not is_main_process():
         value, failure = broadcast_object_list([None, ""])
         if failure:
-            raise TrainingError(f"the main process could not go on: {failure}")
+            raise TrainingError(f"the main process failed: {failure}")
         return cast(Value, value)
-    done: list[Any] = [None, "it was ended"]
+    done: list[Any] = [None, "it was terminated"]
     try:
         value = work()
         done = [value, ""]
@@ -69,18 +69,18 @@ def disconnect() -> None:
 
 
 def check_precision(config: TrainingConfig) -> None:
-    """Raise `InputError` for a precision that Accelerate would silently ignore."""
+    """Raise `InputError` for fp16 on a CPU, which Accelerate would silently ignore."""
     if config.precision == "fp16" and processes().device.type == "cpu":
-        raise InputError("fp16 is for GPUs; a CPU trains in bf16, or without --precision")
+        raise InputError("fp16 needs a GPU; on a CPU use bf16 or float32")
 
 
 def make_accelerator(config: TrainingConfig, recipe: Recipe, folder: Path | None) -> Accelerator:
-    """Return the accelerator of a training.
+    """Return the accelerator of a training run.
 
     Raises:
         InputError: This machine does not support the configuration.
     """
-    # A loss that leaves a branch out leaves its classifiers without gradients.
+    # Without the loss of a branch, its classifiers have no gradients.
     partial = not recipe.overall_weight and not (recipe.local_weight and recipe.global_weight)
     check_precision(config)
     processes()  # first, for its timeout

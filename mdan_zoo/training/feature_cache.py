@@ -1,7 +1,6 @@
-"""Feature cache: the maps of the frozen stages for several views of every image, computed once.
+"""Feature cache: maps of the frozen stages for several views of every image, computed once.
 
-A frozen backbone gives the same maps for the same view in every epoch. With cached maps a network
-trains on a laptop's CPU, and cross-validation does not repeat the expensive part.
+Cached maps make training fast enough for a CPU and are shared by the folds of a cross-validation.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class PyramidCache:
-    """Maps of every view of every image, in float16.
+    """Feature maps of every view of every image, in float16.
 
     Attributes:
         maps: C2, C3, C4 and C5, (V, N, C, H, W) each. View 0 is the image with the preprocessing
@@ -44,7 +43,7 @@ class PyramidCache:
 
     @property
     def views(self) -> int:
-        """V, the number of views of each image."""
+        """Number of views of each image, V."""
         return self.maps[3].shape[0]
 
     def batch(self, views: Tensor, images: Tensor) -> list[Tensor]:
@@ -83,13 +82,13 @@ def compute_pyramids(
     stages: Sequence[int] = (1, 2, 3),
     device: torch.device | str = "cpu",
 ) -> PyramidCache:
-    """Run the backbone over every view of every image.
+    """Compute the feature maps of every view of every image.
 
     Args:
-        backbone: Gives C2..C5; run in evaluation mode.
+        backbone: Computes C2..C5; set to evaluation mode.
         samples: The images.
-        spec: How an image becomes the network's input.
-        recipe: Number and kind of the views, and their seed.
+        spec: Input of the model.
+        recipe: Number and kind of the views, and the seed.
         stages: The maps to keep; 0 is C2, 3 is C5.
         device: Device of the backbone; the maps are kept in main memory.
 
@@ -106,12 +105,12 @@ def compute_pyramids(
             image = load_image(sample.image)
         except ImageError as error:
             problems.append(str(error))
-        if problems:  # read the rest only to report them all
+        if problems:  # only look for more unreadable images
             continue
         views = torch.stack(draw_views(image, spec, recipe, seed=number))
         inputs = preprocessing.normalise(views.to(device)).to(memory_format=torch.channels_last)
-        # Two views at a time: the tensors of a larger batch are so large that the allocator takes
-        # fresh memory for each, which on a CPU costs as much as the convolutions.
+        # Two views at a time: for larger tensors, the allocator requests new memory each time,
+        # which on a CPU takes as long as the convolutions.
         parts = [list(backbone(pair)) for pair in torch.split(inputs, 2)]
         pyramid = {stage: torch.cat([part[stage] for part in parts]).half() for stage in stages}
         if not kept:
@@ -128,8 +127,8 @@ def compute_pyramids(
 
 
 def _check_memory(maps: Iterable[Tensor], images: int, views: int) -> None:
-    """Raise `InputError` if the maps of all images, given those of one, exceed the memory."""
-    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each of them keeps all maps
+    """Raise `InputError` if the maps of all images do not fit into memory, given those of one."""
+    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each keeps all maps
     needed = sum(stage.nbytes for stage in maps) * images * local_processes
     available = available_memory()
     if needed > available:
@@ -141,9 +140,9 @@ def _check_memory(maps: Iterable[Tensor], images: int, views: int) -> None:
 
 
 def draw_views(image: Image.Image, spec: InputSpec, recipe: Recipe, seed: int) -> list[Tensor]:
-    """Return uint8 views (3, S, S) of one image: plain, mirrored, then random crops.
+    """Return views of an image, uint8 (3, S, S): plain, mirrored, then random crops.
 
-    Half of the random crops are mirrored. The same seed and recipe give the same views.
+    Half of the random crops are mirrored.
     """
     plain = Preprocessing(spec).crop(image)
     crop = random_crop(spec, recipe)
@@ -172,7 +171,7 @@ def _group_limits() -> list[int]:
         else:
             continue
         path = PurePosixPath(group)
-        for folder in (path, *path.parents):  # a limit holds for the groups within, too
+        for folder in (path, *path.parents):  # limits apply to nested groups
             text = _read_text(root / folder.relative_to("/") / name).strip()
             limits += [int(text)] if text.isdigit() else []  # not "max"
     return limits

@@ -1,10 +1,12 @@
-"""Loss functions: Eq. 3 of the paper, and the same loss on single branches."""
+"""Loss functions: Eq. 3 of the paper, also for single branches."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,11 +16,11 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.base import EmotionModel, EmotionOutput
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.registry import get_architecture
-from mdan_zoo.training.recipe import Recipe
+from mdan_zoo.training.recipe import LOSS_WEIGHTS, Recipe
 
 
 def level_targets(leaves: Tensor, hierarchy: Hierarchy) -> tuple[Tensor, ...]:
-    """Sum distributions over the leaves (N, K_n) up the hierarchy, to (N, K_l) coarse to fine."""
+    """Sum distributions over the leaves, (N, K_n), to those of every level, (N, K_l)."""
     return tuple(
         leaves @ torch.tensor(hierarchy.membership(level), dtype=leaves.dtype).T
         for level in range(hierarchy.depth)
@@ -32,12 +34,12 @@ def cross_entropy(
 ) -> Tensor:
     """Return the mean over levels and images of -sum_k Y_k log P_k (Eq. 3).
 
-    The paper writes P where its text says cross-entropy; the logarithm is meant.
+    The paper omits the logarithm that its text, cross-entropy, implies.
 
     Args:
         log_probabilities: (N, K_l) for every level.
         targets: Distributions (N, K_l) for every level.
-        weights: (N,), factors of the images' losses; None for equal ones.
+        weights: Weights of the images, (N,); None for equal weights.
     """
     losses = []
     for predicted, target in zip(log_probabilities, targets, strict=True):
@@ -46,27 +48,33 @@ def cross_entropy(
     return torch.stack(losses).mean()
 
 
-def branch_weights(network: type[EmotionModel], recipe: Recipe) -> dict[str, float]:
-    """Return the weights of the losses on a network's branches.
-
-    The paper's recipe has the loss on P_O alone. There the branch that learns faster takes over
-    and the other learns only what is left; with few images each needs a loss of its own.
-    """
-    weights = {
-        **network.loss_weights,
-        "overall": recipe.overall_weight,
-        "local": recipe.local_weight,
-        "global": recipe.global_weight,
+def with_loss_weights(recipe: Recipe, network: type[EmotionModel]) -> Recipe:
+    """Return the recipe with the architecture's loss weights in place of None."""
+    weights: dict[str, Any] = {
+        field: network.loss_weights.get(field.removesuffix("_weight"), 0.0)
+        for field in LOSS_WEIGHTS
+        if getattr(recipe, field) is None
     }
-    branches = ("overall", *network.branches)
-    return {branch: weights[branch] for branch in branches if branch in weights}
+    return dataclasses.replace(recipe, **weights)
+
+
+def branch_weights(network: type[EmotionModel], recipe: Recipe) -> dict[str, float]:
+    """Return the weights of the losses on a network's branches, zeros included.
+
+    The paper uses the loss on P_O alone. The branch that learns faster then dominates and the other
+    one only learns the remainder; with few images, each branch needs its own loss.
+    """
+    weights: dict[str, float] = dict.fromkeys(("overall", *network.branches), 0.0)
+    weights |= network.loss_weights
+    fields = dataclasses.asdict(with_loss_weights(recipe, network))
+    return {name: fields.get(f"{name}_weight", weight) for name, weight in weights.items()}
 
 
 def loss(
     network: EmotionModel,
     output: EmotionOutput,
     targets: Sequence[Tensor],
-    recipe: Recipe,
+    by_branch: Mapping[str, float],
     weights: Tensor | None = None,
 ) -> Tensor:
     """Return the weighted sum of the losses on a network's branches, and its auxiliary loss.
@@ -75,12 +83,12 @@ def loss(
         network: The network.
         output: Its output.
         targets: Distributions (N, K_l) for every level.
-        recipe: May replace the weights of the branches, see `branch_weights`.
-        weights: (N,), factors of the images' losses on the branches; None for equal ones.
+        by_branch: Weights of the branches, from `branch_weights`.
+        weights: Weights of the images in the losses on the branches, (N,); None for equal weights.
     """
     terms = [
         weight * cross_entropy(output.log_probs[branch], targets, weights)
-        for branch, weight in branch_weights(type(network), recipe).items()
+        for branch, weight in by_branch.items()
     ]
     auxiliary = network.auxiliary_loss(output, targets)
     if auxiliary is not None:
@@ -92,16 +100,17 @@ def check_losses(recipe: Recipe, config: ModelConfig) -> None:
     """Raise `InputError` if a recipe gives no weight to any branch of a model."""
     weights = branch_weights(get_architecture(config.architecture), recipe)
     if not any(weights.values()):
-        names = " and ".join(f"{branch}_weight" for branch in weights)
-        missing = sorted({"local", "global"} - set(weights))
+        missing = [f for f in LOSS_WEIGHTS if f.removesuffix("_weight") not in weights]
+        without = " or ".join(field.removesuffix("_weight") for field in missing)
         raise InputError(
-            f"{config.name} has no {' or '.join(missing)} branch, so {names} must not "
-            f"{'both ' if len(weights) == 2 else ''}be 0"
+            (f"{config.name} has no {without} branch, so " if missing else "")
+            + " and ".join(f"{branch}_weight" for branch in weights)
+            + f" must not {'both' if len(weights) == 2 else 'all'} be 0"
         )
 
 
 def balancing_weights(leaves: Tensor) -> Tensor:
-    """Return weights of images by the rarity of their classes, (N,), with mean 1.
+    """Return weights of the images, (N,), inversely proportional to class frequency, with mean 1.
 
     Args:
         leaves: Distributions over the leaves, (N, K_n).

@@ -18,10 +18,10 @@ _ALL_STAGES = 4
 
 
 def build_optimizer(network: EmotionModel, recipe: Recipe) -> torch.optim.Optimizer:
-    """Freeze what the recipe does not train; return the optimizer of the other parameters.
+    """Freeze the parameters that the recipe does not train; return the optimizer of the others.
 
-    Every parameter group has its base learning rate under "rate"; "lr" is the learning rate of the
-    current step, that is "rate" times `rate_factor`.
+    In every parameter group, "rate" is the base learning rate and "lr" the learning rate of the
+    current step, "rate" times `rate_factor`.
     """
     groups = _parameter_groups(network, recipe)
     if recipe.optimizer == "adamw":
@@ -56,7 +56,7 @@ def _trained_stages(backbone: nn.Module, recipe: Recipe) -> nn.Module | None:
 
 
 def set_mode(network: EmotionModel, recipe: Recipe) -> None:
-    """Set training mode; the backbone's BatchNorm layers follow `Recipe.batch_statistics`."""
+    """Set training mode; the BatchNorm layers of the backbone follow `Recipe.freeze_bn`."""
     network.train()
     trained = _trained_stages(network.backbone, recipe)
     network.backbone.eval()
@@ -65,7 +65,7 @@ def set_mode(network: EmotionModel, recipe: Recipe) -> None:
 
 
 def rate_factor(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """Return the factor of all learning rates at a step, counted from 0."""
+    """Return the factor of all learning rates at a step; the first step is 0."""
     total = recipe.epochs * steps_per_epoch
     warmup = min(1.0, (step + 1) / (min(recipe.warmup_steps, total // 10) + 1))
     if recipe.schedule == "cosine":

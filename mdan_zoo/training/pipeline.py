@@ -1,4 +1,4 @@
-"""Training from start to end: prepare, train one network or one per fold, test, and report."""
+"""Training pipeline: prepare, train one network or one per fold, test, and report."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _LOGGER = logging.getLogger("mdan_zoo.training")
 
 
 def train(config: TrainingConfig) -> Path:
-    """Train a model and test it on the test part of the split.
+    """Train a model and evaluate it on the test part of the split.
 
-    With folds, one network is trained and tested per fold, then a final one on every image.
+    With folds, one network is trained and evaluated per fold, then a final one on all images.
 
     Returns:
         The path of the checkpoint.
@@ -61,15 +61,14 @@ def train(config: TrainingConfig) -> Path:
 
 
 def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") -> Path:
-    """Train one network; write its checkpoint and report; test it on a part of the split."""
+    """Train one network, save checkpoint and report, and evaluate it on a part of the split."""
     folder.mkdir(parents=True, exist_ok=True)
     recipe = run.config.recipe.for_images(len(indices))
     if recipe.epochs > run.config.recipe.epochs and is_main_process():
         _LOGGER.warning(
-            f"trained for {recipe.epochs} epochs instead of {run.config.recipe.epochs}: "
-            f"{len(indices)} images are few, and {recipe.epochs} epochs make the "
-            f"{recipe.min_steps} steps of the recipe's min_steps; "
-            f"--set epochs={run.config.recipe.epochs} trains shorter"
+            f"training for {recipe.epochs} epochs instead of {run.config.recipe.epochs}, because "
+            f"{len(indices)} images need them for min_steps={recipe.min_steps}; use "
+            f"--set epochs={run.config.recipe.epochs} for a shorter training"
         )
     trainer = Trainer(run, indices, recipe, folder)
     network = trainer.run()
@@ -105,7 +104,7 @@ def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") 
 
 
 def _test(run: Run, folder: Path, part: str) -> dict[str, Any]:
-    """Evaluate a folder's checkpoint on a part of the split; return the accuracies."""
+    """Evaluate the checkpoint in a folder on a part of the split; return the accuracies."""
     split = run.split
     assert split is not None, "only a split has parts"
     samples = [run.samples[index] for index in select(split, run.samples, run.config.folder, part)]
@@ -115,9 +114,8 @@ def _test(run: Run, folder: Path, part: str) -> dict[str, Any]:
     write_report(evaluation, folder / TEST_FOLDER)
     if evaluation.trained_on:
         _LOGGER.warning(
-            f"the weights that this training started from were trained on {evaluation.trained_on} "
-            f"of the {len(samples)} test images; give their split with --split FILE to keep the "
-            "test images separate"
+            f"the initial weights were trained on {evaluation.trained_on} of the {len(samples)} "
+            "test images; pass their split with --split FILE to keep the test images separate"
         )
     levels = run.hierarchy.level_names
     accuracy = {level: evaluation.score("accuracy", level).value for level in levels}

@@ -16,7 +16,7 @@ _SHOWN = 5
 
 
 def check_output(folder: Path, data: Path) -> None:
-    """Refuse an output folder that cannot be used.
+    """Check that an output folder can be used.
 
     Args:
         folder: The output folder; it need not exist.
@@ -28,19 +28,19 @@ def check_output(folder: Path, data: Path) -> None:
     path = folder.resolve()
     if data.is_dir() and path.is_relative_to(data.resolve()):
         raise InputError(
-            f"the output must be outside the data, not {folder} in {data}: the next training would "
-            "read it as a class of images"
+            f"the output must be outside the data, not {folder} in {data}: later runs would read "
+            "it as a class"
         )
     existing = next(place for place in (path, *path.parents) if place.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise InputError(
-            f"the output must be a folder that can be written, not {folder}: {existing} is "
+            f"the output must be a folder that is writable, not {folder}: {existing} is "
             + ("not writable" if existing.is_dir() else "a file")
         )
 
 
 def has_state(folder: Path) -> bool:
-    """Return whether an output folder holds the state of a training or of one of its folds."""
+    """Return whether an output folder has the state of a run or of one of its folds."""
     return any(folder.glob(STATE_FILE)) or any(folder.glob(f"fold_*/{STATE_FILE}"))
 
 
@@ -49,10 +49,10 @@ def check_images(samples: Sequence[Sample], files: FileIndex) -> None:
 
     Args:
         samples: The images.
-        files: Their index; that of the main process decodes.
+        files: Index of the files, which decodes them in the main process.
 
     Raises:
-        ImageError: Some images cannot be read; raised in all processes.
+        ImageError: Images cannot be read; raised in all processes.
     """
 
     def problems() -> list[str]:
@@ -66,7 +66,7 @@ def raise_unreadable(problems: Sequence[str], images: int) -> None:
     """Raise one error for all images that cannot be read, if any.
 
     Args:
-        problems: A description of each, beginning with the path.
+        problems: A description of each, starting with the path.
         images: Number of images in total.
 
     Raises:

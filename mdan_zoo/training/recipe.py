@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ _RENAMED = {
     "base_rate_start": "init_bias_from_priors",
     "stored_as": "save_dtype",
 }
-"""Field names of version 0.1 with those of today."""
+"""Field names of version 0.1 and their current names."""
 
 _FINE_TUNING_STEPS = 100  # no gain from 50 on in benchmarks/fine_tuning_steps.py
 
@@ -45,34 +45,35 @@ _CHOICES = {
     "balance": ("none", "loss", "sampling"),
     "save_dtype": ("float32", "float16", "bfloat16"),
 }
-_ABOVE_ZERO = ("epochs", "batch_size", "lr", "step_epochs")
+LOSS_WEIGHTS = ("overall_weight", "local_weight", "global_weight")
+"""The weights of the losses, which are None for the architecture's own."""
+
 _NOT_NEGATIVE = (
-    "seed",
-    "min_steps",
-    "backbone_lr",
-    "weight_decay",
-    "warmup_steps",
-    "max_grad_norm",
-    "label_std_scale",
-    "cached_views",
-    "overall_weight",
-    "local_weight",
-    "global_weight",
+    *("seed", "min_steps", "backbone_lr", "weight_decay", "warmup_steps", "max_grad_norm"),
+    *("label_std_scale", "cached_views", *LOSS_WEIGHTS),
+)
+_LIMITS: tuple[tuple[Sequence[str], Callable[[Any], bool], str], ...] = (
+    (("epochs", "batch_size", "lr", "step_epochs"), lambda value: value > 0, "be above 0"),
+    (_NOT_NEGATIVE, lambda value: value >= 0, "not be negative"),
+    (("seed",), lambda value: value < 1 << 32, "be below 2**32"),
+    (("momentum", "ema_decay"), lambda value: 0 <= value < 1, "be at least 0 and below 1"),
+    (("min_crop_area",), lambda value: 0 <= value <= 1, "be in 0..1"),
+    (("frozen_stages",), lambda value: 0 <= value <= 4, "be in 0..4"),
 )
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained. Two trainings by one recipe on the same data give the same weights.
+    """Hyperparameters of a training run. The same recipe and data give the same weights.
 
     Attributes:
         model: Name of the model.
         init: Name of a model, or a checkpoint, to start from. Empty: start from the ImageNet
             weights of the backbone. The paper starts the models of its small datasets from FI.
         split: How the dataset is split: "80/20", "80/5/15", "official" for the split published
-            with the dataset, "official or 80/20" to fall back to 80/20 where there is none,
-            "5-fold", "grouped-5-fold", or "all" to train on every image. With folds, one network
-            is trained and tested per fold, then a final one on every image.
+            with the dataset, "official or 80/20" to fall back to 80/20 if it has none, "5-fold",
+            "grouped-5-fold", or "all" to train on every image. With folds, one network is trained
+            and tested per fold, then a final one on every image.
         seed: Seed of all randomness: initial weights, split, crops and order of the images.
         epochs: Number of passes over the training images.
         min_steps: Epochs are added until the training has at least this many steps; 0 adds none.
@@ -107,12 +108,14 @@ class Recipe:
         balance: How unequal class sizes are compensated: "none", "loss" (rare leaves have a larger
             weight in the loss) or "sampling" (they are sampled more often).
         init_bias_from_priors: Whether the classifier on the backbone starts at the class
-            frequencies of the training set. False where `init` provides a trained classifier,
-            unless set.
-        overall_weight: Weight of the loss on the overall probabilities (P_O, Eq. 3). In the paper
-            1, and 0 for the other two.
-        local_weight: Weight of the same loss on the local probabilities (P_L).
-        global_weight: Weight of the same loss on the global probabilities (P_G).
+            frequencies of the training set. With `init`, which provides a trained classifier, the
+            default is false.
+        overall_weight: Weight of the loss on the overall probabilities (P_O, Eq. 3). None: the
+            default of the architecture, which for MDAN is 1, as in the paper.
+        local_weight: Weight of the same loss on the local probabilities (P_L). None: the default
+            of the architecture, which for MDAN is 0.
+        global_weight: Weight of the same loss on the global probabilities (P_G). None: the default
+            of the architecture, which for MDAN is 0.
         save_dtype: Data type of the saved weights; float16 halves the file.
     """
 
@@ -140,9 +143,9 @@ class Recipe:
     label_std_scale: float = 0.0
     balance: str = "none"
     init_bias_from_priors: bool = False
-    overall_weight: float = 1.0
-    local_weight: float = 0.0
-    global_weight: float = 0.0
+    overall_weight: float | None = None
+    local_weight: float | None = None
+    global_weight: float | None = None
     save_dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -153,37 +156,11 @@ class Recipe:
             if getattr(self, name) not in choices:
                 known = ", ".join(choices)
                 raise InputError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
-        for name in _ABOVE_ZERO:
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in _NOT_NEGATIVE:
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} must not be negative, not {getattr(self, name)}")
-        if self.seed >= 1 << 32:
-            raise InputError(f"seed must be below 2**32, not {self.seed}")
-        for name in ("momentum", "ema_decay"):
-            if not 0 <= getattr(self, name) < 1:
+        for names, is_valid, requirement in _LIMITS:
+            for name in names:
                 value = getattr(self, name)
-                raise InputError(f"{name} must be at least 0 and below 1, not {value}")
-        if not 0 <= self.min_crop_area <= 1:
-            raise InputError(f"min_crop_area must be in 0..1, not {self.min_crop_area}")
-        self._check_cached_views()
-        if self.overall_weight + self.local_weight + self.global_weight == 0:
-            raise InputError("overall_weight, local_weight and global_weight must not all be 0")
-
-    def for_images(self, count: int) -> Recipe:
-        """Return the recipe with the epochs that `count` images need for `min_steps` steps.
-
-        `step_epochs` grows in proportion.
-        """
-        per_epoch = max(1, count // self.batch_size)
-        epochs = max(self.epochs, math.ceil(self.min_steps / per_epoch))
-        step_epochs = math.ceil(self.step_epochs * epochs / self.epochs)
-        return dataclasses.replace(self, epochs=epochs, step_epochs=step_epochs)
-
-    def _check_cached_views(self) -> None:
-        if not 0 <= self.frozen_stages <= 4:
-            raise InputError(f"frozen_stages must be in 0..4, not {self.frozen_stages}")
+                if value is not None and not is_valid(value):
+                    raise InputError(f"{name} must {requirement}, not {value}")
         if self.cached_views == 1:
             raise InputError("cached_views must be 0, or at least 2 (plain and mirrored), not 1")
         if self.cached_views and self.frozen_stages < 3:
@@ -196,6 +173,16 @@ class Recipe:
             raise InputError(
                 f"cached_views={self.cached_views} needs a min_crop_area above 0, such as 0.6"
             )
+
+    def for_images(self, count: int) -> Recipe:
+        """Return the recipe with the epochs that `count` images need for `min_steps` steps.
+
+        `step_epochs` grows in proportion.
+        """
+        per_epoch = max(1, count // self.batch_size)
+        epochs = max(self.epochs, math.ceil(self.min_steps / per_epoch))
+        step_epochs = math.ceil(self.step_epochs * epochs / self.epochs)
+        return dataclasses.replace(self, epochs=epochs, step_epochs=step_epochs)
 
 
 def list_recipes() -> list[str]:
@@ -223,9 +210,9 @@ def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
-            raise InputError(f"a change to the recipe is written NAME=VALUE, not {override!r}")
+            raise InputError(f"changes to the recipe have the form NAME=VALUE, not {override!r}")
         if name == "model":
-            raise InputError("a recipe's model cannot be changed; train another model by its name")
+            raise InputError("a recipe's model cannot be changed; name the model to train instead")
         if name in _RENAMED:
             inverted = ", with the opposite value" if name == "batch_statistics" else ""
             raise UnknownNameError(f"{name} is now called {_RENAMED[name]}{inverted}")
@@ -270,7 +257,7 @@ def _recipe_of(init: str) -> str:
 
 
 def is_weight_file(init: str) -> bool:
-    """Return whether `Recipe.init` is a checkpoint, which may be missing, not a model's name."""
+    """Return whether `Recipe.init` is the path of a checkpoint, which may be missing."""
     return Path(init).suffix == ".safetensors" or Path(init).is_file()
 
 
@@ -288,13 +275,13 @@ def _registered_like(path: str) -> str:
         ):
             return name
     raise InputError(
-        f"{path} is a checkpoint of no registered network; name the recipe to train it with, "
-        "such as --recipe mdan_oasis4"
+        f"no registered model has the network of {path}; choose a recipe, such as "
+        "--recipe mdan_oasis4"
     )
 
 
 def current_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a stored recipe, which may have the names of version 0.1, as of now."""
+    """Return the current fields of a stored recipe, which may have the names of version 0.1."""
     fields = {_RENAMED.get(name, name): value for name, value in values.items()}
     if "batch_statistics" in values:
         fields["freeze_bn"] = not values["batch_statistics"]
@@ -312,13 +299,15 @@ def _read(values: Mapping[str, Any]) -> Recipe:
 
 
 def _convert(name: str, value: object, kind: str) -> object:
-    """Return a value from TOML or the command line as the type of its field."""
+    """Convert a value from TOML or the command line to the type of its field."""
     text = str(value)
+    if kind.endswith(" | None"):
+        return None if text.lower() == "none" else _convert(name, value, kind[: -len(" | None")])
     try:
         if kind == "bool":
             return {"true": True, "false": False}[text.lower()]
         if kind == "int":
-            return int(text)  # of the text, so that 2.5 is refused and not cut to 2
+            return int(text)  # of the text, so that 2.5 is not truncated to 2
         return float(text) if kind == "float" else text
     except (ValueError, KeyError) as error:
         words = {"int": "a whole number", "float": "a number", "bool": "true or false"}

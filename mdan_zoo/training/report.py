@@ -29,7 +29,7 @@ _LIBRARIES = ("accelerate", "safetensors", "timm", "torch", "torchvision")
 
 
 def describe_run(trainer: Trainer, weights: Path) -> dict[str, Any]:
-    """Return the report's part on a completed training and its checkpoint."""
+    """Return the part of the report on a completed training run and its checkpoint."""
     return {
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "command": shlex.join(repeating_command(trainer.config)),
@@ -47,10 +47,10 @@ def describe_run(trainer: Trainer, weights: Path) -> dict[str, Any]:
 
 
 def repeating_command(config: TrainingConfig) -> list[str]:
-    """Return the command that repeats a training; [] if the recipe belongs to no model.
+    """Return the command that repeats a training run; [] if the recipe belongs to no model.
 
-    FOLDER stands for the data, FILE for any given file, and DIR for the output, as in the
-    manifest. Options without effect on the weights, such as the number of workers, are left out.
+    As in the manifest, FOLDER, FILE and DIR stand for the data, other files and the output. Options
+    that do not affect the weights, such as the number of workers, are omitted.
     """
     recipe = config.recipe
     if recipe.model not in list_recipes():
@@ -71,7 +71,7 @@ def repeating_command(config: TrainingConfig) -> list[str]:
     command += ["--backbone-weights", "FILE"] if config.backbone_weights is not None else []
     for name, value in dataclasses.asdict(recipe).items():
         if name != "init" and value != getattr(usual, name):
-            text = str(value).lower() if isinstance(value, bool) else str(value)
+            text = str(value).lower() if isinstance(value, bool) or value is None else str(value)
             command += ["--set", f"{name}={text}"]
     command += ["--precision", config.precision] if config.precision != "no" else []
     command += ["--accumulate", str(config.accumulate)] if config.accumulate > 1 else []
@@ -80,7 +80,7 @@ def repeating_command(config: TrainingConfig) -> list[str]:
 
 
 def add_cross_validation(folder: Path, folds: Sequence[Path]) -> None:
-    """Add the folds' accuracies, with their mean and standard deviation, to a folder's report."""
+    """Add mean and standard deviation of the accuracies of the folds to the report in a folder."""
     tests = [read_report(fold)["test"]["accuracy"] for fold in folds]
     summary = {}
     for level in tests[0]:

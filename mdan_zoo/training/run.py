@@ -1,4 +1,4 @@
-"""Preparation of a training: read the dataset, find the split, load the initial weights."""
+"""Prepared training run: dataset, split and initial weights."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from mdan_zoo.backbones.pretrained import pretrained_backbone
 from mdan_zoo.backbones.pyramid import build_backbone
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.registry import get_dataset, read_dataset
@@ -29,7 +30,7 @@ from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.dataset import ImageDataset
 from mdan_zoo.training.distributed import is_main_process, processes
 from mdan_zoo.training.feature_cache import PyramidCache, compute_pyramids
-from mdan_zoo.training.initial_weights import load_backbone_file, load_model_file, timm_backbone
+from mdan_zoo.training.initial_weights import load_backbone_file, load_model_file
 from mdan_zoo.training.losses import check_losses
 from mdan_zoo.training.preflight import has_state
 from mdan_zoo.training.recipe import Recipe, is_weight_file
@@ -47,7 +48,7 @@ _LOGGER = logging.getLogger("mdan_zoo.training")
 
 @dataclass(frozen=True)
 class Run:
-    """A training that is ready to start.
+    """A training run that is ready to start.
 
     Attributes:
         config: The training configuration.
@@ -89,10 +90,9 @@ class Run:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the images' names, sizes and labels; a training resumes on equal data only.
+        """Hash of the names, sizes and labels of the images, which must not change on resume.
 
-        Names are relative to the folder that all images share: a copy of a dataset, which a
-        cluster job may find in another place every time, is the same dataset.
+        Names are relative to the common folder of all images, so the dataset can be moved.
         """
         base = os.path.commonpath([sample.image.parent for sample in self.samples])
         digest = hashlib.sha256()
@@ -115,14 +115,14 @@ def prepare(config: TrainingConfig) -> Run:
     init = _find_init(config)
     if init is not None and config.backbone_weights is not None:
         raise InputError(
-            f"the training starts from {config.recipe.init}, which includes backbone weights; "
-            f"leave out --backbone-weights {config.backbone_weights}"
+            f"the initial weights, {config.recipe.init}, include the backbone; remove "
+            f"--backbone-weights {config.backbone_weights}"
         )
     model, hierarchy = _describe(config, init)
     check_losses(config.recipe, model)
     samples = read_samples(config, model, hierarchy)
-    # The main process decodes all images before it trains on them, unless cached views are drawn
-    # from them anyway or the training is resumed.
+    # The main process decodes all images as a check, unless cached views are computed from them
+    # anyway or the run is resumed.
     decode = not config.recipe.cached_views and not has_state(config.output) and is_main_process()
     files = FileIndex(decode=decode)
     split = find_split(config, model, hierarchy, samples, files)
@@ -142,7 +142,7 @@ def prepare(config: TrainingConfig) -> Run:
 
 
 def read_samples(config: TrainingConfig, model: ModelConfig, hierarchy: Hierarchy) -> list[Sample]:
-    """Read the dataset of a training.
+    """Read the dataset of a training run.
 
     Raises:
         DatasetError: The folder is not a copy of the dataset.
@@ -154,7 +154,7 @@ def read_samples(config: TrainingConfig, model: ModelConfig, hierarchy: Hierarch
     options = {"label_std_scale": scale} if scale and has_scale else {}
     samples = read_dataset(name, config.data, hierarchy, **options)
     if len(samples) < 2:
-        raise InputError(f"{config.data} has {len(samples)} image; a training needs at least two")
+        raise InputError(f"{config.data} has {len(samples)} image; training needs at least two")
     return samples
 
 
@@ -173,31 +173,31 @@ def leaf_targets(samples: Sequence[Sample], hierarchy: Hierarchy, recipe: Recipe
 
 
 def _find_init(config: TrainingConfig) -> Path | None:
-    """Return the checkpoint that a training starts from; None for pretrained backbone weights."""
+    """Return the initial checkpoint; None for pretrained backbone weights."""
     init = config.recipe.init
     if not init:
         return None
     if is_weight_file(init):
         return Path(init)
-    hint = f"Train {init} first and give its checkpoint with --init"
+    hint = f"Train {init} first and pass its checkpoint with --init"
     if config.hierarchy is None:
-        hint += ", or start from the backbone's ImageNet weights with --set init="
+        hint += ", or start from ImageNet weights with --set init="
     return released_weights(init, hint=hint)
 
 
 def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, Hierarchy]:
-    """Return config and hierarchy of the network that is to be trained."""
+    """Return config and hierarchy of the network to be trained."""
     if config.hierarchy is None:
         model = get_config(config.recipe.model)
         return model, get_hierarchy(model.hierarchy)
     if init is None:
-        raise InputError("a custom hierarchy needs a model to start from; give one with --init")
+        raise InputError("a custom hierarchy needs an initial model; pass one with --init")
     started, _ = read_identity(init)
     name = config.output.resolve().name
     if name in MODELS:
         raise InputError(
-            f"a model with a custom hierarchy gets the name of its output folder, and {name} is a "
-            "registered model; give another --output"
+            f"a model with a custom hierarchy is named after its output folder, but {name} is a "
+            "registered model; choose another --output"
         )
     dataset = config.dataset or _CUSTOM_DATASET
     model = dataclasses.replace(started, name=name, hierarchy=name, dataset=dataset)
@@ -213,7 +213,8 @@ def _initial_backbone(
         load_model_file(network, init)
         return network.backbone, model
     if config.backbone_weights is None:
-        return timm_backbone(model)
+        backbone, spec = pretrained_backbone(model.backbone, model.input)
+        return backbone, dataclasses.replace(model, input=spec)
     backbone, _ = build_backbone(model.backbone, model.input.crop)
     load_backbone_file(backbone, config.backbone_weights)
     return backbone, model

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_GRACE_SECONDS = 30  # what clusters usually give between SIGTERM and SIGKILL
+_GRACE_SECONDS = 30  # usual time between SIGTERM and SIGKILL on clusters
 _LOWEST_PRIORITY = 19
 
 
@@ -27,20 +27,19 @@ def sigterm() -> Iterator[threading.Event]:
 
 
 def defer_sigterm(worker: int) -> None:
-    """Initialise a DataLoader worker that outlives SIGTERM for a while.
+    """Initialise a DataLoader worker that exits some time after SIGTERM.
 
-    The training process needs its images to finish the step, and ends the worker afterwards. A
-    worker that ignored the signal for good could keep Python from exiting, which sends SIGTERM to
-    the remaining workers and waits for them.
+    The training process needs its images to finish the step, and then ends the worker. A worker
+    that ignored the signal completely could block the exit of Python, which sends SIGTERM to the
+    remaining workers and waits for them.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_SECONDS))
 
 
 def defer_sigterm_at_low_priority(worker: int) -> None:
-    """Initialise a DataLoader worker for training on the CPU: as above, at the lowest priority.
+    """Initialise a DataLoader worker for training on the CPU, at the lowest priority.
 
     The threads of a step wait for each other, so a worker that interrupts one delays all of them.
-    While the step waits for images, the workers have all cores.
     """
     defer_sigterm(worker)
     if hasattr(os, "nice"):

@@ -1,4 +1,4 @@
-"""Split of a training: the given file, the one in the output folder, or a new one."""
+"""Split of a training run: the given file, the one in the output folder, or a new one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def find_split(
     samples: Sequence[Sample],
     files: FileIndex,
 ) -> Split | None:
-    """Return the split in the output folder, or a new one; None to train on everything.
+    """Return the split of a training run; None to train on everything.
 
     Args:
         config: The training configuration.
@@ -36,7 +36,7 @@ def find_split(
         files: Index of its files.
 
     Raises:
-        DatasetError: The split belongs to another dataset, or cannot be made.
+        DatasetError: The split belongs to another dataset, or cannot be created.
         InputError: A class has no training image, or the output folder has another split.
     """
     name = config.dataset or model.dataset
@@ -54,7 +54,7 @@ def find_split(
         raise InputError(
             f"{path} is the split {kept.method!r}, not "
             + (f"that of {config.split}" if given else f"the recipe's, {split.method!r}")
-            + "; give another output folder, or remove the file to start over"
+            + "; choose another output folder, or remove the file to start over"
         )
     return split
 
@@ -62,7 +62,7 @@ def find_split(
 def _kept_or_new(
     config: TrainingConfig, dataset: str, samples: Sequence[Sample], files: FileIndex
 ) -> Split:
-    """Return the split that the recipe asks for, from the output folder if it is there."""
+    """Return the split of the recipe, from the output folder if it is there."""
     recipe, path = config.recipe, config.output / SPLIT_FILE
     if path.exists():
         kept = Split.load(path)
@@ -75,7 +75,7 @@ def _kept_or_new(
 
 
 def keep_split(split: Split, folder: Path) -> None:
-    """Write the split into an output folder that has none."""
+    """Write the split to an output folder that has none."""
     path = folder / SPLIT_FILE
     folder.mkdir(parents=True, exist_ok=True)
     with processes().main_process_first():
@@ -98,20 +98,20 @@ def check_classes(
         folder: Its folder.
         hierarchy: The emotion hierarchy.
         split: The split; None trains on everything.
-        custom: Whether it is a custom hierarchy. Copies of published datasets may be incomplete,
-            so a missing class is only a warning there.
+        custom: Whether it is a custom hierarchy. For published datasets, of which copies may be
+            incomplete, a missing class is only a warning.
 
     Raises:
-        InputError: A leaf of a custom hierarchy has no training image, or the split has no parts
-            to train on.
+        InputError: A leaf of a custom hierarchy has no training image, or the split has no
+            training parts.
     """
     for where, indices in _training_sets(samples, folder, split).items():
         trained = {samples[index].labels[-1] for index in indices}
         missing = [leaf for k, leaf in enumerate(hierarchy.leaves) if k not in trained]
         if missing:
             problem = (
-                f"{where}no image of {', '.join(missing)} is trained on, which hierarchy "
-                f"{hierarchy.name!r} has"
+                f"{where}there is no training image of {', '.join(missing)} (hierarchy "
+                f"{hierarchy.name!r})"
             )
             if custom:
                 raise InputError(f"{problem}; add images, or use another split or hierarchy")
@@ -121,7 +121,7 @@ def check_classes(
 def _training_sets(
     samples: Sequence[Sample], folder: Path, split: Split | None
 ) -> dict[str, list[int]]:
-    """Return the training set of every network that a split asks for, by its description."""
+    """Return the training set of every network of a split, by its description."""
     everything = list(range(len(samples)))
     if split is None:
         return {"": everything}
@@ -130,8 +130,8 @@ def _training_sets(
         return {f"in the split {split.method!r}, ": select(split, samples, folder, "train")}
     if len(parts) < 2:
         raise InputError(
-            f"the split {split.method!r} has the part {', '.join(parts)} alone; needed are the "
-            "parts train and test, or at least two folds"
+            f"the split {split.method!r} has only the part {', '.join(parts)}; it needs the parts "
+            "train and test, or at least two folds"
         )
     held_out = {part: set(select(split, samples, folder, part)) for part in parts}
     return {
@@ -141,10 +141,10 @@ def _training_sets(
 
 
 def _check_official(config: TrainingConfig, split: Split) -> None:
-    """Refuse an official split without a part to train on; warn if the recipe asks for another."""
+    """Refuse an official split without training part; warn if the recipe has another split."""
     sizes = ", ".join(f"{part} ({len(names):,} images)" for part, names in split.parts)
-    other = "to use another split, give --set split=80/20 or --split FILE"
+    other = "for another split, use --set split=80/20 or --split FILE"
     if "train" not in dict(split.parts):
-        raise InputError(f"{config.data} has the parts {sizes}, none of which is train; {other}")
+        raise InputError(f"{config.data} has the parts {sizes}, but no part train; {other}")
     if config.recipe.split != split.method and is_main_process():
-        _LOGGER.warning(f"{config.data} has the parts {sizes}; train is trained on; {other}")
+        _LOGGER.warning(f"{config.data} has the parts {sizes}; training on train; {other}")

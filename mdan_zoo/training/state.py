@@ -1,4 +1,4 @@
-"""Training state: saved atomically, resumed exactly, loaded without unpickling code."""
+"""Training state: written atomically and loaded without unpickling code."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ STATE_FILE = "training_state.pt"
 LOG_FILE = "log.csv"
 
 _CHANGEABLE = ("lr", "backbone_lr", "max_grad_norm")
-"""Fields that may change when a training is resumed, to recover from divergence."""
+"""Recipe fields that may change on resume, to recover from divergence."""
 
 
 def fixed_fields(recipe: Recipe) -> dict[str, Any]:
-    """Return the fields of a recipe that must be unchanged for a training to resume."""
+    """Return the recipe fields that must not change on resume."""
     fields = {**dataclasses.asdict(recipe), **dict.fromkeys(_CHANGEABLE)}
     return {**fields, "backbone_lr": bool(recipe.backbone_lr)}  # 0 freezes the backbone
 
@@ -35,7 +35,7 @@ def fixed_fields(recipe: Recipe) -> dict[str, Any]:
 def hash_of_start(backbone: nn.Module, spec: InputSpec) -> str:
     """Return a hash of the initial backbone weights and the input spec.
 
-    The feature maps of frozen stages depend on them and are not part of the state.
+    Cached feature maps depend on them and are not part of the state.
     """
     digest = hashlib.sha256(repr(spec).encode())
     for name, value in backbone.state_dict().items():
@@ -45,7 +45,7 @@ def hash_of_start(backbone: nn.Module, spec: InputSpec) -> str:
 
 
 def changeable_fields(recipe: Recipe) -> dict[str, float]:
-    """Return the fields of a recipe that may change when a training is resumed."""
+    """Return the recipe fields that may change on resume."""
     return {name: getattr(recipe, name) for name in _CHANGEABLE}
 
 
@@ -62,15 +62,15 @@ def changes_since(before: Mapping[str, float], recipe: Recipe) -> dict[str, dict
 
 
 def save_state(folder: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Write a state; the previous one is replaced only when the new one is on the disk.
+    """Write a state; the previous one is replaced when the new one is complete.
 
     Args:
-        folder: Where `STATE_FILE` is written.
-        identity: What must be equal for a training to resume from here.
+        folder: The output folder.
+        identity: Values that must be equal on resume.
         state: Tensors and plain values.
 
     Raises:
-        TrainingError: The state cannot be written, for instance because the disk is full.
+        TrainingError: The state cannot be written, for example because the disk is full.
     """
     content = io.BytesIO()
     torch.save({"identity": dict(identity), **state}, content)
@@ -79,7 +79,7 @@ def save_state(folder: Path, identity: Mapping[str, Any], state: Mapping[str, An
     except OSError as error:
         raise TrainingError(
             f"the training state cannot be written to {folder}: {error.strerror}. The previous "
-            "state is kept; free some space and run the same command again"
+            "state is kept; free some space and repeat the command"
         ) from error
 
 
@@ -87,7 +87,7 @@ def load_state(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | No
     """Return the state in a folder, or None if the folder has none.
 
     Raises:
-        CheckpointError: The file is damaged, or belongs to another training.
+        CheckpointError: The file is damaged, or belongs to another training run.
     """
     path = folder / STATE_FILE
     if not path.exists():
@@ -99,20 +99,27 @@ def load_state(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | No
         found["recipe"] = current_fields(found["recipe"])
         state["rates"] = current_fields(state["rates"])
         differing = [name for name, value in identity.items() if found.get(name) != value]
-    except (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(f"cannot resume from {path}, it is damaged: {error}") from error
-    except (AttributeError, pickle.UnpicklingError) as error:
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        pickle.UnpicklingError,
+    ) as error:
         raise CheckpointError(f"cannot resume from {path}, it is damaged: {error}") from error
     if differing:
         raise CheckpointError(
-            f"cannot resume from {path}: it was made with another {differing[0]}; give another "
-            "output folder, or remove the file to start over"
+            f"cannot resume from {path}: it was created with another {differing[0]}; choose "
+            "another output folder, or remove the file to start over"
         )
     return state
 
 
 def epoch_line(row: Mapping[str, float], epochs: int) -> str:
-    """Return the line that is printed after an epoch, given its row of the log."""
+    """Return the line to print after an epoch, from its row of the log."""
     text = f"epoch {row['epoch']:.0f} of {epochs}: loss {row['loss']:.4f}, "
     return text + f"{row['images_per_second']:.1f} images/s"
 

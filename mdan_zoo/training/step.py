@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mdan_zoo.backbones.pyramid import stages_after
 from mdan_zoo.images.preprocessing import Preprocessing
-from mdan_zoo.training.losses import loss
+from mdan_zoo.training.losses import branch_weights, loss
 from mdan_zoo.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _CACHED_STAGES = 3
 
 
 class TrainingStep(nn.Module):
-    """Network, normalisation and loss in one module, which is what is distributed and compiled."""
+    """Normalisation, network and loss in one module, to be distributed and compiled."""
 
     def __init__(
         self, network: EmotionNetwork, preprocessing: Preprocessing, recipe: Recipe
@@ -26,7 +26,7 @@ class TrainingStep(nn.Module):
         super().__init__()
         self.network = network
         self.preprocessing = preprocessing
-        self.recipe = recipe
+        self.branch_weights = branch_weights(type(network), recipe)
         self.last_stage: nn.Module | None = None
         if recipe.cached_views and recipe.frozen_stages == _CACHED_STAGES:
             self.last_stage = stages_after(network.backbone, _CACHED_STAGES)
@@ -42,4 +42,4 @@ class TrainingStep(nn.Module):
             if self.last_stage is not None:
                 maps[3] = self.last_stage(maps[2])
             output = self.network.classify(maps)
-        return loss(self.network, output, targets, self.recipe, weights)
+        return loss(self.network, output, targets, self.branch_weights, weights)

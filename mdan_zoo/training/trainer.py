@@ -1,4 +1,4 @@
-"""Training loop on Hugging Face Accelerate: one or many processes, exact resume."""
+"""Training loop, on Hugging Face Accelerate, with exact resume."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.training.dataset import ImageDataset, Steps, collate, number_from, raise_errors
 from mdan_zoo.training.distributed import make_accelerator
 from mdan_zoo.training.feature_cache import CachedViews, PyramidCache
-from mdan_zoo.training.losses import balancing_weights, level_targets
+from mdan_zoo.training.losses import balancing_weights, level_targets, with_loss_weights
 from mdan_zoo.training.optimizer import build_optimizer, rate_factor, set_mode
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.run import Run
@@ -55,16 +55,16 @@ class Trainer:
     """Trains one network on some of a run's samples.
 
     Args:
-        run: The prepared training.
-        indices: The samples to train on.
+        run: The prepared training run.
+        indices: Indices of the training samples.
         recipe: The recipe; by default that of the run.
-        folder: Receives the log and, after every epoch, the state, from which a later `Trainer`
-            resumes. None saves nothing. With several machines it must be on a shared file system.
+        folder: Folder for the log and, after every epoch, the state to resume from. None saves
+            nothing. With several machines it must be on a shared file system.
         network: The network, which is trained in place; by default a new one.
 
     Attributes:
         step: Number of completed steps.
-        history: The log, a row per epoch.
+        history: The log, one row per epoch.
         changes: Changes of the recipe on resume: the step and the values "from" and "to".
 
     Raises:
@@ -81,9 +81,10 @@ class Trainer:
         network: EmotionNetwork | None = None,
     ) -> None:
         if len(indices) < 2:
-            raise InputError(f"a training needs at least two images, not {len(indices)}")
-        self.recipe = recipe or run.config.recipe
-        self.network = network or run.network(self.recipe.seed)
+            raise InputError(f"training needs at least two images, not {len(indices)}")
+        recipe = recipe or run.config.recipe
+        self.network = network or run.network(recipe.seed)
+        self.recipe = with_loss_weights(recipe, type(self.network))
         self.training = run
         self.config = run.config
         self.indices = list(indices)
@@ -104,11 +105,11 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.changes: list[dict[str, Any]] = []
         self._epoch_losses: list[float] = []
-        self._timed_from = (0, 0.0)  # a step, and when it began
-        self._kept_step: int | None = None  # of the state in the folder
+        self._timed_from = (0, 0.0)  # a step, and its start time
+        self._kept_step: int | None = None  # step of the saved state
 
     def run(self) -> EmotionNetwork:
-        """Train to the end of the recipe, resuming from the state in the folder if it has one.
+        """Train to the end of the recipe, resuming from the state in the folder, if any.
 
         Returns:
             The network, or the moving average of its weights, on the device, in evaluation mode.
@@ -166,7 +167,7 @@ class Trainer:
     def _distribute(self) -> tuple[Any, Any]:
         """Return training step and optimizer, compiled and distributed as configured."""
         accelerator, config = self.accelerator, self.config
-        # Accelerate has one value per process, which the environment or another trainer may set.
+        # Accelerate has one value per process, which another trainer may have set.
         accelerator.gradient_accumulation_steps = config.accumulate
         layout = torch.channels_last if config.channels_last else torch.preserve_format
         self.network.to(memory_format=layout)
@@ -179,7 +180,7 @@ class Trainer:
         return model, optimizer
 
     def _init_bias_from_priors(self) -> None:
-        # A class without an image counts as half an image: the logarithm of 0 makes the loss NaN.
+        # Count a class without images as half an image, since log 0 would make the loss NaN.
         rarest = 0.5 / len(self.indices)
         frequencies = self.training.targets[self.indices].mean(dim=0).clamp(min=rarest)
         self.network.set_priors(frequencies)
@@ -234,7 +235,7 @@ class Trainer:
     # During a step
 
     def _seed(self, part: int) -> None:
-        """Seed dropout by step and process, independently of earlier random numbers."""
+        """Seed dropout by step and process."""
         torch.manual_seed(
             number_from(
                 self.recipe.seed,
@@ -259,7 +260,7 @@ class Trainer:
         return bool(stopping > 0)
 
     def _update(self, value: Tensor, model: Any, optimizer: Any) -> None:
-        """Propagate a loss backwards and, after the last micro-batch of a step, update."""
+        """Backpropagate, and update the weights after the last micro-batch of a step."""
         self.accelerator.backward(value)
         if self.accelerator.sync_gradients and self.recipe.max_grad_norm:
             self.accelerator.clip_grad_norm_(model.parameters(), self.recipe.max_grad_norm)
@@ -268,10 +269,10 @@ class Trainer:
 
     @torch.no_grad()
     def _check_weights(self, inputs: Any, targets: list[Tensor]) -> None:
-        """Raise an error if the last update ruined the weights, before they replace a good state.
+        """Raise an error if the last update ruined the weights, before the state is replaced.
 
-        Finite weights may still be too large to compute with, so the last batch goes through the
-        network once more, in evaluation mode.
+        Finite weights may still overflow, so the loss of the last batch is computed again, in
+        evaluation mode.
         """
         values = []
         networks = [self.network] if self.average is None else [self.network, self.average]
@@ -296,7 +297,7 @@ class Trainer:
     def _update_average(self) -> None:
         if self.average is None:
             return
-        # A lower decay at the start discards the initial weights quickly.
+        # A lower decay at the start quickly discards the initial weights.
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
         current = self.network.state_dict()
         for name, kept in self.average.state_dict().items():
@@ -322,7 +323,7 @@ class Trainer:
             self.accelerator.log(row, step=int(row["epoch"]))
 
     def _print(self, text: str) -> None:
-        """Print a line from the main process, also to logs, where no progress bar is shown."""
+        """Print a line in the main process."""
         if self.folder is not None and self.accelerator.is_main_process:
             print(text, file=sys.stderr, flush=True)
 
@@ -340,7 +341,7 @@ class Trainer:
         }
 
     def _save(self) -> None:
-        """Save state and log in the main process; the others wait for it."""
+        """Save state and log in the main process; the others wait."""
         if self.folder is None:
             return
         if self.accelerator.is_main_process:
@@ -388,8 +389,8 @@ class Trainer:
             return
         if not left:
             raise CheckpointError(
-                f"the training in {self.folder} is complete; it had another recipe, with "
-                f"{change['from']}. Give another output folder"
+                f"the training in {self.folder} is complete, with another recipe: "
+                f"{change['from']}. Choose another output folder"
             )
         self.changes.append({"step": self.step, **change})
         if self.accelerator.is_main_process:

@@ -8,6 +8,8 @@ import math
 import pytest
 
 from mdan_zoo.errors import InputError, UnknownNameError
+from mdan_zoo.models.mdan.network import MDAN
+from mdan_zoo.training.losses import branch_weights, check_losses, with_loss_weights
 from mdan_zoo.training.recipe import (
     Recipe,
     current_fields,
@@ -31,7 +33,7 @@ def test_the_defaults_are_the_papers():
     assert (recipe.batch_size, recipe.epochs) == (64, 30)
     assert (recipe.schedule, recipe.step_epochs, recipe.warmup_steps) == ("step", 10, 0)
     assert (recipe.backbone_lr, recipe.lr) == (0.001, 0.01)
-    assert (recipe.overall_weight, recipe.local_weight, recipe.global_weight) == (1, 0, 0)
+    assert branch_weights(MDAN, recipe) == {"overall": 1, "local": 0, "global": 0}
     assert (
         recipe.frozen_stages,
         recipe.cached_views,
@@ -123,8 +125,25 @@ def test_a_stored_recipe_of_version_0_1_is_read():
 
 
 def test_a_recipe_that_minimises_nothing_is_reported():
-    with pytest.raises(InputError, match="must not all be 0"):
-        Recipe("mdan_fi8", overall_weight=0)
+    for weights in ({}, {"local_weight": 0.0, "global_weight": 0.0}):
+        recipe = Recipe("mdan_fi8", overall_weight=0, **weights)
+        with pytest.raises(InputError, match=r"^overall_weight and .* must not all be 0$"):
+            check_losses(recipe, MODELS["mdan_fi8"])
+
+
+def test_loss_weights_that_a_recipe_leaves_out_are_those_of_the_architecture():
+    class Summed(MDAN):
+        loss_weights = {"overall": 0.5, "local": 2.0}  # noqa: RUF012
+
+    recipe = Recipe("m", local_weight=0.0)
+    assert branch_weights(Summed, recipe) == {"overall": 0.5, "local": 0.0, "global": 0.0}
+    filled = with_loss_weights(recipe, Summed)
+    assert filled == Recipe("m", overall_weight=0.5, local_weight=0.0, global_weight=0.0)
+    assert with_loss_weights(filled, MDAN) == filled
+
+
+def test_a_loss_weight_can_be_reset_to_that_of_the_architecture():
+    assert load_recipe("mdan_oasis4", ["local_weight=none"]).local_weight is None
 
 
 def test_a_trained_classifier_is_kept_unless_the_base_rates_are_asked_for():
