@@ -46,7 +46,7 @@ from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.zoo.factory import get_config
 
 if TYPE_CHECKING:
-    from mdan_zoo.models import EmotionNetwork
+    from mdan_zoo.models.base import EmotionModel
 
 FOLDS = 5
 RESULTS = Path(__file__).parent / "results"
@@ -170,7 +170,7 @@ def train_network(
 
 
 @torch.inference_mode()
-def classify(trained: EmotionNetwork, images: Sequence[int]) -> Iterator[EmotionOutput]:
+def classify(trained: EmotionModel, images: Sequence[int]) -> Iterator[EmotionOutput]:
     """Classify the plain views of images; C5 is computed by the trained last stage."""
     for batch in torch.split(torch.tensor(images), 64):
         maps = cached_maps().batch(torch.zeros_like(batch), batch)

@@ -34,7 +34,8 @@ from torch.nn.functional import nll_loss
 from mdan_zoo import Predictor, create_model
 from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo.images.load import find_images
-from mdan_zoo.zoo.factory import DEFAULT_MODEL, get_config
+from mdan_zoo.zoo.configs import DEFAULT_MODEL
+from mdan_zoo.zoo.factory import get_config
 
 WAYS = ("returned", "kept")
 STEPS = 8

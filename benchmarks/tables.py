@@ -17,7 +17,7 @@ from result_tables import read, table
 
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.weights.manifest import load_manifest
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (

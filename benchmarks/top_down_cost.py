@@ -44,9 +44,10 @@ from mdan_zoo._util.files import write_atomically
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.images.input_spec import STRIDE
 from mdan_zoo.models.mdan import reference
-from mdan_zoo.models.mdan.options import MDANOptions
+from mdan_zoo.models.options import MDANOptions
 from mdan_zoo.training.losses import cross_entropy, level_targets
-from mdan_zoo.zoo.factory import MODELS, build_network, get_config
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import build_network, get_config
 
 VARIANTS = ("naive", "fast", "bare")
 TWO_AND_THREE_LEVELS = ("mdan_fi8", "mdan_webemo25")

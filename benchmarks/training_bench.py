@@ -39,7 +39,7 @@ from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.zoo.factory import build_network, get_config
 
 if TYPE_CHECKING:
-    from mdan_zoo.models import EmotionNetwork
+    from mdan_zoo.models.base import EmotionModel
 
 TINY_RATE = 1e-9  # avoids divergence of random weights
 
@@ -273,7 +273,7 @@ def recipe_of(job: Job, epochs: int) -> Recipe:
     )
 
 
-def build(config: ModelConfig, network: str) -> EmotionNetwork:
+def build(config: ModelConfig, network: str) -> EmotionModel:
     """Return a network with random weights."""
     torch.manual_seed(0)
     if network == "fast":

@@ -12,7 +12,7 @@ from result_tables import RESULTS, read, table
 
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.training.recipe import Recipe, load_recipe
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 ROOT = Path(__file__).parents[1]
 IMAGES = {

@@ -40,9 +40,10 @@ from training_images import read_size, write_images
 
 from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo.images.input_spec import STRIDE
-from mdan_zoo.models.mdan.options import MDANOptions
+from mdan_zoo.models.options import MDANOptions
 from mdan_zoo.training.recipe import load_recipe
-from mdan_zoo.zoo.factory import MODELS, get_config
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import get_config
 
 DECODING = ("full", "draft", "cache", "views")
 DEFAULTS: dict[str, dict[str, Any]] = {

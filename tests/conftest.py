@@ -21,7 +21,7 @@ from mdan_zoo._util.http import CA_VARIABLES
 from mdan_zoo.cli.main import main
 from mdan_zoo.weights import transport
 from mdan_zoo.weights.manifest import SCHEMA_VERSION, ManifestEntry
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 if TYPE_CHECKING:
     from hf_server import HubServer
@@ -73,7 +73,7 @@ def photos(tmp_path_factory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def oasis_folder(tmp_path_factory) -> Path:
-    """A data set of 12 images in the layout of OASIS; read-only."""
+    """A dataset of 12 images in the layout of OASIS; read-only."""
     from oasis_folder import write_oasis
 
     return write_oasis(tmp_path_factory.mktemp("data") / "oasis")

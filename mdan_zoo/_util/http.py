@@ -40,7 +40,7 @@ def ca_setting() -> tuple[str, str] | None:
 def within(seconds: float, work: Callable[[], T]) -> T | Exception:
     """Return the result of `work` or the exception that it raises; TimeoutError if it takes long.
 
-    The work is done in a thread of its own, since a socket's timeout covers neither the name lookup
+    The work runs in a separate thread, because a socket's timeout covers neither the name lookup
     nor a server that sends a byte now and then. A thread that is given up ends with its connection.
     """
     outcome: queue.SimpleQueue[T | Exception] = queue.SimpleQueue()

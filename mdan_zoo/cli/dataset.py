@@ -27,8 +27,8 @@ def add_parser(subparsers: Any) -> None:
         description=(
             "Count the images of a dataset by class and split, decode every image and search for "
             "duplicates. Exit status 1 if the dataset is not fit for training: unreadable files; "
-            "identical images with different labels, in different splits or in so many copies "
-            'that they may be "photo removed" placeholders; a class without images. '
+            "identical images with different labels, in different splits or with enough "
+            'copies to be "photo removed" placeholders; a class without images. '
             "Exit status 2 if the folder is not a copy of this dataset."
         ),
     )
@@ -64,7 +64,7 @@ def load_hierarchy(given: str | None) -> Hierarchy | None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check a data set and print what was found; return the exit status."""
+    """Check a dataset and print what was found; return the exit status."""
     from mdan_zoo.datasets.check import check_dataset
 
     report = check_dataset(arguments.name, arguments.data, load_hierarchy(arguments.hierarchy))
@@ -91,7 +91,7 @@ def _lines(report: DatasetReport) -> list[str]:
         ("equal files with different labels", report.contradictions),
         ("equal files in different splits", report.across_splits),
         ("images with several labels, as in the release", report.several_labels),
-        ("files with so many copies that they may be placeholders", report.placeholders),
+        ("files with enough copies to be placeholders", report.placeholders),
         ("equal files", report.equal_files),
     )
     for title, found in duplicates:

@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mdan_zoo.evaluation.results import evaluate
     from mdan_zoo.evaluation.source import find_samples
 
-    if arguments.output is not None:  # what is missing is better told before the work than after
+    if arguments.output is not None:  # report a missing package before the evaluation
         require_matplotlib()
         make_folder(arguments.output)
     keep_freed_memory()
@@ -126,7 +126,7 @@ def _find_split(
 
 def _load(arguments: argparse.Namespace) -> Predictor:
     from mdan_zoo.inference.predictor import Predictor
-    from mdan_zoo.zoo.factory import MODELS
+    from mdan_zoo.zoo.configs import MODELS
 
     path = Path(arguments.model)
     is_file = arguments.model not in MODELS and (path.suffix == ".safetensors" or path.is_file())

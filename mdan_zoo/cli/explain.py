@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from mdan_zoo._util.files import refuse_input
 from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.zoo.factory import DEFAULT_EXPLAINED_MODEL, DEFAULT_MODEL
+from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL, DEFAULT_MODEL
 
 _DESCRIPTION = """\
 Draw the attention and class activation maps of an image, or a contact sheet of a folder:

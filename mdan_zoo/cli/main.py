@@ -75,7 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     explain.add_parser(subparsers)
     demo.add_parser(subparsers)
     weights.add_parsers(subparsers)
-    publish.add_parser(subparsers)
+    publish.add_parsers(subparsers)
     dataset.add_parser(subparsers)
     split.add_parser(subparsers)
     train.add_parser(subparsers)

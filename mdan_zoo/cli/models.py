@@ -43,7 +43,7 @@ def run_list(options: argparse.Namespace) -> int:
         kind = "model with released weights" if options.pretrained else "model"
         raise UnknownNameError(f"no {kind} matches {options.pattern!r}")
     manifest = load_manifest()
-    header = ("NAME", "DATA SET", "CLASSES", "BACKBONE", "PARAMETERS", "STATUS")
+    header = ("NAME", "DATASET", "CLASSES", "BACKBONE", "PARAMETERS", "STATUS")
     rows = [header, *(_list_row(name, manifest.get(name)) for name in names)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -17,8 +17,8 @@ from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo._util.files import open_atomically, refuse_input
 from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.inference.formats import FORMATS
-from mdan_zoo.inference.prediction import BRANCHES, DECODES
-from mdan_zoo.zoo.factory import DEFAULT_MODEL
+from mdan_zoo.inference.prediction import DECODES
+from mdan_zoo.zoo.configs import DEFAULT_MODEL
 
 
 def add_parser(subparsers: Any) -> None:
@@ -46,10 +46,11 @@ def add_parser(subparsers: Any) -> None:
     add("--dtype", default="float32", help="float32 (default), bfloat16 or float16")
     add(
         "--branch",
-        choices=BRANCHES,
+        metavar="NAME",
         default="overall",
-        help="read probabilities from the classifiers of each level (local), from the classifier "
-        "of the finest level (global), or from their weighted mean (overall, the default)",
+        help="read the probabilities of one branch of the network: in MDAN, the classifiers of "
+        "each level (local), the classifier of the finest level (global), or their weighted mean "
+        "(overall, the default)",
     )
     add(
         "--decode",

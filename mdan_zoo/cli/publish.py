@@ -1,4 +1,4 @@
-"""The command `mdan-zoo publish`. Imports torch only when it runs."""
+"""The commands `mdan-zoo publish` and `release`. torch is imported only when they run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from mdan_zoo.publishing.publication import Publication
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add `publish` to the subcommands of `mdan-zoo`."""
+def add_parsers(subparsers: Any) -> None:
+    """Add `publish` and `release` to the subcommands of `mdan-zoo`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "publish",
         help="publish weights to the Hugging Face Hub or to a folder",
@@ -32,10 +32,33 @@ def add_parser(subparsers: Any) -> None:
     add("--metrics", type=Path, metavar="FILE", help="JSON file with metrics for the model card")
     add("--base-model", default="", metavar="OWNER/REPO", help="repository of the initial weights")
     add("--private", action="store_true", help="upload only if the repository is private")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_publish)
+
+    parser = subparsers.add_parser(
+        "release",
+        help="for maintainers: put trained weights into the package, in a checkout",
+        description=(
+            "Copy the checkpoints of training runs into the package and write "
+            "weights_manifest.json. For maintainers of mdan-zoo, in a checkout."
+        ),
+    )
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="output folder of `mdan-zoo train`"
+    )
+    parser.add_argument(
+        "--metrics", type=Path, required=True, metavar="CSV", help="summary of the cross-validation"
+    )
+    parser.set_defaults(run=_release)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _release(arguments: argparse.Namespace) -> int:
+    from mdan_zoo.publishing.release import write_release
+
+    write_release(arguments.runs, arguments.metrics)
+    return 0
+
+
+def _publish(arguments: argparse.Namespace) -> int:
     """Publish; return the exit status."""
     from mdan_zoo.errors import InputError
     from mdan_zoo.publishing import publish
@@ -68,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _notes(publication: Publication) -> Iterator[str]:
     from mdan_zoo.publishing.publish import UNKNOWN_LICENCE
-    from mdan_zoo.zoo.factory import MODELS
+    from mdan_zoo.zoo.configs import MODELS
 
     if publication.name not in MODELS:
         origin = publication.weights.config.name

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,11 @@ def add_parser(subparsers: Any) -> None:
         metavar="FIELD=VALUE",
         help="change a field of the recipe, such as epochs=3; can be repeated",
     )
-    add = parser.add_argument_group("speed and memory").add_argument
+    _add_machine_options(parser.add_argument_group("speed and memory").add_argument)
+    parser.set_defaults(run=run)
+
+
+def _add_machine_options(add: Callable[..., Any]) -> None:
     add(
         "--precision",
         choices=("no", "bf16", "fp16"),
@@ -96,7 +101,6 @@ def add_parser(subparsers: Any) -> None:
         help="existing folder for resized copies of the images, which load faster",
     )
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

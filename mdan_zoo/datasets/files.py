@@ -10,7 +10,7 @@ from pathlib import Path
 from mdan_zoo.errors import DatasetError
 
 LOGGER = logging.getLogger("mdan_zoo.datasets")
-"""Readers warn here about what they leave out and what looks odd but can be read."""
+"""Logger of the readers' warnings, such as skipped files."""
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -21,23 +21,23 @@ SPLIT_FOLDERS = {
     "test": "test",
     "testing": "test",
 }
-"""Names of folders that hold a split, with the split."""
+"""Folder names of official splits."""
 
 
 def shown(items: Iterable[object], limit: int = 3) -> str:
-    """Return the first items for a message, and how many more there are."""
+    """Return the first items, and the number of the others, for a message."""
     texts = [str(item) for item in items]
     more = len(texts) - limit
     return ", ".join(texts[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 def layout_error(folder: Path, dataset: str, expected: str) -> DatasetError:
-    """Return the error for a folder that does not look like the data set."""
+    """Return the error for a folder that does not look like the dataset."""
     if not folder.is_dir():
-        return DatasetError(f"there is no folder {folder}; {dataset} needs {expected}")
+        return DatasetError(f"the folder {folder} does not exist; {dataset} needs {expected}")
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
-    content = f"it holds {shown(names, 10)}" if names else "it is empty"
-    return DatasetError(f"{folder} is not a copy of {dataset}: {content}; needed is {expected}")
+    content = f"it contains {shown(names, 10)}" if names else "it is empty"
+    return DatasetError(f"{folder} is not a copy of {dataset}: {content}; expected {expected}")
 
 
 def first_folder(candidates: Sequence[Path]) -> Path:
@@ -46,23 +46,21 @@ def first_folder(candidates: Sequence[Path]) -> Path:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Return the image files in a folder and below it, sorted; none where there is no folder."""
-    from mdan_zoo.images.load import (
-        find_images,  # loads Pillow, which naming the readers must not
-    )
+    """Return the image files in and below a folder, sorted; none if it does not exist."""
+    from mdan_zoo.images.load import find_images  # imports Pillow, which `list` must not
 
     return find_images(folder) if folder.is_dir() else []
 
 
 def class_folders(folder: Path) -> dict[str, list[Path]]:
-    """Return, by name, the folders in `folder` that have images at any depth, and these."""
+    """Return the images, at any depth, of every subfolder that has any, by folder name."""
     inside = sorted(folder.iterdir()) if folder.is_dir() else []
     found = {path.name: images_below(path) for path in inside if path.name[0] != "."}
     return {name: images for name, images in found.items() if images}
 
 
 def split_folders(folder: Path, names: Mapping[str, str] = SPLIT_FOLDERS) -> list[tuple[str, Path]]:
-    """Return (split, its folder) for every folder in `folder` that is named after a split."""
+    """Return (split, folder) for every subfolder that is named after a split."""
     inside = sorted(folder.iterdir()) if folder.is_dir() else []
     named = [(names.get(path.name.lower(), ""), path) for path in inside if path.is_dir()]
     return [(split, path) for split, path in named if split]
@@ -86,12 +84,12 @@ def read_cells(path: Path, delimiter: str = ",") -> tuple[list[str], list[list[s
     """Read a table of text.
 
     Returns:
-        The header and the rows, every cell without the spaces around it; empty lines are left out.
+        The header and the rows, without surrounding spaces; empty lines are skipped.
 
     Raises:
         DatasetError: It cannot be read, has no rows, or a row is longer or shorter than the header.
     """
-    # Published tables have all kinds of line ends; splitlines knows them.
+    # splitlines accepts all line endings.
     lines = csv.reader(read_text(path).splitlines(), delimiter=delimiter)
     try:
         rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
@@ -110,10 +108,10 @@ def read_cells(path: Path, delimiter: str = ",") -> tuple[list[str], list[list[s
 
 
 def refuse_missing(images: Sequence[Path], source: Path) -> None:
-    """Check that the images that a file lists are there.
+    """Check that all listed images exist.
 
     Raises:
-        DatasetError: Some are missing; says how many and names the first.
+        DatasetError: Some are missing; lists the number and the first ones.
     """
     missing = [image for image in images if not image.is_file()]
     if missing:

@@ -15,41 +15,41 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of one data set.
+    """The labels of one dataset.
 
     Attributes:
-        hierarchy: The tree whose class ids the samples get.
-        release: The data set's own tree. Its aliases are understood too, so that a tree of one's
-            own need not repeat the spellings of a release.
+        hierarchy: The hierarchy that defines the class ids of the samples.
+        release: The hierarchy of the dataset itself. Its aliases are accepted too, so that a custom
+            hierarchy does not have to repeat the spellings of the release.
     """
 
     hierarchy: Hierarchy
     release: Hierarchy | None = None
 
     def leaf(self, name: str, place: object) -> int:
-        """Return the class id of a leaf by its name or alias; capitals do not matter.
+        """Return the class id of a leaf by its name or alias, ignoring case.
 
         Args:
-            name: The class, as the data set spells it.
-            place: Where it stands, for the message.
+            name: The class, in the spelling of the dataset.
+            place: File or folder, for the error message.
 
         Raises:
-            DatasetError: The tree has no such leaf.
+            DatasetError: The hierarchy has no such leaf.
         """
         found = self._find(name)
         if found is None:
             raise DatasetError(
-                f"{place}: {name!r} is no leaf of hierarchy {self.hierarchy.name!r}: "
+                f"{place}: {name!r} is not a leaf of the hierarchy {self.hierarchy.name!r}: "
                 + did_you_mean(name, dict.fromkeys([*self.hierarchy.leaves, *self._spellings]))
             )
         return found
 
     def has(self, name: str) -> bool:
-        """Tell whether the tree has a leaf of that name or alias."""
+        """Return whether the hierarchy has a leaf with this name or alias."""
         return self._find(name) is not None
 
     def hard(self, image: Path, leaf: int, group: str, split: str = "") -> Sample:
-        """Return the sample of an image of which only the class is known."""
+        """Return the sample of an image with one class."""
         distribution = tuple(float(k == leaf) for k in range(len(self.hierarchy.leaves)))
         labels = self.hierarchy.leaf_paths[leaf]
         return Sample(image, labels, distribution, group, split=split)
@@ -67,12 +67,11 @@ class Labels:
         """Return the sample of an image with known votes.
 
         Args:
-            image: Its file.
-            shares: Votes for every leaf, not negative and not all zero.
+            image: Image file.
+            shares: Votes for every leaf; non-negative, not all zero.
             group: See `Sample`.
             split: See `Sample`.
-            preferred: The leaf that gives the labels where it is among several with most votes;
-                otherwise the first of these does.
+            preferred: In a tie, the leaf that defines the labels; by default the first one.
             ratings: See `Sample`.
         """
         total = sum(shares)
@@ -84,18 +83,19 @@ class Labels:
     def checked(
         self, samples: list[Sample], source: Path, *, every_class: bool = False
     ) -> list[Sample]:
-        """Return the samples of a data set if they can be used.
+        """Validate and return the samples of a dataset.
 
         Args:
-            samples: All of them.
-            source: The folder or table, for the messages.
-            every_class: A leaf without images is an error; otherwise it is only warned of.
+            samples: All samples.
+            source: The folder or table, for error messages.
+            every_class: Raise an error for a leaf without images, instead of a warning.
 
         Raises:
-            DatasetError: There are fewer than two images, one is there twice, or a leaf has none.
+            DatasetError: There are fewer than two images, an image is listed twice, or a leaf has
+                no images.
         """
         if len(samples) < 2:
-            raise DatasetError(f"{source} has {len(samples)} image(s), and needs at least two")
+            raise DatasetError(f"{source} has {len(samples)} image(s); at least two are required")
         self._refuse_repeated(samples, source)
         used = {sample.labels[-1] for sample in samples}
         empty = [name for k, name in enumerate(self.hierarchy.leaves) if k not in used]
@@ -105,7 +105,7 @@ class Labels:
                 f"which hierarchy {self.hierarchy.name!r} has"
             )
             if every_class:
-                raise DatasetError(f"{message}; add images or use a tree without it")
+                raise DatasetError(f"{message}; add images, or use a hierarchy without it")
             LOGGER.warning(message)
         return samples
 
@@ -127,7 +127,7 @@ class Labels:
 
     @cached_property
     def _spellings(self) -> dict[str, int]:
-        """The leaf for every name and alias, as written and in small letters."""
+        """Leaf ids by name and alias, as written and in lower case."""
         leaves = {name: k for k, name in enumerate(self.hierarchy.leaves)}
         aliases = dict(self.hierarchy.aliases)
         if self.release is not None:

@@ -30,15 +30,15 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 
 @dataclass(frozen=True)
 class DatasetReader:
-    """A data set that can be read.
+    """A dataset reader and facts about the dataset.
 
     Attributes:
-        name: Its name, as in `ModelConfig.dataset`.
+        name: Name of the dataset, as in `ModelConfig.dataset`.
         read: Reads a folder, given a hierarchy, into samples with the class ids of that hierarchy.
         hierarchy: Name of its default built-in hierarchy; "" where the user must give one.
-        source: The publication or page that describes it.
+        source: Publication or page of the dataset.
         terms: Terms of use, in one line.
-        splits: The split that is usual in the literature.
+        splits: The usual split in the literature.
         images: Published number of images; None for the user's own images.
         options: Keyword arguments that `read` takes in addition.
     """
@@ -53,9 +53,9 @@ class DatasetReader:
     options: tuple[str, ...] = ()
 
 
-_STOCK = "URLs of images that stay their owners'; for research."
-_ON_REQUEST = "Given by its authors on request, for research; not to be passed on."
-_RESEARCH = "Offered by its authors for research; the images stay their owners'."
+_STOCK = "URLs of images that belong to their owners; for research."
+_ON_REQUEST = "Available from the authors on request, for research; redistribution not allowed."
+_RESEARCH = "Offered by the authors for research; the images belong to their owners."
 _OWN = "Yours."
 
 _READERS = (
@@ -147,7 +147,7 @@ _READERS = (
         "circumplex4",
         "Kurdi, Lozano & Banaji, Introducing the Open Affective Standardized Image Set, Behavior "
         "Research Methods 2017",
-        "Offered by its authors for research use; every image has terms of its own.",
+        "Offered by the authors for research use; every image has its own terms.",
         "grouped 5-fold",
         900,
         options=("label_std_scale",),
@@ -163,13 +163,13 @@ OWN_IMAGES = ("folder", "table")
 
 
 def get_dataset(name: str) -> DatasetReader:
-    """Return the reader of a data set.
+    """Return the reader of a dataset.
 
     Raises:
         UnknownNameError: No dataset has that name; the message suggests the nearest names.
     """
     if name not in DATASETS:
-        raise UnknownNameError(f"there is no data set {name!r}: {did_you_mean(name, DATASETS)}")
+        raise UnknownNameError(f"there is no dataset {name!r}: {did_you_mean(name, DATASETS)}")
     return DATASETS[name]
 
 
@@ -183,7 +183,7 @@ def read_dataset(
 
     Args:
         name: One of `DATASETS`.
-        folder: The data set's folder; for "table" also the table itself.
+        folder: The dataset's folder; for "table" also the table itself.
         hierarchy: The hierarchy; by default the dataset's own. "folder" and "table" need one.
         options: Options of the dataset's reader; see `DatasetReader.options`.
 
@@ -205,22 +205,22 @@ def read_dataset(
 
 
 def folder_of(data: Path) -> Path:
-    """Return the folder that a data set's images are named from, where `data` may be a table."""
+    """Return the folder that image names are relative to; `data` may be a table."""
     return data.parent if data.is_file() else data
 
 
 def choose_hierarchy(name: str, hierarchy: Hierarchy | None) -> Hierarchy:
-    """Return the tree that a data set is read with: the given one, else its own.
+    """Return the given hierarchy, or the default hierarchy of the dataset.
 
     Raises:
-        UnknownNameError: There is no data set of that name.
-        InputError: It has no tree of its own and none is given.
+        UnknownNameError: No dataset has that name.
+        InputError: The dataset has no default hierarchy and none is given.
     """
     own = get_dataset(name).hierarchy
     if hierarchy is None and not own:
         raise InputError(
-            f"the data set {name!r} has no emotion tree of its own; give one, with --hierarchy "
-            "tree.toml, or in Python such as Hierarchy.from_nested({'positive': ['joy'], "
+            f"the dataset {name!r} has no default hierarchy; give one with --hierarchy "
+            "FILE, or in Python with Hierarchy.from_nested({'positive': ['joy'], "
             "'negative': ['anger', 'fear']})"
         )
     return hierarchy or get_hierarchy(own)

@@ -11,14 +11,14 @@ class Sample:
     """One labelled image.
 
     Attributes:
-        image: Its file.
-        labels: Class id at every level of the tree, coarse to fine.
-        distribution: Share of raters for every leaf, summing to one; all on one leaf where only
-            a label is known.
-        group: Images of one group show the same thing and never stand on both sides of a split.
-        ratings: Mean ratings by name, such as {"valence": 4.7, "arousal": 2.3}, where the data
-            set has them, as pairs.
-        split: "train", "val" or "test" where the data set itself says so, else "".
+        image: Image file.
+        labels: Class ids of all levels, coarse to fine.
+        distribution: Share of raters for every leaf, summing to one; all on one leaf if only a
+            label is known.
+        group: Images of one group show the same subject and are never divided by a split.
+        ratings: Mean ratings by name, such as {"valence": 4.7, "arousal": 2.3}, as
+            pairs, if the dataset has them.
+        split: "train", "val" or "test" if the dataset has an official split, else "".
     """
 
     image: Path

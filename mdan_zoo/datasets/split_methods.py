@@ -46,8 +46,8 @@ def make_split(
             * "5-fold" and the like: the parts "0" to "4".
             * "grouped-5-fold" and the like: the parts "0" to "4", made by `grouped_folds`, which
               looks at groups and not at classes.
-            * "official": the parts that the data set comes with.
-            * "official or 80/20" and the like: "official" where it comes in parts, else the other.
+            * "official": the parts that the dataset comes with.
+            * "official or 80/20" and the like: "official" if it comes in parts, else the other.
 
             Percentages and folds hold within every class of the finest level (for a group, the
             class that most of its images have), up to a few images: with k parts and at most
@@ -69,7 +69,7 @@ def make_split(
             f"{dataset} has {len(samples)} images in {folder}, too few for {method}: "
             f"nothing is left for {', '.join(empty)}"
         )
-    # Copies of a data set differ in the folders around the images; the names begin inside them.
+    # Copies of a dataset differ in the folders around the images; the names begin inside them.
     base = posixpath.commonpath([posixpath.dirname(name) for name in names]) or "."
     inside = [name.removeprefix(f"{base}/") for name in names]
     return Split.from_parts(
@@ -90,7 +90,7 @@ def _described(method: str, seed: int) -> str:
 
 
 def _chosen(method: str, samples: Sequence[Sample]) -> str:
-    """Return the method itself, or the right one of "official or ..."."""
+    """Resolve "official or ..."."""
     other = method.removeprefix(_OFFICIAL_OR)
     in_parts = other != method and any(sample.split for sample in samples)
     return "official" if in_parts else other
@@ -118,13 +118,13 @@ def _official(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, list
     parts: dict[str, list[int]] = {}
     for index, sample in enumerate(samples):
         parts.setdefault(sample.split, []).append(index)
-    homeless = parts.get("", [])
-    if homeless or not samples:
-        which = f", such as {names[homeless[0]]!r}" if homeless else ""
+    unassigned = parts.get("", [])
+    if unassigned or not samples:
+        which = f", such as {names[unassigned[0]]!r}" if unassigned else ""
         raise DatasetError(
-            "this data set comes without a split: "
-            f"{len(homeless)} of its {len(samples)} images are in no official part{which}; "
-            "another method, such as 80/20, divides it anew"
+            "this dataset has no official split: "
+            f"{len(unassigned)} of its {len(samples)} images are in no official part{which}; "
+            "use another method, such as 80/20"
         )
     return parts
 
@@ -139,7 +139,7 @@ def _joined(samples: Sequence[Sample], files: FileIndex) -> list[Sample]:
         return group
 
     groups = {sample.image: sample.group for sample in samples}
-    for same in files.duplicates(groups):  # missing files are reported by whoever reads them
+    for same in files.duplicates(groups):  # missing files are reported when they are read
         first, *others = sorted({root(groups[image]) for image in same})
         joined.update(dict.fromkeys(others, first))
     return [dataclasses.replace(sample, group=root(sample.group)) for sample in samples]
@@ -159,7 +159,7 @@ def _folds(
 
 
 def _units(samples: Sequence[Sample], seed: int) -> list[list[int]]:
-    """Return the indices of every group: class by class, within each in the seed's order."""
+    """Return the indices of every group, ordered by class and then by the seed."""
     members: dict[str, list[int]] = {}
     for index, sample in enumerate(samples):
         members.setdefault(sample.group, []).append(index)
@@ -167,17 +167,16 @@ def _units(samples: Sequence[Sample], seed: int) -> list[list[int]]:
     def place(group: str) -> tuple[int, str]:
         counts = Counter(samples[index].labels[-1] for index in members[group])
         leaf = min(counts, key=lambda leaf: (-counts[leaf], leaf))
-        # Names that are no UTF-8 are refused later, with a message.
+        # Names that are not UTF-8 are refused later with an error message.
         return leaf, hashlib.sha256(f"{seed}\t{group}".encode(errors="replace")).hexdigest()
 
     return [members[group] for group in sorted(members, key=place)]
 
 
 def _deal(units: Sequence[Sequence[int]], shares: Sequence[int]) -> list[list[int]]:
-    """Give each unit to the part that lacks most against its share of the images so far.
+    """Assign each unit to the part that is furthest below its share of the images so far.
 
-    Whatever stretch of units one looks at, every part got nearly its share of it; the classes are
-    such stretches.
+    Every part then has nearly its share of any run of consecutive units, such as a class.
     """
     parts: list[list[int]] = [[] for _ in shares]
     lacking = [0] * len(shares)  # in images times the sum of the shares, so that it stays exact

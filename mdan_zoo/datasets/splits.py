@@ -1,9 +1,8 @@
-"""Splits: which images train and which test. Groups stay together.
+"""Splits: assignment of images to parts such as train and test. Groups are never divided.
 
-A split is a file that is written once and used by everybody, because no two random divisions of a
-data set give the same numbers. It is plain text: comment lines with what it is, then a line
-"part<TAB>image" for every image, in the order of their bytes. Its SHA-256 is that of the lines
-that are no comments, so that
+A split is stored in a file so that results are comparable. The file is plain text: comment lines
+with metadata, then a line "part<TAB>image" for every image, in byte order. The SHA-256 of a split
+is that of the lines without comments, so that
 
     grep -v '^#' FILE | sha256sum
 
@@ -26,7 +25,7 @@ from mdan_zoo.errors import DatasetError, UnknownNameError, did_you_mean
 
 VERSION = 1
 SPLIT_FILE = "split.tsv"
-"""The name that a training gives to the file of its split."""
+"""File name of the split in the output folder of a training."""
 
 _FIRST_LINE = "# mdan-zoo split "
 _FIELDS = ("dataset", "method", "folder")
@@ -35,15 +34,15 @@ _PACKAGED = Path(__file__).parent / "split_files"
 
 @dataclass(frozen=True)
 class Split:
-    """A division of a data set's images into named parts.
+    """A split of a dataset into named parts.
 
-    `Split.from_parts` makes one of any order of parts and names.
+    `Split.from_parts` accepts parts and names in any order.
 
     Attributes:
-        dataset: The data set's name.
+        dataset: Name of the dataset.
         method: How the split was made, such as "80/20, seed 0".
-        folder: Folder below that of the data set in which the names start, such as "images"; "."
-            is the data set's own.
+        folder: Folder that the image names are relative to, below the folder of the dataset, such
+            as "images"; "." is the folder of the dataset.
         parts: For every part, by name, the names of its images below `folder`: relative, with
             "/" between folders, sorted.
     """
@@ -81,10 +80,10 @@ class Split:
     def from_parts(
         cls, dataset: str, method: str, folder: str, parts: Mapping[str, Iterable[str]]
     ) -> Split:
-        """Make a split of parts and names in any order.
+        """Create a split from parts and names in any order.
 
         Raises:
-            DatasetError: An image is in two parts, a part is empty, or a name is impossible.
+            DatasetError: An image is in two parts, a part is empty, or a name is invalid.
         """
         ordered = tuple((part, tuple(sorted(parts[part]))) for part in sorted(parts))
         return cls(dataset, method, folder, ordered)
@@ -95,7 +94,7 @@ class Split:
         return _sha256(_lines(self.parts))
 
     def images(self, part: str) -> tuple[str, ...]:
-        """Return the names of a part's images.
+        """Return the image names of a part.
 
         Raises:
             UnknownNameError: The split has no such part.
@@ -109,7 +108,7 @@ class Split:
         return known[part]
 
     def save(self, path: Path) -> None:
-        """Write the split as a file; one that was there is replaced as a whole."""
+        """Write the split to a file; an existing file is replaced atomically."""
         header = [f"{_FIRST_LINE}{VERSION}\n"]
         header += [f"# {field}: {getattr(self, field)}\n" for field in _FIELDS]
         header += [f"# sha256: {self.sha256}\n"]
@@ -117,11 +116,11 @@ class Split:
 
     @classmethod
     def load(cls, path: Path) -> Split:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
-            DatasetError: The file cannot be read, is no split of a known version, has an image in
-                two parts, or is not what its hash was made of.
+            DatasetError: The file cannot be read, is not a split of a known version, has an image
+                in two parts, or does not match its hash.
         """
         try:
             text = path.read_bytes().decode("utf-8-sig")
@@ -160,19 +159,19 @@ class Split:
 
 
 def list_splits() -> list[str]:
-    """Return the names of the splits that are part of the package, sorted."""
+    """Return the names of the splits in the package, sorted."""
     return sorted(path.stem for path in _PACKAGED.glob("*.tsv"))
 
 
 def get_split(name: str) -> Split:
-    """Return a split that is part of the package.
+    """Return a split in the package.
 
     Args:
-        name: One of `list_splits()`. oasis661: the images of OASIS that the released models
-            learned from, all in the part "0".
+        name: One of `list_splits()`. "oasis661" has the OASIS images that the released
+            models were trained on, all in part "0".
 
     Raises:
-        UnknownNameError: There is no split of that name.
+        UnknownNameError: Unknown name.
     """
     if name not in list_splits():
         raise UnknownNameError(
@@ -184,10 +183,10 @@ def get_split(name: str) -> Split:
 def split_hashes(name: str) -> list[str]:
     """Return a line "SHA-256  name" for every image of a split of the package.
 
-    The hashes are those of the files as the data set's authors publish them.
+    The hashes are those of the files published by the authors of the dataset.
 
     Raises:
-        UnknownNameError: There is no split of that name.
+        UnknownNameError: Unknown name.
     """
     get_split(name)
     return (_PACKAGED / f"{name}.sha256").read_text(encoding="utf-8").splitlines()
@@ -201,18 +200,18 @@ def select(
     *,
     allow_unlisted: bool = False,
 ) -> list[int]:
-    """Find a part's samples.
+    """Return the indices of the samples in a part.
 
     Args:
-        split: Says which images are in the part.
-        samples: The data set.
-        folder: The data set's folder.
+        split: The split.
+        samples: The samples of the dataset.
+        folder: Folder of the dataset.
         part: Name of the part.
-        allow_unlisted: Leave out samples that are in no part. Without it they are an error, since
-            a data set with more images than the split knows is mostly another version of it.
+        allow_unlisted: Ignore samples that are in no part. By default they are an error, because
+            the dataset is then probably a different version.
 
     Returns:
-        The indices of the part's samples, ascending.
+        Indices of the samples, ascending.
 
     Raises:
         DatasetError: An image of any part is missing, or a sample is in no part.
@@ -236,10 +235,10 @@ def select(
 
 
 def image_names(samples: Sequence[Sample], folder: Path) -> list[str]:
-    """Return the names of the samples' images below a folder, with "/" between folders.
+    """Return the image names relative to a folder, with "/" between folders.
 
     Raises:
-        DatasetError: An image is not below the folder, or is there twice.
+        DatasetError: An image is outside the folder or occurs twice.
     """
     names: dict[str, None] = {}
     for sample in samples:
@@ -254,15 +253,15 @@ def image_names(samples: Sequence[Sample], folder: Path) -> list[str]:
 
 
 def grouped_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[list[int]]:
-    """Divide samples into folds of nearly equal size, no group in two of them.
+    """Split samples into folds of nearly equal size without dividing a group.
 
     Args:
-        samples: The data set.
-        folds: How many folds, at least 2.
-        seed: Another seed gives another division.
+        samples: The samples of the dataset.
+        folds: Number of folds, at least 2.
+        seed: Random seed.
 
     Returns:
-        For every fold the indices of its samples, ascending.
+        Indices of the samples of every fold, ascending.
 
     Raises:
         DatasetError: There are fewer groups than folds.

@@ -12,12 +12,8 @@ from mdan_zoo.images.load import ImageOptions
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import ManifestEntry, load_manifest
-from mdan_zoo.zoo.factory import (
-    DEFAULT_EXPLAINED_MODEL,
-    get_config,
-    get_model_hierarchy,
-    list_models,
-)
+from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL
+from mdan_zoo.zoo.factory import get_config, get_model_hierarchy, list_models
 
 MAX_BYTES = 20_000_000
 """Largest image file; those of most cameras are smaller."""

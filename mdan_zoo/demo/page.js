@@ -13,7 +13,7 @@ function showMap(button) {
   find("map").hidden = find("scale").hidden = !map;
   if (map) find("map").src = map;
   find("image").classList.toggle("mz-grey", Boolean(map));
-  find("caption").textContent = caption ?? "Choose a class to see what the network looked at for it.";
+  find("caption").textContent = caption ?? "Choose a class to see its activation map.";
   find("low").textContent = low ?? "";
   find("high").textContent = high ?? "";
 }

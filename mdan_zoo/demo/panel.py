@@ -66,7 +66,7 @@ def _photo_html(name: str, explanation: Explanation) -> str:
         f'<img class="mz-photo" alt="{escape(name)}" src="{_data_url(small, "JPEG")}">'
         f'<img class="mz-map" alt="" style="{place}" hidden></div>'
         '<figcaption aria-live="polite"><span class="mz-caption">'
-        "Choose a class to see what the network looked at for it.</span>"
+        "Choose a class to see its activation map.</span>"
         '<span class="mz-scale" hidden><span class="mz-low"></span>'
         '<span class="mz-colours"></span><span class="mz-high"></span></span>'
         "</figcaption></figure>"
@@ -100,7 +100,7 @@ def _looks_html(explanation: Explanation) -> str:
 
 def _tree_html(explanation: Explanation) -> str:
     rows = "".join(_rows(explanation, 0, range(explanation.prediction.hierarchy.sizes[0])))
-    return f'<ul class="mz-tree" aria-label="Emotion tree">{rows}</ul>'
+    return f'<ul class="mz-tree" aria-label="Emotion hierarchy">{rows}</ul>'
 
 
 def _rows(explanation: Explanation, level: int, classes: range | tuple[int, ...]) -> Iterator[str]:

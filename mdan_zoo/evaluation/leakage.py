@@ -91,7 +91,7 @@ def count_trained_on(
 
 
 def _trained_on(weights: Path) -> list[str] | None:
-    """Return a line "SHA-256  name" for every image of a training; None where it is not known."""
+    """Return a line "SHA-256  name" for every training image; None if unknown."""
     listed = _read_list(weights)
     if listed is None:
         split = _released_split(weights)
@@ -100,7 +100,7 @@ def _trained_on(weights: Path) -> list[str] | None:
 
 
 def _read_list(weights: Path) -> list[str] | None:
-    """Return the lines of a weight file's list; None where there is none, or that of others."""
+    """Return the lines of a checkpoint's list; None if it is missing or belongs to another one."""
     try:
         content = (weights.parent / TRAINED_ON_FILE).read_bytes()
     except OSError:
@@ -126,9 +126,9 @@ def _released_split(weights: Path) -> str | None:
 
 
 def _released_names(weights: Path, dataset: str) -> set[str]:
-    """Return the names in a data set that released weights were trained on, whatever is in them.
+    """Return the image names of a dataset that released weights were trained on.
 
-    A copy of the data set may have been scaled or compressed anew.
+    Names, because a copy of the dataset may have been resized or recompressed.
     """
     name = _released_split(weights)
     split = None if name is None else get_split(name)

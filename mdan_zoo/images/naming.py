@@ -61,7 +61,7 @@ def public_url(url: str) -> str:
 
 def is_tensor(image: object) -> TypeGuard[torch.Tensor]:
     """Return whether an object is a torch tensor, without importing torch."""
-    torch = sys.modules.get("torch")  # whoever holds a tensor has imported torch
+    torch = sys.modules.get("torch")  # imported wherever a tensor exists
     return isinstance(image, getattr(torch, "Tensor", ()))  # may still be importing it
 
 

@@ -43,7 +43,7 @@ from mdan_zoo.images.naming import describe
 from mdan_zoo.inference.prediction import Prediction
 from mdan_zoo.inference.predictor import WORKERS, ImageList, Predictor, shared_predictor
 from mdan_zoo.models.base import EmotionOutput
-from mdan_zoo.zoo.factory import DEFAULT_EXPLAINED_MODEL
+from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,8 +23,8 @@ from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 
 Branch: TypeAlias = str
-"""Classifier branch. "overall" is the prediction of the network. MDAN combines it from "local",
-P_L, and "global", P_G: P_O = alpha P_L + (1 - alpha) P_G."""
+"""Classifier branch. "overall" is the prediction of the network, which MDAN combines from "local"
+and "global": P_O = alpha P_L + (1 - alpha) P_G. Other networks may have other branches."""
 
 Decode = Literal["consistent", "independent"]
 """How the class of each level is picked; see the module docstring."""
@@ -32,7 +32,6 @@ Decode = Literal["consistent", "independent"]
 Levels: TypeAlias = tuple[tuple[float, ...], ...]
 """Probabilities of all classes, in the order of class ids, of every level, coarse to fine."""
 
-BRANCHES: tuple[Branch, ...] = ("overall", "local", "global")
 DECODES: tuple[Decode, ...] = get_args(Decode)
 
 
@@ -82,7 +81,7 @@ class Prediction:
     error: str | None = None
 
     def __post_init__(self) -> None:
-        branches = self.probabilities if self.error is None else {*BRANCHES, self.branch}
+        branches = self.probabilities if self.error is None else (self.branch,)
         check_reading(self.model, self.branch, self.decode, branches)
         for branch, levels in self.probabilities.items():
             sizes = tuple(len(level) for level in levels)
@@ -154,12 +153,8 @@ class Prediction:
         }
 
 
-def check_reading(
-    model: str, branch: str, decode: str, branches: Collection[str] = BRANCHES
-) -> None:
-    """Raise `InputError` unless the model has the branch and the decoding exists."""
-    if branch not in {*BRANCHES, *branches}:
-        raise InputError(f"branch must be one of {_listed(BRANCHES)}, not {branch!r}")
+def check_reading(model: str, branch: str, decode: str, branches: Collection[str]) -> None:
+    """Raise `InputError` unless the branch is one of the model's and the decoding exists."""
     if branch not in branches:
         raise InputError(f"{model} has no {branch} branch; it has {_listed(branches)}")
     if decode not in DECODES:

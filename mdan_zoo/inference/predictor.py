@@ -1,9 +1,4 @@
-"""Predictor: a network with its weights, preprocessing and device.
-
-predictor = Predictor("mdan_oasis4", device="cuda", dtype="bfloat16")
-predictor.predict("photo.jpg")
-for prediction in predictor.stream(paths, batch_size=64): ...
-"""
+"""Predictor: a network with its weights, preprocessing and device."""
 
 from __future__ import annotations
 
@@ -28,26 +23,15 @@ from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageLike, ImageOptions, load_
 from mdan_zoo.images.naming import describe
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.inference.devices import find_device
-from mdan_zoo.inference.prediction import (
-    Branch,
-    Decode,
-    Levels,
-    Prediction,
-    check_reading,
-)
+from mdan_zoo.inference.prediction import Branch, Decode, Levels, Prediction, check_reading
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.weights.checkpoint import CheckpointSource, open_checkpoint
-from mdan_zoo.zoo.factory import (
-    DEFAULT_MODEL,
-    create_model,
-    get_config,
-    load_network,
-    read_released,
-)
+from mdan_zoo.zoo.configs import DEFAULT_MODEL
+from mdan_zoo.zoo.factory import create_model, get_config, load_network, read_released
 
 if TYPE_CHECKING:
-    from mdan_zoo.models import EmotionNetwork
+    from mdan_zoo.models.base import EmotionModel
 
 ImageList: TypeAlias = "list[Any] | tuple[Any, ...]"
 """Several images. An array or tensor is a single image."""
@@ -310,10 +294,9 @@ class Predictor:
     def _load(self, image: ImageLike) -> _Loaded:
         name = describe(image)
         try:
-            rgb = load_image(image, self.image_options)
+            return name, self.preprocessing.crop(load_image(image, self.image_options))
         except ImageError as error:
             return name, error
-        return name, self.preprocessing.crop(rgb)
 
     def _run(self, batch: list[_Loaded]) -> Iterator[_Result]:
         """Run the network on the readable images of a batch."""
@@ -369,7 +352,7 @@ _shared_predictor = functools.cache(Predictor)
 
 def _load_network(
     name: str | None, source: CheckpointSource | None
-) -> tuple[Path, ModelConfig, EmotionNetwork]:
+) -> tuple[Path, ModelConfig, EmotionModel]:
     """Return the checkpoint's path, the config that it belongs to, and the loaded network."""
     if source is None:
         name = DEFAULT_MODEL if name is None else name

@@ -19,8 +19,6 @@ _MODULES = {
 __getattr__, __dir__, __all__ = lazy_exports(__name__, _MODULES)
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
     from mdan_zoo.models.base import EmotionModel as EmotionModel
     from mdan_zoo.models.base import EmotionOutput as EmotionOutput
     from mdan_zoo.models.config import ModelConfig as ModelConfig
@@ -28,5 +26,3 @@ if TYPE_CHECKING:
     from mdan_zoo.models.registry import get_architecture as get_architecture
     from mdan_zoo.models.registry import list_architectures as list_architectures
     from mdan_zoo.models.registry import register_architecture as register_architecture
-
-    EmotionNetwork: TypeAlias = EmotionModel

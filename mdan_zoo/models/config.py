@@ -20,7 +20,7 @@ class ModelConfig:
     Attributes:
         name: Name of the model.
         hierarchy: Name of its emotion hierarchy; see `mdan_zoo.get_hierarchy`.
-        dataset: The data set whose labels it is trained on.
+        dataset: The dataset whose labels it is trained on.
         backbone: Name of a timm model with feature maps at strides 4, 8, 16 and 32.
         architecture: Name of a registered architecture; see `mdan_zoo.models.registry`.
         options: Options of that architecture; by default its default options.

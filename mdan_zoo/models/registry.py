@@ -15,8 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
-from mdan_zoo.models.mdan.options import MDANOptions
-from mdan_zoo.models.options import ArchitectureOptions, FlatOptions
+from mdan_zoo.models.options import ArchitectureOptions, FlatOptions, MDANOptions
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel

@@ -207,7 +207,7 @@ def _introduction(publication: Publication) -> str:
         )
     if publication.dataset:
         return f"{text} It was trained on {publication.dataset}."
-    return f"{text} The data set that it was trained on is not recorded."
+    return f"{text} The dataset that it was trained on is not recorded."
 
 
 def _input(spec: InputSpec) -> str:

@@ -11,7 +11,7 @@ from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.inference.verification import WeightFile
 from mdan_zoo.weights.hub_api import WEIGHTS_FILE
 from mdan_zoo.weights.manifest import Licences
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Publication:
 
     @property
     def dataset(self) -> str:
-        """The data set of the labels; "" for a user's own images, which have no name.
+        """The dataset of the labels; "" for a user's own images, which have no name.
 
-        So it is for a registered model with a custom hierarchy: its config names the data set of
-        the registered hierarchy, on which it was not trained.
+        It is also "" for a registered model with a custom hierarchy: its config names the dataset
+        of the registered hierarchy, on which it was not trained.
         """
         config = self.weights.config
         custom = config.name in MODELS and self.weights.hierarchy != get_hierarchy(

@@ -40,7 +40,7 @@ from mdan_zoo.weights.hub_api import (
     find_hub,
 )
 from mdan_zoo.weights.manifest import SCHEMA_VERSION, Licences, load_manifest
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -113,9 +113,9 @@ def prepare(
 ) -> Publication:
     """Check a checkpoint, and collect its licences, command and metrics.
 
-    The terms of the training data and the training command of a name that the manifest has are
-    taken from there; licence and metrics too if it is this very file and they are not given. Where
-    `mdan-zoo train` left its training.json beside the file, command and metrics come from it.
+    For a name in the manifest, the terms of the training data and the training command are taken
+    from there; so are licence and metrics, unless given, if the file is the released one. A
+    training.json of `mdan-zoo train` in the same folder provides the command and the metrics.
 
     Args:
         name: A registered model or a new name; see `check_weights`.

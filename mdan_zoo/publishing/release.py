@@ -1,14 +1,10 @@
-"""Release what was trained: copy weights into the package and write the manifest.
+"""Releases of this repository: copy trained weights into the package and write the manifest.
 
-    python -m mdan_zoo.publishing.release RUN... --metrics CSV
-
-writes `weights_manifest.json` whole: an entry for each trained run with its hash, metrics and
-golden output, and an entry that says how to train it for every other model. Run it in a checkout.
+`mdan-zoo release` calls it, in a checkout.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 from collections.abc import Sequence
@@ -30,7 +26,8 @@ from mdan_zoo.training.report import read_report
 from mdan_zoo.training.run import WEIGHTS_FILE
 from mdan_zoo.weights.checkpoint import read_identity
 from mdan_zoo.weights.manifest import SCHEMA_VERSION
-from mdan_zoo.zoo.factory import MODELS, build_network
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import build_network
 
 PACKAGE = Path(mdan_zoo.__file__).parent
 CODE_LICENCE = WEIGHTS_LICENCE = "Apache-2.0"
@@ -111,22 +108,24 @@ def read_metrics(path: Path, model: str) -> dict[str, Any]:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the manifest."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="output of train")
-    parser.add_argument("--metrics", type=Path, required=True, help="summary of cross-validation")
-    parsed = parser.parse_args(arguments)
+def write_release(runs: Sequence[Path], metrics: Path) -> None:
+    """Copy the weights of runs into the package, and write `weights_manifest.json` from scratch.
+
+    Args:
+        runs: Output folders of `mdan-zoo train`. Each gets an entry with its hash, metrics and
+            golden output; every other model gets one with the command that trains it.
+        metrics: Summary of the cross-validation, a CSV file.
+
+    Raises:
+        InputError: `metrics` has no row of one of the models.
+        CheckpointError: A checkpoint is missing or damaged.
+    """
     entries = {name: unreleased_entry(config) for name, config in MODELS.items()}
-    entries.update(released_entry(run, parsed.metrics) for run in parsed.runs)
+    entries.update(released_entry(run, metrics) for run in runs)
     manifest = {"schema_version": SCHEMA_VERSION, "models": entries}
-    for run in parsed.runs:  # only now that every entry could be made
+    for run in runs:  # only after every entry was created
         name = read_identity(run / WEIGHTS_FILE)[0].name
         target = PACKAGE / "weights" / f"{name}.safetensors"
         write_atomically(target, (run / WEIGHTS_FILE).read_bytes())
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(PACKAGE.parent / "weights_manifest.json", text.encode())
-
-
-if __name__ == "__main__":
-    main()

@@ -15,7 +15,8 @@ from typing import Any
 
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
 from mdan_zoo.weights.manifest import load_manifest
-from mdan_zoo.zoo.factory import MODELS, released_weights
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import released_weights
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -36,10 +36,11 @@ from mdan_zoo.training.preflight import has_state
 from mdan_zoo.training.recipe import Recipe, is_weight_file
 from mdan_zoo.training.splitting import find_split
 from mdan_zoo.weights.checkpoint import read_identity
-from mdan_zoo.zoo.factory import MODELS, build_network, get_config, released_weights
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import build_network, get_config, released_weights
 
 if TYPE_CHECKING:
-    from mdan_zoo.models import EmotionNetwork
+    from mdan_zoo.models.base import EmotionModel
 
 WEIGHTS_FILE = "model.safetensors"
 _CUSTOM_DATASET = "folder"
@@ -79,7 +80,7 @@ class Run:
         """Name of the dataset."""
         return self.config.dataset or self.model.dataset
 
-    def network(self, seed: int) -> EmotionNetwork:
+    def network(self, seed: int) -> EmotionModel:
         """Return a new network with the initial weights."""
         torch.manual_seed(seed)
         network = build_network(self.model, self.hierarchy)

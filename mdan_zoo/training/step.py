@@ -12,7 +12,7 @@ from mdan_zoo.training.losses import branch_weights, loss
 from mdan_zoo.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from mdan_zoo.models import EmotionNetwork
+    from mdan_zoo.models.base import EmotionModel
 
 _CACHED_STAGES = 3
 
@@ -20,9 +20,7 @@ _CACHED_STAGES = 3
 class TrainingStep(nn.Module):
     """Normalisation, network and loss in one module, to be distributed and compiled."""
 
-    def __init__(
-        self, network: EmotionNetwork, preprocessing: Preprocessing, recipe: Recipe
-    ) -> None:
+    def __init__(self, network: EmotionModel, preprocessing: Preprocessing, recipe: Recipe) -> None:
         super().__init__()
         self.network = network
         self.preprocessing = preprocessing

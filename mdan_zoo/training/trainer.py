@@ -46,7 +46,7 @@ from mdan_zoo.training.state import (
 from mdan_zoo.training.step import TrainingStep
 
 if TYPE_CHECKING:
-    from mdan_zoo.models import EmotionNetwork
+    from mdan_zoo.models.base import EmotionModel
 
 _LOGGER = logging.getLogger("mdan_zoo.training")
 
@@ -78,7 +78,7 @@ class Trainer:
         indices: Sequence[int],
         recipe: Recipe | None = None,
         folder: Path | None = None,
-        network: EmotionNetwork | None = None,
+        network: EmotionModel | None = None,
     ) -> None:
         if len(indices) < 2:
             raise InputError(f"training needs at least two images, not {len(indices)}")
@@ -108,7 +108,7 @@ class Trainer:
         self._timed_from = (0, 0.0)  # a step, and its start time
         self._kept_step: int | None = None  # step of the saved state
 
-    def run(self) -> EmotionNetwork:
+    def run(self) -> EmotionModel:
         """Train to the end of the recipe, resuming from the state in the folder, if any.
 
         Returns:
@@ -167,7 +167,7 @@ class Trainer:
     def _distribute(self) -> tuple[Any, Any]:
         """Return training step and optimizer, compiled and distributed as configured."""
         accelerator, config = self.accelerator, self.config
-        # Accelerate has one value per process, which another trainer may have set.
+        # Accelerate has one value per process; the environment or another trainer may have set it.
         accelerator.gradient_accumulation_steps = config.accumulate
         layout = torch.channels_last if config.channels_last else torch.preserve_format
         self.network.to(memory_format=layout)

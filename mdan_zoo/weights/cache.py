@@ -32,7 +32,7 @@ _VERSION = re.compile(f"[0-9a-f]{{{_PREFIX_LENGTH}}}")
 _NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _WEIGHTS_SUFFIX = ".safetensors"
 _PART_SUFFIX = ".part"
-# Lock files are empty and stay: whoever removes one splits those who wait for it.
+# Lock files are empty and never removed: waiting processes would then hold different files.
 _LOCKS = ".locks"
 COMMITS = ".commits"
 """The folder of known commits: a folder for each model, a JSON file for each commit."""
@@ -70,7 +70,7 @@ def cache_folder() -> Path:
     try:
         if chosen := os.environ.get(CACHE_VARIABLE):
             return Path(chosen).expanduser().absolute()
-        # A relative path there is to be ignored, says its specification.
+        # Its specification requires that a relative path is ignored.
         shared = os.environ.get("XDG_CACHE_HOME", "")
         base = Path(shared) if os.path.isabs(shared) else Path.home() / ".cache"
     except RuntimeError as error:
@@ -99,18 +99,18 @@ def cached_path(entry: ManifestEntry) -> Path:
 
 @contextmanager
 def lock(version: Path) -> Iterator[None]:
-    """Let one process at a time change a version's folder. The lock of a killed process is free."""
+    """Lock the folder of a version. A killed process releases its lock."""
     with named_lock(version.name, f"fetches or deletes {version.parent.name}"):
         yield
 
 
 @contextmanager
 def named_lock(name: str, what: str) -> Iterator[None]:
-    """Hold a lock that the processes of this cache share.
+    """Hold a lock that is shared by all processes with this cache.
 
     Args:
-        name: Of the lock.
-        what: What the process that holds it does, for the message to those who wait.
+        name: Name of the lock.
+        what: Activity of the process that holds it, for the message to waiting processes.
     """
     from filelock import FileLock, Timeout
 
@@ -170,7 +170,7 @@ def _remove_empty(version: Path) -> None:
 
 
 def _move_folder_aside(path: Path) -> None:
-    """Rename a folder that has the name of the file, as mounting a missing file creates one."""
+    """Rename a folder with the name of the file; mounting a missing file creates one."""
     if path.is_dir() and not path.is_symlink():
         aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         path.rename(aside)
@@ -188,8 +188,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def sha256_of(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
+def _sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -297,6 +296,6 @@ def _state(path: Path) -> Literal["whole", "damaged", "unreadable", "partial"]:
     if path.suffix == _PART_SUFFIX:
         return "partial"
     try:
-        return "whole" if sha256_of(path).startswith(path.parent.name) else "damaged"
+        return "whole" if _sha256_of(path).startswith(path.parent.name) else "damaged"
     except OSError:
         return "unreadable"

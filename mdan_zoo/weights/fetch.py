@@ -1,16 +1,12 @@
-"""Finding, downloading and verifying the checkpoints that the manifest names. Needs no torch.
+"""Search, download and verification of the checkpoints in the manifest. Needs no torch.
 
-`mdan_zoo.weights.checkpoint` loads them into a network.
+huggingface_hub provides only the URL of a file and the user's token. `hf_hub_download` is not used,
+because it checks the number of bytes only, also of files in its cache, and writes to a path with
+the server's ETag. Here size and SHA-256 are checked at every call, for the hub and for mirrors, and
+no name comes from a server.
 
-huggingface_hub gives the URL of a file and the token of the user. The download itself is ours, for
-the hub and for mirrors alike. `hf_hub_download` compares the number of bytes only: wrong content,
-or a file in its cache that was damaged later, is returned as good. It also uses the server's ETag
-in the path that it writes to. Here size and SHA-256 are checked at every call, and no name comes
-from a server.
-
-A `file` source, and a `relative` one of a manifest on disk, is used where it is, verified like
-everything else. A folder of weights that many users share, or that was copied to a machine without
-a network, is not stored twice, and no cache needs to be writable.
+A `file` source, and a `relative` one of a manifest on disk, is verified and used in place, so a
+shared or read-only folder of weights is not copied to the cache.
 """
 
 from __future__ import annotations
@@ -19,7 +15,6 @@ import os
 import warnings
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.request import url2pathname
 
 from mdan_zoo.errors import CheckpointError, InputError, WeightsUnavailableError
@@ -37,9 +32,6 @@ from mdan_zoo.weights.hub_api import find_hub
 from mdan_zoo.weights.manifest import OFFLINE_VARIABLES, ManifestEntry, Source, is_offline
 from mdan_zoo.weights.manifest_fields import without_secrets
 
-if TYPE_CHECKING:
-    from mdan_zoo.weights.download import Remote
-
 __all__ = [
     "CachedFile",
     "DamagedWeightsWarning",
@@ -55,29 +47,32 @@ __all__ = [
 ]
 
 _PACKAGE = Path(__file__).parents[1]
+_LOGIN_HINT = (
+    "for a private or gated repository accept its conditions on its page, if it has any, and set "
+    "HF_TOKEN to a token that may read it (it is sent through https only)"
+)
 
 
 class DamagedWeightsWarning(UserWarning):
-    """A checkpoint on this machine is not the released one; another copy is used."""
+    """A checkpoint on this machine is damaged; another copy is used."""
 
 
 def find_weights(entry: ManifestEntry, *, token: str | None = None) -> Path:
     """Return the path of a model's checkpoint, downloaded if necessary, and verified at every call.
 
-    It is looked for in the package, in the cache, and then in the entry's other sources in their
-    order. A damaged file in the cache is fetched again. Offline (`manifest.is_offline`) no
-    connection is made.
+    The package, the cache and the entry's other sources are searched in this order. A damaged file
+    in the cache is downloaded again. Offline (`manifest.is_offline`), no connection is made.
 
     Args:
         entry: A released entry of the manifest.
         token: An access token for the hub; by default HF_TOKEN or that of `hf auth login`.
 
     Raises:
-        WeightsUnavailableError: The file is nowhere to be had; says for every place why.
-        CheckpointError: So it is, and there is a damaged one on this machine.
+        WeightsUnavailableError: The file is not available; the message has every reason.
+        CheckpointError: The same, and there is a damaged file on this machine.
 
     Warns:
-        DamagedWeightsWarning: A damaged file was passed over or replaced.
+        DamagedWeightsWarning: A damaged file was skipped or replaced.
     """
     return read_weights(entry, token=token).path
 
@@ -95,8 +90,8 @@ def read_weights(entry: ManifestEntry, *, token: str | None = None) -> FileConte
 def repair(entry: ManifestEntry, *, token: str | None = None) -> Path:
     """Verify a model's downloaded checkpoint, and download it again if it is damaged.
 
-    Unlike `find_weights` it does so even if the package has the file too. What has not been
-    downloaded is found as there.
+    Unlike `find_weights`, it does so even if the package has the file too. Without a download it
+    is the same as `find_weights`.
 
     Args:
         entry: A released entry of the manifest.
@@ -109,9 +104,9 @@ def repair(entry: ManifestEntry, *, token: str | None = None) -> Path:
 
 
 def find_local(entry: ManifestEntry) -> Path | None:
-    """Return the path of a model's checkpoint on this machine; None if it has none.
+    """Return the path of a model's checkpoint on this machine, or None.
 
-    The file is not verified, and no server is asked.
+    The file is not verified, and no connection is made.
     """
     places = [cached_path(entry)]
     for source in entry.sources:
@@ -167,7 +162,7 @@ class _Search:
         return self._accept(path, "the cache") if os.path.lexists(path) else None
 
     def in_sources(self) -> FileContents | None:
-        """Try the other sources in their order; from the first remote one on, under the lock."""
+        """Try the other sources in order, with the lock held from the first remote one on."""
         with ExitStack() as stack:
             for source in self._entry.sources:
                 try:
@@ -180,7 +175,7 @@ class _Search:
         return None
 
     def finish(self, contents: FileContents | None) -> FileContents:
-        """Return contents that were found, with a warning if a damaged file was passed over."""
+        """Return the contents, with a warning if a damaged file was skipped."""
         if contents is None:
             kind = CheckpointError if self._damaged else WeightsUnavailableError
             raise kind(self._explanation())
@@ -211,11 +206,13 @@ class _Search:
     def _fetch(self, source: Source, url: str) -> FileContents | None:
         from mdan_zoo.weights.download import download  # imports requests, which few need
 
-        path = cached_path(self._entry)
+        path, token, hint = cached_path(self._entry), None, ""
         try:
-            remote = _remote(self._entry, source, url, self._token)
+            if source.type == "huggingface":
+                hub = find_hub(self._token)
+                url, token, hint = _hub_url(source, hub.endpoint), hub.token, _LOGIN_HINT
             with cache.replacing(path) as file:
-                download(remote, file)
+                download(self._entry, url, file, token=token, login_hint=hint)
         except (CheckpointError, InputError, WeightsUnavailableError) as error:
             self._note(str(source), str(error))
             return None
@@ -248,7 +245,7 @@ class _Search:
 
 
 def _about_cache(error: OSError | NotImplementedError) -> str:
-    """Say why the cache cannot be used. Whatever the network does is no `OSError` here."""
+    """Return why the cache cannot be used. Network errors are never `OSError` here."""
     return (
         f"{cache_folder()}: cannot be written to: {getattr(error, 'strerror', None) or error}; "
         f"free or repair that folder, or set {CACHE_VARIABLE} to another"
@@ -261,29 +258,10 @@ def _path_of(source: Source) -> Path:
     return Path(url2pathname(url.removeprefix("file://")))
 
 
-def _remote(entry: ManifestEntry, source: Source, url: str, token: str | None) -> Remote:
-    """Return what to download. A mirror gets no token.
-
-    huggingface_hub's `build_hf_headers` is not used, because it may send requests of its own.
-    """
-    from mdan_zoo.weights.download import Remote
-
-    file = (entry.file, entry.size, entry.sha256)
-    if source.type != "huggingface":
-        return Remote(url, *file)
+def _hub_url(source: Source, endpoint: str) -> str:
     from huggingface_hub import hf_hub_url
 
-    hub = find_hub(token)
     try:
-        address = hf_hub_url(
-            source.repo, source.path, revision=source.revision, endpoint=hub.endpoint
-        )
+        return hf_hub_url(source.repo, source.path, revision=source.revision, endpoint=endpoint)
     except Exception as error:  # its class is not documented
         raise WeightsUnavailableError(f"huggingface_hub: {error}") from error
-    return Remote(
-        address,
-        *file,
-        token=hub.token,
-        login_hint="for a private or gated repository accept its conditions on its page, if it has "
-        "any, and set HF_TOKEN to a token that may read it (it is sent through https only)",
-    )

@@ -1,21 +1,24 @@
 """Hugging Face Hub API: endpoint, token, and the checkpoint of a revision.
 
-A revision is looked up by one GET, with the time limits, retries and token rules of a download.
+A revision is looked up by one GET, with the time limits, retries and token rules of a download. The
+files of a commit never change, so the answer for a commit is stored in the cache and reused.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from mdan_zoo._util.files import write_atomically
 from mdan_zoo.errors import InputError, WeightsUnavailableError
-from mdan_zoo.weights import commits
-from mdan_zoo.weights.commits import RemoteWeights
+from mdan_zoo.weights.cache import COMMITS, cache_folder
 from mdan_zoo.weights.manifest import OFFLINE_VARIABLES, is_offline
 from mdan_zoo.weights.manifest_fields import without_secrets
 
@@ -33,16 +36,18 @@ ADVICE = {
         "name; for a private repository run `hf auth login` or set HF_TOKEN"
     ),
 }
-"""What to do about an answer with such a status."""
+"""Advice for the user by HTTP status."""
 
 WEIGHTS_FILE = "model.safetensors"
 """Name of the checkpoint in every repository."""
 LOOKUP_TIMEOUT = 30.0
-"""Seconds for one attempt to learn what a revision has."""
+"""Seconds for one attempt to look up a revision."""
 
 _ENDPOINT = "https://huggingface.co"
 _MAX_ANSWER_BYTES = 16 << 20  # a repository with some 50,000 files
+_MAX_RECORD_BYTES = 10_000
 _COMMIT = re.compile("[0-9a-f]{40}")
+_SHA256 = re.compile("[0-9a-f]{64}")
 _REPO = re.compile("[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _REVISION = re.compile(r"(?!.*\.\.)[^\s\x00-\x1f\x7f.][^\s\x00-\x1f\x7f]*")
 OFFLINE_REASON = f"{' or '.join(OFFLINE_VARIABLES)} forbids connections"
@@ -50,7 +55,7 @@ OFFLINE_REASON = f"{' or '.join(OFFLINE_VARIABLES)} forbids connections"
 
 @dataclass(frozen=True)
 class Hub:
-    """The hub that HF_ENDPOINT names now, and the login for it.
+    """The hub that HF_ENDPOINT names, and the login for it.
 
     Attributes:
         endpoint: Its address, without a final slash.
@@ -65,10 +70,36 @@ class Hub:
 
     @property
     def may_see_token(self) -> bool:
-        """Whether nobody else would: through https, or on this machine."""
+        """Whether a token may be sent: over https, or to this machine."""
         from mdan_zoo.weights.transport import sees_only_server
 
         return sees_only_server(self.endpoint)
+
+
+@dataclass(frozen=True)
+class RemoteWeights:
+    """The checkpoint of a repository at a commit.
+
+    Attributes:
+        repo: Owner and name.
+        commit: 40 hexadecimal digits.
+        size: Of the file, in bytes.
+        sha256: Of the file, in hexadecimal.
+    """
+
+    repo: str
+    commit: str
+    size: int
+    sha256: str
+
+    @classmethod
+    def checked(cls, repo: str, commit: str, size: object, sha256: object) -> RemoteWeights | None:
+        """Return the record of a file, or None if size or hash are malformed."""
+        if type(size) is not int or size < 1:
+            return None
+        if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+            return None
+        return cls(repo, commit, size, sha256)
 
 
 def find_hub(token: str | None = None) -> Hub:
@@ -80,7 +111,7 @@ def find_hub(token: str | None = None) -> Hub:
         token: An access token; by default `HF_TOKEN` or that of `hf auth login`.
 
     Raises:
-        InputError: HF_ENDPOINT is no address, or the token none that can be sent.
+        InputError: HF_ENDPOINT is not an address, or the token has invalid characters.
     """
     endpoint = (os.environ.get("HF_ENDPOINT") or _ENDPOINT).strip().rstrip("/")
     try:
@@ -108,7 +139,7 @@ def _implicit_token() -> str | None:
 
 
 def _checked(token: object) -> str | None:
-    """Return a token as it can be sent; None for an empty one. It is never shown."""
+    """Return a token without surrounding space; None if empty. Messages never contain it."""
     if token is None:
         return None
     if not isinstance(token, str) or not re.fullmatch("[!-~]*", token.strip()):
@@ -133,8 +164,7 @@ def find_remote(
 ) -> RemoteWeights:
     """Return the commit of a revision, and size and hash of its checkpoint.
 
-    The hub is asked, unless the revision is a commit that it was asked for before: what a commit
-    has does not change, so the answer is stored in the cache.
+    The hub is queried unless the revision is a commit whose record is in the cache.
 
     Args:
         repo: Owner and name.
@@ -149,7 +179,7 @@ def find_remote(
     if revision is not None and not _REVISION.fullmatch(revision):
         raise InputError(f"a revision is a branch, a tag or a commit, not {revision!r}")
     if revision is not None and _COMMIT.fullmatch(revision):
-        known = commits.recall(repo, revision)
+        known = _recall(repo, revision)
         if known is not None:
             return known
     return ask_for_remote(repo, revision, token=token)
@@ -158,11 +188,11 @@ def find_remote(
 def ask_for_remote(
     repo: str, revision: str | None = None, *, token: str | None = None
 ) -> RemoteWeights:
-    """Return what `find_remote` does, but ask the hub in any case."""
+    """As `find_remote`, but always query the hub."""
     if is_offline():
         raise WeightsUnavailableError(
             f"cannot look up {repo}: {OFFLINE_REASON}; offline, give a commit (revision=) that was "
-            f"loaded before with this cache ({commits.folder_of(repo)}), or a folder with its "
+            f"loaded before with this cache ({_folder_of(repo)}), or a folder with its "
             f"{WEIGHTS_FILE}"
         )
     hub = find_hub(token)
@@ -170,7 +200,7 @@ def ask_for_remote(
         remote = _weights_of(repo, _ask(hub, repo, revision))
     except WeightsUnavailableError as error:
         raise WeightsUnavailableError(f"cannot look up {repo} at {hub}: {error}") from None
-    commits.remember(remote)
+    _remember(remote)
     return remote
 
 
@@ -220,7 +250,7 @@ def _answer(url: str, token: str | None) -> bytes:
 
 
 def _weights_of(repo: str, info: object) -> RemoteWeights:
-    """Return the checkpoint that an answer describes. The answer may hold anything."""
+    """Return the checkpoint that an answer, which may be malformed, describes."""
     about = _object(info)
     commit, siblings = about.get("sha"), about.get("siblings")
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
@@ -244,3 +274,28 @@ def _weights_of(repo: str, info: object) -> RemoteWeights:
 
 def _object(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _folder_of(repo: str) -> Path:
+    """Return the folder of the known commits of a repository in the cache."""
+    return cache_folder() / COMMITS / repo.replace("/", "--")
+
+
+def _remember(remote: RemoteWeights) -> None:
+    """Store a record, if the cache is writable."""
+    with contextlib.suppress(OSError, InputError, WeightsUnavailableError):
+        folder = _folder_of(remote.repo)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / f"{remote.commit}.json", json.dumps(asdict(remote)).encode())
+
+
+def _recall(repo: str, commit: str) -> RemoteWeights | None:
+    """Return the stored record of a commit; None if it is missing or damaged."""
+    try:
+        with (_folder_of(repo) / f"{commit}.json").open("rb") as file:
+            known = json.loads(file.read(_MAX_RECORD_BYTES))
+        found = RemoteWeights.checked(repo, commit, known["size"], known["sha256"])
+        same = (known["repo"], known["commit"]) == (repo, commit)
+    except (OSError, ValueError, TypeError, LookupError, RecursionError, WeightsUnavailableError):
+        return None
+    return found if same else None

@@ -61,7 +61,7 @@ class Source:
     Attributes:
         type: "package" (`path` below the package), "huggingface" (`path` in the repository `repo`
             at the commit `revision`), "https" (`url`), "file" (`url`, file://), or "relative"
-            (`path` beside the manifest that names it, whose own folder is `base`).
+            (`path` relative to the manifest's folder `base`).
         path: See `type`; "/" separates folders.
         repo: Owner and name, such as "owner/name".
         revision: The commit, 40 hexadecimal digits: a branch could be moved to other weights.

@@ -5,7 +5,6 @@ It imports requests, which takes a while: import this module only where a server
 
 from __future__ import annotations
 
-import email.utils
 import functools
 import http
 import ipaddress
@@ -23,6 +22,7 @@ import requests
 from requests.auth import AuthBase
 from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError
+from urllib3.util.retry import Retry
 
 from mdan_zoo._util.http import CA_VARIABLES, MAX_REDIRECTS, T, ca_setting, root_cause, within
 from mdan_zoo._version import __version__
@@ -30,22 +30,22 @@ from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights.manifest_fields import without_secrets
 
 ATTEMPTS = 5
-"""How many in a row may fail without having brought anything new."""
+"""Attempts in a row without progress before a transfer fails."""
 BACKOFF_SECONDS = 1.0
-"""The wait before the second attempt; it doubles with each."""
+"""Wait before the second attempt; doubled for each further one."""
 MAX_BACKOFF_SECONDS = 60.0
 MAX_RETRY_AFTER = 300.0
-"""A server that asks for a longer wait (Retry-After) is not waited for."""
+"""If the server asks for a longer wait (Retry-After), the transfer fails."""
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
 """Seconds without a single byte."""
 HEAD_TIMEOUT = 60.0
-"""Seconds from the name lookup to the end of an answer's headers."""
+"""Seconds from the name lookup to the end of the response headers."""
 CHUNK_BYTES = 1 << 16
-"""The most that is read at once."""
+"""Maximum size of one read."""
 PACE_SECONDS = 60.0
 PACE_BYTES = 60_000
-"""An attempt that brings less than this in each `PACE_SECONDS` is given up."""
+"""An attempt that receives less than this in any `PACE_SECONDS` is aborted."""
 
 LOGGER = logging.getLogger("mdan_zoo.weights.fetch")
 
@@ -64,7 +64,7 @@ _REASONS: dict[int | str, str] = {  # by status, or by the hub's header X-Error-
 
 
 class InterruptedTransferError(Exception):
-    """An attempt failed in a way that the next may not. `wait` is what the server asked for."""
+    """An attempt failed, but a retry may succeed. `wait` is the server's Retry-After in seconds."""
 
     def __init__(self, problem: str, wait: float | None = None):
         super().__init__(problem)
@@ -72,14 +72,14 @@ class InterruptedTransferError(Exception):
 
 
 class Session(requests.Session):
-    """Leaves redirects to the caller; requests would read the whole body of each."""
+    """A session that leaves redirects to `open_url`: requests would read the body of each."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Say that there is no redirect."""
+        """Return None, so that requests follows no redirect."""
         return None
 
     def merge_environment_settings(self, *arguments: Any, **named: Any) -> Any:
-        """Let SSL_CERT_FILE count too, which requests ignores and other clients use."""
+        """Use SSL_CERT_FILE too, which requests ignores."""
         settings = super().merge_environment_settings(*arguments, **named)
         if settings["verify"] is True and (setting := ca_setting()):
             settings["verify"] = setting[1]
@@ -90,18 +90,17 @@ class Session(requests.Session):
 
 
 def persist(
-    name: str, attempt: Callable[[], T], brought_new: Callable[[], bool] = lambda: False
+    name: str, attempt: Callable[[], T], has_progressed: Callable[[], bool] = lambda: False
 ) -> T:
-    """Return what `attempt` returns; while it is interrupted, wait and call it again.
+    """Return the result of `attempt`, retried with back-off while it is interrupted.
 
     Args:
-        name: What is fetched, for messages.
-        attempt: Raises `InterruptedTransferError` if another attempt may do better.
-        brought_new: Tells whether the last attempt came further than all before; by default none
-            does.
+        name: Name of the transfer for messages.
+        attempt: Raises `InterruptedTransferError` if a retry may succeed.
+        has_progressed: Whether the last attempt got further than all before.
 
     Raises:
-        WeightsUnavailableError: Several attempts in a row brought nothing new.
+        WeightsUnavailableError: `ATTEMPTS` attempts in a row made no progress.
     """
     count = failures = 0
     while True:
@@ -109,7 +108,7 @@ def persist(
             return attempt()
         except InterruptedTransferError as problem:
             count += 1
-            failures = 1 if brought_new() else failures + 1
+            failures = 1 if has_progressed() else failures + 1
             if failures >= ATTEMPTS:
                 raise WeightsUnavailableError(
                     f"{problem}; given up after {count} attempts"
@@ -120,13 +119,13 @@ def persist(
 
 
 def backoff(failures: int) -> float:
-    """Return how many seconds to wait after a number of failures."""
-    spread = random.uniform(0.5, 1.0)  # so that many processes do not come back all at once
+    """Return the seconds to wait after a number of failures."""
+    spread = random.uniform(0.5, 1.0)  # so that processes do not retry simultaneously
     return min(BACKOFF_SECONDS * 2.0 ** (failures - 1), MAX_BACKOFF_SECONDS) * spread
 
 
 def refusal(response: requests.Response, login_hint: str = "") -> Exception:
-    """Return the error that an answer without the file stands for."""
+    """Return the error for a response without the file."""
     status = response.status_code
     known = {s.value: s.phrase for s in http.HTTPStatus}
     answer = f"the server answered {status} {known.get(status, '')}".rstrip()
@@ -144,17 +143,11 @@ def refusal(response: requests.Response, login_hint: str = "") -> Exception:
 
 
 def seconds_to_wait(retry_after: str | None) -> float | None:
-    """Return the seconds that a Retry-After header, a number or a date, asks for."""
-    if retry_after is None:
-        return None
+    """Return the seconds of a Retry-After header, a number or a date; None if it is malformed."""
     try:
-        if retry_after.strip().isdecimal():
-            seconds = float(retry_after)
-        else:
-            seconds = email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time()
-    except (ValueError, TypeError, OverflowError):  # the header is the server's: it may be anything
+        return Retry().parse_retry_after(retry_after or "")
+    except (HTTPError, ValueError, OverflowError):
         return None
-    return max(seconds, 0.0)
 
 
 # Answers
@@ -163,11 +156,11 @@ def seconds_to_wait(retry_after: str | None) -> float | None:
 def open_url(
     session: Session, url: str, login: AuthBase, headers: dict[str, str] | None = None
 ) -> requests.Response:
-    """Return the response at the end of the redirects, its body unread.
+    """Return the response after all redirects, with its body unread.
 
     Raises:
-        InterruptedTransferError: There is no answer.
-        WeightsUnavailableError: There can be none from that address.
+        InterruptedTransferError: No response arrives.
+        WeightsUnavailableError: The address or a redirect is invalid.
     """
     options: dict[str, Any] = {
         "headers": {**(headers or {}), "User-Agent": _USER_AGENT, "Accept-Encoding": "identity"},
@@ -178,8 +171,7 @@ def open_url(
     for _ in range(MAX_REDIRECTS + 1):
         response = within(HEAD_TIMEOUT, functools.partial(session.get, url, **options))
         if isinstance(response, Exception):
-            # Not chained: the texts of these errors hold the whole URL.
-            raise _explained(response) from None
+            raise _explained(response) from None  # its text has the whole URL
         try:
             target = requests.Session.get_redirect_target(session, response)
         except UnicodeError:
@@ -192,7 +184,7 @@ def open_url(
 
 
 def _explained(error: Exception) -> Exception:
-    """Return the error to raise for one of the client."""
+    """Return the error to raise for an error of the client."""
     root, setting = root_cause(error), ca_setting()
     of_network = isinstance(error, (requests.RequestException, TimeoutError))
     if isinstance(root, ssl.SSLCertVerificationError):
@@ -213,10 +205,10 @@ def _explained(error: Exception) -> Exception:
 
 
 def chunks(response: requests.Response) -> Iterator[bytes]:
-    """Yield a body as it comes, undecoded: a compressed one would not be what was asked for.
+    """Yield the body of a response as it arrives, without decompression.
 
     Raises:
-        InterruptedTransferError: The connection breaks, or is too slow to wait for.
+        InterruptedTransferError: The connection breaks or is too slow.
     """
     handled = sys.exc_info()[1]
     start, count = time.monotonic(), 0
@@ -250,9 +242,9 @@ def _reason(error: BaseException, handled: BaseException | None = None) -> str:
 
 
 class Login(AuthBase):
-    """Sends a token to the host and port that it is for, where nobody can listen on the way.
+    """Authentication that sends a token only to its own host and port, and only if encrypted.
 
-    It also keeps requests from adding what a .netrc file holds for the host.
+    It also keeps requests from adding a login from a .netrc file.
     """
 
     def __init__(self, home: str, token: str | None):
@@ -260,7 +252,7 @@ class Login(AuthBase):
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add the token to a request where it may be sent."""
+        """Add the token to a request if it may be sent there."""
         here = str(request.url)
         if self._token and sees_only_server(here) and _origin(here) == _origin(self._home):
             request.headers["Authorization"] = f"Bearer {self._token}"
@@ -268,7 +260,7 @@ class Login(AuthBase):
 
 
 def sees_only_server(url: str) -> bool:
-    """Tell whether only the server sees what is sent: https, or this machine without a proxy."""
+    """Return whether a request is private: https, or this machine without a proxy."""
     parts = parse(url)
     if parts.scheme == "https":
         return True
@@ -288,7 +280,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def redirect(url: str, target: str) -> str:
-    """Return the address that a redirect leads to, if it may be followed."""
+    """Return the absolute target of a redirect, or raise an error if it must not be followed."""
     parse(target)
     address = urljoin(url, target)
     new = parse(address)
@@ -303,7 +295,7 @@ def redirect(url: str, target: str) -> str:
 
 
 def parse(url: str) -> SplitResult:
-    """Return the parts of an address, of which host and port are well-formed."""
+    """Split an address, whose host and port must be well-formed."""
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - it is checked when it is read

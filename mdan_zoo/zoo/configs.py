@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.models.config import ModelConfig
-from mdan_zoo.models.mdan.options import MDANOptions
+from mdan_zoo.models.options import MDANOptions
 
 DEFAULT_MODEL = "flat_oasis4"
 """The model of `mdan_zoo.predict`: the most accurate in cross-validation of those whose weights are

@@ -25,9 +25,7 @@ from mdan_zoo.weights import fetch
 from mdan_zoo.weights.contents import FileContents
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.weights.manifest_config import config_of, hierarchy_of
-from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL as DEFAULT_EXPLAINED_MODEL
-from mdan_zoo.zoo.configs import DEFAULT_MODEL as DEFAULT_MODEL
-from mdan_zoo.zoo.configs import MODELS as MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
@@ -122,7 +120,8 @@ def create_model(
     if pretrained or checkpoint is not None:
         from mdan_zoo.weights.checkpoint import load_checkpoint, open_checkpoint
 
-        loaded = open_checkpoint(read_released(config.name) if checkpoint is None else checkpoint)
+        # The name of the config can differ from that of the manifest entry.
+        loaded = open_checkpoint(read_released(str(name)) if checkpoint is None else checkpoint)
     classes = None if hierarchy is None else _as_hierarchy(hierarchy)
     if isinstance(name, str):
         classes = classes or get_model_hierarchy(name)

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 from mdan_zoo.errors import InputError, WeightsUnavailableError
 from mdan_zoo.weights import fetch
-from mdan_zoo.weights.commits import RemoteWeights
-from mdan_zoo.weights.hub_api import WEIGHTS_FILE, find_remote
+from mdan_zoo.weights.hub_api import WEIGHTS_FILE, RemoteWeights, find_remote
 from mdan_zoo.weights.manifest import Licences, ManifestEntry, Source
 
 if TYPE_CHECKING:

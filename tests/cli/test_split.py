@@ -77,7 +77,7 @@ def test_a_table_is_split_like_its_folder(tmp_path):
 def test_custom_images_need_a_hierarchy(tmp_path):
     data = write_images(tmp_path / "images", ["joy/1.jpg", "rage/1.jpg"])
     given = ("folder", "--data", data, "--method", "80/20", "--output", tmp_path / "split.tsv")
-    with pytest.raises(InputError, match="no emotion tree of its own"):
+    with pytest.raises(InputError, match="no default hierarchy"):
         run(*given)
     with pytest.raises(UnknownNameError, match="did you mean 'mikels8'"):
         run(*given, "--hierarchy", "mikels9")

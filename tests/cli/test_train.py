@@ -78,7 +78,7 @@ def test_weights_of_a_model_and_of_a_backbone_contradict_each_other(
         "--backbone-weights",
         "b.safetensors",
     )
-    assert "leave out --backbone-weights b.safetensors" in told
+    assert "remove --backbone-weights b.safetensors" in told
 
 
 def test_a_name_and_anothers_recipe_contradict_each_other(refused):
@@ -88,7 +88,7 @@ def test_a_name_and_anothers_recipe_contradict_each_other(refused):
 
 def test_a_start_without_weights_is_reported(refused, own_hierarchy):
     told = refused("--init", "mdan_fi8", "--hierarchy", own_hierarchy)
-    assert "Train mdan_fi8 first and give its checkpoint with --init" in told
+    assert "Train mdan_fi8 first and pass its checkpoint with --init" in told
     assert "--set init=" not in told, "an own tree cannot start from ImageNet's weights"
 
 
@@ -134,3 +134,10 @@ def test_a_table_of_votes_trains_and_is_reported_on(tiny_model, own_images, tmp_
         assert report["images"] == len(split.images("test"))
     hard, soft = map(load_file, weights)
     assert any(not value.equal(soft[name]) for name, value in hard.items())
+
+
+def test_a_log_without_its_package_is_reported(own_images, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)  # Python's mark of a missing package
+    options = ["--data", str(own_images), "--output", str(tmp_path / "run"), "--tensorboard"]
+    assert main(["train", "mdan_oasis4", *options]) == 2
+    assert "mdan-zoo[train]" in capsys.readouterr().err

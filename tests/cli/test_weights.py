@@ -18,7 +18,7 @@ from mdan_zoo.cli.main import main
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import Licences, ManifestEntry, load_manifest
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 PACKAGED = ["mdan_oasis4", "flat_oasis4"]
 

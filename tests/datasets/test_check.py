@@ -102,7 +102,7 @@ def test_many_equal_files_may_be_placeholders(folder, run):
     assert not report.ok
     status, output = run("FI", "--data", folder)
     assert status == 1
-    assert "may be placeholders: 1" in output
+    assert "to be placeholders: 1" in output
 
 
 def test_contradicting_labels_are_found(folder, run):

@@ -51,9 +51,9 @@ def test_unbiased_emo_is_read_by_emotion(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "is not a copy of UnBiasedEmo: it is empty; needed is images/<emotion>/<object>"),
-        (["images/cat/1.jpg"], "needed is images/<emotion>/<object>/<file>"),
-        (["images/joy/a/1.jpg", "images/disgust/a/1.jpg"], "'disgust' is no leaf .* 'panda6'"),
+        ([], "is not a copy of UnBiasedEmo: it is empty; expected images/<emotion>/<object>"),
+        (["images/cat/1.jpg"], "expected images/<emotion>/<object>/<file>"),
+        (["images/joy/a/1.jpg", "images/disgust/a/1.jpg"], "'disgust' is not a leaf .* 'panda6'"),
         (["images/joy/a/1.jpg", "images/surprised/a/1.jpg"], "did you mean 'surprise'"),
         (["images/joy/a/1.jpg"], r"has 1 image\(s\)"),
     ],

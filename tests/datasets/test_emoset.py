@@ -90,7 +90,7 @@ ROW = ["awe", "image/awe/awe_00001.jpg", "annotation/awe/awe_00001.json"]
         ("val.json", [ROW[:2]], r"val\.json, row 1 must be \[emotion, image, annotation\]"),
         ("val.json", [[1, *ROW[1:]]], r"row 1 must be .*, not \[1, "),
         ("val.json", {"awe": 1}, r"row 1 must be .*, not 'awe'"),
-        ("val.json", [["awee", *ROW[1:]]], "row 1: 'awee' is no leaf .* did you mean 'awe'"),
+        ("val.json", [["awee", *ROW[1:]]], "row 1: 'awee' is not a leaf .* did you mean 'awe'"),
         ("val.json", [ROW], r"awe_00001\.jpg twice, as awe$"),
         ("val.json", [["fear", *ROW[1:]]], r"awe_00001\.jpg twice, as awe and fear"),
         ("val.json", [["awe", "image/awe/x.jpg", ""]], r"1 of the 17 images .*x\.jpg"),
@@ -113,5 +113,7 @@ def test_missing_images_are_counted_and_named(tmp_path):
 
 def test_a_missing_split_is_reported(tmp_path):
     (write_emoset(tmp_path) / "val.json").unlink()
-    with pytest.raises(DatasetError, match=r"it holds annotation/, image/, info\.json, .*needed"):
+    with pytest.raises(
+        DatasetError, match=r"it contains annotation/, image/, info\.json, .*expected"
+    ):
         read_emoset(tmp_path, TREE)

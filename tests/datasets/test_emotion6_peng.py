@@ -66,7 +66,7 @@ def test_columns_may_lack_their_brackets(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[prob. joy]", "[prob. bliss]", "has the columns .*bliss.*; needed are .*joy"),
+        ("[prob. joy]", "[prob. bliss]", "has the columns .*bliss.*; expected .*joy"),
         ("6.9", "high", "valence of surprise/1.jpg is 'high', no number"),
         ("6.9", "nan", "valence of surprise/1.jpg is 'nan', no number"),
         ("0.6", "60", r"joy of surprise/1.jpg is 60.0, no share in 0\.\.1"),
@@ -84,10 +84,10 @@ def test_a_wrong_table_is_reported(tmp_path, old, new, message):
 
 def test_a_folder_without_the_table_is_reported(tmp_path):
     (write_emotion6(tmp_path) / "ground_truth.txt").unlink()
-    with pytest.raises(DatasetError, match=r"it holds images/; needed is ground_truth\.txt"):
+    with pytest.raises(DatasetError, match=r"it contains images/; expected ground_truth\.txt"):
         read_emotion6_peng(tmp_path, TREE)
 
 
 def test_a_hierarchy_without_disgust_is_reported(tmp_path):
-    with pytest.raises(DatasetError, match="'disgust' is no leaf of hierarchy 'panda6'"):
+    with pytest.raises(DatasetError, match="'disgust' is not a leaf of the hierarchy 'panda6'"):
         read_emotion6_peng(write_emotion6(tmp_path), get_hierarchy("panda6"))

@@ -66,11 +66,11 @@ def test_other_files_are_passed_over(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], r"is empty; needed is <class>/\*\.jpg or"),
+        ([], r"is empty; expected <class>/\*\.jpg or"),
         (["zest/1.jpg"], r"has 1 image\(s\)"),
         (ONE_EACH[:2], "no image of sadness, shame, which hierarchy 'four' has; add images"),
-        ([*ONE_EACH, "prid/1.jpg"], r"prid/1\.jpg: 'prid' is no leaf .*did you mean 'pride'"),
-        ([*ONE_EACH, "joy/1.jpg"], "'joy' is no leaf of hierarchy 'four'"),
+        ([*ONE_EACH, "prid/1.jpg"], r"prid/1\.jpg: 'prid' is not a leaf .*did you mean 'pride'"),
+        ([*ONE_EACH, "joy/1.jpg"], "'joy' is not a leaf of the hierarchy 'four'"),
         ([*ONE_EACH, "1.jpg"], r"1\.jpg is in no folder of a class"),
         ([*ONE_EACH, "train/zest/1.jpg"], "4 images are in none of them: .*pride"),
         ([*ONE_EACH, "zest/shame/1.jpg"], "in the folders of two classes, zest and shame"),

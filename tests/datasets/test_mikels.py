@@ -1,4 +1,4 @@
-"""The three small data sets of Mikels' eight emotions: ArtPhoto, Abstract and the IAPS subset."""
+"""The three small datasets of Mikels' eight emotions: ArtPhoto, Abstract and the IAPS subset."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def test_artphoto_is_read_by_prefix(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], r"it is empty; needed is testImages_artphoto/<class>_NNNN\.jpg"),
-        (["awe_0001.jpg", "angry_0001.jpg"], r"angry_0001\.jpg: 'angry' is no leaf .* 'anger'"),
-        (["awe_0001.jpg", "0001.jpg"], r"0001\.jpg: '' is no leaf"),
+        ([], r"it is empty; expected testImages_artphoto/<class>_NNNN\.jpg"),
+        (["awe_0001.jpg", "angry_0001.jpg"], r"angry_0001\.jpg: 'angry' is not a leaf .* 'anger'"),
+        (["awe_0001.jpg", "0001.jpg"], r"0001\.jpg: '' is not a leaf"),
         (["awe_0001.jpg"], r"has 1 image\(s\)"),
     ],
 )
@@ -81,7 +81,7 @@ def test_abstract_keeps_clear_winners(tmp_path, caplog, place):
         ("14", "1.5", "'1.5' of 'abstract_0001.jpg' is not a number of votes"),
         ("14", "-1", "'abstract_0001.jpg' has -1 votes"),
         ("14", "14,3", "line 2 has 10 cells, the header has 9"),
-        ("'Content'", "'Contend'", "'Contend' is no leaf .* did you mean 'content'"),
+        ("'Content'", "'Contend'", "'Contend' is not a leaf .* did you mean 'content'"),
         ("abstract_0003", "abstract_0300", r"1 of the 4 images .*abstract_0300\.jpg"),
     ],
 )
@@ -94,7 +94,7 @@ def test_a_wrong_abstract_table_is_reported(tmp_path, old, new, message):
 
 def test_abstract_without_its_table_is_reported(tmp_path):
     write_images(tmp_path, ["testImages_abstract/abstract_0001.jpg"])
-    with pytest.raises(DatasetError, match=r"it holds testImages_abstract/; needed is .*\.csv"):
+    with pytest.raises(DatasetError, match=r"it contains testImages_abstract/; expected .*\.csv"):
         read_abstract(tmp_path, TREE)
 
 
@@ -118,10 +118,10 @@ def test_iaps_is_read_by_a_table_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["image,label", "1050,fear"], "has the columns image, label; needed is"),
+        (["image,label", "1050,fear"], "has the columns image, label; expected"),
         (["name,label"], "has no rows"),
         (["name,label", "1050,fear", "1051,fear"], "1 of the images .* missing.*: 1051"),
-        (["name,label", "1050,fear", "2900,fears"], "2900: 'fears' is no leaf .* 'fear'"),
+        (["name,label", "1050,fear", "2900,fears"], "2900: 'fears' is not a leaf .* 'fear'"),
         (["name,label", "1050,fear", "1050,awe"], "1050.jpg twice, as fear and awe"),
         (["name,label", "1050,fear", "1050.jpg,fear"], "1050.jpg twice, as fear$"),
         (["name,label", "1050,fear"], r"has 1 image\(s\)"),
@@ -135,7 +135,7 @@ def test_a_wrong_iaps_table_is_reported(tmp_path, lines, message):
 def test_iaps_needs_exactly_one_table(tmp_path):
     folder = write_iaps(tmp_path, ["name,label", "1050,fear"])
     (folder / "norms.csv").write_text("x")
-    with pytest.raises(DatasetError, match=r"norms\.csv; needed is .* one \.csv file"):
+    with pytest.raises(DatasetError, match=r"norms\.csv; expected .* one \.csv file"):
         read_iaps(folder, TREE)
 
 

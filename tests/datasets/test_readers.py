@@ -52,7 +52,7 @@ def test_without_softness_the_labels_are_hard(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: (f / "OASIS.csv").unlink(), "holds none of OASIS.csv"),
+        (lambda f: (f / "OASIS.csv").unlink(), "contains none of OASIS.csv"),
         (lambda f: (f / "images" / "Fog 2.jpg").unlink(), r"1 of the 12 .*Fog 2\.jpg"),
         (lambda f: (f / "OASIS.csv").write_text("Theme\nx\n"), "lacks the columns valence_mean"),
         (lambda f: (f / "OASIS.csv").write_text(""), "no rows"),

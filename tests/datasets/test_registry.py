@@ -1,4 +1,4 @@
-"""The registry of data sets."""
+"""The registry of datasets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mdan_zoo.datasets.registry import DATASETS, read_dataset
 from mdan_zoo.errors import DatasetError, HierarchyError, InputError, UnknownNameError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 
 def test_every_model_has_its_data_set_and_hierarchy():
@@ -47,7 +47,7 @@ def test_an_unknown_name_gets_the_nearest():
 
 @pytest.mark.parametrize("name", ["folder", "table"])
 def test_a_custom_data_set_needs_a_hierarchy(tmp_path, name):
-    with pytest.raises(InputError, match=f"{name!r} has no emotion tree of its own; give one"):
+    with pytest.raises(InputError, match=f"{name!r} has no default hierarchy; give one"):
         read_dataset(name, tmp_path)
 
 

@@ -64,9 +64,9 @@ def test_the_official_split_is_that_of_the_samples():
     assert split.method == "official"
     assert split.images("test") == ("0.jpg", "3.jpg", "6.jpg")
     assert len(split.images("train")) == 6
-    with pytest.raises(DatasetError, match=r"without a split: 1 of its 10 .*such as 'x\.jpg'"):
+    with pytest.raises(DatasetError, match=r"no official split: 1 of its 10 .*such as 'x\.jpg'"):
         make_split("EmoSet", [*samples, make_sample("x.jpg")], FOLDER, "official")
-    with pytest.raises(DatasetError, match="without a split: 0 of its 0"):
+    with pytest.raises(DatasetError, match="no official split: 0 of its 0"):
         make_split("EmoSet", [], FOLDER, "official")
 
 
@@ -80,7 +80,7 @@ def test_an_official_split_can_be_preferred():
         "FI", undivided, FOLDER, "80/20", seed=3
     )
     with pytest.raises(
-        DatasetError, match=r"without a split: 1 of its 10 .*80/20, divides it anew"
+        DatasetError, match=r"no official split: 1 of its 10 .*use another method, such as 80/20"
     ):
         make_split("FI", [*divided, make_sample("x.jpg")], FOLDER, preferred)
 
@@ -169,11 +169,11 @@ def test_the_methods_do_not_change(method, sha256):
     assert make_split("FI", make_samples(100), FOLDER, method, seed=7).sha256 == sha256
 
 
-# Many small data sets
+# Many small datasets
 
 
 def random_samples(seed: int, *, pure: bool) -> list[Sample]:
-    """Return a data set with groups of 1 to 5 images.
+    """Return a dataset with groups of 1 to 5 images.
 
     Args:
         seed: Decides everything.

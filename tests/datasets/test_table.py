@@ -80,12 +80,12 @@ def test_group_and_split_are_read(tmp_path, caplog):
     ("lines", "message"),
     [
         (["image,label"], "has no rows"),
-        (["file,label", "p/1.jpg,joy"], "has the columns file, label; needed is one table"),
-        (["image,polarity", "p/1.jpg,positive"], "the columns image, polarity; needed is"),
+        (["file,label", "p/1.jpg,joy"], "has the columns file, label; expected one table"),
+        (["image,polarity", "p/1.jpg,positive"], "the columns image, polarity; expected"),
         (["image,joy", "p/1.jpg,1"], "columns for some leaves but none for anger, fear"),
         (["image,joy,fear,afraid,anger", "p/1.jpg,1,0,0,0"], "leaf, fear and afraid"),
-        ([*LABELS[:3], "p/3.jpg,feer"], "row 3: 'feer' is no leaf .* did you mean 'fear'"),
-        ([*LABELS[:3], "p/3.jpg,negative"], "row 3: 'negative' is no leaf"),
+        ([*LABELS[:3], "p/3.jpg,feer"], "row 3: 'feer' is not a leaf .* did you mean 'fear'"),
+        ([*LABELS[:3], "p/3.jpg,negative"], "row 3: 'negative' is not a leaf"),
         (LABELS[:3], "no image of fear, which hierarchy 'three' has; add images"),
         (LABELS[:2], r"has 1 image\(s\)"),
         ([*LABELS, "p/1.jpg,fear"], r"p/1\.jpg twice, as joy and fear"),
@@ -122,7 +122,7 @@ def test_a_table_that_is_no_text_is_reported(tmp_path):
 def test_a_folder_must_hold_one_table(tmp_path, names):
     for name in names:
         write_table(tmp_path, LABELS, name)
-    with pytest.raises(DatasetError, match="needed is one table"):
+    with pytest.raises(DatasetError, match="expected one table"):
         read_table(tmp_path, TREE)
 
 

@@ -143,7 +143,7 @@ def test_confusion_follows_the_hierarchy(tmp_path, caplog):
     assert release.levels[1][maze["webemo25_release"][0].labels[1]] == "confusion"
     with caplog.at_level(logging.WARNING):
         assert len(read_webemo(tmp_path, get_hierarchy("webemo24"))) == 2 * len(IDS)
-    assert "1 images of confusion are left out" in caplog.text
+    assert "1 images of confusion are skipped" in caplog.text
 
 
 def test_a_class_without_images_is_only_reported(tmp_path, caplog):
@@ -155,17 +155,19 @@ def test_a_class_without_images_is_only_reported(tmp_path, caplog):
 
 def test_a_hierarchy_that_lacks_a_class_is_reported(tmp_path):
     tree = Hierarchy.from_nested({"good": ["zest", "cheerfulness"], "bad": ["sadness"]})
-    with pytest.raises(DatasetError, match="'irritability' is no leaf of hierarchy 'custom'"):
+    with pytest.raises(
+        DatasetError, match="'irritability' is not a leaf of the hierarchy 'custom'"
+    ):
         read_webemo(write_downloads(tmp_path), tree)
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "it is empty; needed is the downloaded images in train/ and test/"),
-        (["joy.jpg"], r"it holds joy\.jpg; needed is"),
+        ([], "it is empty; expected the downloaded images in train/ and test/"),
+        (["joy.jpg"], r"it contains joy\.jpg; expected"),
         (["train/25/a.jpg"], "ids run from 0 to 24, not 25"),
-        (["train/joy/a.jpg"], "'joy' is no leaf"),
+        (["train/joy/a.jpg"], "'joy' is not a leaf"),
         (["train/cheerfulnes/a.jpg"], "did you mean 'cheerfulness'"),
         (["train/zest/a.jpg"], r"has 1 image\(s\)"),
     ],
@@ -176,5 +178,5 @@ def test_a_wrong_folder_is_reported(tmp_path, names, message):
 
 
 def test_a_missing_folder_is_reported(tmp_path):
-    with pytest.raises(DatasetError, match=r"there is no folder .*absent; WEBEmo needs"):
+    with pytest.raises(DatasetError, match=r"the folder .*absent does not exist; WEBEmo needs"):
         read_webemo(tmp_path / "absent", TREE)

@@ -172,7 +172,7 @@ def test_a_split_into_folds_gives_all_of_them_or_one(folder):
 def test_a_class_that_the_hierarchy_lacks_is_named(fi, tmp_path):
     own = shutil.copytree(fi / "FI" / "test", tmp_path / "own")
     (own / "awe").rename(own / "boredom")
-    with pytest.raises(DatasetError, match=r"'boredom' is no leaf of hierarchy 'mikels8'"):
+    with pytest.raises(DatasetError, match=r"'boredom' is not a leaf of the hierarchy 'mikels8'"):
         find_samples("folder", own, MIKELS)
 
 

@@ -7,7 +7,7 @@ import pytest
 from mdan_zoo.datasets.registry import DATASETS
 from mdan_zoo.evaluation.reference import NOT_IN_THE_PAPER, ReferenceResult, paper_results
 from mdan_zoo.hierarchy.builtin import get_hierarchy
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 TREES = {name: get_hierarchy(data.hierarchy) for name, data in DATASETS.items() if data.hierarchy}
 REPORTED = [name for name in TREES if name not in NOT_IN_THE_PAPER]

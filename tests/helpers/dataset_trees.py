@@ -1,4 +1,4 @@
-"""Tiny data sets in the layouts of the published ones, with images made here."""
+"""Tiny datasets in the layouts of the published ones, with images made here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tiny data set in exactly the layout of the published OASIS folder, with images made here."""
+"""A tiny dataset in exactly the layout of the published OASIS folder, with images made here."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, safe_open, save_file
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.weights import fetch as weights_hub
 from mdan_zoo.weights.checkpoint import save_checkpoint
-from mdan_zoo.zoo.factory import MODELS, build_network
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import build_network
 
 NAME = "mdan_oasis4"
 RELEASED = Path(weights_hub.__file__).parent / f"{NAME}.safetensors"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.models.config import ModelConfig
-from mdan_zoo.models.mdan.options import MDANOptions
+from mdan_zoo.models.options import MDANOptions
 
 CONFIG = ModelConfig(
     "mdan_oasis4",

@@ -12,7 +12,7 @@ from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.mdan import reference
 from mdan_zoo.models.mdan.network import MDAN
-from mdan_zoo.models.mdan.options import MDANOptions
+from mdan_zoo.models.options import MDANOptions
 
 ONE_LEVEL = Hierarchy.from_nested(["calm", "tense", "sad"])
 TREES = {1: ONE_LEVEL, 2: get_hierarchy("mikels8"), 3: get_hierarchy("webemo25")}

@@ -10,9 +10,10 @@ from PIL import Image
 
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.input_spec import InputSpec
-from mdan_zoo.models.mdan.options import MDANOptions
+from mdan_zoo.models.options import MDANOptions
 from mdan_zoo.weights.checkpoint import save_checkpoint
-from mdan_zoo.zoo.factory import MODELS, build_network
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import build_network
 
 CONFIG = dataclasses.replace(
     MODELS["mdan_fi8"],

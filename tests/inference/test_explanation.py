@@ -15,7 +15,8 @@ from mdan_zoo.errors import ImageError, InputError, UnknownNameError, WeightsUna
 from mdan_zoo.images.load import load_image
 from mdan_zoo.inference.explanation import explain
 from mdan_zoo.inference.predictor import Predictor
-from mdan_zoo.zoo.factory import DEFAULT_EXPLAINED_MODEL, MODELS, build_network
+from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL, MODELS
+from mdan_zoo.zoo.factory import build_network
 
 
 @pytest.fixture(scope="module")

@@ -127,7 +127,7 @@ def test_a_flat_network_has_no_local_branch():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"branch": "top"}, "branch must be one of 'overall', 'local', 'global', not 'top'"),
+        ({"branch": "top"}, "m has no top branch; it has 'overall', 'local', 'global'"),
         ({"decode": "greedy"}, "decode must be one of 'consistent', 'independent', not 'greedy'"),
         ({"probabilities": {"overall": (OVERALL[0],)}}, r"have \(2,\) classes a level.*\(2, 4\)"),
     ],

@@ -32,11 +32,11 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.images.load import ImageOptions, load_image
 from mdan_zoo.images.preprocessing import Preprocessing, without_far_ends
-from mdan_zoo.inference.prediction import BRANCHES
 from mdan_zoo.inference.predictor import Predictor, _shared_predictor
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.weights.manifest import load_manifest
-from mdan_zoo.zoo.factory import DEFAULT_MODEL, get_config
+from mdan_zoo.zoo.configs import DEFAULT_MODEL
+from mdan_zoo.zoo.factory import get_config
 
 TREE = Hierarchy.from_nested({"cold": ["blue", "green"], "warm": ["red"]}, "colours")
 
@@ -85,7 +85,7 @@ def test_prediction_is_complete(predictor, photos):
     assert prediction.model == "mdan_oasis4"
     assert (prediction.branch, prediction.decode) == ("overall", "consistent")
     assert prediction.path == predictor.hierarchy.path(prediction.path[-1])
-    for branch in BRANCHES:
+    for branch in ("overall", "local", "global"):
         for level in prediction.of(branch).levels:
             assert sum(level.scores.values()) == pytest.approx(1, abs=1e-5)
             assert max(level.scores.values()) <= 1

@@ -15,7 +15,7 @@ from mdan_zoo.cli.main import make_parser
 from mdan_zoo.datasets.registry import DATASETS
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.training.recipe import load_recipe
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 

@@ -15,8 +15,7 @@ from mdan_zoo.errors import InputError, UnknownNameError
 from mdan_zoo.models.base import EmotionModel
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.flat import FlatClassifier
-from mdan_zoo.models.mdan.options import MDANOptions
-from mdan_zoo.models.options import FlatOptions
+from mdan_zoo.models.options import FlatOptions, MDANOptions
 from mdan_zoo.models.registry import (
     get_architecture,
     list_architectures,

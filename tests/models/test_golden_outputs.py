@@ -1,6 +1,6 @@
 """Golden outputs of every model of the zoo, with its own backbone, on images of 64 x 64.
 
-Models that differ only in name and data set are one network and are tested once.
+Models that differ only in name and dataset are one network and are tested once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import torch
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.publishing.release import count_parameters
 from mdan_zoo.weights.manifest import load_manifest
-from mdan_zoo.zoo.factory import MODELS, build_network
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import build_network
 
 
 def network_of(name):

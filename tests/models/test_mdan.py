@@ -20,7 +20,7 @@ from mdan_zoo.models.mdan import reference
 from mdan_zoo.models.mdan.lcam import fuse
 from mdan_zoo.models.mdan.mhcca import upsample, upsample_adjoint
 from mdan_zoo.models.mdan.network import MDAN
-from mdan_zoo.models.mdan.options import LCAM_MODES, MDANOptions
+from mdan_zoo.models.options import LCAM_MODES, MDANOptions
 
 
 # At 448 px the channels are fewer than the positions, at 32 px more: MHCCA takes both its orders.

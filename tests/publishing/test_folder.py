@@ -238,7 +238,7 @@ def test_the_card_of_unmeasured_weights_claims_nothing(own_file, tmp_path):
     card = card_of(prepare("my_model", own_file), tmp_path)
     assert "Not measured." in card.text
     assert "registered model `mdan_oasis4`" in card.text
-    assert "The data set that it was trained on is not recorded" in card.text
+    assert "The dataset that it was trained on is not recorded" in card.text
     assert "MDAN_ZOO_MANIFEST" in card.text
     assert card.data.license == "unknown"
     assert card.data.eval_results is None

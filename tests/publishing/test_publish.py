@@ -45,7 +45,8 @@ from mdan_zoo.weights import fetch as weights_hub
 from mdan_zoo.weights.checkpoint import load_checkpoint, save_checkpoint
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.weights.manifest_config import config_of, hierarchy_of
-from mdan_zoo.zoo.factory import MODELS, build_network, create_model
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import build_network, create_model
 
 # What is published has no field that the manifest does not know.
 pytestmark = pytest.mark.filterwarnings("error::mdan_zoo.weights.manifest.ManifestWarning")
@@ -159,7 +160,7 @@ def test_licence_and_metrics_of_other_weights_are_not_taken(tmp_path):
 def test_fine_tuned_weights_record_what_they_derive_from(own_file):
     publication = prepare("my_model", own_file, licence="MIT")
     assert publication.derived_from == NAME
-    assert publication.dataset == ""  # the registered data set is not what they learned
+    assert publication.dataset == ""  # the registered dataset is not what they learned
     assert publication.licences.weights == "MIT"
 
 

@@ -84,7 +84,7 @@ def test_mean_and_spread_of_folds(weights):
 
 
 def test_custom_images_are_not_a_data_set(weights):
-    """The readers of these have names, which the hub would take for a data set's."""
+    """The readers of these have names, which the hub would take for a dataset's."""
     write_record(weights)
     data = ModelCard(model_card(prepare("mine", weights))).data
     assert (data.datasets, data.eval_results) == (None, None)

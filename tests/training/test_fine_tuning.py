@@ -22,7 +22,8 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.training.initial_weights import load_model_file
 from mdan_zoo.training.state import STATE_FILE
 from mdan_zoo.weights.checkpoint import read_identity
-from mdan_zoo.zoo.factory import MODELS, build_network
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import build_network
 
 
 def arguments(model, data, tree, output, *more):
@@ -74,7 +75,7 @@ def test_a_hierarchy_of_another_depth_is_refused(model):
 
 def test_a_model_of_another_width_is_refused(model):
     network = build_network(MODELS["mdan_oasis4"], OWN_TREE)
-    with pytest.raises(CheckpointError, match="another network"):
+    with pytest.raises(CheckpointError, match="not the network to be trained"):
         load_model_file(network, model)
 
 
@@ -207,7 +208,7 @@ def test_fp16_without_a_gpu_is_refused(model, data, tree, tmp_path, capsys):
     """It would train in float32, and say that it did not."""
     output = tmp_path / "run"
     assert main(arguments(model, data, tree, output, "--precision", "fp16")) == 2
-    assert "fp16 is for GPUs; a CPU trains in bf16" in capsys.readouterr().err
+    assert "fp16 needs a GPU; on a CPU use bf16" in capsys.readouterr().err
     assert not output.exists()
 
 

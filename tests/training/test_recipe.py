@@ -17,7 +17,7 @@ from mdan_zoo.training.recipe import (
     list_recipes,
     load_recipe,
 )
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 
 def test_every_model_has_a_recipe_of_its_own():

@@ -89,7 +89,7 @@ def test_images_that_come_divided_are_trained_and_tested_on_as_they_lie(as_it_co
     report = json.loads((as_it_comes / "training.json").read_text())
     assert (report["split"], report["images"]) == ("official", 24)
     tested = (as_it_comes / "test" / "evaluation.md").read_text()
-    assert "The weights were trained on none of these images." in tested
+    assert "The model was not trained on any of these images." in tested
 
 
 def test_they_are_divided_again_where_that_is_asked_for(anew):
@@ -101,7 +101,7 @@ def test_they_are_divided_again_where_that_is_asked_for(anew):
 def test_parts_without_one_to_train_on_are_reported(model, divided, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "test").symlink_to(divided / "test")
-    with pytest.raises(InputError, match=r"test \(12 images\), none of which is train"):
+    with pytest.raises(InputError, match=r"the parts test \(12 images\), but no part train"):
         learn(model, tmp_path / "data", tmp_path / "run")
 
 
@@ -171,7 +171,7 @@ def test_a_class_without_a_training_image_is_refused(method, where, model, data,
         shutil.copytree(data / folder.name, folder)
     for image in sorted((tmp_path / "data" / "test" / "gloom").iterdir())[1:]:
         image.unlink()  # one is left, which is in the test part or in one of the folds
-    with pytest.raises(InputError, match=f"{where}.* no image of gloom is trained on"):
+    with pytest.raises(InputError, match=f"{where}.* there is no training image of gloom"):
         find(model, tmp_path / "data", tmp_path / "run", f"split={method}")
     assert not (tmp_path / "run").exists()
 
@@ -180,7 +180,7 @@ def test_a_class_that_a_published_data_set_lacks_is_reported(data, caplog):
     samples = [s for s in read_folder(data, OWN_TREE) if s.labels[-1] != 3]
     check_classes(samples, data, OWN_TREE, None, custom=False)
     (note,) = (record.getMessage() for record in caplog.records)
-    assert note.startswith("no image of gloom is trained on, which hierarchy")
+    assert note.startswith("there is no training image of gloom (hierarchy")
 
 
 def test_votes_that_are_not_learned_are_reported(data, caplog):
@@ -210,5 +210,5 @@ def test_an_evaluation_tells_how_many_images_were_trained_on(anew, divided, tmp_
     for data in (divided, tmp_path / "copy"):
         given = ("evaluate", anew / "model.safetensors", "--data", data, "--bootstrap", 100)
         assert main([str(argument) for argument in given]) == 0
-        told = f"**The weights were trained on {count} of these 12 images.**"
+        told = f"**The model was trained on {count} of these 12 images.**"
         assert told in capsys.readouterr().out

@@ -25,7 +25,7 @@ from mdan_zoo.training.recipe import Recipe, load_recipe
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
 from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import read_identity
-from mdan_zoo.zoo.factory import MODELS
+from mdan_zoo.zoo.configs import MODELS
 
 QUICK = ("cached_views=2", "batch_size=5", "epochs=3")
 
@@ -182,7 +182,7 @@ def test_a_state_of_other_data_is_refused(folder, backbone_file, tmp_path):
     other = write_oasis(tmp_path / "other")
     table = other / "OASIS.csv"
     table.write_text(table.read_text(encoding="utf-8").replace("5.9", "5.8"), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="made with another data"):
+    with pytest.raises(CheckpointError, match="created with another data"):
         train(plan(other, backbone_file, output))
 
 

@@ -31,7 +31,8 @@ from mdan_zoo.weights.checkpoint import (
     save_checkpoint,
 )
 from mdan_zoo.weights.manifest import Source, load_manifest
-from mdan_zoo.zoo.factory import MODELS, build_network, create_model, load_network
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import build_network, create_model, load_network
 
 CONFIG = MODELS["mdan_oasis4"]
 

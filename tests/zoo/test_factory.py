@@ -18,7 +18,8 @@ from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.publishing.release import golden_image
 from mdan_zoo.weights.manifest import load_manifest
-from mdan_zoo.zoo.factory import MODELS, build_network, create_model, get_config, list_models
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import build_network, create_model, get_config, list_models
 
 PAPER_MODELS = ("webemo25", "emotion6", "fi8", "artphoto8", "iaps8", "abstract8")
 

@@ -15,7 +15,7 @@ import pytest
 from clean_checkout import ROOT, copy_tracked_files
 
 import mdan_zoo
-from mdan_zoo.zoo.factory import DEFAULT_MODEL, MODELS
+from mdan_zoo.zoo.configs import DEFAULT_MODEL, MODELS
 
 PRELUDE = """
 import json, sys, torch

@@ -18,7 +18,8 @@ from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.publishing.publish import prepare
 from mdan_zoo.training import fine_tuning_recipe
 from mdan_zoo.weights.manifest import load_manifest
-from mdan_zoo.zoo.factory import MODELS, create_model, get_config, get_model_hierarchy
+from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.factory import create_model, get_config, get_model_hierarchy
 
 PLACE = "/lab/model.safetensors"
 
@@ -138,7 +139,7 @@ def test_its_entry_may_replace_a_registered_one(publication, cache, name_manifes
     source = {"type": "file", "url": publication.weights.path.as_uri()}
     name_manifest(mdan_oasis4=publication.entry(source))
     assert load_manifest()["mdan_oasis4"].sha256 == publication.weights.sha256
-    with pytest.raises(mdan_zoo.MdanZooError, match="was trained for the emotion tree"):
+    with pytest.raises(mdan_zoo.MdanZooError, match="was trained for the hierarchy"):
         create_model("mdan_oasis4", pretrained=True)
 
 

@@ -27,8 +27,8 @@ def read_abstract(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     says 228, others count 229.
 
     Args:
-        folder: Holds `testImages_abstract` and `ABSTRACT_groundTruth.csv`, which may also lie
-            beside the images.
+        folder: Holds `testImages_abstract` and `ABSTRACT_groundTruth.csv`, which may also be
+            in the folder of the images.
         hierarchy: A tree with Mikels' eight emotions, such as "mikels8".
 
     Raises:

@@ -21,15 +21,15 @@ def read_class_folders(
     """Read `<class>/.../<file>` or `{train,val,test}/<class>/.../<file>`.
 
     Args:
-        folder: The folder of the data set.
+        folder: The folder of the dataset.
         places: Folders in it where the classes or splits may lie; the first that exists is read,
             or `folder` itself if none does.
-        labels: The tree whose class ids the samples get, and the data set's own.
-        dataset: Name of the data set, for the messages.
-        expected: The layout in words, for the messages.
+        labels: The hierarchy of the samples, and that of the dataset.
+        dataset: Name of the dataset, for error messages.
+        expected: Description of the layout, for error messages.
 
     Raises:
-        DatasetError: There are no such images, or a class is not in the tree.
+        DatasetError: No images were found, or a class is not in the hierarchy.
     """
     root = next((folder / place for place in places if (folder / place).is_dir()), folder)
     splits = split_folders(root) or [("", root)]

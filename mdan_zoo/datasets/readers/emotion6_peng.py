@@ -22,7 +22,7 @@ _EMOTIONS = ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral"
 def read_emotion6_peng(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     """Read Emotion6: the distribution of the votes, and the mean valence and arousal.
 
-    "Neutral" is an answer of the raters but no class of the data set. Where the tree has no such
+    "Neutral" is an answer of the raters but no class of the dataset. Where the tree has no such
     leaf, its share is dropped and the others are scaled to sum to one; images that have neutral
     votes alone are left out, which is logged. The class is the emotion with most votes, and among
     several the one whose folder the image is in.
@@ -42,7 +42,7 @@ def read_emotion6_peng(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     needed = ("image_filename", "valence", "arousal", *_EMOTIONS)
     if not set(needed) <= set(columns):
         raise DatasetError(
-            f"{table} has the columns {', '.join(columns)}; needed are {', '.join(needed)}"
+            f"{table} has the columns {', '.join(columns)}; expected {', '.join(needed)}"
         )
     found = [dict(zip(columns, row, strict=True)) for row in rows]
     refuse_missing([folder / "images" / row["image_filename"] for row in found], table)

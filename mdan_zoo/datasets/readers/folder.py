@@ -28,7 +28,7 @@ def read_folder(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     """
     images = images_below(folder)
     if not images:
-        raise layout_error(folder, "a data set", _LAYOUT)
+        raise layout_error(folder, "a dataset", _LAYOUT)
     labels = Labels(hierarchy)
     parts = [image.relative_to(folder).parts for image in images]
     splits = [SPLIT_FOLDERS.get(names[0].lower(), "") for names in parts]
@@ -54,7 +54,7 @@ def _find_leaf(image: Path, names: tuple[str, ...], labels: Labels) -> int:
     In positive/sadness/shame the sadness above shame is its parent, even if a leaf is so called.
     """
     if not names:
-        raise DatasetError(f"{image} is in no folder of a class; needed is {_LAYOUT}")
+        raise DatasetError(f"{image} is in no folder of a class; expected {_LAYOUT}")
     hierarchy = labels.hierarchy
     leaves = [labels.leaf(name, image) for name in names if labels.has(name)]
     if not leaves:

@@ -36,7 +36,7 @@ def read_iaps(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     header, rows = read_cells(tables[0])
     columns = [cell.lower() for cell in header]
     if not {"name", "label"} <= set(columns):
-        raise DatasetError(f"{tables[0]} has the columns {', '.join(header)}; needed is {expected}")
+        raise DatasetError(f"{tables[0]} has the columns {', '.join(header)}; expected {expected}")
     files: dict[str, set[Path]] = {}
     for path in images_below(folder):
         for name in (path.name, path.stem):

@@ -90,8 +90,8 @@ def _find_table(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise DatasetError(
-        f"{folder} is not a copy of OASIS: it holds none of {', '.join(_TABLES)}; "
-        "a folder 'images' and the table of norms are needed"
+        f"{folder} is not a copy of OASIS: it contains none of {', '.join(_TABLES)}; "
+        "expected a folder 'images' and the table of norms"
     )
 
 

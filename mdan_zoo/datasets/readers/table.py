@@ -57,7 +57,7 @@ def _find(folder: Path) -> Path:
     inside = sorted(folder.iterdir()) if folder.is_dir() else []
     tables = [path for path in inside if path.suffix.lower() in (".csv", ".parquet")]
     if len(tables) != 1:
-        raise layout_error(folder, "a data set with a table", LAYOUT)
+        raise layout_error(folder, "a dataset with a table", LAYOUT)
     return tables[0]
 
 

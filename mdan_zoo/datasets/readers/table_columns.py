@@ -49,7 +49,7 @@ def find_columns(header: Sequence[str], labels: Labels, path: Path) -> Columns:
     at = {name.casefold(): position for position, name in enumerate(header)}
     levels, leaves = _find_levels(at, labels), _find_leaves(header, labels, path)
     if "image" not in at or not (levels or leaves):
-        raise DatasetError(f"{path} has the columns {', '.join(header)}; needed is {LAYOUT}")
+        raise DatasetError(f"{path} has the columns {', '.join(header)}; expected {LAYOUT}")
     by_leaf = {} if levels else leaves
     absent = [name for k, name in enumerate(labels.hierarchy.leaves) if k not in by_leaf]
     if by_leaf and absent:

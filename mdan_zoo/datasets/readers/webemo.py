@@ -1,7 +1,7 @@
 """WEBEmo: 267,441 stock photographs under 25 of Parrott's emotions (Panda et al., ECCV 2018).
 
 The release is two lists of URLs, `train25.txt` and `test25.txt`, with a class id on every line.
-Whoever downloads them gets folders named after the ids 0 to 24 or after the classes.
+Download scripts put the images into folders named after the ids 0 to 24 or after the classes.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ _LAYOUT = (
 def read_webemo(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     """Read the downloaded images of WEBEmo.
 
-    The release gives some URLs several labels. Each counts, as in the published evaluations; such
-    copies, which have one name and one content, are a group, so that a new split does not separate
-    them. Images of confusion are left out where the tree has no such class.
+    Some URLs have several labels in the release. Each label counts, as in published evaluations.
+    Such copies, with equal names and contents, form a group, so that a split does not separate
+    them. Images of confusion are skipped if the hierarchy has no such class.
 
     Args:
-        folder: Holds the images, and the lists of URLs to compare them with where they are there.
-        hierarchy: A tree with WEBEmo's classes, such as "webemo25".
+        folder: Contains the images and, optionally, the lists of URLs, which are then compared.
+        hierarchy: A hierarchy with the classes of WEBEmo, such as "webemo25".
 
     Returns:
         A sample for every image file, with the split of the release.
 
     Raises:
-        DatasetError: The layout is another one, a class is not in the tree, or the labels were cut
-            to their last digit by a script that did not expect more than ten.
+        DatasetError: The layout is wrong, a class is not in the hierarchy, or the labels were cut
+            to their last digit by a download script.
     """
     downloads = _find(folder)
     for split in ("train", "test"):
@@ -63,7 +63,7 @@ def read_webemo(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     kept = [d for d in downloads if d.label != "confusion" or labels.has("confusion")]
     if len(kept) < len(downloads):
         LOGGER.warning(
-            f"{len(downloads) - len(kept)} images of confusion are left out: hierarchy "
+            f"{len(downloads) - len(kept)} images of confusion are skipped: hierarchy "
             f"{hierarchy.name!r} has no such class"
         )
     groups = _groups([download.image for download in kept], folder)
@@ -89,10 +89,10 @@ def _find(folder: Path) -> list[Download]:
 
 
 def _groups(images: Sequence[Path], folder: Path) -> dict[Path, str]:
-    """Return every image's group: its name, or if others have that its path below the folder.
+    """Return the group of every image: its name, or its path if other images have the same name.
 
-    Copies of one name have one group. Whoever numbers the downloads within each class has other
-    images under the same name.
+    Copies with the same name are one group. Different images have the same name if the downloads
+    were numbered within each class.
     """
     by_name: dict[str, list[Path]] = {}
     for image in images:

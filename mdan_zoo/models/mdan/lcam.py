@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mdan_zoo.models.mdan.options import LCAMMode
+from mdan_zoo.models.options import LCAMMode
 
 _FLAT = 1e-3
 """Maps with a smaller range count as constant; scaling them would amplify noise and gradients."""
@@ -36,7 +36,7 @@ def fuse(class_maps: Tensor, allowed: Tensor, mode: LCAMMode) -> Tensor:
     Args:
         class_maps: m_k, (N, K, H, W).
         allowed: bool (N, K), the classes whose maps are fused.
-        mode: See `mdan_zoo.models.mdan.options.LCAMMode`.
+        mode: See `mdan_zoo.models.options.LCAMMode`.
 
     Returns:
         M, (N, H, W).

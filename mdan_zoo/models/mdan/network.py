@@ -22,7 +22,7 @@ from mdan_zoo.models.base import EmotionModel, EmotionOutput
 from mdan_zoo.models.layers import activation_maps, log_softmax
 from mdan_zoo.models.mdan.lcam import children_of_predicted, fuse
 from mdan_zoo.models.mdan.mhcca import MHCCA, join_heads, split_heads, upsample, upsample_adjoint
-from mdan_zoo.models.mdan.options import MDANOptions
+from mdan_zoo.models.options import MDANOptions
 from mdan_zoo.models.registry import register_architecture
 
 _PAPER = (
