@@ -37,7 +37,7 @@ def run(capsys):
 
     def run(*arguments: object) -> tuple[int, str, str]:
         parser = argparse.ArgumentParser()
-        publish.add_parser(parser.add_subparsers())
+        publish.add_parsers(parser.add_subparsers())
         options = parser.parse_args(["publish", *map(str, arguments)])
         return options.run(options), *capsys.readouterr()
 
