@@ -254,7 +254,13 @@ def test_a_flat_network_has_no_local_branch(flat, photos):
         Predictor(checkpoint=flat, branch="local")
 
 
-@pytest.mark.parametrize("argument", ["branch", "decode", "dtype"])
+def test_unknown_branch(checkpoint):
+    branches = "'overall', 'local', 'global'"
+    with pytest.raises(InputError, match=f"has no int7 branch; it has {branches}"):
+        Predictor(checkpoint=checkpoint, branch="int7")
+
+
+@pytest.mark.parametrize("argument", ["decode", "dtype"])
 def test_unknown_options(checkpoint, argument):
     with pytest.raises(InputError, match=f"{argument} must be one of .*, not 'int7'"):
         Predictor(checkpoint=checkpoint, **{argument: "int7"})
