@@ -86,7 +86,7 @@ def test_all_processes_wait_for_what_the_main_one_does_alone(model, tmp_path):
     assert first == ["True", "True"]
     assert (
         second[1]
-        == "TrainingError: the main process could not go on: " + second[0].split(": ", 1)[1]
+        == "TrainingError: the main process failed: " + second[0].split(": ", 1)[1]
     )
     assert third[0] == third[1]
     assert third[0].startswith("ImageError: 1 of 24 images cannot be read: ")
