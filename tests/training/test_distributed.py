@@ -84,10 +84,7 @@ def test_all_processes_wait_for_what_the_main_one_does_alone(model, tmp_path):
         for name in ("first", "second", "third")
     )
     assert first == ["True", "True"]
-    assert (
-        second[1]
-        == "TrainingError: the main process failed: " + second[0].split(": ", 1)[1]
-    )
+    assert second[1] == "TrainingError: the main process failed: " + second[0].split(": ", 1)[1]
     assert third[0] == third[1]
     assert third[0].startswith("ImageError: 1 of 24 images cannot be read: ")
 
