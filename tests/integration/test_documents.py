@@ -64,7 +64,7 @@ def test_the_readme_shows_what_its_first_command_prints(capsys, monkeypatch):
 def test_the_readmes_python_runs_as_it_stands():
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
     runnable = [block for block in blocks if "OWNER" not in block]
-    assert len(runnable) == 2
+    assert len(runnable) == 3
     for block in runnable:
         done = subprocess.run(
             [sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True
