@@ -1,4 +1,4 @@
-"""File access shared by the readers: finding images, reading tables; no image is opened."""
+"""File access shared by the readers: image files, folders of splits and tables."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ def shown(items: Iterable[object], limit: int = 3) -> str:
 
 
 def layout_error(folder: Path, dataset: str, expected: str) -> DatasetError:
-    """Return the error for a folder that does not look like the dataset."""
+    """Return the error for a folder that does not have the layout of the dataset."""
     if not folder.is_dir():
         return DatasetError(f"the folder {folder} does not exist; {dataset} needs {expected}")
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     content = f"it contains {shown(names, 10)}" if names else "it is empty"
-    return DatasetError(f"{folder} is not a copy of {dataset}: {content}; expected {expected}")
+    return DatasetError(
+        f"{folder} does not have the layout of {dataset}: {content}; expected {expected}"
+    )
 
 
 def first_folder(candidates: Sequence[Path]) -> Path:
@@ -95,23 +97,23 @@ def read_cells(path: Path, delimiter: str = ",") -> tuple[list[str], list[list[s
         rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
     except csv.Error as error:
         raise DatasetError(f"{path}: line {lines.line_num}: {error}") from error
-    numbered = [(number, row) for number, row in rows if any(row)]
-    if len(numbered) < 2:
+    rows = [(number, row) for number, row in rows if any(row)]
+    if len(rows) < 2:
         raise DatasetError(f"{path} has no rows")
-    header = numbered[0][1]
-    for number, row in numbered[1:]:
+    header = rows.pop(0)[1]
+    for number, row in rows:
         if len(row) != len(header):
             raise DatasetError(
                 f"{path}: line {number} has {len(row)} cells, the header has {len(header)}"
             )
-    return header, [row for _, row in numbered[1:]]
+    return header, [row for _, row in rows]
 
 
 def refuse_missing(images: Sequence[Path], source: Path) -> None:
     """Check that all listed images exist.
 
     Raises:
-        DatasetError: Some are missing; lists the number and the first ones.
+        DatasetError: Some are missing; the message has their number and the first ones.
     """
     missing = [image for image in images if not image.is_file()]
     if missing:

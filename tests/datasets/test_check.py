@@ -60,7 +60,7 @@ def test_files_without_an_ending_are_reported(folder, run):
     status, output = run("FI", "--data", folder)
     assert status == 0
     a, b = (folder / "FI/train/awe" / name for name in "ab")
-    assert f"note: files without an ending, such as .jpg, are passed over: {a}, {b}\n" in output
+    assert f"note: files without a suffix, such as .jpg, are skipped: {a}, {b}\n" in output
 
 
 def test_files_that_cannot_be_read_are_found(folder, run):
@@ -189,7 +189,7 @@ def test_what_the_reader_left_out_is_noted(tmp_path, run):
     (tmp_path / "ABSTRACT_groundTruth.csv").write_text("\n".join(rows))
     report = check_dataset("Abstract", tmp_path)
     assert any(note.startswith("2 of the 8 paintings") for note in report.notes)
-    assert "2 images; Abstract is said to have 228" in report.notes
+    assert "2 images; the published number for Abstract is 228" in report.notes
     assert "note: 2 of the 8 paintings" in run("Abstract", "--data", tmp_path)[1]
 
 
