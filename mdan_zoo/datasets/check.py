@@ -20,8 +20,6 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 PLACEHOLDER_COPIES = 3
 """Minimum number of copies of a file that is suspected to be a "photo removed" placeholder."""
 
-_SPLIT_ORDER = ("", "train", "val", "test")
-
 
 @dataclass(frozen=True)
 class ClassCount:
@@ -100,16 +98,7 @@ class DatasetReport:
 
 
 def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -> DatasetReport:
-    """Read a dataset, decode every image and search for duplicates.
-
-    Args:
-        name: One of `mdan_zoo.datasets.registry.DATASETS`.
-        folder: Folder of the dataset.
-        hierarchy: The hierarchy; by default that of the dataset.
-
-    Raises:
-        DatasetError: The folder does not have the layout of the dataset.
-    """
+    """Read a dataset as `read_dataset` does, decode every image and search for duplicates."""
     reader, hierarchy = get_dataset(name), choose_hierarchy(name, hierarchy)
     handler = BufferingHandler(sys.maxsize)
     LOGGER.addHandler(handler)
@@ -123,6 +112,9 @@ def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -
     notes += _without_suffix(samples)
     files = FileIndex(decode=True).read([sample.image for sample in samples])
     identical = _identical_files(samples, files, hierarchy)
+    # If there are only test images, they count as training images.
+    training = [sample for sample in samples if sample.split in ("", "train")] or samples
+    used = {sample.labels[-1] for sample in training}
     several = tuple(found for found in identical if _has_several_labels(found))
     others = [found for found in identical if not _has_several_labels(found)]
     return DatasetReport(
@@ -132,7 +124,7 @@ def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -
         len(samples),
         _count(samples, hierarchy),
         tuple(notes),
-        _empty_classes(samples, hierarchy),
+        tuple(leaf for k, leaf in enumerate(hierarchy.leaves) if k not in used),
         tuple(file.problem for file in files if file.problem),
         identical,
         contradictions=tuple(found for found in others if len(found.leaves) > 1),
@@ -159,19 +151,12 @@ def _without_suffix(samples: Sequence[Sample]) -> list[str]:
 
 def _count(samples: Sequence[Sample], hierarchy: Hierarchy) -> tuple[ClassCount, ...]:
     numbers = Counter((sample.split, sample.labels[-1]) for sample in samples)
-    splits = sorted({sample.split for sample in samples}, key=_SPLIT_ORDER.index)
+    splits = [split for split in ("", "train", "val", "test") if split in {s for s, _ in numbers}]
     return tuple(
         ClassCount(split, leaf, numbers[split, k])
         for split in splits
         for k, leaf in enumerate(hierarchy.leaves)
     )
-
-
-def _empty_classes(samples: Sequence[Sample], hierarchy: Hierarchy) -> tuple[str, ...]:
-    # If there are only test images, they are counted.
-    training = [sample for sample in samples if sample.split in ("", "train")] or samples
-    used = {sample.labels[-1] for sample in training}
-    return tuple(leaf for k, leaf in enumerate(hierarchy.leaves) if k not in used)
 
 
 def _identical_files(

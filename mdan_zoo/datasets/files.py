@@ -69,11 +69,7 @@ def split_folders(folder: Path, names: Mapping[str, str] = SPLIT_FOLDERS) -> lis
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, which may start with a byte order mark.
-
-    Raises:
-        DatasetError: It cannot be read or is not UTF-8.
-    """
+    """Return the text of a UTF-8 file, which may start with a byte order mark."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -83,10 +79,7 @@ def read_text(path: Path) -> str:
 
 
 def read_cells(path: Path, delimiter: str = ",") -> tuple[list[str], list[list[str]]]:
-    """Read a table of text.
-
-    Returns:
-        The header and the rows, without surrounding spaces; empty lines are skipped.
+    """Return the header and the rows of a table, without surrounding spaces and empty lines.
 
     Raises:
         DatasetError: It cannot be read, has no rows, or a row is longer or shorter than the header.
@@ -110,11 +103,7 @@ def read_cells(path: Path, delimiter: str = ",") -> tuple[list[str], list[list[s
 
 
 def refuse_missing(images: Sequence[Path], source: Path) -> None:
-    """Check that all listed images exist.
-
-    Raises:
-        DatasetError: Some are missing; the message has their number and the first ones.
-    """
+    """Raise a `DatasetError` if some of the images that a file lists do not exist."""
     missing = [image for image in images if not image.is_file()]
     if missing:
         raise DatasetError(

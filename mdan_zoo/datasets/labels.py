@@ -29,12 +29,8 @@ class Labels:
     def leaf(self, name: str, place: object) -> int:
         """Return the class id of a leaf by its name or alias, ignoring case.
 
-        Args:
-            name: The class, in the spelling of the dataset.
-            place: File or folder, for the error message.
-
         Raises:
-            DatasetError: The hierarchy has no such leaf.
+            DatasetError: The hierarchy has no such leaf; the message begins with `place`.
         """
         found = self._find(name)
         if found is None:
@@ -65,13 +61,8 @@ class Labels:
     ) -> Sample:
         """Return the sample of an image with known votes.
 
-        Args:
-            image: Image file.
-            shares: Votes for every leaf; non-negative, not all zero.
-            group: See `Sample`.
-            split: See `Sample`.
-            preferred: In a tie, the leaf that defines the labels; by default the first one.
-            ratings: See `Sample`.
+        The votes for every leaf are non-negative and not all zero. In a tie, the labels are those
+        of the preferred leaf, or else of the first one.
         """
         total = sum(shares)
         leaf = max(range(len(shares)), key=lambda k: (shares[k], k == preferred))
@@ -84,14 +75,9 @@ class Labels:
     ) -> list[Sample]:
         """Validate and return the samples of a dataset.
 
-        Args:
-            samples: All samples.
-            source: The folder or table, for error messages.
-            every_class: Raise an error for a leaf without images, instead of a warning.
-
         Raises:
             DatasetError: There are fewer than two images, an image is listed twice, or a leaf has
-                no images.
+                no images and `every_class` is set; otherwise that is a warning.
         """
         if len(samples) < 2:
             raise DatasetError(f"{source} has {len(samples)} image(s); at least two are required")

@@ -113,7 +113,7 @@ def get_dataset(name: str) -> DatasetReader:
     """Return the reader of a dataset.
 
     Raises:
-        UnknownNameError: No dataset has that name; the message suggests the nearest names.
+        UnknownNameError: No dataset has that name.
     """
     if name not in DATASETS:
         raise UnknownNameError(f"there is no dataset {name!r}: {did_you_mean(name, DATASETS)}")

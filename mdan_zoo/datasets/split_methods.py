@@ -19,7 +19,6 @@ from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.splits import Split, group_members, grouped_folds, image_names
 from mdan_zoo.errors import DatasetError, InputError
 
-_OFFICIAL_OR = "official or "
 _PART_NAMES = {2: ("train", "test"), 3: ("train", "val", "test")}
 
 
@@ -60,7 +59,8 @@ def make_split(
         InputError: The method is unknown.
     """
     names = image_names(samples, folder)
-    method = _chosen(method, samples)
+    described = describe_method(samples, method, seed)
+    method = described.removesuffix(f", seed {seed}")
     parts = _divide(samples, names, method, seed, files or FileIndex())
     empty = [part for part, indices in parts.items() if not indices]
     if empty:
@@ -73,7 +73,7 @@ def make_split(
     inside = [name.removeprefix(f"{base}/") for name in names]
     return Split.from_parts(
         dataset,
-        _described(method, seed),
+        described,
         base,
         {part: [inside[index] for index in indices] for part, indices in parts.items()},
     )
@@ -81,18 +81,10 @@ def make_split(
 
 def describe_method(samples: Sequence[Sample], method: str, seed: int = 0) -> str:
     """Return the `Split.method` of what `make_split` makes of these samples."""
-    return _described(_chosen(method, samples), seed)
-
-
-def _described(method: str, seed: int) -> str:
-    return method if method == "official" else f"{method}, seed {seed}"
-
-
-def _chosen(method: str, samples: Sequence[Sample]) -> str:
-    """Resolve "official or ..."."""
-    other = method.removeprefix(_OFFICIAL_OR)
-    in_parts = other != method and any(sample.split for sample in samples)
-    return "official" if in_parts else other
+    other = method.removeprefix("official or ")
+    if other == "official" or (other != method and any(sample.split for sample in samples)):
+        return "official"
+    return f"{other}, seed {seed}"
 
 
 def _divide(
@@ -102,11 +94,10 @@ def _divide(
         return _official(samples, names)
     if match := re.fullmatch(r"(grouped-)?(\d{1,4})-fold", method):
         joined, count = _joined(samples, files), int(match[2])
-        folds = (
-            grouped_folds(joined, count, seed)
-            if match[1]
-            else _deal(_units(joined, seed, count), [1] * count)
-        )
+        if match[1]:
+            folds = grouped_folds(joined, count, seed)
+        else:
+            folds = _deal(_units(joined, seed, count), [1] * count)
         return {str(number): fold for number, fold in enumerate(folds)}
     shares = [int(share) for share in re.findall(r"\d{1,3}", method)]
     known = "/".join(map(str, shares)) == method and len(shares) in _PART_NAMES

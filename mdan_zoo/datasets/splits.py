@@ -188,18 +188,11 @@ def select(
     *,
     allow_unlisted: bool = False,
 ) -> list[int]:
-    """Return the indices of the samples in a part, ascending.
-
-    Args:
-        split: The split.
-        samples: The samples of the dataset.
-        folder: Folder of the dataset.
-        part: Name of the part.
-        allow_unlisted: Ignore samples that are in no part. By default they are an error, because
-            the dataset is then probably a different version.
+    """Return the indices of the samples of a dataset that are in a part, ascending.
 
     Raises:
-        DatasetError: An image of any part is missing, or a sample is in no part.
+        DatasetError: An image of any part is missing; or a sample is in no part, which
+            `allow_unlisted` permits, although the dataset is then probably a different version.
         UnknownNameError: The split has no such part.
     """
     base = PurePosixPath(split.folder)
@@ -244,9 +237,6 @@ def grouped_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[list
 
     Returns:
         Indices of the samples of every fold, ascending.
-
-    Raises:
-        DatasetError: There are fewer groups than folds, or fewer than two folds.
     """
     groups = group_members(samples, folds)
     random.Random(seed).shuffle(groups)
