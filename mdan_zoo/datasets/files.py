@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -100,6 +101,20 @@ def read_cells(path: Path, delimiter: str = ",") -> tuple[list[str], list[list[s
                 f"{path}: line {number} has {len(row)} cells, the header has {len(header)}"
             )
     return header, [row for _, row in rows]
+
+
+def read_number(cell: str, what: str, low: float = -math.inf, high: float = math.inf) -> float:
+    """Return the finite number in a cell of a table; `what` begins the error message."""
+    try:
+        number = float(cell)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or not low <= number <= high:
+        limits = f" in {low}..{high}" if high < math.inf else f" of at least {low}"
+        raise DatasetError(
+            f"{what} must be a number{limits if low > -math.inf else ''}, not {cell!r}"
+        )
+    return number
 
 
 def refuse_missing(images: Sequence[Path], source: Path) -> None:

@@ -147,7 +147,7 @@ def _units(samples: Sequence[Sample], seed: int, folds: int | None = None) -> li
     def place(members: list[int]) -> tuple[int, str]:
         counts = Counter(samples[index].labels[-1] for index in members)
         leaf = min(counts, key=lambda leaf: (-counts[leaf], leaf))
-        # Names that are not UTF-8 are refused later with an error message.
+        # Names that are not UTF-8 raise an error later.
         text = f"{seed}\t{samples[members[0]].group}".encode(errors="replace")
         return leaf, hashlib.sha256(text).hexdigest()
 

@@ -70,11 +70,12 @@ class Hierarchy:
         object.__setattr__(self, "release_ids", tuple(sorted(self.release_ids)))
 
     def __repr__(self) -> str:
-        return f"Hierarchy({self.name!r}, {self._sizes_text})"
+        return f"Hierarchy({self.name!r}, {'/'.join(map(str, self.sizes))})"
 
     def __str__(self) -> str:
-        title = f"{self.name} ({' > '.join(self.level_names)}: {self._sizes_text} classes)"
-        return "\n  ".join([title, *self._draw(0, self.levels[0])])
+        sizes = "/".join(map(str, self.sizes))
+        title = f"{self.name} ({' > '.join(self.level_names)}: {sizes} classes)"
+        return "\n  ".join([title, *_draw(self.to_nested())])
 
     @classmethod
     def from_parents(
@@ -171,19 +172,18 @@ class Hierarchy:
         }
 
     def to_nested(self) -> Nested:
-        """Return the hierarchy as nested mappings that end in lists of leaves.
+        """Return nested mappings that end in lists of leaves; siblings are grouped."""
 
-        Siblings are grouped, so class ids are only preserved if siblings have consecutive ids.
-        """
-        return self._nested_below(0, self.levels[0])
+        def below(level: int, names: Sequence[str]) -> Nested:
+            if level == self.depth - 1:
+                return list(names)
+            return {name: below(level + 1, self.children(level, name)) for name in names}
+
+        return below(0, self.levels[0])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Hierarchy:
-        """Read a hierarchy from a .json or .toml file with the fields of `to_dict`.
-
-        Raises:
-            HierarchyError: The file is missing or invalid.
-        """
+        """Read a hierarchy from a .json or .toml file with the fields of `to_dict`."""
         if not isinstance(path, (str, os.PathLike)):
             raise HierarchyError(f"cannot read hierarchy {path!r}: expected a file path")
         path = Path(path)
@@ -195,11 +195,7 @@ class Hierarchy:
             raise HierarchyError(f"{path}: {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the hierarchy to a .json or .toml file, atomically.
-
-        Raises:
-            HierarchyError: Unsupported file extension, or the file cannot be written.
-        """
+        """Write the hierarchy to a .json or .toml file, atomically."""
         path = Path(path)
         try:
             write_atomically(path, files.render(self.to_dict(), path.suffix).encode())
@@ -337,23 +333,15 @@ class Hierarchy:
             for level in range(self.depth)
         )
 
-    @property
-    def _sizes_text(self) -> str:
-        return "/".join(str(size) for size in self.sizes)
 
-    def _draw(self, level: int, names: tuple[str, ...]) -> list[str]:
-        if level == self.depth - 1:
-            return [", ".join(names)]
-        lines = []
-        for name in names:
-            below = self._draw(level + 1, self.children(level, name))
-            if level == self.depth - 2:
-                lines.append(f"{name}: {below[0]}")
-            else:
-                lines += [name, *(f"  {line}" for line in below)]
-        return lines
-
-    def _nested_below(self, level: int, names: tuple[str, ...]) -> Nested:
-        if level == self.depth - 1:
-            return list(names)
-        return {name: self._nested_below(level + 1, self.children(level, name)) for name in names}
+def _draw(nested: Nested) -> list[str]:
+    if not isinstance(nested, Mapping):
+        return [", ".join(nested)]
+    lines = []
+    for name, children in nested.items():
+        below = _draw(children)
+        if isinstance(children, Mapping):
+            lines += [name, *(f"  {line}" for line in below)]
+        else:
+            lines.append(f"{name}: {below[0]}")
+    return lines

@@ -5,7 +5,7 @@ Every function raises `HierarchyError` with the location of the error, such as p
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -17,9 +17,8 @@ MAX_DEPTH = 3
 Levels: TypeAlias = tuple[tuple[str, ...], ...]
 T = TypeVar("T")
 
-# Control characters, lone surrogates, line and paragraph separators cannot be shown on one line,
-# and surrogates cannot be written to a file.
-_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+# Control characters, lone surrogates, and the line and paragraph separators of Unicode.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 
 
 def as_tuple(value: object, place: str) -> tuple[Any, ...]:
@@ -96,7 +95,7 @@ def check_name(name: str, place: str) -> None:
         raise HierarchyError(f"{place} must be a string, got {name!r}")
     if not name.strip():
         raise HierarchyError(f"{place} must not be empty, got {name!r}")
-    if any(unicodedata.category(character) in _UNPRINTABLE for character in name):
+    if _UNPRINTABLE.search(name):
         raise HierarchyError(
             f"{place} must not contain control characters or line breaks, got {name!r}"
         )

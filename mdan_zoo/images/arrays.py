@@ -1,4 +1,4 @@
-"""Array validation: uint8 arrays and tensors that hold one image."""
+"""Array validation: uint8 arrays and tensors that contain one image."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def describe(image: Any) -> str:
 def reason_of(error: Exception) -> str:
     """Return a short reason for an error that was raised while an image was read."""
     if isinstance(error, Image.DecompressionBombError):
-        return f"refused by Pillow, whose limit is PIL.Image.MAX_IMAGE_PIXELS: {error}"
+        return f"rejected by Pillow, whose limit is PIL.Image.MAX_IMAGE_PIXELS: {error}"
     try:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return _truncate(text) or type(error).__name__

@@ -64,8 +64,14 @@ def test_without_softness_the_labels_are_hard(folder):
             lambda f: (replace(f, "Fog 2", "Beach 1"), replace(f, "Garden 2", "Fog 1")),
             r"OASIS\.csv has several rows of 'Beach 1', 'Fog 1'$",
         ),
-        (lambda f: replace(f, "3.4,1.1", "34,1.1"), "'Fog 1' has valence 34.0"),
-        (lambda f: replace(f, "3.4,1.1", "high,1.1"), "'Fog 1' is not a number"),
+        (
+            lambda f: replace(f, "3.4,1.1", "34,1.1"),
+            r"the valence of 'Fog 1' must be a number in 1\.\.7, not '34'",
+        ),
+        (
+            lambda f: replace(f, "3.4,1.1", "high,1.1"),
+            r"the valence of 'Fog 1' must be a number in 1\.\.7, not 'high'",
+        ),
     ],
 )
 def test_a_wrong_folder_is_reported(folder, damage, message):

@@ -5,11 +5,10 @@ Not to be confused with Emotion-6 of Panda et al. (2018); see `read_emotion6_pan
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from mdan_zoo.datasets.files import LOGGER, layout_error, read_cells, refuse_missing
+from mdan_zoo.datasets.files import LOGGER, layout_error, read_cells, read_number, refuse_missing
 from mdan_zoo.datasets.labels import Labels
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import DatasetError
@@ -55,9 +54,7 @@ def _read_sample(row: Mapping[str, str], table: Path, labels: Labels) -> Sample 
     name = row["image_filename"]
     shares = [0.0] * len(labels.hierarchy.leaves)
     for emotion in _EMOTIONS:
-        share = _number(row, emotion, table)
-        if not 0 <= share <= 1:
-            raise DatasetError(f"{table}: {emotion} of {name} must be a share in 0..1, not {share}")
+        share = read_number(row[emotion], f"{table}: {emotion} of {name}", 0, 1)
         if emotion != "neutral" or labels.has(emotion):
             shares[labels.leaf(emotion, table)] = share
     if not any(shares):
@@ -67,16 +64,8 @@ def _read_sample(row: Mapping[str, str], table: Path, labels: Labels) -> Sample 
         shares,
         name,
         preferred=labels.leaf(name.partition("/")[0], f"{table}, {name}"),
-        ratings=tuple((rating, _number(row, rating, table)) for rating in ("valence", "arousal")),
+        ratings=tuple(
+            (rating, read_number(row[rating], f"{table}: {rating} of {name}"))
+            for rating in ("valence", "arousal")
+        ),
     )
-
-
-def _number(row: Mapping[str, str], column: str, table: Path) -> float:
-    try:
-        number = float(row[column])
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        name = row["image_filename"]
-        raise DatasetError(f"{table}: {column} of {name} must be a number, not {row[column]!r}")
-    return number

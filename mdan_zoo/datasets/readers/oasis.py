@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import NormalDist
 
-from mdan_zoo.datasets.files import layout_error, read_cells, refuse_missing, shown
+from mdan_zoo.datasets.files import layout_error, read_cells, read_number, refuse_missing, shown
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import DatasetError, HierarchyError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
@@ -105,16 +105,9 @@ def _read_sample(row: Mapping[str, str], folder: Path, label_std_scale: float) -
 
 def _read_rating(row: Mapping[str, str], name: str, folder: Path) -> NormalDist:
     """Return the distribution of the single ratings of one image."""
-    try:
-        mean, deviation = float(row[f"{name}_mean"]), float(row[f"{name}_sd"])
-    except ValueError as error:
-        raise DatasetError(f"{folder}: the {name} of {row['theme']!r} is not a number") from error
-    if not (1 <= mean <= 7 and 0 < deviation <= 6):
-        raise DatasetError(
-            f"{folder}: {row['theme']!r} has {name} {mean} with standard deviation {deviation}; "
-            "ratings are in 1..7"
-        )
-    return NormalDist(mean, deviation)
+    what = f"{folder}: the {name} of {row['theme']!r}"
+    mean = read_number(row[f"{name}_mean"], what, 1, 7)
+    return NormalDist(mean, read_number(row[f"{name}_sd"], f"{what}, its deviation,", 0, 6))
 
 
 def _share_above(rating: NormalDist, threshold: float, label_std_scale: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from mdan_zoo.datasets.files import (
     SPLIT_FOLDERS,
     layout_error,
     read_cells,
+    read_number,
     refuse_missing,
     shown,
 )
@@ -75,7 +75,7 @@ def read_table(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
             leaf = _read_leaf([(level, row[name]) for level, name in levels], labels, place)
             samples.append(labels.hard(image, leaf, group, split))
         else:
-            shares = [_read_share(cells[position], place) for position in leaves]
+            shares = [read_number(cells[position], f"{place}: a share", 0) for position in leaves]
             if not any(shares):
                 raise DatasetError(f"{place}: all shares are 0")
             samples.append(labels.soft(image, shares, group, split=split))
@@ -136,13 +136,3 @@ def _read_leaf(names: Sequence[tuple[int, str]], labels: Labels, place: str) -> 
                 f"{right!r}, not to {name!r}"
             )
     return leaf
-
-
-def _read_share(cell: str, place: str) -> float:
-    try:
-        share = float(cell)
-    except ValueError:
-        share = math.nan
-    if not 0 <= share < math.inf:
-        raise DatasetError(f"{place}: a share must be a non-negative number, not {cell!r}")
-    return share
