@@ -43,15 +43,8 @@ def seen_region(size: tuple[int, int], spec: InputSpec) -> Region:
 def lay_over(feature_map: Map, region: Region, size: tuple[int, int]) -> Map:
     """Interpolate a map (h, w) of a region bilinearly to the pixels of an image.
 
-    The interpolation is that of `torch.nn.functional.interpolate(..., align_corners=False)`.
-
-    Args:
-        feature_map: The map.
-        region: The part of the image that the map covers.
-        size: Width and height of the image.
-
-    Returns:
-        (height, width); NaN for pixels whose centre is outside the region.
+    The interpolation is that of `torch.nn.functional.interpolate(..., align_corners=False)`. The
+    result has the shape (height, width), with NaN for pixels whose centre is outside the region.
     """
     width, height = size
     across = _interpolation(feature_map.shape[1], region.left, region.right, width)

@@ -6,8 +6,8 @@ Loading is thread-safe and changes no global setting of Pillow. Conversion to RG
 * Transparency is composited on `ImageOptions.background`.
 * Only the first frame of an animation or multi-page file is read; a PIL image yields its current
   frame.
-* 16-bit grey values, also in Pillow's mode "I", are scaled from 0..65535; values in mode "I" are
-  scaled from 0..255 if none exceeds 255.
+* 16-bit grey values and Pillow's mode "I" are scaled from 0..65535. Images of mode "I" that are
+  not from PNG or PPM files are scaled from 0..255 if no value exceeds 255.
 * Grey floats (mode "F") are scaled from 0..1, or from 0..255 if a value exceeds 1. Values outside
   these ranges, NaN and infinity are errors.
 * Colour profiles are ignored, as in torchvision and timm.
@@ -63,9 +63,9 @@ class ImageOptions:
     Attributes:
         background: The colour under transparent pixels: red, green, blue in 0..255.
         max_pixels: Largest width x height, checked before the pixels are decoded. Pillow's own
-            limits do not apply, except that it refuses WebP above 179 million pixels.
+            limits do not apply, except for WebP above 179 million pixels.
         max_bytes: Largest encoded image (file, download, bytes).
-        timeout: Seconds that a download may take, from the name lookup to the last byte.
+        timeout: Maximum duration of a download in seconds.
         shrink_to: JPEG files are decoded at a half, a quarter or an eighth of their size, which is
             faster, as long as both sides keep this number of pixels. None decodes all pixels.
 
@@ -122,7 +122,7 @@ def load_image(image: ImageLike, options: ImageOptions = DEFAULT_OPTIONS) -> Ima
 
 
 def is_image_path(path: str | os.PathLike[str]) -> bool:
-    """Return whether the suffix is that of a photograph or image format. No file is read."""
+    """Return whether a path has the suffix of an image format. No file is read."""
     suffix = os.path.splitext(path)[1].lower()
     file_format = Image.registered_extensions().get(suffix)
     decoded = file_format in Image.OPEN and file_format not in _NOT_DECODED
@@ -245,11 +245,7 @@ _in_use: weakref.WeakValueDictionary[int, threading.Lock] = weakref.WeakValueDic
 
 
 def _exclusive(image: object) -> contextlib.AbstractContextManager[object]:
-    """Return a lock with which one thread at a time reads an image that changes while it is read.
-
-    These are file objects, which have a position, and PIL images, which decode themselves when
-    first used.
-    """
+    """Return a lock for file objects and PIL images, which change while they are read."""
     if not isinstance(image, Image.Image) and not hasattr(image, "read"):
         return contextlib.nullcontext()
     with _guard:

@@ -24,11 +24,10 @@ _UPRIGHT = {
 
 
 def to_upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Return a new image of mode "RGB" without metadata, rotated as those of `image` say.
+    """Return a new image of mode "RGB" without metadata, rotated according to those of `image`.
 
-    Args:
-        image: A loaded image of any mode; it is not changed.
-        background: The colour under transparent pixels.
+    The loaded image of any mode is not changed; `background` is the colour under transparent
+    pixels.
 
     Raises:
         UnreadableImageError: The values are on an unknown scale.
