@@ -140,12 +140,13 @@ class Hierarchy:
         aliases = checks.as_mapping(data.get("aliases", {}), "aliases")
         release_ids = checks.as_mapping(data.get("release_ids", {}), "release_ids")
         mappings = checks.as_tuple(data.get("parents", ()), "parents")
-        checks.check_parents_count(levels, mappings)
-        parents = zip(levels[1:], mappings, strict=True)
+        if len(mappings) == len(levels) - 1:  # otherwise the constructor raises an error
+            parents = enumerate(zip(levels[1:], mappings, strict=True))
+            mappings = tuple(checks.in_order(*pair, f"parents[{i}]") for i, pair in parents)
         return cls(
             data["name"],
             levels,
-            tuple(checks.in_order(*p, f"parents[{i}]") for i, p in enumerate(parents)),
+            mappings,
             checks.as_tuple(data.get("level_names", ()), "level_names"),
             tuple(aliases.items()),
             tuple(

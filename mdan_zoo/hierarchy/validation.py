@@ -121,19 +121,14 @@ def check_levels(levels: Levels) -> None:
             raise HierarchyError(f"levels[{i}] must have at least one class, got none")
 
 
-def check_parents_count(levels: Levels, parents: Sequence[object]) -> None:
-    """Check that every level but the first has an entry."""
+def check_parents(levels: Levels, parents: Levels) -> None:
+    """Check that every class below the first level has one parent, and every other has a child."""
+    _check_tuple(parents, "parents")
     if len(parents) != len(levels) - 1:
         raise HierarchyError(
             f"a hierarchy of {len(levels)} levels needs {len(levels) - 1} entries in parents, one "
             f"for every level except the first, got {len(parents)}"
         )
-
-
-def check_parents(levels: Levels, parents: Levels) -> None:
-    """Check that every class below the first level has one parent, and every other has a child."""
-    _check_tuple(parents, "parents")
-    check_parents_count(levels, parents)
     for i, (coarser, finer, names) in enumerate(zip(levels, levels[1:], parents, strict=False)):
         place = f"parents[{i}]"
         _check_tuple(names, place)
