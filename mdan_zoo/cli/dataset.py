@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
             "duplicates. Exit status 1 if the dataset is not fit for training: unreadable files; "
             "identical images with different labels, in different splits or with enough "
             'copies to be "photo removed" placeholders; a class without images. '
-            "Exit status 2 if the folder is not a copy of this dataset."
+            "Exit status 2 if the folder does not have the layout of the dataset."
         ),
     )
     parser.add_argument("name", metavar="NAME", help="dataset: one of " + ", ".join(DATASETS))
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _lines(report: DatasetReport) -> list[str]:
     reader = get_dataset(report.dataset)
     lines = [
-        f"{report.dataset} in {report.root}: {report.images} images, tree {report.hierarchy}",
+        f"{report.dataset} in {report.root}: {report.images} images, hierarchy {report.hierarchy}",
         f"source: {reader.source}",
         f"terms: {reader.terms}",
         f"usual split: {reader.splits}",
@@ -88,11 +88,11 @@ def _lines(report: DatasetReport) -> list[str]:
         *_section("files that cannot be read", report.unreadable),
     ]
     duplicates = (
-        ("equal files with different labels", report.contradictions),
-        ("equal files in different splits", report.across_splits),
+        ("identical files with different labels", report.contradictions),
+        ("identical files in different splits", report.across_splits),
         ("images with several labels, as in the release", report.several_labels),
         ("files with enough copies to be placeholders", report.placeholders),
-        ("equal files", report.equal_files),
+        ("identical files", report.equal_files),
     )
     for title, found in duplicates:
         lines += _section(title, [", ".join(files.images[:3]) for files in found])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,14 +14,9 @@ from mdan_zoo.errors import DatasetError, ImageError
 
 @dataclass(frozen=True)
 class IndexedFile:
-    """What is known of one file.
+    """A file: its size (-1 if it cannot be read) and the SHA-256 of its content ("" then).
 
-    Attributes:
-        path: Its path.
-        size: Bytes; -1 if it cannot be read.
-        sha256: SHA-256 of its content; "" if it cannot be read.
-        problem: Why it cannot be read or decoded, beginning with its path; "" if it can, or if the
-            index does not decode.
+    `problem` is the reason why it cannot be read or decoded, beginning with its path, or "".
     """
 
     path: Path
@@ -32,10 +26,7 @@ class IndexedFile:
 
 
 class FileIndex:
-    """Reads files on first use, in threads, and remembers what is in them.
-
-    One index is shared by everything that needs to know a dataset's files: the dataset check, the
-    search for duplicates, the pre-flight check of a training and its list of training images.
+    """Index of files, which are read on first use, in threads.
 
     Args:
         decode: Also decode every file that is read, as an image.
@@ -46,11 +37,8 @@ class FileIndex:
         self._known: dict[Path, IndexedFile] = {}
 
     def read(self, paths: Sequence[Path]) -> list[IndexedFile]:
-        """Return what is known of each file, reading those that have not been read before.
-
-        A progress bar is shown on a terminal if files are decoded.
-        """
-        from tqdm import tqdm  # keeps the command line fast
+        """Return the entry of each file; decoding shows a progress bar on a terminal."""
+        from tqdm import tqdm  # slow to import
 
         unknown = [path for path in dict.fromkeys(paths) if path not in self._known]
         batches = batches_ahead(self._read, unknown, batch_size=32, workers=os.cpu_count() or 1)
@@ -95,23 +83,12 @@ class FileIndex:
             content = path.read_bytes()
         except OSError as error:
             return IndexedFile(path, -1, "", f"{path}: {error.strerror}")
-        problem = _decoding_problem(path, content) if self.decode else ""
+        problem = ""
+        if self.decode:
+            from mdan_zoo.images.load import load_image  # loads Pillow
+
+            try:
+                load_image(content)
+            except ImageError as error:
+                problem = f"{path}: {error.reason}"
         return IndexedFile(path, len(content), hashlib.sha256(content).hexdigest(), problem)
-
-
-class _NamedBytes(io.BytesIO):
-    """The content of a file under its path, which error messages begin with."""
-
-    def __init__(self, content: bytes, path: Path) -> None:
-        super().__init__(content)
-        self.name = str(path)
-
-
-def _decoding_problem(path: Path, content: bytes) -> str:
-    from mdan_zoo.images.load import load_image  # loads Pillow
-
-    try:
-        load_image(_NamedBytes(content, path))
-    except ImageError as error:
-        return str(error)
-    return ""

@@ -1,9 +1,10 @@
-"""File access shared by the readers: finding images, reading tables; no image is opened."""
+"""File access shared by the readers: image files, folders of splits and tables."""
 
 from __future__ import annotations
 
 import csv
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -32,12 +33,14 @@ def shown(items: Iterable[object], limit: int = 3) -> str:
 
 
 def layout_error(folder: Path, dataset: str, expected: str) -> DatasetError:
-    """Return the error for a folder that does not look like the dataset."""
+    """Return the error for a folder that does not have the layout of the dataset."""
     if not folder.is_dir():
         return DatasetError(f"the folder {folder} does not exist; {dataset} needs {expected}")
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     content = f"it contains {shown(names, 10)}" if names else "it is empty"
-    return DatasetError(f"{folder} is not a copy of {dataset}: {content}; expected {expected}")
+    return DatasetError(
+        f"{folder} does not have the layout of {dataset}: {content}; expected {expected}"
+    )
 
 
 def first_folder(candidates: Sequence[Path]) -> Path:
@@ -67,11 +70,7 @@ def split_folders(folder: Path, names: Mapping[str, str] = SPLIT_FOLDERS) -> lis
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, which may start with a byte order mark.
-
-    Raises:
-        DatasetError: It cannot be read or is not UTF-8.
-    """
+    """Return the text of a UTF-8 file, which may start with a byte order mark."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -81,10 +80,7 @@ def read_text(path: Path) -> str:
 
 
 def read_cells(path: Path, delimiter: str = ",") -> tuple[list[str], list[list[str]]]:
-    """Read a table of text.
-
-    Returns:
-        The header and the rows, without surrounding spaces; empty lines are skipped.
+    """Return the header and the rows of a table, without surrounding spaces and empty lines.
 
     Raises:
         DatasetError: It cannot be read, has no rows, or a row is longer or shorter than the header.
@@ -95,24 +91,34 @@ def read_cells(path: Path, delimiter: str = ",") -> tuple[list[str], list[list[s
         rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
     except csv.Error as error:
         raise DatasetError(f"{path}: line {lines.line_num}: {error}") from error
-    numbered = [(number, row) for number, row in rows if any(row)]
-    if len(numbered) < 2:
+    rows = [(number, row) for number, row in rows if any(row)]
+    if len(rows) < 2:
         raise DatasetError(f"{path} has no rows")
-    header = numbered[0][1]
-    for number, row in numbered[1:]:
+    header = rows.pop(0)[1]
+    for number, row in rows:
         if len(row) != len(header):
             raise DatasetError(
                 f"{path}: line {number} has {len(row)} cells, the header has {len(header)}"
             )
-    return header, [row for _, row in numbered[1:]]
+    return header, [row for _, row in rows]
+
+
+def read_number(cell: str, what: str, low: float = -math.inf, high: float = math.inf) -> float:
+    """Return the finite number in a cell of a table; `what` begins the error message."""
+    try:
+        number = float(cell)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or not low <= number <= high:
+        limits = f" in {low}..{high}" if high < math.inf else f" of at least {low}"
+        raise DatasetError(
+            f"{what} must be a number{limits if low > -math.inf else ''}, not {cell!r}"
+        )
+    return number
 
 
 def refuse_missing(images: Sequence[Path], source: Path) -> None:
-    """Check that all listed images exist.
-
-    Raises:
-        DatasetError: Some are missing; lists the number and the first ones.
-    """
+    """Raise a `DatasetError` if some of the images that a file lists do not exist."""
     missing = [image for image in images if not image.is_file()]
     if missing:
         raise DatasetError(

@@ -19,7 +19,7 @@ class Labels:
 
     Attributes:
         hierarchy: The hierarchy that defines the class ids of the samples.
-        release: The hierarchy of the dataset itself. Its aliases are accepted too, so that a custom
+        release: The hierarchy of the dataset. Its aliases are accepted too, so that a custom
             hierarchy does not have to repeat the spellings of the release.
     """
 
@@ -29,12 +29,8 @@ class Labels:
     def leaf(self, name: str, place: object) -> int:
         """Return the class id of a leaf by its name or alias, ignoring case.
 
-        Args:
-            name: The class, in the spelling of the dataset.
-            place: File or folder, for the error message.
-
         Raises:
-            DatasetError: The hierarchy has no such leaf.
+            DatasetError: The hierarchy has no such leaf; the message begins with `place`.
         """
         found = self._find(name)
         if found is None:
@@ -51,8 +47,7 @@ class Labels:
     def hard(self, image: Path, leaf: int, group: str, split: str = "") -> Sample:
         """Return the sample of an image with one class."""
         distribution = tuple(float(k == leaf) for k in range(len(self.hierarchy.leaves)))
-        labels = self.hierarchy.leaf_paths[leaf]
-        return Sample(image, labels, distribution, group, split=split)
+        return Sample(image, self.hierarchy.leaf_paths[leaf], distribution, group, split=split)
 
     def soft(
         self,
@@ -66,13 +61,8 @@ class Labels:
     ) -> Sample:
         """Return the sample of an image with known votes.
 
-        Args:
-            image: Image file.
-            shares: Votes for every leaf; non-negative, not all zero.
-            group: See `Sample`.
-            split: See `Sample`.
-            preferred: In a tie, the leaf that defines the labels; by default the first one.
-            ratings: See `Sample`.
+        The votes for every leaf are non-negative and not all zero. In a tie, the labels are those
+        of the preferred leaf, or else of the first one.
         """
         total = sum(shares)
         leaf = max(range(len(shares)), key=lambda k: (shares[k], k == preferred))
@@ -85,20 +75,21 @@ class Labels:
     ) -> list[Sample]:
         """Validate and return the samples of a dataset.
 
-        Args:
-            samples: All samples.
-            source: The folder or table, for error messages.
-            every_class: Raise an error for a leaf without images, instead of a warning.
-
         Raises:
             DatasetError: There are fewer than two images, an image is listed twice, or a leaf has
-                no images.
+                no images and `every_class` is set; otherwise that is a warning.
         """
         if len(samples) < 2:
             raise DatasetError(f"{source} has {len(samples)} image(s); at least two are required")
-        self._refuse_repeated(samples, source)
+        leaves = self.hierarchy.leaves
+        first: dict[Path, Sample] = {}
+        for sample in samples:
+            other = first.setdefault(sample.image, sample)
+            if other is not sample:
+                classes = dict.fromkeys(leaves[s.labels[-1]] for s in (other, sample))
+                raise DatasetError(f"{source} has {sample.image} twice, as {' and '.join(classes)}")
         used = {sample.labels[-1] for sample in samples}
-        empty = [name for k, name in enumerate(self.hierarchy.leaves) if k not in used]
+        empty = [name for k, name in enumerate(leaves) if k not in used]
         if empty:
             message = (
                 f"{source} has no image of {shown(empty, 25)}, "
@@ -109,29 +100,14 @@ class Labels:
             LOGGER.warning(message)
         return samples
 
-    def _refuse_repeated(self, samples: Sequence[Sample], source: Path) -> None:
-        first: dict[Path, Sample] = {}
-        for sample in samples:
-            other = first.setdefault(sample.image, sample)
-            if other is not sample:
-                leaves = [self.hierarchy.leaves[s.labels[-1]] for s in (other, sample)]
-                classes = " and ".join(dict.fromkeys(leaves))
-                raise DatasetError(f"{source} has {sample.image} twice, as {classes}")
-
     def _find(self, name: str) -> int | None:
         spelling = name.strip()
-        for known in (spelling, spelling.casefold()):
-            if known in self._spellings:
-                return self._spellings[known]
-        return None
+        return self._spellings.get(spelling, self._spellings.get(spelling.casefold()))
 
     @cached_property
     def _spellings(self) -> dict[str, int]:
         """Leaf ids by name and alias, as written and in lower case."""
         leaves = {name: k for k, name in enumerate(self.hierarchy.leaves)}
-        aliases = dict(self.hierarchy.aliases)
-        if self.release is not None:
-            aliases = {**dict(self.release.aliases), **aliases}
-        known = {alias: leaves[name] for alias, name in aliases.items() if name in leaves}
-        known.update(leaves)
+        aliases = dict(self.release.aliases if self.release else ()) | dict(self.hierarchy.aliases)
+        known = {alias: leaves[name] for alias, name in aliases.items() if name in leaves} | leaves
         return {name.casefold(): leaf for name, leaf in known.items()} | known

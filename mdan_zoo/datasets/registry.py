@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdan_zoo.datasets.readers.abstract import read_abstract
-from mdan_zoo.datasets.readers.artphoto import read_artphoto
+from mdan_zoo.datasets.readers.class_folders import (
+    read_artphoto,
+    read_emotion6_panda,
+    read_fi,
+    read_unbiased_emo,
+)
 from mdan_zoo.datasets.readers.emoset import read_emoset
-from mdan_zoo.datasets.readers.emotion6_panda import read_emotion6_panda
 from mdan_zoo.datasets.readers.emotion6_peng import read_emotion6_peng
-from mdan_zoo.datasets.readers.fi import read_fi
 from mdan_zoo.datasets.readers.folder import read_folder
 from mdan_zoo.datasets.readers.iaps import read_iaps
 from mdan_zoo.datasets.readers.oasis import read_oasis
 from mdan_zoo.datasets.readers.table import read_table
-from mdan_zoo.datasets.readers.unbiased_emo import read_unbiased_emo
 from mdan_zoo.datasets.readers.webemo import read_webemo
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
@@ -35,12 +37,14 @@ class DatasetReader:
     Attributes:
         name: Name of the dataset, as in `ModelConfig.dataset`.
         read: Reads a folder, given a hierarchy, into samples with the class ids of that hierarchy.
-        hierarchy: Name of its default built-in hierarchy; "" where the user must give one.
+            Raises a `DatasetError` if the layout differs, a file is missing, or a class is not in
+            the hierarchy.
+        hierarchy: Name of its default built-in hierarchy; "" if the user must give one.
         source: Publication or page of the dataset.
         terms: Terms of use, in one line.
         splits: The usual split in the literature.
         images: Published number of images; None for the user's own images.
-        options: Keyword arguments that `read` takes in addition.
+        options: Additional keyword arguments of `read`.
     """
 
     name: str
@@ -53,107 +57,50 @@ class DatasetReader:
     options: tuple[str, ...] = ()
 
 
+_PANDA = "Panda et al., Contemplating Visual Emotions, ECCV 2018"
+_YOU = "You et al., Building a Large Scale Dataset for Image Emotion Recognition, AAAI 2016"
+_MACHAJDIK = "Machajdik & Hanbury, Affective Image Classification, ACM Multimedia 2010"
+_IAPS = (
+    "images: Lang, Bradley & Cuthbert, IAPS; labels: Mikels et al., Behavior Research Methods 2005"
+)
+_YANG = "Yang et al., EmoSet, ICCV 2023"
+_PENG = "Peng et al., A Mixed Bag of Emotions, CVPR 2015"
+_KURDI = (
+    "Kurdi, Lozano & Banaji, Introducing the Open Affective Standardized Image Set, Behavior "
+    "Research Methods 2017"
+)
+
 _STOCK = "URLs of images that belong to their owners; for research."
-_ON_REQUEST = "Available from the authors on request, for research; redistribution not allowed."
+_REQUEST = "Available from the authors on request, for research; redistribution not allowed."
 _RESEARCH = "Offered by the authors for research; the images belong to their owners."
-_OWN = "Yours."
+_OASIS = "Offered by the authors for research use; every image has its own terms."
 
 _READERS = (
     DatasetReader(
-        "WEBEmo",
-        read_webemo,
-        "webemo25",
-        "Panda et al., Contemplating Visual Emotions, ECCV 2018",
-        _STOCK,
-        "80/20, by its authors",
-        267_441,
+        "WEBEmo", read_webemo, "webemo25", _PANDA, _STOCK, "80/20, by its authors", 267_441
     ),
+    DatasetReader("Emotion-6", read_emotion6_panda, "panda6", _PANDA, _RESEARCH, "80/20", 8_350),
+    DatasetReader("UnBiasedEmo", read_unbiased_emo, "panda6", _PANDA, _RESEARCH, "80/20", 3_045),
+    DatasetReader("FI", read_fi, "mikels8", _YOU, _REQUEST, "80/5/15", 23_308),
+    DatasetReader("ArtPhoto", read_artphoto, "mikels8", _MACHAJDIK, _RESEARCH, "5-fold", 806),
+    DatasetReader("Abstract", read_abstract, "mikels8", _MACHAJDIK, _RESEARCH, "5-fold", 228),
+    DatasetReader("IAPSsubset", read_iaps, "mikels8", _IAPS, _REQUEST, "5-fold", 395),
     DatasetReader(
-        "Emotion-6",
-        read_emotion6_panda,
-        "panda6",
-        "Panda et al., Contemplating Visual Emotions, ECCV 2018",
-        _RESEARCH,
-        "80/20",
-        8_350,
+        "EmoSet-118K", read_emoset, "mikels8", _YANG, _RESEARCH, "80/5/15, by its authors", 118_102
     ),
-    DatasetReader(
-        "UnBiasedEmo",
-        read_unbiased_emo,
-        "panda6",
-        "Panda et al., Contemplating Visual Emotions, ECCV 2018",
-        _RESEARCH,
-        "80/20",
-        3_045,
-    ),
-    DatasetReader(
-        "FI",
-        read_fi,
-        "mikels8",
-        "You et al., Building a Large Scale Dataset for Image Emotion Recognition, AAAI 2016",
-        _ON_REQUEST,
-        "80/5/15",
-        23_308,
-    ),
-    DatasetReader(
-        "ArtPhoto",
-        read_artphoto,
-        "mikels8",
-        "Machajdik & Hanbury, Affective Image Classification, ACM Multimedia 2010",
-        _RESEARCH,
-        "5-fold",
-        806,
-    ),
-    DatasetReader(
-        "Abstract",
-        read_abstract,
-        "mikels8",
-        "Machajdik & Hanbury, Affective Image Classification, ACM Multimedia 2010",
-        _RESEARCH,
-        "5-fold",
-        228,
-    ),
-    DatasetReader(
-        "IAPSsubset",
-        read_iaps,
-        "mikels8",
-        "images: Lang, Bradley & Cuthbert, IAPS; labels: Mikels et al., Behavior Research "
-        "Methods 2005",
-        _ON_REQUEST,
-        "5-fold",
-        395,
-    ),
-    DatasetReader(
-        "EmoSet-118K",
-        read_emoset,
-        "mikels8",
-        "Yang et al., EmoSet, ICCV 2023",
-        _RESEARCH,
-        "80/5/15, by its authors",
-        118_102,
-    ),
-    DatasetReader(
-        "Emotion6",
-        read_emotion6_peng,
-        "ekman6",
-        "Peng et al., A Mixed Bag of Emotions, CVPR 2015",
-        _RESEARCH,
-        "no usual one",
-        1_980,
-    ),
+    DatasetReader("Emotion6", read_emotion6_peng, "ekman6", _PENG, _RESEARCH, "no usual one", 1980),
     DatasetReader(
         "OASIS",
         read_oasis,
         "circumplex4",
-        "Kurdi, Lozano & Banaji, Introducing the Open Affective Standardized Image Set, Behavior "
-        "Research Methods 2017",
-        "Offered by the authors for research use; every image has its own terms.",
+        _KURDI,
+        _OASIS,
         "grouped 5-fold",
         900,
         options=("label_std_scale",),
     ),
-    DatasetReader("folder", read_folder, "", "a folder for every class", _OWN, "yours"),
-    DatasetReader("table", read_table, "", "a table in CSV or Parquet", _OWN, "yours"),
+    DatasetReader("folder", read_folder, "", "a folder for every class", "Yours.", "yours"),
+    DatasetReader("table", read_table, "", "a table in CSV or Parquet", "Yours.", "yours"),
 )
 
 DATASETS = {reader.name: reader for reader in _READERS}
@@ -166,7 +113,7 @@ def get_dataset(name: str) -> DatasetReader:
     """Return the reader of a dataset.
 
     Raises:
-        UnknownNameError: No dataset has that name; the message suggests the nearest names.
+        UnknownNameError: No dataset has that name.
     """
     if name not in DATASETS:
         raise UnknownNameError(f"there is no dataset {name!r}: {did_you_mean(name, DATASETS)}")
@@ -183,18 +130,18 @@ def read_dataset(
 
     Args:
         name: One of `DATASETS`.
-        folder: The dataset's folder; for "table" also the table itself.
-        hierarchy: The hierarchy; by default the dataset's own. "folder" and "table" need one.
-        options: Options of the dataset's reader; see `DatasetReader.options`.
+        folder: The folder of the dataset; for "table" also the table itself.
+        hierarchy: The hierarchy; by default that of the dataset. Required for "folder" and "table".
+        options: Options of the reader; see `DatasetReader.options`.
 
     Returns:
-        Its samples. Skipped files and other oddities are logged by `mdan_zoo.datasets`.
+        Its samples. Warnings, such as skipped files, are logged by `mdan_zoo.datasets`.
 
     Raises:
         UnknownNameError: No dataset has that name.
-        InputError: The dataset needs a hierarchy and none is given, or it has no such option.
+        InputError: No hierarchy is given and the dataset has none, or it has no such option.
         HierarchyError: The hierarchy does not fit the dataset.
-        DatasetError: The folder has another layout; the message says what was found and expected.
+        DatasetError: See `DatasetReader.read`.
     """
     reader = get_dataset(name)
     for option in options:

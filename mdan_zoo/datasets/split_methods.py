@@ -1,8 +1,7 @@
 """Split methods: official, percentages and folds, independent of the order of the samples.
 
-All but the official split and `grouped_folds` sort the groups by class and then by a hash of the
-seed and the group's name, and assign them to parts in that order. They do not depend on Python's
-random generator either.
+All but the official split and `grouped_folds` assign the groups to parts in an order by class and
+then by a hash of the seed and the name of the group.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ from pathlib import Path
 
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.datasets.splits import Split, grouped_folds, image_names
+from mdan_zoo.datasets.splits import Split, group_members, grouped_folds, image_names
 from mdan_zoo.errors import DatasetError, InputError
 
-_OFFICIAL_OR = "official or "
 _PART_NAMES = {2: ("train", "test"), 3: ("train", "val", "test")}
 
 
@@ -45,23 +43,24 @@ def make_split(
             * "80/5/15" and the like: the parts "train", "val" and "test".
             * "5-fold" and the like: the parts "0" to "4".
             * "grouped-5-fold" and the like: the parts "0" to "4", made by `grouped_folds`, which
-              looks at groups and not at classes.
-            * "official": the parts that the dataset comes with.
-            * "official or 80/20" and the like: "official" if it comes in parts, else the other.
+              ignores classes.
+            * "official": the parts of the dataset itself.
+            * "official or 80/20" and the like: "official" if it has parts, else the other.
 
             Percentages and folds hold within every class of the finest level (for a group, the
-            class that most of its images have), up to a few images: with k parts and at most
-            n images in a group, fewer than k * n off for a class whose groups are pure, and
-            fewer than (k - 1) * n off for a part as a whole.
-        seed: Another seed gives another split; the official one has none.
-        files: Index of the images' files, in which identical files are looked up.
+            class of most of its images), up to a few images: with k parts and at most n images in
+            a group, fewer than k * n off for a class whose groups are pure, and fewer than
+            (k - 1) * n off for a part as a whole.
+        seed: Seed of the split; not used by the official one.
+        files: Index in which identical files are looked up.
 
     Raises:
         DatasetError: The dataset cannot be split by this method.
         InputError: The method is unknown.
     """
     names = image_names(samples, folder)
-    method = _chosen(method, samples)
+    described = describe_method(samples, method, seed)
+    method = described.removesuffix(f", seed {seed}")
     parts = _divide(samples, names, method, seed, files or FileIndex())
     empty = [part for part, indices in parts.items() if not indices]
     if empty:
@@ -69,12 +68,12 @@ def make_split(
             f"{dataset} has {len(samples)} images in {folder}, too few for {method}: "
             f"nothing is left for {', '.join(empty)}"
         )
-    # Copies of a dataset differ in the folders around the images; the names begin inside them.
+    # Copies of a dataset differ in the folders around the images, so names are relative to these.
     base = posixpath.commonpath([posixpath.dirname(name) for name in names]) or "."
     inside = [name.removeprefix(f"{base}/") for name in names]
     return Split.from_parts(
         dataset,
-        _described(method, seed),
+        described,
         base,
         {part: [inside[index] for index in indices] for part, indices in parts.items()},
     )
@@ -82,18 +81,10 @@ def make_split(
 
 def describe_method(samples: Sequence[Sample], method: str, seed: int = 0) -> str:
     """Return the `Split.method` of what `make_split` makes of these samples."""
-    return _described(_chosen(method, samples), seed)
-
-
-def _described(method: str, seed: int) -> str:
-    return method if method == "official" else f"{method}, seed {seed}"
-
-
-def _chosen(method: str, samples: Sequence[Sample]) -> str:
-    """Resolve "official or ..."."""
-    other = method.removeprefix(_OFFICIAL_OR)
-    in_parts = other != method and any(sample.split for sample in samples)
-    return "official" if in_parts else other
+    other = method.removeprefix("official or ")
+    if other == "official" or (other != method and any(sample.split for sample in samples)):
+        return "official"
+    return f"{other}, seed {seed}"
 
 
 def _divide(
@@ -102,12 +93,17 @@ def _divide(
     if method == "official":
         return _official(samples, names)
     if match := re.fullmatch(r"(grouped-)?(\d{1,4})-fold", method):
-        return _folds(_joined(samples, files), int(match[2]), seed, stratified=match[1] is None)
+        joined, count = _joined(samples, files), int(match[2])
+        if match[1]:
+            folds = grouped_folds(joined, count, seed)
+        else:
+            folds = _deal(_units(joined, seed, count), [1] * count)
+        return {str(number): fold for number, fold in enumerate(folds)}
     shares = [int(share) for share in re.findall(r"\d{1,3}", method)]
     known = "/".join(map(str, shares)) == method and len(shares) in _PART_NAMES
     if not known or sum(shares) != 100 or 0 in shares:
         raise InputError(
-            "the method of a split is 'official', percentages that sum to 100 such as '80/20' or "
+            "the split method must be 'official', percentages that sum to 100 such as '80/20' or "
             f"'80/5/15', '5-fold' or 'grouped-5-fold', not {method!r}"
         )
     dealt = _deal(_units(_joined(samples, files), seed), shares)
@@ -145,32 +141,17 @@ def _joined(samples: Sequence[Sample], files: FileIndex) -> list[Sample]:
     return [dataclasses.replace(sample, group=root(sample.group)) for sample in samples]
 
 
-def _folds(
-    samples: Sequence[Sample], count: int, seed: int, stratified: bool
-) -> dict[str, list[int]]:
-    if stratified:
-        units = _units(samples, seed)
-        if not 2 <= count <= len(units):
-            raise DatasetError(f"cannot make {count} folds of {len(units)} groups of images")
-        folds = _deal(units, [1] * count)
-    else:
-        folds = grouped_folds(samples, count, seed)
-    return {str(number): fold for number, fold in enumerate(folds)}
-
-
-def _units(samples: Sequence[Sample], seed: int) -> list[list[int]]:
+def _units(samples: Sequence[Sample], seed: int, folds: int | None = None) -> list[list[int]]:
     """Return the indices of every group, ordered by class and then by the seed."""
-    members: dict[str, list[int]] = {}
-    for index, sample in enumerate(samples):
-        members.setdefault(sample.group, []).append(index)
 
-    def place(group: str) -> tuple[int, str]:
-        counts = Counter(samples[index].labels[-1] for index in members[group])
+    def place(members: list[int]) -> tuple[int, str]:
+        counts = Counter(samples[index].labels[-1] for index in members)
         leaf = min(counts, key=lambda leaf: (-counts[leaf], leaf))
-        # Names that are not UTF-8 are refused later with an error message.
-        return leaf, hashlib.sha256(f"{seed}\t{group}".encode(errors="replace")).hexdigest()
+        # Names that are not UTF-8 raise an error later.
+        text = f"{seed}\t{samples[members[0]].group}".encode(errors="replace")
+        return leaf, hashlib.sha256(text).hexdigest()
 
-    return [members[group] for group in sorted(members, key=place)]
+    return sorted(group_members(samples, folds), key=place)
 
 
 def _deal(units: Sequence[Sequence[int]], shares: Sequence[int]) -> list[list[int]]:

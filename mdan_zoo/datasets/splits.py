@@ -1,12 +1,8 @@
 """Splits: assignment of images to parts such as train and test. Groups are never divided.
 
-A split is stored in a file so that results are comparable. The file is plain text: comment lines
-with metadata, then a line "part<TAB>image" for every image, in byte order. The SHA-256 of a split
-is that of the lines without comments, so that
-
-    grep -v '^#' FILE | sha256sum
-
-recomputes it.
+The file of a split is plain text: comment lines with metadata, then a line "part<TAB>image" for
+every image, in byte order. The SHA-256 of a split is that of the lines without comments, as in
+`grep -v '^#' FILE | sha256sum`.
 """
 
 from __future__ import annotations
@@ -20,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mdan_zoo._util.files import write_atomically
+from mdan_zoo.datasets.files import read_text, shown
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import DatasetError, UnknownNameError, did_you_mean
 
@@ -34,17 +31,14 @@ _PACKAGED = Path(__file__).parent / "split_files"
 
 @dataclass(frozen=True)
 class Split:
-    """A split of a dataset into named parts.
-
-    `Split.from_parts` accepts parts and names in any order.
+    """A split of a dataset into named parts; `from_parts` accepts parts and names in any order.
 
     Attributes:
         dataset: Name of the dataset.
         method: How the split was made, such as "80/20, seed 0".
-        folder: Folder that the image names are relative to, below the folder of the dataset, such
-            as "images"; "." is the folder of the dataset.
-        parts: For every part, by name, the names of its images below `folder`: relative, with
-            "/" between folders, sorted.
+        folder: Folder that the image names are relative to, itself relative to the folder of the
+            dataset, such as "images" or ".".
+        parts: (part, image names), sorted; with "/" between folders.
     """
 
     dataset: str
@@ -53,20 +47,22 @@ class Split:
     parts: tuple[tuple[str, tuple[str, ...]], ...]
 
     def __post_init__(self) -> None:
-        _check_text(self.dataset, "dataset")
-        _check_text(self.method, "method")
+        for field in ("dataset", "method"):
+            text = getattr(self, field)
+            if not text.strip() or not text.isprintable():
+                raise DatasetError(f"the {field} of a split must be one line of text, not {text!r}")
         if self.folder != ".":
             _check_name(self.folder)
         if not self.parts:
-            raise DatasetError("a split has at least one part")
+            raise DatasetError("a split must have at least one part")
         if list(self.parts) != sorted((part, tuple(sorted(names))) for part, names in self.parts):
             raise DatasetError("the parts of a split and the names in them must be sorted")
         home: dict[str, str] = {}
         for part, names in self.parts:
             if not re.fullmatch(r"[\w-]+", part, re.ASCII) or not names:
                 raise DatasetError(
-                    "a part of a split has a name of letters, digits, '_' and '-' and at least one "
-                    f"image, not the name {part!r} and {len(names)} images"
+                    "a part of a split must have a name of letters, digits, '_' and '-' and at "
+                    f"least one image, not the name {part!r} and {len(names)} images"
                 )
             for name in names:
                 _check_name(name)
@@ -119,42 +115,34 @@ class Split:
         """Read a file written by `save`.
 
         Raises:
-            DatasetError: The file cannot be read, is not a split of a known version, has an image
-                in two parts, or does not match its hash.
+            DatasetError: The file cannot be read, is not a valid split, or does not match its hash.
         """
+        lines = read_text(path).removesuffix("\n").split("\n")
         try:
-            text = path.read_bytes().decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DatasetError(f"{path} cannot be read as a split: {error}") from error
-        try:
-            return cls._parse(text.replace("\r\n", "\n").removesuffix("\n").split("\n"))
+            version = lines[0].removeprefix(_FIRST_LINE)
+            if version == lines[0]:
+                raise DatasetError(f"a split begins with {_FIRST_LINE + str(VERSION)!r}")
+            if version != str(VERSION):
+                raise DatasetError(f"only splits of version {VERSION} can be read, not {version!r}")
+            header = dict(line[2:].partition(": ")[::2] for line in lines[1:] if line[:1] == "#")
+            missing = {*_FIELDS, "sha256"} - header.keys()
+            if missing:
+                raise DatasetError(f"its header lacks {', '.join(sorted(missing))}")
+            parts: dict[str, list[str]] = {}
+            for number, line in enumerate(lines[1:], start=2):
+                if not line.startswith("#"):
+                    part, tab, name = line.partition("\t")
+                    if not tab:
+                        raise DatasetError(f"line {number} is not 'part<TAB>image': {line!r}")
+                    parts.setdefault(part, []).append(name)
+            split = cls.from_parts(header["dataset"], header["method"], header["folder"], parts)
+            if split.sha256 != header["sha256"]:
+                raise DatasetError(
+                    f"its images have the hash {split.sha256}, but its header says "
+                    f"{header['sha256']}; it was changed or truncated"
+                )
         except DatasetError as error:
             raise DatasetError(f"{path}: {error}") from error
-
-    @classmethod
-    def _parse(cls, lines: Sequence[str]) -> Split:
-        version = lines[0].removeprefix(_FIRST_LINE)
-        if version == lines[0]:
-            raise DatasetError(f"a split begins with {_FIRST_LINE + str(VERSION)!r}")
-        if version != str(VERSION):
-            raise DatasetError(f"splits of version {VERSION} can be read, not of {version!r}")
-        header = dict(line[2:].partition(": ")[::2] for line in lines[1:] if line[:1] == "#")
-        missing = {*_FIELDS, "sha256"} - header.keys()
-        if missing:
-            raise DatasetError(f"its header has no {' and no '.join(sorted(missing))}")
-        parts: dict[str, list[str]] = {}
-        for number, line in enumerate(lines[1:], start=2):
-            if not line.startswith("#"):
-                part, tab, name = line.partition("\t")
-                if not tab:
-                    raise DatasetError(f"line {number} is not 'part<TAB>image': {line!r}")
-                parts.setdefault(part, []).append(name)
-        split = cls.from_parts(header["dataset"], header["method"], header["folder"], parts)
-        if split.sha256 != header["sha256"]:
-            raise DatasetError(
-                f"its images have the hash {split.sha256}, not {header['sha256']} as it says; "
-                "it was changed or cut off"
-            )
         return split
 
 
@@ -167,8 +155,8 @@ def get_split(name: str) -> Split:
     """Return a split in the package.
 
     Args:
-        name: One of `list_splits()`. "oasis661" has the OASIS images that the released
-            models were trained on, all in part "0".
+        name: One of `list_splits()`. "oasis661" has the OASIS images on which the released models
+            were trained, all in part "0".
 
     Raises:
         UnknownNameError: Unknown name.
@@ -200,36 +188,28 @@ def select(
     *,
     allow_unlisted: bool = False,
 ) -> list[int]:
-    """Return the indices of the samples in a part.
-
-    Args:
-        split: The split.
-        samples: The samples of the dataset.
-        folder: Folder of the dataset.
-        part: Name of the part.
-        allow_unlisted: Ignore samples that are in no part. By default they are an error, because
-            the dataset is then probably a different version.
-
-    Returns:
-        Indices of the samples, ascending.
+    """Return the indices of the samples of a dataset that are in a part, ascending.
 
     Raises:
-        DatasetError: An image of any part is missing, or a sample is in no part.
+        DatasetError: An image of any part is missing; or a sample is in no part, which
+            `allow_unlisted` permits, although the dataset is then probably a different version.
         UnknownNameError: The split has no such part.
     """
-    wanted = [_join(split.folder, name) for name in split.images(part)]
+    base = PurePosixPath(split.folder)
+    wanted = [str(base / name) for name in split.images(part)]
     indices = {name: index for index, name in enumerate(image_names(samples, folder))}
-    listed = {_join(split.folder, name) for _, names in split.parts for name in names}
-    missing, unlisted = listed - indices.keys(), indices.keys() - listed
+    listed = {str(base / name) for _, names in split.parts for name in names}
+    missing, unlisted = sorted(listed - indices.keys()), sorted(indices.keys() - listed)
+    described = f"the split {split.method!r} of {split.dataset}"
     if missing:
         raise DatasetError(
-            f"{len(missing)} of the {len(listed)} images of the split {split.method!r} of "
-            f"{split.dataset} are not in {folder}: {_some(missing)}"
+            f"{len(missing)} of the {len(listed)} images of {described} are not in {folder}: "
+            + shown(map(repr, missing))
         )
     if unlisted and not allow_unlisted:
         raise DatasetError(
-            f"{len(unlisted)} of the {len(indices)} images in {folder} are in no part of the "
-            f"split {split.method!r} of {split.dataset}: {_some(unlisted)}"
+            f"{len(unlisted)} of the {len(indices)} images in {folder} are in no part of "
+            f"{described}: {shown(map(repr, unlisted))}"
         )
     return sorted(indices[name] for name in wanted)
 
@@ -255,34 +235,35 @@ def image_names(samples: Sequence[Sample], folder: Path) -> list[str]:
 def grouped_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[list[int]]:
     """Split samples into folds of nearly equal size without dividing a group.
 
-    Args:
-        samples: The samples of the dataset.
-        folds: Number of folds, at least 2.
-        seed: Random seed.
-
     Returns:
         Indices of the samples of every fold, ascending.
+    """
+    groups = group_members(samples, folds)
+    random.Random(seed).shuffle(groups)
+    result: list[list[int]] = [[] for _ in range(folds)]
+    for members in groups:
+        min(result, key=len).extend(members)
+    return [sorted(fold) for fold in result]
+
+
+def group_members(samples: Sequence[Sample], folds: int | None = None) -> list[list[int]]:
+    """Return the indices of the samples of every group, sorted by the name of the group.
 
     Raises:
-        DatasetError: There are fewer groups than folds.
+        DatasetError: There are fewer groups than folds, or fewer than two folds.
     """
     members: dict[str, list[int]] = {}
     for index, sample in enumerate(samples):
         members.setdefault(sample.group, []).append(index)
-    if not 2 <= folds <= len(members):
+    if folds is not None and not 2 <= folds <= len(members):
         raise DatasetError(f"cannot make {folds} folds of {len(members)} groups of images")
-    order = sorted(members)
-    random.Random(seed).shuffle(order)
-    result: list[list[int]] = [[] for _ in range(folds)]
-    for group in order:
-        min(result, key=len).extend(members[group])
-    return [sorted(fold) for fold in result]
+    return [members[group] for group in sorted(members)]
 
 
 def split_sha256(samples: Sequence[Sample], folds: Sequence[Sequence[int]]) -> str:
     """Return the SHA-256 of the `Split` whose parts "0", "1"... are these folds of samples.
 
-    As in the splits that are made, names begin in the folder that all samples share.
+    Names are relative to the common folder of all samples, as in `make_split`.
     """
     base = os.path.commonpath([sample.image.parent for sample in samples])
     names = [sample.image.relative_to(base).as_posix() for sample in samples]
@@ -291,35 +272,20 @@ def split_sha256(samples: Sequence[Sample], folds: Sequence[Sequence[int]]) -> s
 
 
 def _lines(parts: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
-    # Python orders texts by code points, which is the order of their UTF-8 bytes.
+    # The order of code points is also that of the UTF-8 bytes.
     return sorted(f"{part}\t{name}\n" for part, names in parts for name in names)
 
 
 def _sha256(lines: Sequence[str]) -> str:
-    # Names that are no UTF-8 can be hashed, though no split lists them.
+    # Names that are not UTF-8 can be hashed, although no split lists them.
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
-
-
-def _check_text(text: str, what: str) -> None:
-    if not text.strip() or not text.isprintable():
-        raise DatasetError(f"the {what} of a split must be one line of text, not {text!r}")
 
 
 def _check_name(name: str) -> None:
     path = PurePosixPath(name)
     plain = str(path) == name and path.name and not path.is_absolute() and ".." not in path.parts
-    if not plain or re.search(r"[\r\n\ud800-\udfff]", name):  # the last are bytes that are no UTF-8
+    if not plain or re.search(r"[\r\n\ud800-\udfff]", name):  # surrogates are not UTF-8
         raise DatasetError(
-            f"a split cannot list {name!r}; names are relative to its folder, one line of UTF-8 "
-            "each, such as 'joy/1.jpg'"
+            f"a split cannot list {name!r}; a name must be a relative path and one line of UTF-8, "
+            "such as 'joy/1.jpg'"
         )
-
-
-def _join(folder: str, name: str) -> str:
-    return str(PurePosixPath(folder) / name)
-
-
-def _some(names: Iterable[str]) -> str:
-    """Return up to three names, in order."""
-    ordered = sorted(names)
-    return ", ".join(map(repr, ordered[:3])) + (", ..." if len(ordered) > 3 else "")

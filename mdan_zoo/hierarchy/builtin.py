@@ -10,103 +10,67 @@ from mdan_zoo.errors import UnknownNameError, did_you_mean
 from mdan_zoo.hierarchy.tree import Hierarchy
 
 _POLARITY = ("negative", "positive")
+_PARROTT_LEVELS = ("polarity", "primary", "secondary")
 
 # Parrott's primary emotions (Parrott 2001, after Shaver et al. 1987).
 _PRIMARY = {
-    "anger": "negative",
-    "fear": "negative",
-    "joy": "positive",
-    "love": "positive",
+    **dict.fromkeys(("anger", "fear"), "negative"),
+    **dict.fromkeys(("joy", "love"), "positive"),
     "sadness": "negative",
     "surprise": "positive",
 }
 
-# The secondary emotions shared by Parrott's hierarchy and WEBEmo, with their primary emotion.
-_SHARED_SECONDARY = {
-    "affection": "love",
-    "cheerfulness": "joy",
-    "contentment": "joy",
-    "disappointment": "sadness",
-    "disgust": "anger",
-    "enthrallment": "joy",
-    "envy": "anger",
-    "exasperation": "anger",
-    "horror": "fear",
-    "irritability": "anger",
-    "lust": "love",
-    "neglect": "sadness",
-    "nervousness": "fear",
-    "optimism": "joy",
-    "pride": "joy",
-    "rage": "anger",
-    "relief": "joy",
-    "sadness": "sadness",
-    "shame": "sadness",
-    "suffering": "sadness",
-    "surprise": "surprise",
-    "sympathy": "sadness",
-    "zest": "joy",
+# The secondary emotions of each primary one that Parrott's hierarchy and WEBEmo share.
+_SHARED = {
+    "anger": ("disgust", "envy", "exasperation", "irritability", "rage"),
+    "fear": ("horror", "nervousness"),
+    "joy": ("cheerfulness", "contentment", "enthrallment", "optimism", "pride", "relief", "zest"),
+    "love": ("affection", "lust"),
+    "sadness": ("disappointment", "neglect", "sadness", "shame", "suffering", "sympathy"),
+    "surprise": ("surprise",),
 }
-
-# Parrott has longing and torment instead of WEBEmo's gratitude and confusion.
-_PARROTT_SECONDARY = {**_SHARED_SECONDARY, "longing": "love", "torment": "anger"}
-_WEBEMO_SECONDARY = {**_SHARED_SECONDARY, "gratitude": "love"}  # confusion: see _webemo
-_WEBEMO_RELEASE_ORDER = sorted([*_WEBEMO_SECONDARY, "confusion"])
+_SECONDARY = {leaf: primary for primary, leaves in _SHARED.items() for leaf in leaves}
 
 
 def _alphabetical(parents: dict[str, str]) -> dict[str, str]:
     return dict(sorted(parents.items()))
 
 
-def _parrott(
-    name: str,
-    primary: dict[str, str],
-    secondary: dict[str, str],
-    aliases: dict[str, str] | None = None,
-    release_ids: dict[str, dict[str, int]] | None = None,
-) -> Hierarchy:
+def _webemo(name: str, confusion: str | None) -> Hierarchy:
+    """Build a variant of the WEBEmo hierarchy; variants differ in the parent of confusion.
+
+    "confusion" makes it a primary emotion, as in the category.txt of the release; None removes it.
+    """
+    primary, secondary = dict(_PRIMARY), {**_SECONDARY, "gratitude": "love"}
+    ids = {leaf: i for i, leaf in enumerate(sorted([*secondary, "confusion"]))}
+    if confusion is None:
+        del ids["confusion"]
+    else:
+        secondary["confusion"] = confusion
+    if confusion == "confusion":
+        primary["confusion"] = "negative"
     return Hierarchy.from_parents(
         name,
         _POLARITY,
         [_alphabetical(primary), _alphabetical(secondary)],
-        level_names=("polarity", "primary", "secondary"),
-        aliases=aliases,
-        release_ids=release_ids,
+        level_names=_PARROTT_LEVELS,
+        aliases={"cheerfullness": "cheerfulness", "irritabilty": "irritability"},
+        release_ids={"webemo": ids},
     )
-
-
-def _webemo(name: str, confusion: str | None) -> Hierarchy:
-    """Build a variant of the WEBEmo hierarchy; variants differ in the parent of confusion.
-
-    Args:
-        name: Name of the hierarchy.
-        confusion: The parent of confusion. "confusion" makes it a primary emotion, as in the
-            category.txt of the release; None removes it.
-    """
-    primary, secondary = dict(_PRIMARY), dict(_WEBEMO_SECONDARY)
-    if confusion is not None:
-        secondary["confusion"] = confusion
-    if confusion == "confusion":
-        primary["confusion"] = "negative"
-    ids = {leaf: i for i, leaf in enumerate(_WEBEMO_RELEASE_ORDER) if leaf in secondary}
-    spellings = {"cheerfullness": "cheerfulness", "irritabilty": "irritability"}
-    return _parrott(name, primary, secondary, aliases=spellings, release_ids={"webemo": ids})
 
 
 def _mikels8() -> Hierarchy:
     """Build Mikels' eight emotions (FI, EmoSet, ArtPhoto, Abstract, IAPSsubset, the LDL sets).
 
-    Class ids follow EmoSet, where polarity 0 is positive; torchvision's ImageFolder on FI numbers
-    the classes alphabetically. The aliases are abbreviations in the folder and file names of FI and
-    ArtPhoto.
+    Class ids follow EmoSet, where polarity 0 is positive; those of torchvision's ImageFolder on FI
+    are alphabetical. The aliases are from the folder and file names of FI and ArtPhoto.
     """
-    positive = ("amusement", "awe", "contentment", "excitement")
-    negative = ("anger", "disgust", "fear", "sadness")
-    emotions = positive + negative
+    positive = dict.fromkeys(("amusement", "awe", "contentment", "excitement"), "positive")
+    emotions = positive | dict.fromkeys(("anger", "disgust", "fear", "sadness"), "negative")
     return Hierarchy.from_parents(
         "mikels8",
         ("positive", "negative"),
-        [{**dict.fromkeys(positive, "positive"), **dict.fromkeys(negative, "negative")}],
+        [emotions],
         level_names=("polarity", "emotion"),
         aliases={
             "amuse": "amusement",
@@ -124,35 +88,32 @@ def _mikels8() -> Hierarchy:
 
 def _ekman6(name: str, polarities: tuple[str, ...], surprise: str) -> Hierarchy:
     """Build Ekman's six emotions; publications differ in the polarity of surprise."""
-    emotions = {
-        "anger": "negative",
-        "disgust": "negative",
-        "fear": "negative",
-        "joy": "positive",
-        "sadness": "negative",
-        "surprise": surprise,
-    }
+    emotions = dict.fromkeys(("anger", "disgust", "fear"), "negative")
+    emotions |= {"joy": "positive", "sadness": "negative", "surprise": surprise}
     return Hierarchy.from_parents(name, polarities, [emotions], level_names=("polarity", "emotion"))
 
 
 _HIERARCHIES = {
-    tree.name: tree
-    for tree in (
+    hierarchy.name: hierarchy
+    for hierarchy in (
         # Sizes as in Table 1 of the paper; a public reimplementation uses the same parent.
         _webemo("webemo25", confusion="sadness"),
         _webemo("webemo25_confusion_fear", confusion="fear"),
         _webemo("webemo25_release", confusion="confusion"),
         _webemo("webemo24", confusion=None),
-        _parrott("parrott25", _PRIMARY, _PARROTT_SECONDARY),
-        # The classes of Emotion-6 and UnBiasedEmo (Panda et al. 2018): Parrott's primary ones.
         Hierarchy.from_parents(
-            "panda6", _POLARITY, [_PRIMARY], level_names=("polarity", "primary")
+            "parrott25",
+            _POLARITY,
+            [_PRIMARY, _alphabetical({**_SECONDARY, "longing": "love", "torment": "anger"})],
+            level_names=_PARROTT_LEVELS,
         ),
+        # The classes of Emotion-6 and UnBiasedEmo (Panda et al. 2018): Parrott's primary emotions.
+        Hierarchy.from_parents("panda6", _POLARITY, [_PRIMARY], level_names=_PARROTT_LEVELS[:2]),
         _mikels8(),
         _ekman6("ekman6", _POLARITY, surprise="positive"),
         # The EmoSet paper, section 4.2.
         _ekman6("ekman6_neutral", ("negative", "neutral", "positive"), surprise="neutral"),
-        # Quadrants of Russell's circumplex model; the class names are our own.
+        # Quadrants of Russell's circumplex model; the class names are not from the literature.
         Hierarchy.from_nested(
             {"negative": ["gloomy", "distressed"], "positive": ["serene", "excited"]},
             "circumplex4",

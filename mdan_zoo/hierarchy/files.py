@@ -20,24 +20,41 @@ def parse(text: str, suffix: str) -> Any:
     """Parse a JSON or TOML text.
 
     Raises:
-        HierarchyError: The suffix is neither .json nor .toml, or a JSON key is duplicated.
-        ValueError: Syntax error; the message contains line and column.
+        HierarchyError: The suffix is neither .json nor .toml, the syntax is wrong, or a JSON key
+            is given twice.
     """
-    if _is_toml(suffix):
-        return tomllib.loads(text)
-    return json.loads(text, object_pairs_hook=_without_duplicates)
+    toml = _is_toml(suffix)
+    try:
+        if toml:
+            return tomllib.loads(text)
+        return json.loads(text, object_pairs_hook=_without_duplicates)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise HierarchyError(f"not valid {'TOML' if toml else 'JSON'}: {error}") from error
 
 
 def render(data: Mapping[str, Any], suffix: str) -> str:
     """Return the JSON or TOML text of the output of `Hierarchy.to_dict`."""
-    if _is_toml(suffix):
-        return _toml(data)
-    return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+    if not _is_toml(suffix):
+        return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+    # JSON strings, integers and lists of strings are valid TOML values.
+    value = functools.partial(json.dumps, ensure_ascii=False)
+
+    def rows(table: Mapping[str, Any]) -> list[str]:
+        return [f"{value(key)} = {value(entry)}" for key, entry in table.items()]
+
+    lines = [f"{field} = {value(data[field])}" for field in ("name", "level_names")]
+    lines += ["levels = [", *(f"    {value(names)}," for names in data["levels"]), "]"]
+    for parents in data["parents"]:
+        lines += ["", "[[parents]]", *rows(parents)]
+    lines += ["", "[aliases]", *rows(data["aliases"])]
+    for release, ids in data["release_ids"].items():
+        lines += ["", f"[release_ids.{value(release)}]", *rows(ids)]
+    return "\n".join(lines) + "\n"
 
 
 def _is_toml(suffix: str) -> bool:
     if suffix.lower() not in (".json", ".toml"):
-        raise HierarchyError(f"a hierarchy file ends in .json or .toml, got {suffix!r}")
+        raise HierarchyError(f"a hierarchy file must end in .json or .toml, got {suffix!r}")
     return suffix.lower() == ".toml"
 
 
@@ -52,20 +69,3 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             )
         values[key] = value
     return values
-
-
-def _toml(data: Mapping[str, Any]) -> str:
-    """Return TOML; JSON strings, integers and lists of strings are valid TOML values."""
-    value = functools.partial(json.dumps, ensure_ascii=False)
-
-    def rows(table: Mapping[str, Any]) -> list[str]:
-        return [f"{value(key)} = {value(entry)}" for key, entry in table.items()]
-
-    lines = [f"{field} = {value(data[field])}" for field in ("name", "level_names")]
-    lines += ["levels = [", *(f"    {value(names)}," for names in data["levels"]), "]"]
-    for parents in data["parents"]:
-        lines += ["", "[[parents]]", *rows(parents)]
-    lines += ["", "[aliases]", *rows(data["aliases"])]
-    for release, ids in data["release_ids"].items():
-        lines += ["", f"[release_ids.{value(release)}]", *rows(ids)]
-    return "\n".join(lines) + "\n"

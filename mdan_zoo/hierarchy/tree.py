@@ -1,9 +1,4 @@
-"""The `Hierarchy` class: one to three levels of emotion classes, coarse to fine.
-
-`Hierarchy` is an immutable data class that needs only the standard library and can be hashed,
-compared, pickled and written to a JSON or TOML file. The hierarchies of published datasets are in
-`mdan_zoo.hierarchy.builtin`.
-"""
+"""The `Hierarchy` class, which needs only the standard library."""
 
 from __future__ import annotations
 
@@ -13,6 +8,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,12 +25,12 @@ _DEFAULT_LEVEL_NAMES = {1: ("emotion",), 2: ("coarse", "fine"), 3: ("coarse", "m
 
 @dataclass(frozen=True, repr=False)
 class Hierarchy:
-    """An emotion hierarchy of one to three levels, coarse to fine, validated on construction.
+    """An immutable emotion hierarchy of one to three levels, coarse to fine.
 
     A class is identified by its name within its level, and its position there is its class id. The
-    same name may occur at several levels, as "sadness" does in Parrott's hierarchy. Use
-    `from_parents`, `from_nested`, `from_dict` or `load` for mappings and lists; the constructor
-    requires tuples.
+    same name may occur at several levels, as "sadness" does in Parrott's hierarchy. The
+    constructor requires tuples; `from_parents`, `from_nested`, `from_dict` and `load` do not.
+    Methods raise `UnknownNameError` for an unknown level, class, release or id.
 
     Args:
         name: Name of the hierarchy.
@@ -45,7 +41,7 @@ class Hierarchy:
         release_ids: Pairs (release, id of every leaf), for releases with different leaf ids.
 
     Raises:
-        HierarchyError: Invalid hierarchy. The message names the invalid part.
+        HierarchyError: Invalid; the message gives the location, such as parents[1]['zest'].
     """
 
     name: str
@@ -60,8 +56,13 @@ class Hierarchy:
         checks.check_levels(self.levels)
         checks.check_parents(self.levels, self.parents)
         if self.level_names == ():
-            object.__setattr__(self, "level_names", _DEFAULT_LEVEL_NAMES[len(self.levels)])
-        checks.check_level_names(self.level_names, len(self.levels))
+            object.__setattr__(self, "level_names", _DEFAULT_LEVEL_NAMES[self.depth])
+        checks.check_unique_names(self.level_names, "level_names")
+        if len(self.level_names) != self.depth:
+            raise HierarchyError(
+                f"level_names must hold {self.depth} names, one for every level, got "
+                f"{self.level_names!r}"
+            )
         checks.check_aliases(self.aliases, self.levels)
         checks.check_release_ids(self.release_ids, self.leaves)
         # Sorted, so that the order of aliases does not affect equality.
@@ -69,12 +70,12 @@ class Hierarchy:
         object.__setattr__(self, "release_ids", tuple(sorted(self.release_ids)))
 
     def __repr__(self) -> str:
-        return f"Hierarchy({self.name!r}, {self._sizes_text})"
+        return f"Hierarchy({self.name!r}, {'/'.join(map(str, self.sizes))})"
 
     def __str__(self) -> str:
-        """Return a text representation with one line per parent of leaves."""
-        title = f"{self.name} ({' > '.join(self.level_names)}: {self._sizes_text} classes)"
-        return "\n".join([title, *_draw(self.to_nested(), "  ")])
+        sizes = "/".join(map(str, self.sizes))
+        title = f"{self.name} ({' > '.join(self.level_names)}: {sizes} classes)"
+        return "\n  ".join([title, *_draw(self.to_nested())])
 
     @classmethod
     def from_parents(
@@ -96,21 +97,17 @@ class Hierarchy:
             level_names: A name for every level. Default: "emotion", or "coarse" to "fine".
             aliases: {alternative spelling: class name}.
             release_ids: {release: {leaf: id}}.
-
-        Raises:
-            HierarchyError: Invalid hierarchy. The message names the invalid part.
         """
-        mappings = checks.as_mappings(parents, "parents")
-        return cls.from_dict(
-            {
-                "name": name,
-                "levels": [roots, *(list(mapping) for mapping in mappings)],
-                "parents": mappings,
-                "level_names": level_names,
-                "aliases": aliases or {},
-                "release_ids": release_ids or {},
-            }
-        )
+        mappings = list(checks.each(checks.as_mapping, parents, "parents"))
+        data = {
+            "name": name,
+            "levels": [roots, *(list(mapping) for mapping in mappings)],
+            "parents": mappings,
+            "level_names": level_names,
+            "aliases": aliases or {},
+            "release_ids": release_ids or {},
+        }
+        return cls.from_dict(data)
 
     @classmethod
     def from_nested(
@@ -123,42 +120,36 @@ class Hierarchy:
     ) -> Hierarchy:
         """Build a hierarchy from nested mappings, as in {"positive": {"joy": ["zest", "pride"]}}.
 
-        Class ids follow the given order. A list of names is a hierarchy of one level.
-
-        Raises:
-            HierarchyError: The leaves are not all at the same depth, or the hierarchy is malformed.
+        Class ids follow the given order. All leaves must be at the same depth; a list of names is
+        a hierarchy of one level.
         """
         levels, parents = checks.levels_of_nested(nested)
-        return cls(
-            name=name,
-            levels=levels,
-            parents=parents,
-            level_names=checks.as_tuple(level_names, "level_names"),
-            aliases=tuple(checks.as_mapping(aliases or {}, "aliases").items()),
-        )
+        names = checks.as_tuple(level_names, "level_names")
+        pairs = tuple(checks.as_mapping(aliases or {}, "aliases").items())
+        return cls(name, levels, parents, names, pairs)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Hierarchy:
         """Build a hierarchy from the output of `to_dict`; only "name" and "levels" are required.
 
         Several levels also need "parents": one mapping {class: parent} per level below the first.
-
-        Raises:
-            HierarchyError: A field is unknown, missing or of the wrong type, or the hierarchy is
-                malformed. The message gives the location, such as parents[1]['zest'].
         """
         checks.check_fields(checks.as_mapping(data, "a hierarchy"))
-        levels = checks.as_tuples(data["levels"], "levels")
+        levels = tuple(checks.each(checks.as_tuple, data["levels"], "levels"))
         checks.check_levels(levels)
         aliases = checks.as_mapping(data.get("aliases", {}), "aliases")
         release_ids = checks.as_mapping(data.get("release_ids", {}), "release_ids")
+        mappings = checks.as_tuple(data.get("parents", ()), "parents")
+        if len(mappings) == len(levels) - 1:  # otherwise the constructor raises an error
+            parents = enumerate(zip(levels[1:], mappings, strict=True))
+            mappings = tuple(checks.in_order(*pair, f"parents[{i}]") for i, pair in parents)
         return cls(
-            name=data["name"],
-            levels=levels,
-            parents=checks.parents_in_order(levels, data.get("parents", ())),
-            level_names=checks.as_tuple(data.get("level_names", ()), "level_names"),
-            aliases=tuple(aliases.items()),
-            release_ids=tuple(
+            data["name"],
+            levels,
+            mappings,
+            checks.as_tuple(data.get("level_names", ()), "level_names"),
+            tuple(aliases.items()),
+            tuple(
                 (release, checks.in_order(levels[-1], ids, f"release_ids[{release!r}]"))
                 for release, ids in release_ids.items()
             ),
@@ -182,20 +173,18 @@ class Hierarchy:
         }
 
     def to_nested(self) -> Nested:
-        """Return the hierarchy as nested mappings that end in lists of leaves.
+        """Return nested mappings that end in lists of leaves; siblings are grouped."""
 
-        Siblings are grouped, so class ids are only preserved if siblings have consecutive ids.
-        """
-        return self._nested_below(0, self.levels[0])
+        def below(level: int, names: Sequence[str]) -> Nested:
+            if level == self.depth - 1:
+                return list(names)
+            return {name: below(level + 1, self.children(level, name)) for name in names}
+
+        return below(0, self.levels[0])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Hierarchy:
-        """Read a hierarchy from a .json or .toml file with the fields of `to_dict`.
-
-        Raises:
-            HierarchyError: The file is missing or invalid. The message contains the file and the
-                location of the error.
-        """
+        """Read a hierarchy from a .json or .toml file with the fields of `to_dict`."""
         if not isinstance(path, (str, os.PathLike)):
             raise HierarchyError(f"cannot read hierarchy {path!r}: expected a file path")
         path = Path(path)
@@ -203,16 +192,11 @@ class Hierarchy:
             return cls.from_dict(files.parse(path.read_text(encoding="utf-8-sig"), path.suffix))
         except OSError as error:
             raise HierarchyError(f"cannot read hierarchy {path}: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            # Errors in JSON, TOML and UTF-8 are ValueErrors, and so is HierarchyError.
+        except (HierarchyError, UnicodeDecodeError) as error:
             raise HierarchyError(f"{path}: {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the hierarchy to a .json or .toml file, atomically.
-
-        Raises:
-            HierarchyError: Unsupported file extension, or the file cannot be written.
-        """
+        """Write the hierarchy to a .json or .toml file, atomically."""
         path = Path(path)
         try:
             write_atomically(path, files.render(self.to_dict(), path.suffix).encode())
@@ -235,30 +219,18 @@ class Hierarchy:
         return tuple(len(names) for names in self.levels)
 
     def level_index(self, level: int | str) -> int:
-        """Return the 0-based index of a level given by index or name.
-
-        Raises:
-            UnknownNameError: Unknown level.
-        """
+        """Return the 0-based index of a level given by index or name."""
         if isinstance(level, str) and level in self.level_names:
             return self.level_names.index(level)
         if isinstance(level, int) and 0 <= level < self.depth:
             return level
-        names = ", ".join(repr(name) for name in self.level_names)
+        names = ", ".join(map(repr, self.level_names))
         raise UnknownNameError(
             f"hierarchy {self.name!r} has no level {level!r}: use 0 to {self.depth - 1}, or {names}"
         )
 
     def index(self, level: int | str, name: str) -> int:
-        """Return the class id of a name or alias within a level.
-
-        Args:
-            level: Index (0-based) or name of the level.
-            name: A class name of that level, or an alias of one.
-
-        Raises:
-            UnknownNameError: Unknown level or class.
-        """
+        """Return the class id of a name or alias within a level, given by index or name."""
         names = self.levels[self.level_index(level)]
         shown = dict(self.aliases).get(name, name) if isinstance(name, str) else name
         if shown in names:
@@ -293,24 +265,20 @@ class Hierarchy:
         return tuple(names[k] for names, k in zip(self.levels, indices, strict=True))
 
     def leaf_from_release_id(self, release: str, release_id: int) -> int:
-        """Return the class id of the leaf with the id `release_id` in a dataset release.
-
-        Raises:
-            UnknownNameError: No ids for this release, or no leaf with this id.
-        """
-        releases = dict(self.release_ids)
-        if release not in releases:
-            known = did_you_mean(str(release), releases) if releases else "it has none"
+        """Return the class id of the leaf with the id `release_id` in a dataset release."""
+        ids = dict(self.release_ids).get(release)
+        if ids is None:
+            known = [name for name, _ in self.release_ids]
+            suggestion = did_you_mean(release, known) if known else "it has none"
             raise UnknownNameError(
-                f"hierarchy {self.name!r} has no class ids for release {release!r}: {known}"
+                f"hierarchy {self.name!r} has no class ids for release {release!r}: {suggestion}"
             )
-        if release_id not in releases[release]:
-            known = ", ".join(str(known_id) for known_id in sorted(releases[release]))
+        if release_id not in ids:
             raise UnknownNameError(
                 f"hierarchy {self.name!r} has no leaf with id {release_id!r} in release "
-                f"{release!r}: known are: {known}"
+                f"{release!r}: known are: {', '.join(map(str, sorted(ids)))}"
             )
-        return releases[release].index(release_id)
+        return ids.index(release_id)
 
     @cached_property
     def parent_indices(self) -> tuple[tuple[int, ...], ...]:
@@ -337,24 +305,14 @@ class Hierarchy:
         return tuple(paths)
 
     def membership(self, level: int | str) -> tuple[tuple[int, ...], ...]:
-        """Return the 0/1 matrix that maps leaf probabilities to those of a level (Eq. 2).
-
-        Returns:
-            (classes of the level, leaves); 1 if the leaf is the class or one of its descendants.
-        """
+        """Return the 0/1 matrix (classes of the level, leaves) that sums leaves up (Eq. 2)."""
         i = self.level_index(level)
         return tuple(
             tuple(int(path[i] == j) for path in self.leaf_paths) for j in range(self.sizes[i])
         )
 
     def sum_upwards(self, leaf_probabilities: Sequence[float]) -> tuple[tuple[float, ...], ...]:
-        """Sum leaf probabilities up the hierarchy (Eq. 2).
-
-        Args:
-            leaf_probabilities: One probability per leaf, in the order of class ids.
-
-        Returns:
-            One tuple per level, coarse to fine; the last one is the input.
+        """Return the probabilities of every level, coarse to fine, given those of leaves (Eq. 2).
 
         Raises:
             InputError: Not a flat sequence with one number per leaf.
@@ -371,29 +329,20 @@ class Hierarchy:
                 f"leaf_probabilities must hold {len(self.leaves)} numbers, one for every leaf of "
                 f"hierarchy {self.name!r}, got {len(finest)}"
             )
-        sums = [finest]
-        for children in reversed(self.children_indices):
-            finer = sums[-1]
-            sums.append(tuple(math.fsum(finer[k] for k in siblings) for siblings in children))
-        return tuple(reversed(sums))
-
-    @property
-    def _sizes_text(self) -> str:
-        return "/".join(str(size) for size in self.sizes)
-
-    def _nested_below(self, level: int, names: tuple[str, ...]) -> Nested:
-        if level == self.depth - 1:
-            return list(names)
-        return {name: self._nested_below(level + 1, self.children(level, name)) for name in names}
+        return tuple(
+            tuple(math.fsum(compress(finest, row)) for row in self.membership(level))
+            for level in range(self.depth)
+        )
 
 
-def _draw(nested: Nested, indent: str) -> list[str]:
+def _draw(nested: Nested) -> list[str]:
     if not isinstance(nested, Mapping):
-        return [indent + ", ".join(nested)]
+        return [", ".join(nested)]
     lines = []
     for name, children in nested.items():
+        below = _draw(children)
         if isinstance(children, Mapping):
-            lines += [indent + name, *_draw(children, indent + "  ")]
+            lines += [name, *(f"  {line}" for line in below)]
         else:
-            lines.append(f"{indent}{name}: {', '.join(children)}")
+            lines.append(f"{name}: {below[0]}")
     return lines

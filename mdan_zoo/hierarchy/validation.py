@@ -5,9 +5,9 @@ Every function raises `HierarchyError` with the location of the error, such as p
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from mdan_zoo.errors import HierarchyError, did_you_mean
 
@@ -15,12 +15,10 @@ FIELDS = ("name", "level_names", "levels", "parents", "aliases", "release_ids")
 MAX_DEPTH = 3
 
 Levels: TypeAlias = tuple[tuple[str, ...], ...]
+T = TypeVar("T")
 
-# Control characters, lone surrogates, line and paragraph separators cannot be shown on one line,
-# and surrogates cannot be written to a file.
-_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
-
-# --- from Python, JSON or TOML values to the tuples of a Hierarchy -----------------------------
+# Control characters, lone surrogates, and the line and paragraph separators of Unicode.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 
 
 def as_tuple(value: object, place: str) -> tuple[Any, ...]:
@@ -30,11 +28,6 @@ def as_tuple(value: object, place: str) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def as_tuples(value: object, place: str) -> tuple[tuple[Any, ...], ...]:
-    """Return a list of lists as a tuple of tuples."""
-    return tuple(as_tuple(v, f"{place}[{i}]") for i, v in enumerate(as_tuple(value, place)))
-
-
 def as_mapping(value: object, place: str) -> Mapping[Any, Any]:
     """Check that a value is a mapping."""
     if not isinstance(value, Mapping):
@@ -42,16 +35,15 @@ def as_mapping(value: object, place: str) -> Mapping[Any, Any]:
     return value
 
 
-def as_mappings(value: object, place: str) -> list[Mapping[Any, Any]]:
-    """Check that a value is a list of mappings."""
-    return [as_mapping(v, f"{place}[{i}]") for i, v in enumerate(as_tuple(value, place))]
+def each(check: Callable[[object, str], T], values: object, place: str) -> Iterator[T]:
+    """Yield `check` of every value of a list."""
+    return (check(value, f"{place}[{i}]") for i, value in enumerate(as_tuple(values, place)))
 
 
 def check_fields(data: Mapping[Any, Any]) -> None:
     """Check that a mapping has the fields of a hierarchy and no others."""
     for field in data:
-        if field not in FIELDS:
-            raise HierarchyError(f"unknown field {field!r}: {did_you_mean(str(field), FIELDS)}")
+        _check_known(field, FIELDS, "unknown field")
     for field in ("name", "levels"):
         if field not in data:
             raise HierarchyError(f"the field {field!r} is missing")
@@ -61,24 +53,11 @@ def in_order(names: tuple[str, ...], mapping: object, place: str) -> tuple[Any, 
     """Return the values of a mapping in the order of `names`, which must equal its keys."""
     mapping = as_mapping(mapping, place)
     for name in mapping:
-        if name not in names:
-            raise HierarchyError(
-                f"{place}: unknown class {name!r}: {did_you_mean(str(name), names)}"
-            )
+        _check_known(name, names, f"{place}: unknown class")
     for name in names:
         if name not in mapping:
             raise HierarchyError(f"{place}: missing entry for class {name!r}")
     return tuple(mapping[name] for name in names)
-
-
-def parents_in_order(levels: Levels, mappings: object) -> Levels:
-    """Return the parents of one mapping {class: its parent} for every level below the first."""
-    mappings = as_tuple(mappings, "parents")
-    _check_parents_count(levels, mappings)
-    return tuple(
-        in_order(names, mapping, f"parents[{i}]")
-        for i, (names, mapping) in enumerate(zip(levels[1:], mappings, strict=True))
-    )
 
 
 def levels_of_nested(nested: object) -> tuple[Levels, Levels]:
@@ -91,32 +70,23 @@ def levels_of_nested(nested: object) -> tuple[Levels, Levels]:
             raise HierarchyError(
                 f"the hierarchy has more than {MAX_DEPTH} levels, at {groups[0][0]!r}"
             )
-        inner = _check_nested_groups(groups)
+        for name, children in groups:
+            if not isinstance(children, (Mapping, list, tuple)):
+                raise HierarchyError(
+                    f"{f'the children of {name!r}' if name else 'the hierarchy'} must be a "
+                    f"mapping or a list of class names, got {children!r}"
+                )
+        inner = [name for name, children in groups if isinstance(children, Mapping)]
+        leafy = [name for name, children in groups if not isinstance(children, Mapping)]
+        if inner and leafy:
+            raise HierarchyError(
+                f"all leaves must be at the same depth, but {leafy[0]!r} has a list of leaves "
+                f"where {inner[0]!r} has a mapping"
+            )
         levels.append(tuple(child for _, children in groups for child in children))
         parents.append(tuple(parent for parent, children in groups for _ in children))
         groups = [item for _, children in groups for item in children.items()] if inner else []
     return tuple(levels), tuple(parents[1:])
-
-
-def _check_nested_groups(groups: list[tuple[str, Any]]) -> bool:
-    """Return whether the groups are all mappings (True) or all lists of leaves (False)."""
-    for name, children in groups:
-        if not isinstance(children, (Mapping, list, tuple)):
-            where = f"the children of {name!r}" if name else "the hierarchy"
-            raise HierarchyError(
-                f"{where} must be a mapping or a list of class names, got {children!r}"
-            )
-    inner = [name for name, children in groups if isinstance(children, Mapping)]
-    leafy = [name for name, children in groups if not isinstance(children, Mapping)]
-    if inner and leafy:
-        raise HierarchyError(
-            f"all leaves must be at the same depth, but {leafy[0]!r} has a list of leaves where "
-            f"{inner[0]!r} has a mapping"
-        )
-    return bool(inner)
-
-
-# --- the tuples of a Hierarchy -----------------------------------------------------------------
 
 
 def check_name(name: str, place: str) -> None:
@@ -125,10 +95,19 @@ def check_name(name: str, place: str) -> None:
         raise HierarchyError(f"{place} must be a string, got {name!r}")
     if not name.strip():
         raise HierarchyError(f"{place} must not be empty, got {name!r}")
-    if any(unicodedata.category(character) in _UNPRINTABLE for character in name):
+    if _UNPRINTABLE.search(name):
         raise HierarchyError(
             f"{place} must not contain control characters or line breaks, got {name!r}"
         )
+
+
+def check_unique_names(names: tuple[str, ...], place: str) -> None:
+    """Check a tuple of unique names."""
+    _check_tuple(names, place)
+    for i, name in enumerate(names):
+        check_name(name, f"{place}[{i}]")
+        if name in names[:i]:
+            raise HierarchyError(f"{place}: names must be unique, {name!r} is given twice")
 
 
 def check_levels(levels: Levels) -> None:
@@ -137,7 +116,7 @@ def check_levels(levels: Levels) -> None:
     if not 1 <= len(levels) <= MAX_DEPTH:
         raise HierarchyError(f"a hierarchy has 1 to {MAX_DEPTH} levels, got {len(levels)}")
     for i, names in enumerate(levels):
-        _check_unique_names(names, f"levels[{i}]")
+        check_unique_names(names, f"levels[{i}]")
         if not names:
             raise HierarchyError(f"levels[{i}] must have at least one class, got none")
 
@@ -145,50 +124,28 @@ def check_levels(levels: Levels) -> None:
 def check_parents(levels: Levels, parents: Levels) -> None:
     """Check that every class below the first level has one parent, and every other has a child."""
     _check_tuple(parents, "parents")
-    _check_parents_count(levels, parents)
-    for i, names in enumerate(parents):
-        _check_tuple(names, f"parents[{i}]")
-        _check_parents_exist(levels[i], levels[i + 1], names, f"parents[{i}]")
-        for name in levels[i]:
-            if name not in names:
-                raise HierarchyError(
-                    f"class {name!r} of levels[{i}] must have at least one child in "
-                    f"levels[{i + 1}], got none"
-                )
-
-
-def _check_parents_count(levels: Levels, parents: tuple[Any, ...]) -> None:
     if len(parents) != len(levels) - 1:
         raise HierarchyError(
             f"a hierarchy of {len(levels)} levels needs {len(levels) - 1} entries in parents, one "
             f"for every level except the first, got {len(parents)}"
         )
-
-
-def _check_parents_exist(
-    coarser: tuple[str, ...], finer: tuple[str, ...], parents: tuple[str, ...], place: str
-) -> None:
-    if len(parents) != len(finer):
-        raise HierarchyError(
-            f"{place} must name one parent for each of the {len(finer)} classes of the finer "
-            f"level, got {len(parents)}"
-        )
-    for child, parent in zip(finer, parents, strict=True):
-        check_name(parent, f"{place}[{child!r}]")
-        if parent not in coarser:
+    for i, (coarser, finer, names) in enumerate(zip(levels, levels[1:], parents, strict=False)):
+        place = f"parents[{i}]"
+        _check_tuple(names, place)
+        if len(names) != len(finer):
             raise HierarchyError(
-                f"{place}[{child!r}]: unknown class {parent!r} in the coarser level: "
-                + did_you_mean(parent, coarser)
+                f"{place} must name one parent for each of the {len(finer)} classes of the finer "
+                f"level, got {len(names)}"
             )
-
-
-def check_level_names(level_names: tuple[str, ...], depth: int) -> None:
-    """Check that there is one unique name for every level."""
-    _check_unique_names(level_names, "level_names")
-    if len(level_names) != depth:
-        raise HierarchyError(
-            f"level_names must hold {depth} names, one for every level, got {level_names!r}"
-        )
+        for child, parent in zip(finer, names, strict=True):
+            check_name(parent, f"{place}[{child!r}]")
+            _check_known(parent, coarser, f"{place}[{child!r}]: unknown class of the coarser level")
+        for name in coarser:
+            if name not in names:
+                raise HierarchyError(
+                    f"class {name!r} of levels[{i}] must have at least one child in "
+                    f"levels[{i + 1}], got none"
+                )
 
 
 def check_aliases(aliases: tuple[tuple[str, str], ...], levels: Levels) -> None:
@@ -198,8 +155,7 @@ def check_aliases(aliases: tuple[tuple[str, str], ...], levels: Levels) -> None:
     for alias, name in aliases:
         place = f"aliases[{alias!r}]"
         check_name(name, place)
-        if name not in classes:
-            raise HierarchyError(f"{place}: unknown class {name!r}: {did_you_mean(name, classes)}")
+        _check_known(name, classes, f"{place}: unknown class")
         if alias in classes:
             raise HierarchyError(
                 f"{place}: {alias!r} is already a class name; an alias must be a different name"
@@ -228,6 +184,11 @@ def check_release_ids(
                 )
 
 
+def _check_known(name: object, known: Sequence[str], problem: str) -> None:
+    if name not in known:
+        raise HierarchyError(f"{problem} {name!r}: {did_you_mean(name, known)}")
+
+
 def _check_tuple(value: tuple[Any, ...], place: str) -> None:
     if not isinstance(value, tuple):
         raise HierarchyError(
@@ -236,17 +197,9 @@ def _check_tuple(value: tuple[Any, ...], place: str) -> None:
         )
 
 
-def _check_unique_names(names: tuple[str, ...], place: str) -> None:
-    _check_tuple(names, place)
-    for i, name in enumerate(names):
-        check_name(name, f"{place}[{i}]")
-        if name in names[:i]:
-            raise HierarchyError(f"{place}: names must be unique, {name!r} is given twice")
-
-
 def _check_pairs(pairs: tuple[tuple[str, Any], ...], place: str) -> None:
     _check_tuple(pairs, place)
     for pair in pairs:
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise HierarchyError(f"{place} must hold pairs (name, value), got {pair!r}")
-    _check_unique_names(tuple(name for name, _ in pairs), place)
+    check_unique_names(tuple(name for name, _ in pairs), place)

@@ -1,4 +1,4 @@
-"""Array validation: uint8 arrays and tensors that hold one image."""
+"""Array validation: uint8 arrays and tensors that contain one image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from mdan_zoo.images.naming import UnreadableImageError, is_tensor
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
 
 def image_array(image: Any) -> np.ndarray[Any, Any]:
@@ -23,34 +22,25 @@ def image_array(image: Any) -> np.ndarray[Any, Any]:
     """
     import numpy as np
 
-    array = _tensor_to_array(image) if is_tensor(image) else np.asarray(image)
-    shape = array.shape
-    if array.dtype.name != "uint8":
+    data: Any = image
+    if is_tensor(image):
+        dtype, scaled = "torch.uint8", "(tensor * 255).round().to(torch.uint8)"
+        channels, order, other, advice = 0, "(C, H, W)", "(H, W, C)", "tensor.permute(2, 0, 1)"
+    else:
+        data, dtype, scaled = np.asarray(image), "uint8", "(array * 255).round().astype('uint8')"
+        channels, order, other, advice = 2, "(H, W, C)", "(C, H, W)", "array.transpose(1, 2, 0)"
+    if str(data.dtype) != dtype:
         raise UnreadableImageError(
-            f"its dtype is {array.dtype}, not uint8;"
-            " values in 0..1 become an image by (array * 255).round().astype('uint8')"
+            f"its dtype is {data.dtype}, not {dtype}; values in 0..1 become an image by {scaled}"
         )
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3, 4)):
-        swapped = len(shape) == 3 and shape[0] in (1, 3, 4)
+    shape = tuple(data.shape)
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[channels] not in (1, 3, 4)):
+        swapped = len(shape) == 3 and shape[2 - channels] in (1, 3, 4)
         raise UnreadableImageError(
-            "an image has the shape (H, W) or (H, W, C) with 1, 3 or 4 channels"
-            + ("; this one looks like (C, H, W): use array.transpose(1, 2, 0)" if swapped else "")
+            f"an image has the shape (H, W) or {order} with 1, 3 or 4 channels"
+            + (f"; this one looks like {other}: use {advice}" if swapped else "")
         )
-    return array[:, :, 0] if shape[2:] == (1,) else array
-
-
-def _tensor_to_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    shape = tuple(tensor.shape)
-    if str(tensor.dtype) != "torch.uint8":
-        raise UnreadableImageError(
-            f"its dtype is {tensor.dtype}, not torch.uint8;"
-            " values in 0..1 become an image by (tensor * 255).round().to(torch.uint8)"
-        )
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] not in (1, 3, 4)):
-        swapped = len(shape) == 3 and shape[2] in (1, 3, 4)
-        raise UnreadableImageError(
-            "an image has the shape (H, W) or (C, H, W) with 1, 3 or 4 channels"
-            + ("; this one looks like (H, W, C): use tensor.permute(2, 0, 1)" if swapped else "")
-        )
-    array = tensor.cpu().numpy()
-    return array.transpose(1, 2, 0) if len(shape) == 3 else array
+    array: np.ndarray[Any, Any] = data.cpu().numpy() if channels == 0 else data
+    if channels == 0 and len(shape) == 3:
+        array = array.transpose(1, 2, 0)
+    return array[:, :, 0] if array.shape[2:] == (1,) else array

@@ -1,4 +1,4 @@
-"""Inverse geometry: from positions of a feature map back to pixels of the image."""
+"""Positions of a feature map in pixels of the image."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ Map = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle in pixels of an image, like a box of PIL: measured from the left and top edges.
-
-    Values are fractional because images are resized before they are cropped.
-    """
+    """A rectangle in (fractional) pixels of an image, as in a box of PIL."""
 
     left: float
     top: float
@@ -28,13 +25,8 @@ class Region:
 
 
 def seen_region(size: tuple[int, int], spec: InputSpec) -> Region:
-    """Return the part of an image that `Preprocessing` passes to the network.
-
-    Args:
-        size: Width and height of the upright image.
-        spec: The network's input.
-    """
-    # The same three steps: crop long ends, resize the shorter side, crop the centre.
+    """Return the part of an upright image of this width and height that the network sees."""
+    # The steps of `Preprocessing`: crop long ends, resize the shorter side, crop the centre.
     short = min(size)
     longest = MAX_ASPECT * short
     kept = [side if side <= longest else longest + (side - longest) % 2 for side in size]
@@ -49,18 +41,10 @@ def seen_region(size: tuple[int, int], spec: InputSpec) -> Region:
 
 
 def lay_over(feature_map: Map, region: Region, size: tuple[int, int]) -> Map:
-    """Interpolate a map bilinearly to the pixels of an image.
+    """Interpolate a map (h, w) of a region bilinearly to the pixels of an image.
 
-    Beyond the centres of the outermost cells, values are constant up to the edge of the region, as
-    in `torch.nn.functional.interpolate(..., align_corners=False)`.
-
-    Args:
-        feature_map: (h, w); it covers the region.
-        region: The part of the image that the network saw.
-        size: Width and height of the image.
-
-    Returns:
-        (height, width); NaN for pixels whose centre is outside the region.
+    The interpolation is that of `torch.nn.functional.interpolate(..., align_corners=False)`. The
+    result has the shape (height, width), with NaN for pixels whose centre is outside the region.
     """
     width, height = size
     across = _interpolation(feature_map.shape[1], region.left, region.right, width)

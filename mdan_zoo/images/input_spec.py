@@ -1,4 +1,4 @@
-"""Input specification: size, crop and normalisation of a network's input. Needs no torch."""
+"""Input specification: size, crop and normalisation of the input of a network."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from mdan_zoo._util.numbers import is_number
 from mdan_zoo.errors import InputError
 
 STRIDE = 32
-"""Sides of an input image must be multiples of this, so that every head gets whole rows."""
+"""Sides of an input image must be multiples of this."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
 MAX_RESIZE = 4096
-"""Largest number of pixels of the shorter side."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +21,7 @@ class InputSpec:
     """Preprocessing parameters, which are part of the weights.
 
     Attributes:
-        resize: Pixels of the shorter side after resizing; the aspect ratio is kept. At most
-            `MAX_RESIZE`.
+        resize: Pixels of the shorter side after resizing, up to 4096; the aspect ratio is kept.
         crop: Side of the centre crop in pixels; a multiple of 32.
         mean: Mean of each channel (red, green, blue) on a scale of 0 to 1, which is subtracted.
         std: Standard deviation of each channel, by which it is divided.

@@ -1,18 +1,13 @@
 """Image loading: any supported input becomes an RGB image, or raises an `ImageError`.
 
-An image is a path, an http(s) URL, encoded bytes, a binary file object, a PIL image, a uint8 array
-or a uint8 torch tensor. This is the only module that decodes image files. It is thread-safe and
-changes no global setting of Pillow. It needs Pillow 10.1 or newer: older versions rotate TIFF files
-twice and fail on damaged EXIF.
-
-Conversion to RGB:
+Loading is thread-safe and changes no global setting of Pillow. Conversion to RGB:
 
 * The orientation given by EXIF or XMP is applied; damaged metadata are ignored.
 * Transparency is composited on `ImageOptions.background`.
-* Only the first frame of an animation or multi-page file is read. A PIL image yields its current
+* Only the first frame of an animation or multi-page file is read; a PIL image yields its current
   frame.
-* 16-bit grey values are scaled from 0..65535. Pillow's mode "I" is scaled in the same way, unless
-  no value exceeds 255, the scale of Pillow's own conversion to "I".
+* 16-bit grey values and Pillow's mode "I" are scaled from 0..65535. Images of mode "I" that are
+  not from PNG or PPM files are scaled from 0..255 if no value exceeds 255.
 * Grey floats (mode "F") are scaled from 0..1, or from 0..255 if a value exceeds 1. Values outside
   these ranges, NaN and infinity are errors.
 * Colour profiles are ignored, as in torchvision and timm.
@@ -26,7 +21,7 @@ import math
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
@@ -36,7 +31,14 @@ from PIL import Image, ImageFile
 from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.images.arrays import image_array
 from mdan_zoo.images.modes import to_upright_rgb
-from mdan_zoo.images.naming import UnreadableImageError, describe, is_tensor, is_url, reason_of
+from mdan_zoo.images.naming import (
+    UnreadableImageError,
+    describe,
+    is_tensor,
+    is_url,
+    public_url,
+    reason_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,11 +63,11 @@ class ImageOptions:
     Attributes:
         background: The colour under transparent pixels: red, green, blue in 0..255.
         max_pixels: Largest width x height, checked before the pixels are decoded. Pillow's own
-            limits do not apply, except that it refuses WebP above 179 million pixels.
+            limits do not apply, except for WebP above 179 million pixels.
         max_bytes: Largest encoded image (file, download, bytes).
-        timeout: Seconds that a download may take, from the name lookup to the last byte.
-        shrink_to: Large JPEG files are decoded at a half, a quarter or an eighth of their size,
-            several times as fast, as long as both sides keep this many pixels. None decodes all.
+        timeout: Maximum duration of a download in seconds.
+        shrink_to: JPEG files are decoded at a half, a quarter or an eighth of their size, which is
+            faster, as long as both sides keep this number of pixels. None decodes all pixels.
 
     Raises:
         InputError: A value is out of its range.
@@ -98,17 +100,17 @@ def load_image(image: ImageLike, options: ImageOptions = DEFAULT_OPTIONS) -> Ima
     """Read an image.
 
     Args:
-        image: A path; a str that starts with http:// or https://; the bytes of an image file; a
-            binary file object, which is read from its start to its end and left open; a PIL image;
-            a uint8 array of shape (H, W) or (H, W, C); a uint8 tensor of shape (H, W) or (C, H, W)
-            on any device. C is 1, 3 (RGB) or 4 (RGBA).
+        image: A path; an http(s) URL; the bytes of an image file; a binary file object, which is
+            read from its start to its end and left open; a PIL image; a uint8 array of shape
+            (H, W) or (H, W, C); a uint8 tensor of shape (H, W) or (C, H, W) on any device. C is 1,
+            3 (RGB) or 4 (RGBA).
         options: Limits and the background colour.
 
     Returns:
         A new image of mode "RGB", loaded and upright, that shares nothing with `image`.
 
     Raises:
-        ImageError: The image cannot be read; the error holds its name and the reason.
+        ImageError: The image cannot be read; the error has its name and the reason.
     """
     try:
         with _exclusive(image):
@@ -120,7 +122,7 @@ def load_image(image: ImageLike, options: ImageOptions = DEFAULT_OPTIONS) -> Ima
 
 
 def is_image_path(path: str | os.PathLike[str]) -> bool:
-    """Return whether the suffix is that of a photograph or image format. No file is read."""
+    """Return whether a path has the suffix of an image format. No file is read."""
     suffix = os.path.splitext(path)[1].lower()
     file_format = Image.registered_extensions().get(suffix)
     decoded = file_format in Image.OPEN and file_format not in _NOT_DECODED
@@ -128,14 +130,10 @@ def is_image_path(path: str | os.PathLike[str]) -> bool:
 
 
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """List the image files in a folder and its subfolders.
+    """Return the paths of the image files in a folder and its subfolders, sorted.
 
-    Args:
-        folder: The folder. Symbolic links are followed, and each folder is visited once. Files and
-            folders whose name starts with a dot are skipped.
-
-    Returns:
-        Paths that start with `folder`, sorted.
+    Symbolic links are followed, and each folder is visited once. Files and folders whose name
+    starts with a dot are skipped.
 
     Raises:
         ImageError: The folder or a subfolder does not exist or cannot be read.
@@ -169,12 +167,9 @@ def _open(image: Any, options: ImageOptions) -> Image.Image:
         _check_bytes(len(image), options.max_bytes)
         return _decode(io.BytesIO(image), options)
     if is_url(image):
-        from mdan_zoo.images.download import download  # imports requests
-
-        return _decode(download(image, options.max_bytes, options.timeout), options)
+        return _decode(_download(image, options), options)
     if isinstance(image, (str, os.PathLike)):
-        with _open_path(image) as file:
-            _check_bytes(os.fstat(file.fileno()).st_size, options.max_bytes)
+        with _open_path(image, options.max_bytes) as file:
             return _decode(file, options)
     if is_tensor(image) or hasattr(image, "__array_interface__") or hasattr(image, "__array__"):
         array = image_array(image)
@@ -202,23 +197,31 @@ def _check_size(size: tuple[int, int], options: ImageOptions) -> None:
         )
 
 
-# Files and file objects
+def _download(url: str, options: ImageOptions) -> io.BytesIO:
+    from mdan_zoo._util.http import Fetch  # slow to import
+
+    def check_url(target: str) -> None:
+        if not is_url(target):
+            raise UnreadableImageError(
+                f"it redirects to {public_url(target)}, not to http or https"
+            )
+
+    def check_size(count: int) -> None:
+        _check_bytes(count, options.max_bytes)
+
+    return io.BytesIO(Fetch(options.timeout, check_url, check_size, UnreadableImageError).run(url))
 
 
-def _open_path(path: str | os.PathLike[str]) -> IO[bytes]:
+def _open_path(path: str | os.PathLike[str], max_bytes: int) -> IO[bytes]:
     if isinstance(path, str) and "://" in path and not os.path.exists(path):
         raise UnreadableImageError("only http:// and https:// URLs are read")
-    mode = os.stat(path).st_mode
-    if stat.S_ISDIR(mode):
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
         raise UnreadableImageError("it is a folder, not an image")
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         raise UnreadableImageError("it is not a regular file, but a pipe, a socket or a device")
-
-    def opener(name: str, flags: int) -> int:
-        # If a pipe has replaced the file in the meantime, opening it must not block.
-        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-
-    return open(path, "rb", opener=opener)
+    _check_bytes(status.st_size, max_bytes)
+    return open(path, "rb")
 
 
 def _read_all(file: Any, max_bytes: int) -> io.BytesIO:
@@ -238,33 +241,15 @@ def _read_all(file: Any, max_bytes: int) -> io.BytesIO:
 
 
 _guard = threading.Lock()
-_in_use: dict[int, tuple[threading.Lock, int]] = {}  # by id: a lock and its number of users
+_in_use: weakref.WeakValueDictionary[int, threading.Lock] = weakref.WeakValueDictionary()
 
 
-@contextlib.contextmanager
-def _exclusive(image: object) -> Iterator[None]:
-    """Let one thread at a time read an image that changes while it is read.
-
-    These are file objects, which have a position, and PIL images, which decode themselves when
-    first used. Other inputs are not locked.
-    """
+def _exclusive(image: object) -> contextlib.AbstractContextManager[object]:
+    """Return a lock for file objects and PIL images, which change while they are read."""
     if not isinstance(image, Image.Image) and not hasattr(image, "read"):
-        yield
-        return
+        return contextlib.nullcontext()
     with _guard:
-        lock, users = _in_use.get(id(image), (threading.Lock(), 0))
-        _in_use[id(image)] = lock, users + 1
-    try:
-        with lock:
-            yield
-    finally:
-        with _guard:
-            lock, users = _in_use.pop(id(image))
-            if users > 1:
-                _in_use[id(image)] = lock, users - 1
-
-
-# Decoding
+        return _in_use.setdefault(id(image), threading.Lock())
 
 
 def _decode(file: IO[bytes], options: ImageOptions) -> Image.Image:
@@ -275,39 +260,41 @@ def _decode(file: IO[bytes], options: ImageOptions) -> Image.Image:
         image.im = Image.new(image.mode, image._tile_size).im
     if image.format == "JPEG" and options.shrink_to is not None:
         image.draft(image.mode, (options.shrink_to, options.shrink_to))
-    image.load()
+    try:
+        image.load()
+    except OSError as error:
+        raise UnreadableImageError(_damaged(str(image.format), error)) from error
     _check_size(image.size, options)  # the size of an icon is only known now
     return image
 
 
 def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
-    """Return the lazy image of a file.
-
-    Equivalent to `Image.open` without its global pixel limit, which warns about images that
-    `ImageOptions.max_pixels` allows.
-    """
+    """Return the lazy image of a file, as `Image.open` does, but without its global pixel limit."""
     head = file.read(1024)
     if not head:
         raise UnreadableImageError("it is empty")
+    Image.preinit()  # the common formats
+    Image.init()  # all formats
     damaged = ""
-    tried = set(_NOT_DECODED)
-    for register_plugins in (Image.preinit, Image.init):  # the common formats, then all
-        register_plugins()
-        for name in [name for name in Image.ID if name not in tried]:
-            tried.add(name)
-            plugin, accept = Image.OPEN[name]
+    for name in Image.ID:
+        if name in _NOT_DECODED:
+            continue
+        plugin, accept = Image.OPEN[name]
+        try:
+            accepted = accept is None or accept(head[:16])
+        except Exception:  # some plugins read beyond the end of a very short file
+            continue
+        if isinstance(accepted, str):  # Pillow was built without this format
+            damaged = accepted
+        elif accepted:
             try:
-                accepted = _accepts(accept, head[:16]) if accept else True
-                if isinstance(accepted, str):  # Pillow was built without this format
-                    damaged = accepted
-                elif accepted:
-                    file.seek(0)
-                    return plugin(file, "")
+                file.seek(0)
+                return plugin(file, "")
             except Image.DecompressionBombError:
                 raise
             except Exception as error:
                 if accept and not damaged:  # without `accept`, a plugin tries every file
-                    damaged = f"a damaged or incomplete {name} file ({reason_of(error)})"
+                    damaged = _damaged(name, error)
     raise UnreadableImageError(
         _known_otherwise(head)
         or damaged
@@ -315,11 +302,8 @@ def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
     )
 
 
-def _accepts(accept: Callable[[bytes], bool | str], start: bytes) -> bool | str:
-    try:
-        return accept(start)
-    except Exception:  # some read beyond the end of a very short file
-        return False
+def _damaged(file_format: str, error: Exception) -> str:
+    return f"a damaged or incomplete {file_format} file: {reason_of(error)}"
 
 
 def _known_otherwise(head: bytes) -> str:

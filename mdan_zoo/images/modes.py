@@ -24,14 +24,10 @@ _UPRIGHT = {
 
 
 def to_upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Convert a loaded image.
+    """Return a new image of mode "RGB" without metadata, rotated according to those of `image`.
 
-    Args:
-        image: An image of any mode; it is not changed.
-        background: The colour under transparent pixels.
-
-    Returns:
-        A new image of mode "RGB" without metadata, rotated according to the metadata of `image`.
+    The loaded image of any mode is not changed; `background` is the colour under transparent
+    pixels.
 
     Raises:
         UnreadableImageError: The values are on an unknown scale.
@@ -53,7 +49,7 @@ def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
         image = _integers_to_grey(image)
     elif image.mode == "F":
         image = _floats_to_grey(image)
-    if not _has_alpha(image):
+    if not image.has_transparency_data:
         return image.convert("RGB")
     if image.mode == "P":
         image = image.copy()  # converting writes the alpha values into the palette of the source
@@ -63,11 +59,6 @@ def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
     rgba = image.convert("RGBA")
     canvas.paste(rgba, mask=rgba)
     return canvas
-
-
-def _has_alpha(image: Image.Image) -> bool:
-    palette = image.palette.mode if image.mode == "P" and image.palette else ""
-    return image.mode.endswith(("A", "a")) or palette.endswith("A") or "transparency" in image.info
 
 
 def _integers_to_grey(image: Image.Image) -> Image.Image:
@@ -99,7 +90,7 @@ def _floats_to_grey(image: Image.Image) -> Image.Image:
     low, high = values.min(), values.max()
     if low < 0 or high > 255:
         raise UnreadableImageError(
-            f"its values run from {low:g} to {high:g}, within neither 0..1 nor 0..255:"
-            " scale them first"
+            f"its values run from {low:g} to {high:g}, within neither 0..1 nor 0..255: "
+            "scale them first"
         )
     return Image.fromarray(np.rint(values * (255 if high <= 1 else 1)).astype(np.uint8))

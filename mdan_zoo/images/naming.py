@@ -18,18 +18,14 @@ _MAX_LENGTH = 500
 
 
 class UnreadableImageError(MdanZooError, ValueError):
-    """Reason why an image is refused; `load_image` turns it into an `ImageError` with the name."""
+    """Reason why an image is rejected; `load_image` makes it an `ImageError` with the name."""
 
 
 def describe(image: Any) -> str:
-    """Return a short name of an image for messages and results.
-
-    URLs are shown without user name, password, query and fragment, which may hold secrets.
-    Never fails, even if the object's own methods do.
-    """
+    """Return a short name of an image for messages and results. Never raises an error."""
     try:
         name = _truncate(_name(image))
-    except Exception:  # methods and properties of an arbitrary object raise anything
+    except Exception:  # the methods and properties of the object may raise anything
         name = _truncate(f"{type(image).__name__} object")
     return name if name and name.isprintable() else repr(name)
 
@@ -37,11 +33,11 @@ def describe(image: Any) -> str:
 def reason_of(error: Exception) -> str:
     """Return a short reason for an error that was raised while an image was read."""
     if isinstance(error, Image.DecompressionBombError):
-        return f"refused by Pillow, whose limit is PIL.Image.MAX_IMAGE_PIXELS: {error}"
+        return f"rejected by Pillow, whose limit is PIL.Image.MAX_IMAGE_PIXELS: {error}"
     try:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return _truncate(text) or type(error).__name__
-    except Exception:  # exceptions raised by an arbitrary object need not have a text
+    except Exception:  # an exception of the object may have no text
         return type(error).__name__
 
 
@@ -67,27 +63,20 @@ def is_tensor(image: object) -> TypeGuard[torch.Tensor]:
 
 def _name(image: Any) -> str:
     if isinstance(image, (str, os.PathLike)):
-        path = _as_str(os.fsdecode(image))
+        path = str.__str__(os.fsdecode(image))  # the methods of a subclass of str may fail
         return public_url(path) if is_url(path) else path
     if isinstance(image, (bytes, bytearray, memoryview)):
         return f"{len(image)} bytes"
     if isinstance(image, Image.Image):
         file_name = getattr(image, "filename", "")
-        size = f"{image.width}x{image.height}"
-        return str(file_name) if file_name else f"PIL image ({image.mode}, {size})"
+        return str(file_name or f"PIL image ({image.mode}, {image.width}x{image.height})")
     if hasattr(image, "shape"):
-        kind = "tensor" if is_tensor(image) else "array"
-        return f"{kind} of shape {tuple(image.shape)}"
+        return f"{'tensor' if is_tensor(image) else 'array'} of shape {tuple(image.shape)}"
     file_name = getattr(image, "name", None)
     return file_name if isinstance(file_name, str) else f"{type(image).__name__} object"
 
 
-def _as_str(text: str) -> str:
-    """Return the plain str of an instance of a str subclass, whose own methods may fail."""
-    return str.__str__(text)
-
-
 def _truncate(text: str) -> str:
     """Shorten a text that is too long for a message, such as base64 data passed as a path."""
-    plain = _as_str(text)
+    plain = str.__str__(text)
     return plain if len(plain) <= _MAX_LENGTH else plain[:_MAX_LENGTH] + "..."

@@ -10,43 +10,36 @@ from torchvision.transforms import v2  # type: ignore[import-untyped, unused-ign
 from mdan_zoo.images.input_spec import InputSpec
 
 MAX_ASPECT = 4
-"""Longer images are first cropped to this aspect ratio.
-
-Otherwise an image of 1 x 5000 pixels would be resized to 512 x 2,560,000 before the centre crop.
-"""
+"""Longer images are first cropped to this aspect ratio, which bounds the size after resizing."""
 
 
 class Preprocessing:
     """Resize, centre crop, scale and normalise.
 
     `crop` runs on the CPU, image by image; `normalise` on the device, batch by batch.
-
-    Args:
-        spec: Sizes, interpolation, mean and standard deviation.
     """
 
     def __init__(self, spec: InputSpec) -> None:
         self.spec = spec
         interpolation = v2.InterpolationMode(spec.interpolation)
-        self._resize = v2.Resize(spec.resize, interpolation)  # PIL images are always antialiased
-        self._cut = v2.CenterCrop(spec.crop)
-        self._to_tensor = v2.PILToTensor()
-        self._scale = v2.ToDtype(torch.float32, scale=True)
-        self._standardise = v2.Normalize(list(spec.mean), list(spec.std))
+        resize = v2.Resize(spec.resize, interpolation)  # PIL images are always antialiased
+        self._crop = v2.Compose([resize, v2.CenterCrop(spec.crop), v2.PILToTensor()])
+        standardise = v2.Normalize(list(spec.mean), list(spec.std))
+        self._normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), standardise])
 
     def crop(self, image: Image.Image) -> Tensor:
         """Resize an RGB image of any size and crop its centre; returns uint8 (3, S, S)."""
-        pixels: Tensor = self._to_tensor(self._cut(self._resize(without_far_ends(image))))
+        pixels: Tensor = self._crop(without_far_ends(image))
         return pixels
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Convert stacked crops, uint8 (N, 3, S, S), to network input, float32 (N, 3, S, S)."""
-        inputs: Tensor = self._standardise(self._scale(pixels))
+        inputs: Tensor = self._normalise(pixels)
         return inputs
 
 
 def without_far_ends(image: Image.Image) -> Image.Image:
-    """Crop an extremely long image to its centre, which contains all that the network sees."""
+    """Crop an image to `MAX_ASPECT`, without pixels that the network sees."""
     short, long = sorted(image.size)
     length = MAX_ASPECT * short + (long - MAX_ASPECT * short) % 2  # crop both ends equally
     if length >= long:

@@ -47,7 +47,7 @@ def test_a_sound_data_set_passes(folder, run):
     status, output = run("FI", "--data", folder)
     assert status == 0
     lines = output.splitlines()
-    assert "24 images, tree mikels8" in lines[0]
+    assert "24 images, hierarchy mikels8" in lines[0]
     assert next(line for line in lines if "train" in line).split() == list(SPLITS)
     assert next(line for line in lines if line.startswith("awe")).split() == ["awe", "1", "1", "1"]
     assert lines[-1] == "nothing that would spoil a training"
@@ -60,7 +60,7 @@ def test_files_without_an_ending_are_reported(folder, run):
     status, output = run("FI", "--data", folder)
     assert status == 0
     a, b = (folder / "FI/train/awe" / name for name in "ab")
-    assert f"note: files without an ending, such as .jpg, are passed over: {a}, {b}\n" in output
+    assert f"note: files without a suffix, such as .jpg, are skipped: {a}, {b}\n" in output
 
 
 def test_files_that_cannot_be_read_are_found(folder, run):
@@ -90,7 +90,7 @@ def test_equal_files_of_one_class_and_split_are_only_reported(folder, run):
     assert report.placeholders == ()
     status, output = run("FI", "--data", folder)
     assert status == 0
-    assert "equal files: 1" in output
+    assert "identical files: 1" in output
 
 
 def test_many_equal_files_may_be_placeholders(folder, run):
@@ -114,7 +114,7 @@ def test_contradicting_labels_are_found(folder, run):
     assert report.across_splits == ()
     status, output = run("FI", "--data", folder)
     assert status == 1
-    assert "equal files with different labels: 1" in output
+    assert "identical files with different labels: 1" in output
 
 
 def write_webemo(folder):
@@ -160,7 +160,7 @@ def test_equal_files_across_splits_are_found(folder, run):
     assert report.contradictions == ()
     status, output = run("FI", "--data", folder)
     assert status == 1
-    assert "equal files in different splits: 1" in output
+    assert "identical files in different splits: 1" in output
 
 
 def test_a_class_without_training_images_is_found(folder, run):
@@ -189,7 +189,7 @@ def test_what_the_reader_left_out_is_noted(tmp_path, run):
     (tmp_path / "ABSTRACT_groundTruth.csv").write_text("\n".join(rows))
     report = check_dataset("Abstract", tmp_path)
     assert any(note.startswith("2 of the 8 paintings") for note in report.notes)
-    assert "2 images; Abstract is said to have 228" in report.notes
+    assert "2 images; the published number for Abstract is 228" in report.notes
     assert "note: 2 of the 8 paintings" in run("Abstract", "--data", tmp_path)[1]
 
 
@@ -220,6 +220,6 @@ def test_a_hierarchy_comes_from_a_file_or_by_name(tmp_path, run):
     data = write_images(tmp_path / "data", ["joy/1.jpg", "anger/1.jpg"])
     status, output = run("folder", "--data", data, "--hierarchy", tmp_path / "mine.json")
     assert status == 0
-    assert "2 images, tree mine" in output
+    assert "2 images, hierarchy mine" in output
     eight = write_images(tmp_path / "eight", [f"{leaf}/1.jpg" for leaf in TREE.leaves])
-    assert "tree mikels8" in run("folder", "--data", eight, "--hierarchy", "mikels8")[1]
+    assert "hierarchy mikels8" in run("folder", "--data", eight, "--hierarchy", "mikels8")[1]

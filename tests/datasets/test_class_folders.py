@@ -7,9 +7,11 @@ import logging
 import pytest
 from dataset_trees import leaves_of, write_images
 
-from mdan_zoo.datasets.readers.emotion6_panda import read_emotion6_panda
-from mdan_zoo.datasets.readers.fi import read_fi
-from mdan_zoo.datasets.readers.unbiased_emo import read_unbiased_emo
+from mdan_zoo.datasets.readers.class_folders import (
+    read_emotion6_panda,
+    read_fi,
+    read_unbiased_emo,
+)
 from mdan_zoo.errors import DatasetError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
@@ -51,7 +53,10 @@ def test_unbiased_emo_is_read_by_emotion(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "is not a copy of UnBiasedEmo: it is empty; expected images/<emotion>/<object>"),
+        (
+            [],
+            "the layout of UnBiasedEmo: it is empty; expected images/<emotion>/<object>",
+        ),
         (["images/cat/1.jpg"], "expected images/<emotion>/<object>/<file>"),
         (["images/joy/a/1.jpg", "images/disgust/a/1.jpg"], "'disgust' is not a leaf .* 'panda6'"),
         (["images/joy/a/1.jpg", "images/surprised/a/1.jpg"], "did you mean 'surprise'"),
@@ -99,7 +104,7 @@ def test_fi_in_a_custom_hierarchy_needs_no_aliases(tmp_path):
 def test_the_lists_of_fi_alone_are_explained(tmp_path):
     (tmp_path / "agg").mkdir()
     (tmp_path / "agg" / "anger_1.csv").write_text("anger,http://x.org/1.jpg,1,4\n")
-    with pytest.raises(DatasetError, match=r"only FI's lists .*anger_1\.csv; download"):
+    with pytest.raises(DatasetError, match=r"contains only FI's lists .*anger_1\.csv; download"):
         read_fi(tmp_path, MIKELS)
 
 

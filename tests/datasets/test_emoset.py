@@ -85,8 +85,8 @@ ROW = ["awe", "image/awe/awe_00001.jpg", "annotation/awe/awe_00001.json"]
     ("name", "value", "message"),
     [
         ("info.json", [], "must give the emotions the ids .* not None"),
-        ("info.json", "{", r"info\.json: "),
-        ("val.json", "[[", r"val\.json: "),
+        ("info.json", "{", r"info\.json is not valid JSON: "),
+        ("val.json", "[[", r"val\.json is not valid JSON: "),
         ("val.json", [ROW[:2]], r"val\.json, row 1 must be \[emotion, image, annotation\]"),
         ("val.json", [[1, *ROW[1:]]], r"row 1 must be .*, not \[1, "),
         ("val.json", {"awe": 1}, r"row 1 must be .*, not 'awe'"),

@@ -8,7 +8,7 @@ import pytest
 from dataset_trees import leaves_of, write_images
 
 from mdan_zoo.datasets.readers.abstract import read_abstract
-from mdan_zoo.datasets.readers.artphoto import read_artphoto
+from mdan_zoo.datasets.readers.class_folders import read_artphoto
 from mdan_zoo.datasets.readers.iaps import read_iaps
 from mdan_zoo.errors import DatasetError
 from mdan_zoo.hierarchy.builtin import get_hierarchy

@@ -52,7 +52,10 @@ def test_without_softness_the_labels_are_hard(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: (f / "OASIS.csv").unlink(), "contains none of OASIS.csv"),
+        (
+            lambda f: (f / "OASIS.csv").unlink(),
+            r"it contains images/; expected OASIS\.csv or norms\.csv",
+        ),
         (lambda f: (f / "images" / "Fog 2.jpg").unlink(), r"1 of the 12 .*Fog 2\.jpg"),
         (lambda f: (f / "OASIS.csv").write_text("Theme\nx\n"), "lacks the columns valence_mean"),
         (lambda f: (f / "OASIS.csv").write_text(""), "no rows"),
@@ -61,8 +64,14 @@ def test_without_softness_the_labels_are_hard(folder):
             lambda f: (replace(f, "Fog 2", "Beach 1"), replace(f, "Garden 2", "Fog 1")),
             r"OASIS\.csv has several rows of 'Beach 1', 'Fog 1'$",
         ),
-        (lambda f: replace(f, "3.4,1.1", "34,1.1"), "'Fog 1' has valence 34.0"),
-        (lambda f: replace(f, "3.4,1.1", "high,1.1"), "'Fog 1' is no number"),
+        (
+            lambda f: replace(f, "3.4,1.1", "34,1.1"),
+            r"the valence of 'Fog 1' must be a number in 1\.\.7, not '34'",
+        ),
+        (
+            lambda f: replace(f, "3.4,1.1", "high,1.1"),
+            r"the valence of 'Fog 1' must be a number in 1\.\.7, not 'high'",
+        ),
     ],
 )
 def test_a_wrong_folder_is_reported(folder, damage, message):

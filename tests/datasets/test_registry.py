@@ -61,7 +61,9 @@ def test_a_hierarchy_can_be_given(tmp_path):
 def test_oasis_is_read_with_its_own_hierarchy_alone(tmp_path):
     folder = write_oasis(tmp_path / "oasis")
     assert read_dataset("OASIS", folder) == read_oasis(folder)
-    with pytest.raises(HierarchyError, match="for the tree 'circumplex4'; hierarchy 'mikels8'"):
+    with pytest.raises(
+        HierarchyError, match="for the hierarchy 'circumplex4', and hierarchy 'mikels8' has others"
+    ):
         read_dataset("OASIS", folder, get_hierarchy("mikels8"))
 
 

@@ -81,6 +81,10 @@ def test_impossible_descriptions_are_refused(field, value):
 
 # Files
 
+CHANGED = (
+    r"its images have the hash \w{64}, but its header says \w{64}; it was changed or truncated$"
+)
+
 
 def test_a_split_survives_its_file(split, tmp_path):
     path = tmp_path / "split.tsv"
@@ -104,15 +108,15 @@ def test_what_an_editor_does_to_a_file_is_forgiven(split, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (b"a/1.jpg", b"a/2.jpg", "as it says; it was changed or cut off"),
-        (b"train\ta/1.jpg\n", b"", "as it says; it was changed or cut off"),
-        (b"train\ta/1.jpg\n", b"test\ta/1.jpg\n", "as it says; it was changed or cut off"),
+        (b"a/1.jpg", b"a/2.jpg", CHANGED),
+        (b"train\ta/1.jpg\n", b"", CHANGED),
+        (b"train\ta/1.jpg\n", b"test\ta/1.jpg\n", CHANGED),
         (b"train\ta/1.jpg\n", b"train\tc\n", "'c' is listed twice, in the part 'test' and in"),
-        (b"split 1\n", b"split 2\n", "splits of version 1 can be read, not of '2'"),
+        (b"split 1\n", b"split 2\n", "only splits of version 1 can be read, not '2'"),
         (b"# mdan-zoo split 1\n", b"", "begins with '# mdan-zoo split 1'"),
-        (b"# dataset: FI\n", b"", "its header has no dataset$"),
+        (b"# dataset: FI\n", b"", "its header lacks dataset$"),
         (b"test\tc\n", b"test c\n", r"line 6 is not 'part<TAB>image': 'test c'"),
-        ("é".encode(), b"\xe9", "cannot be read as a split"),
+        ("é".encode(), b"\xe9", r"split\.tsv is not UTF-8"),
     ],
 )
 def test_a_damaged_file_is_reported(split, tmp_path, old, new, message):
@@ -184,7 +188,7 @@ def test_every_image_of_the_split_must_be_there():
         left = [sample for sample in samples if sample.image.name != Path(gone).name]
         with pytest.raises(DatasetError, match=f"1 of the 40 .*are not in images: 'joy/{gone}'"):
             select(split, left, FOLDER, "train", allow_unlisted=True)
-    with pytest.raises(DatasetError, match=r"40 of the 40 .*'joy/000.jpg', .*, \.\.\.$"):
+    with pytest.raises(DatasetError, match=r"40 of the 40 .*'joy/000.jpg', .* and 37 more$"):
         select(split, [], FOLDER, "train")
 
 

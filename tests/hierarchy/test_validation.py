@@ -127,7 +127,7 @@ TREE_ERRORS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"parents": [{"anger": "negative", "joy": "positiv"}]},
-        "parents[0]['joy']: unknown class 'positiv' in the coarser level: did you mean 'positi",
+        "parents[0]['joy']: unknown class of the coarser level 'positiv': did you mean 'positi",
     ),
     (
         {"parents": [{"anger": "negative", "joy": ["negative", "positive"]}]},

@@ -77,7 +77,7 @@ def test_pillows_own_limit_does_not_matter(file_format, monkeypatch):
 def test_pillow_refuses_large_webp(monkeypatch):
     data = encoded(Image.fromarray(PIXELS), "WEBP")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert "refused by Pillow, whose limit is PIL.Image.MAX_IMAGE_PIXELS" in refusal(data)
+    assert "rejected by Pillow, whose limit is PIL.Image.MAX_IMAGE_PIXELS" in refusal(data)
 
 
 def test_truncated_stays_an_error_and_settings_stay_the_same():

@@ -198,8 +198,11 @@ def test_truncated_files(file_format, tmp_path):
         assert len(message) > len(f"{path}: ")
 
 
-def test_header_is_named_when_it_is_damaged():
-    assert refusal(PNG[:20]).startswith("20 bytes: a damaged or incomplete PNG file (")
+def test_the_format_of_a_damaged_file_is_named():
+    data = encoded(Image.effect_noise((64, 64), 90), "JPEG")[:1000]
+    reason = "a damaged or incomplete JPEG file: image file is truncated ("
+    assert refusal(data).startswith(f"1000 bytes: {reason}")
+    assert refusal(PNG[:20]).startswith("20 bytes: a damaged or incomplete PNG file: ")
 
 
 def test_lazy_pil_image_that_is_truncated_or_closed():

@@ -4,66 +4,53 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mdan_zoo.datasets.files import (
-    LOGGER,
-    first_folder,
-    layout_error,
-    read_cells,
-    refuse_missing,
-)
+from mdan_zoo.datasets.files import LOGGER, first_folder, layout_error, read_cells, refuse_missing
 from mdan_zoo.datasets.labels import Labels
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import DatasetError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 
-TABLE = "ABSTRACT_groundTruth.csv"
+_TABLE = "ABSTRACT_groundTruth.csv"
 
 
 def read_abstract(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     """Read the paintings in which one emotion has more votes than every other.
 
-    The distribution is that of the votes. How many paintings are kept is logged: the literature
-    says 228, others count 229.
-
-    Args:
-        folder: Holds `testImages_abstract` and `ABSTRACT_groundTruth.csv`, which may also be
-            in the folder of the images.
-        hierarchy: A tree with Mikels' eight emotions, such as "mikels8".
-
-    Raises:
-        DatasetError: The table or images are missing, or a vote is not a whole number.
+    The distribution is that of the votes. The number of paintings that are kept is logged; the
+    literature reports 228 or 229.
     """
     image_folder = first_folder([folder / "testImages_abstract", folder])
-    tables = [path / TABLE for path in (folder, image_folder) if (path / TABLE).is_file()]
+    tables = [path / _TABLE for path in (folder, image_folder) if (path / _TABLE).is_file()]
     if not tables:
-        raise layout_error(folder, "Abstract", f"testImages_abstract/abstract_NNNN.jpg and {TABLE}")
-    header, rows = read_cells(tables[0])
+        layout = f"testImages_abstract/abstract_NNNN.jpg and {_TABLE}"
+        raise layout_error(folder, "Abstract", layout)
+    table = tables[0]
+    header, rows = read_cells(table)
     labels = Labels(hierarchy, get_hierarchy("mikels8"))
-    leaves = [labels.leaf(_unquoted(cell), tables[0]) for cell in header[1:]]
+    leaves = [labels.leaf(_unquoted(cell), table) for cell in header[1:]]
     images = [image_folder / _unquoted(row[0]) for row in rows]
-    refuse_missing(images, tables[0])
+    refuse_missing(images, table)
     samples = []
     for image, row in zip(images, rows, strict=True):
-        votes = [_votes(cell, row[0], tables[0]) for cell in row[1:]]
+        votes = [_votes(cell, row[0], table) for cell in row[1:]]
         if votes.count(max(votes)) == 1:
             by_leaf = dict(zip(leaves, votes, strict=True))
             shares = [by_leaf.get(k, 0) for k in range(len(hierarchy.leaves))]
             samples.append(labels.soft(image, shares, image.name))
     LOGGER.warning(
-        f"{len(samples)} of the {len(rows)} paintings of {tables[0]} are kept: those in which one "
+        f"{len(samples)} of the {len(rows)} paintings of {table} are kept: those in which one "
         "emotion has more votes than every other"
     )
     return labels.checked(samples, folder)
 
 
 def _unquoted(cell: str) -> str:
-    """Return a cell of the published table without the single quotes that it has inside."""
+    """Return a cell of the published table without its inner single quotes."""
     return cell.strip("'\" ")
 
 
 def _votes(cell: str, name: str, table: Path) -> int:
-    # As texts, "9" votes would be more than "14".
     try:
         votes = int(_unquoted(cell))
     except ValueError as error:

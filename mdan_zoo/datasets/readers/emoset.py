@@ -1,6 +1,6 @@
 """EmoSet-118K: 118,102 images under Mikels' eight emotions, in 80/5/15 (Yang et al., ICCV 2023).
 
-The annotations of scenes, objects and the like are not read; a copy may lack them.
+The annotations of scenes, objects and other attributes are not read and need not be present.
 """
 
 from __future__ import annotations
@@ -21,24 +21,14 @@ _SPLITS = ("train", "val", "test")
 
 
 def read_emoset(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
-    """Read EmoSet-118K.
-
-    Args:
-        folder: Holds `train.json`, `val.json`, `test.json` and `image/<emotion>/`. The class ids of
-            `info.json` are compared with those known where the file is there.
-        hierarchy: A tree with Mikels' eight emotions, such as "mikels8".
-
-    Returns:
-        The samples of the three splits, in the order of the files.
+    """Read the three splits of EmoSet-118K, in the order of their files.
 
     Raises:
-        DatasetError: A split or image is missing, a class is not in the tree, or `info.json`
-            numbers the classes in another way.
+        DatasetError: `info.json` exists and numbers the classes in another way.
     """
     if not all((folder / f"{split}.json").is_file() for split in _SPLITS):
-        raise layout_error(
-            folder, "EmoSet-118K", "train.json, val.json, test.json, info.json and image/<emotion>/"
-        )
+        layout = "train.json, val.json, test.json, info.json and image/<emotion>/"
+        raise layout_error(folder, "EmoSet-118K", layout)
     _check_ids(folder / "info.json")
     labels = Labels(hierarchy, _RELEASE)
     samples = []
@@ -46,24 +36,16 @@ def read_emoset(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
         path = folder / f"{split}.json"
         for number, row in enumerate(_load(path), start=1):
             place = f"{path}, row {number}"
-            emotion, image = _read_row(row, place)
+            texts = isinstance(row, list) and all(isinstance(cell, str) for cell in row)
+            if not texts or len(row) not in (3, 4):
+                raise DatasetError(
+                    f"{place} must be [emotion, image, annotation] or "
+                    f"[emotion, id, image, annotation], not {row!r}"
+                )
+            emotion, image = row[0], row[-2]
             samples.append(labels.hard(folder / image, labels.leaf(emotion, place), image, split))
     refuse_missing([sample.image for sample in samples], folder)
     return labels.checked(samples, folder)
-
-
-def _read_row(row: object, place: str) -> tuple[str, str]:
-    """Return emotion and image of [emotion, image, annotation] or [emotion, id, image, ...]."""
-    if not isinstance(row, list) or len(row) not in (3, 4) or not all(map(_is_text, row)):
-        raise DatasetError(
-            f"{place} must be [emotion, image, annotation] or "
-            f"[emotion, id, image, annotation], not {row!r}"
-        )
-    return row[0], row[-2]
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def _check_ids(path: Path) -> None:
@@ -82,4 +64,4 @@ def _load(path: Path) -> Any:
     try:
         return json.loads(read_text(path))
     except ValueError as error:
-        raise DatasetError(f"{path}: {error}") from error
+        raise DatasetError(f"{path} is not valid JSON: {error}") from error

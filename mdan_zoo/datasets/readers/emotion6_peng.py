@@ -1,42 +1,34 @@
 """Emotion6: 1,980 photographs with votes for Ekman's six and neutral (Peng et al., CVPR 2015).
 
-Not to be confused with Emotion-6 of Panda et al. (2018), for which see `emotion6_panda`.
+Not to be confused with Emotion-6 of Panda et al. (2018); see `read_emotion6_panda`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from mdan_zoo.datasets.files import LOGGER, layout_error, read_cells, refuse_missing
+from mdan_zoo.datasets.files import LOGGER, layout_error, read_cells, read_number, refuse_missing
 from mdan_zoo.datasets.labels import Labels
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import DatasetError
 from mdan_zoo.hierarchy.tree import Hierarchy
 
-TABLE = "ground_truth.txt"
+_TABLE = "ground_truth.txt"
 _EMOTIONS = ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral")
 
 
 def read_emotion6_peng(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     """Read Emotion6: the distribution of the votes, and the mean valence and arousal.
 
-    "Neutral" is an answer of the raters but no class of the dataset. Where the tree has no such
-    leaf, its share is dropped and the others are scaled to sum to one; images that have neutral
-    votes alone are left out, which is logged. The class is the emotion with most votes, and among
-    several the one whose folder the image is in.
-
-    Args:
-        folder: Holds `ground_truth.txt` and `images/<emotion>/<n>.jpg`.
-        hierarchy: A tree with Ekman's six emotions, such as "ekman6".
-
-    Raises:
-        DatasetError: The table or images are missing, or a value is out of its range.
+    "Neutral" is an answer of the raters but not a class of the dataset. If the hierarchy has no
+    such leaf, its share is dropped and the others are scaled to sum to one; images with neutral
+    votes only are left out, which is logged. The class is the emotion with most votes; a tie is
+    decided by the folder of the image.
     """
-    table = folder / TABLE
+    table = folder / _TABLE
     if not table.is_file():
-        raise layout_error(folder, "Emotion6", f"{TABLE} and images/<emotion>/<n>.jpg")
+        raise layout_error(folder, "Emotion6", f"{_TABLE} and images/<emotion>/<n>.jpg")
     header, rows = read_cells(table, delimiter="\t")
     columns = [cell.strip("[] ").lower().removeprefix("prob.").strip() for cell in header]
     needed = ("image_filename", "valence", "arousal", *_EMOTIONS)
@@ -47,7 +39,7 @@ def read_emotion6_peng(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     found = [dict(zip(columns, row, strict=True)) for row in rows]
     refuse_missing([folder / "images" / row["image_filename"] for row in found], table)
     labels = Labels(hierarchy)
-    read = [_read_sample(row, folder, labels) for row in found]
+    read = [_read_sample(row, table, labels) for row in found]
     samples = [sample for sample in read if sample is not None]
     if len(samples) < len(read):
         LOGGER.warning(
@@ -57,34 +49,23 @@ def read_emotion6_peng(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     return labels.checked(samples, folder)
 
 
-def _read_sample(row: Mapping[str, str], folder: Path, labels: Labels) -> Sample | None:
-    """Return the sample of a row, or None if only "neutral", which the tree lacks, has votes."""
-    name, table = row["image_filename"], folder / TABLE
+def _read_sample(row: Mapping[str, str], table: Path, labels: Labels) -> Sample | None:
+    """Return the sample of a row, or None if it has no votes for a leaf of the hierarchy."""
+    name = row["image_filename"]
     shares = [0.0] * len(labels.hierarchy.leaves)
     for emotion in _EMOTIONS:
-        share = _number(row, emotion, table)
-        if not 0 <= share <= 1:
-            raise DatasetError(f"{table}: {emotion} of {name} is {share}, no share in 0..1")
+        share = read_number(row[emotion], f"{table}: {emotion} of {name}", 0, 1)
         if emotion != "neutral" or labels.has(emotion):
             shares[labels.leaf(emotion, table)] = share
     if not any(shares):
         return None
     return labels.soft(
-        folder / "images" / name,
+        table.parent / "images" / name,
         shares,
         name,
         preferred=labels.leaf(name.partition("/")[0], f"{table}, {name}"),
-        ratings=tuple((rating, _number(row, rating, table)) for rating in ("valence", "arousal")),
+        ratings=tuple(
+            (rating, read_number(row[rating], f"{table}: {rating} of {name}"))
+            for rating in ("valence", "arousal")
+        ),
     )
-
-
-def _number(row: Mapping[str, str], column: str, table: Path) -> float:
-    try:
-        number = float(row[column])
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise DatasetError(
-            f"{table}: {column} of {row['image_filename']} is {row[column]!r}, no number"
-        )
-    return number

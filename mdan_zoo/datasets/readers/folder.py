@@ -10,25 +10,24 @@ from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import DatasetError
 from mdan_zoo.hierarchy.tree import Hierarchy
 
-_LAYOUT = "<class>/*.jpg or {train,val,test}/<class>/*.jpg, where <class> is a leaf of the tree"
+_LAYOUT = (
+    "<class>/*.jpg or {train,val,test}/<class>/*.jpg, where <class> is a leaf of the hierarchy"
+)
 
 
 def read_folder(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
-    """Read images that lie in folders named after the leaves of a tree, at any depth.
+    """Read images in folders named after the leaves of a hierarchy, or their aliases.
 
-    `joy/1.jpg`, `train/joy/1.jpg`, `positive/joy/zest/1.jpg` and `joy/flickr/1.jpg` are all fine.
-
-    Args:
-        folder: The folder; if it has folders train, val or test, all images must be in these.
-        hierarchy: The tree; its names and aliases are understood.
+    `joy/1.jpg`, `train/joy/1.jpg`, `positive/joy/zest/1.jpg` and `joy/flickr/1.jpg` are valid. If
+    there are folders train, val or test, all images must be in these.
 
     Raises:
-        DatasetError: An image is in no class, in one that the tree lacks, or in two; a leaf has no
-            images; or there are fewer than two images.
+        DatasetError: An image is in no class, in an unknown class or in two classes; or a leaf has
+            no images.
     """
     images = images_below(folder)
     if not images:
-        raise layout_error(folder, "a dataset", _LAYOUT)
+        raise layout_error(folder, "a custom dataset", _LAYOUT)
     labels = Labels(hierarchy)
     parts = [image.relative_to(folder).parts for image in images]
     splits = [SPLIT_FOLDERS.get(names[0].lower(), "") for names in parts]
@@ -49,32 +48,31 @@ def read_folder(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
 
 
 def _find_leaf(image: Path, names: tuple[str, ...], labels: Labels) -> int:
-    """Return the leaf that an image's folders name, outermost first.
+    """Return the leaf named by the folders of an image, outermost first.
 
-    In positive/sadness/shame the sadness above shame is its parent, even if a leaf is so called.
+    In positive/sadness/shame, sadness is the parent of shame, even if a leaf has the same name.
     """
     if not names:
         raise DatasetError(f"{image} is in no folder of a class; expected {_LAYOUT}")
     hierarchy = labels.hierarchy
     leaves = [labels.leaf(name, image) for name in names if labels.has(name)]
     if not leaves:
-        return labels.leaf(names[-1], image)  # tells the nearest names
-    above = hierarchy.path(hierarchy.leaves[leaves[-1]])
-    other = [hierarchy.leaves[k] for k in leaves if hierarchy.leaves[k] not in above]
+        return labels.leaf(names[-1], image)  # raises an error that suggests the nearest names
+    path = hierarchy.path(hierarchy.leaves[leaves[-1]])
+    other = [hierarchy.leaves[k] for k in leaves if hierarchy.leaves[k] not in path]
     if other:
-        raise DatasetError(f"{image} is in the folders of two classes, {other[0]} and {above[-1]}")
+        raise DatasetError(f"{image} is in the folders of two classes, {other[0]} and {path[-1]}")
     return leaves[-1]
 
 
 def _refuse_links(samples: list[Sample], hierarchy: Hierarchy) -> None:
-    """Check that no file is in two classes by a link."""
+    """Check that no file is in two classes by a symbolic or hard link."""
     first: dict[tuple[int, int], Sample] = {}
     for sample in samples:
         status = sample.image.stat()
         other = first.setdefault((status.st_dev, status.st_ino), sample)
         if other.labels != sample.labels:
-            classes = [hierarchy.leaves[s.labels[-1]] for s in (other, sample)]
+            classes = " and ".join(hierarchy.leaves[s.labels[-1]] for s in (other, sample))
             raise DatasetError(
-                f"{other.image} and {sample.image} are one file in two classes, "
-                f"{classes[0]} and {classes[1]}"
+                f"{other.image} and {sample.image} are one file in two classes, {classes}"
             )

@@ -1,13 +1,11 @@
-"""IAPS subset: 395 images of the International Affective Image System under Mikels' eight.
+"""IAPSsubset: 395 images of IAPS under Mikels' eight emotions.
 
-The images come on request from the system's authors (Lang, Bradley & Cuthbert), the labels are
-those of Mikels et al. (2005). No table of these labels is published in a form that could be read
-here, so the user writes one.
+The images are available on request from the authors of IAPS (Lang, Bradley & Cuthbert). The labels
+are those of Mikels et al. (2005), which users enter into a table themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from mdan_zoo.datasets.files import images_below, layout_error, read_cells, shown
@@ -17,32 +15,32 @@ from mdan_zoo.errors import DatasetError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 
+_LAYOUT = "the images and one .csv file, with the columns name,label"
+
 
 def read_iaps(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
-    """Read the IAPS subset.
+    """Read the images that the table lists; they may be at any depth.
 
-    Args:
-        folder: Holds the images, at any depth, and one .csv file with the columns `name` and
-            `label`. A name may lack the ending, as 2900.1 for 2900.1.jpg.
-        hierarchy: A tree with Mikels' eight emotions, such as "mikels8".
-
-    Raises:
-        DatasetError: There is no such table, an image is missing, or a class is not in the tree.
+    A name may lack the suffix, as in 2900.1 for 2900.1.jpg.
     """
-    expected = "the images and one .csv file, with the columns name,label"
     tables = sorted(folder.glob("*.csv"))
     if len(tables) != 1:
-        raise layout_error(folder, "the IAPS subset", expected)
+        raise layout_error(folder, "the IAPS subset", _LAYOUT)
     header, rows = read_cells(tables[0])
     columns = [cell.lower() for cell in header]
     if not {"name", "label"} <= set(columns):
-        raise DatasetError(f"{tables[0]} has the columns {', '.join(header)}; expected {expected}")
+        raise DatasetError(f"{tables[0]} has the columns {', '.join(header)}; expected {_LAYOUT}")
     files: dict[str, set[Path]] = {}
     for path in images_below(folder):
         for name in (path.name, path.stem):
             files.setdefault(name, set()).add(path)
     listed = [(row[columns.index("name")], row[columns.index("label")]) for row in rows]
-    _refuse_unclear([name for name, _ in listed if len(files.get(name, ())) != 1], tables[0])
+    unclear = [name for name, _ in listed if len(files.get(name, ())) != 1]
+    if unclear:
+        raise DatasetError(
+            f"{len(unclear)} of the images that {tables[0]} lists are missing, or there are "
+            f"several of that name: {shown(unclear)}"
+        )
     labels = Labels(hierarchy, get_hierarchy("mikels8"))
     samples = []
     for name, label in listed:
@@ -50,11 +48,3 @@ def read_iaps(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
         leaf = labels.leaf(label, f"{tables[0]}, {name}")
         samples.append(labels.hard(image, leaf, image.name))
     return labels.checked(samples, folder)
-
-
-def _refuse_unclear(names: Sequence[str], table: Path) -> None:
-    if names:
-        raise DatasetError(
-            f"{len(names)} of the images that {table} lists are missing, or there are several "
-            f"of that name: {shown(names)}"
-        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.files import (
@@ -15,21 +16,17 @@ from mdan_zoo.datasets.files import (
     SPLIT_FOLDERS,
     class_folders,
     layout_error,
+    read_text,
     shown,
     split_folders,
 )
 from mdan_zoo.datasets.labels import Labels
-from mdan_zoo.datasets.readers.webemo_lists import (
-    RELEASE,
-    Download,
-    compare,
-    read_list,
-    release_class,
-)
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.errors import DatasetError
+from mdan_zoo.errors import DatasetError, UnknownNameError
+from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 
+_RELEASE = get_hierarchy("webemo25_release")
 _SPLITS = SPLIT_FOLDERS | {"train25": "train", "test25": "test"}
 _LAYOUT = (
     "the downloaded images in train/ and test/ (or images/train25/ and images/test25/), in "
@@ -37,29 +34,31 @@ _LAYOUT = (
 )
 
 
+class _Download(NamedTuple):
+    """A downloaded image: its file, named as in its URL, its split and its class."""
+
+    image: Path
+    split: str
+    label: str
+
+
 def read_webemo(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
-    """Read the downloaded images of WEBEmo.
+    """Read the downloaded images of WEBEmo, and compare them with the lists of URLs if present.
 
     Some URLs have several labels in the release. Each label counts, as in published evaluations.
-    Such copies, with equal names and contents, form a group, so that a split does not separate
+    Such copies, with the same name and content, form a group, so that a split does not separate
     them. Images of confusion are skipped if the hierarchy has no such class.
 
-    Args:
-        folder: Contains the images and, optionally, the lists of URLs, which are then compared.
-        hierarchy: A hierarchy with the classes of WEBEmo, such as "webemo25".
-
-    Returns:
-        A sample for every image file, with the split of the release.
-
     Raises:
-        DatasetError: The layout is wrong, a class is not in the hierarchy, or the labels were cut
-            to their last digit by a download script.
+        DatasetError: The labels contradict the lists, or a download script has cut them to their
+            last digit.
     """
     downloads = _find(folder)
     for split in ("train", "test"):
         path = folder / f"{split}25.txt"
-        compare((d for d in downloads if d.split == split), read_list(path), path)
-    labels = Labels(hierarchy, RELEASE)
+        if path.is_file():
+            _compare([d for d in downloads if d.split == split], path)
+    labels = Labels(hierarchy, _RELEASE)
     kept = [d for d in downloads if d.label != "confusion" or labels.has("confusion")]
     if len(kept) < len(downloads):
         LOGGER.warning(
@@ -74,18 +73,66 @@ def read_webemo(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     return labels.checked(samples, folder)
 
 
-def _find(folder: Path) -> list[Download]:
+def _find(folder: Path) -> list[_Download]:
     splits = split_folders(folder, _SPLITS) or split_folders(folder / "images", _SPLITS)
     downloads = []
     for split, path in splits:
         classes = class_folders(path)
-        _refuse_lost_digits(path, list(classes))
+        if classes and all(len(name) == 1 and name.isdecimal() for name in classes):
+            raise DatasetError(
+                f"{path} has only the classes {shown(classes, 10)}, but WEBEmo's ids run to 24: "
+                "a widespread download script keeps only the last digit of a label, so these "
+                "images are incomplete or have wrong labels; download them with another script"
+            )
         for name, images in classes.items():
-            label = release_class(name, path / name)
-            downloads += [Download(image, split, label) for image in images]
+            label = _release_class(name, path / name)
+            downloads += [_Download(image, split, label) for image in images]
     if not downloads:
         raise layout_error(folder, "WEBEmo", _LAYOUT)
     return downloads
+
+
+def _release_class(name: str, place: object) -> str:
+    """Return the class of a folder or line, given by the id of the release or by name."""
+    if not name.isdecimal():
+        return _RELEASE.leaves[Labels(_RELEASE).leaf(name, place)]
+    try:
+        return _RELEASE.leaves[_RELEASE.leaf_from_release_id("webemo", int(name))]
+    except UnknownNameError as error:
+        raise DatasetError(f"{place}: WEBEmo's class ids run from 0 to 24, not {name}") from error
+
+
+def _compare(downloads: Sequence[_Download], path: Path) -> None:
+    """Compare the images of a split with its list, and warn of missing ones.
+
+    Files that are not in the list may have been renamed and are accepted.
+
+    Raises:
+        DatasetError: The list is malformed, or images are in the folder of another class.
+    """
+    listed: dict[str, set[str]] = {}
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        url, _, label = line.strip().rpartition(" ")
+        if url and label.isdecimal():
+            listed.setdefault(url.rpartition("/")[2], set()).add(_release_class(label, path))
+        elif line.strip():
+            raise DatasetError(f"{path}: line {number} is not 'URL label' but {line!r}")
+    wrong = [
+        f"{download.image} (listed as {' and '.join(sorted(listed[download.image.name]))})"
+        for download in downloads
+        if download.label not in listed.get(download.image.name, {download.label})
+    ]
+    if wrong:
+        raise DatasetError(
+            f"{len(wrong)} images are in the folder of another class than in {path}: "
+            f"{shown(wrong)}; a widespread download script keeps only the last digit of a label"
+        )
+    absent = sorted(set(listed) - {download.image.name for download in downloads})
+    if absent:
+        LOGGER.warning(
+            f"{len(absent)} of the {len(listed)} images of {path} are missing, which is normal "
+            f"for old links: {shown(absent)}"
+        )
 
 
 def _groups(images: Sequence[Path], folder: Path) -> dict[Path, str]:
@@ -99,27 +146,13 @@ def _groups(images: Sequence[Path], folder: Path) -> dict[Path, str]:
         by_name.setdefault(image.name, []).append(image)
     index, groups = FileIndex(), {}
     for name, named in by_name.items():
-        equal = index.duplicates(named) if len(named) > 1 else [named]
-        if len(equal) == 1 and len(equal[0]) == len(named):
+        identical = index.duplicates(named)
+        if len(named) == 1 or identical == [named]:
             groups.update(dict.fromkeys(named, name))
-        else:
-            groups.update({image: _below(image, folder) for image in named})
-            for copies in equal:
-                groups.update(dict.fromkeys(copies, _below(copies[0], folder)))
+            continue
+        for copies in [*([image] for image in named), *identical]:
+            groups.update(dict.fromkeys(copies, copies[0].relative_to(folder).as_posix()))
     return groups
-
-
-def _below(image: Path, folder: Path) -> str:
-    return image.relative_to(folder).as_posix()
-
-
-def _refuse_lost_digits(path: Path, names: Sequence[str]) -> None:
-    if names and all(len(name) == 1 and name.isdecimal() for name in names):
-        raise DatasetError(
-            f"{path} has only the classes {shown(names, 10)}, but WEBEmo's ids run to 24: a "
-            "circulating download script takes the last digit of a label for the label, so these "
-            "images are wrongly labelled or incomplete; download them again with another"
-        )
 
 
 def _warn_of_several_labels(samples: Sequence[Sample]) -> None:
