@@ -12,7 +12,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from typing import TypeVar
 from urllib.error import HTTPError
@@ -71,71 +70,71 @@ def root_cause(error: BaseException, handled: BaseException | None = None) -> Ba
     return error
 
 
-@dataclass(frozen=True)
-class Fetch:
-    """The limits of a download, and the class of its errors.
+def fetch_bytes(
+    url: str, timeout: float, check: Callable[[str, int], None], error: type[MdanZooError]
+) -> bytes:
+    """Download a URL into memory.
 
-    Attributes:
+    Args:
+        url: Starts with http:// or https://.
         timeout: Seconds for all of it, from the name lookup to the last byte.
-        check_url: Raises an error of class `error` for a redirect that must not be followed.
-        check_size: Raises one for a number of bytes that is too large.
-        error: Its messages are reasons alone, without the URL, which may hold secrets.
+        check: Called with every redirected URL, and with every number of bytes that is announced
+            or received. Raises an error of class `error` if one is not acceptable.
+        error: Class of the errors. Their messages are reasons alone, without the URL, which may
+            contain secrets.
     """
-
-    timeout: float
-    check_url: Callable[[str], None]
-    check_size: Callable[[int], None]
-    error: type[MdanZooError]
-
-    def run(self, url: str) -> bytes:
-        """Download a URL."""
-        deadline = time.monotonic() + self.timeout
-        result = within(self.timeout, lambda: self._follow(url, deadline))
-        if isinstance(result, bytes):
-            return result
-        if isinstance(result, self.error):
-            raise result
-        # Not chained: the texts of these errors hold the whole URL.
-        raise self.error(self._reason(result)) from None
-
-    def _follow(self, url: str, deadline: float) -> bytes:
-        opener = _opener()
-        for _ in range(MAX_REDIRECTS + 1):
-            wait = max(deadline - time.monotonic(), 0.001)
-            try:
-                response = opener.open(_request(url), timeout=wait)
-            except HTTPError as answer:
-                response = answer
-            with response:
-                target = response.headers.get("Location")
-                if response.status not in _REDIRECTS or target is None:
-                    return self._body(response, deadline)
-            # The header was read as Latin-1; whatever its bytes mean, they are percent-encoded.
-            url = urljoin(url, quote(target.encode("latin-1"), safe=_RESERVED))
-            self.check_url(url)
-        raise self.error(f"it redirects more than {MAX_REDIRECTS} times")
-
-    def _body(self, response: HTTPResponse | HTTPError, deadline: float) -> bytes:
-        if response.status != 200:
-            raise self.error(f"the server answered {response.status} {response.reason}")
-        declared = response.headers.get("Content-Length", "")
-        self.check_size(int(declared) if declared.isdecimal() else 0)
-        body = bytearray()
-        while chunk := response.read1(_CHUNK_BYTES):
-            body += chunk
-            self.check_size(len(body))
-            if time.monotonic() > deadline:
-                raise TimeoutError
-        if declared.isdecimal() and len(body) < int(declared):
-            raise HTTPException("the body ended early")
-        return bytes(body)
-
-    def _reason(self, error: Exception) -> str:
-        root = root_cause(error)
-        if isinstance(root, TimeoutError):
-            return f"the download was not complete after timeout={self.timeout:g} seconds"
+    deadline = time.monotonic() + timeout
+    result = within(timeout, lambda: _follow(url, deadline, check, error))
+    if isinstance(result, bytes):
+        return result
+    if isinstance(result, error):
+        raise result
+    root = root_cause(result)
+    if isinstance(root, TimeoutError):
+        reason = f"the download was not complete after timeout={timeout:g} seconds"
+    else:
         said = root.strerror if isinstance(root, OSError) else None
-        return f"the download failed ({said or type(root).__name__})"
+        reason = f"the download failed ({said or type(root).__name__})"
+    raise error(reason) from None  # the texts of these errors contain the whole URL
+
+
+def _follow(
+    url: str, deadline: float, check: Callable[[str, int], None], error: type[MdanZooError]
+) -> bytes:
+    opener = _opener()
+    for _ in range(MAX_REDIRECTS + 1):
+        wait = max(deadline - time.monotonic(), 0.001)
+        try:
+            response = opener.open(_request(url), timeout=wait)
+        except HTTPError as answer:
+            response = answer
+        with response:
+            target = response.headers.get("Location")
+            if response.status not in _REDIRECTS or target is None:
+                if response.status != 200:
+                    raise error(f"the server answered {response.status} {response.reason}")
+                return _body(response, deadline, lambda count: check(url, count))
+        # The header was read as Latin-1; whatever its bytes mean, they are percent-encoded.
+        url = urljoin(url, quote(target.encode("latin-1"), safe=_RESERVED))
+        check(url, 0)
+    raise error(f"it redirects more than {MAX_REDIRECTS} times")
+
+
+def _body(
+    response: HTTPResponse | HTTPError, deadline: float, check: Callable[[int], None]
+) -> bytes:
+    length = response.headers.get("Content-Length", "")
+    announced = int(length) if length.isdecimal() else 0
+    check(announced)
+    body = bytearray()
+    while chunk := response.read1(_CHUNK_BYTES):
+        body += chunk
+        check(len(body))
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    if len(body) < announced:
+        raise HTTPException("the body ended early")
+    return bytes(body)
 
 
 class _NoRedirects(HTTPRedirectHandler):
@@ -146,17 +145,13 @@ class _NoRedirects(HTTPRedirectHandler):
 
 
 def _opener() -> OpenerDirector:
-    """Return what opens URLs: through the environment's proxies, with its authorities."""
-    if setting := ca_setting():
-        authorities = setting[1]
-    else:
-        import certifi  # a dependency of requests
+    """Return an opener with the environment's proxies and certificate authorities."""
+    import certifi  # a dependency of requests
 
-        authorities = certifi.where()
-    folder = os.path.isdir(authorities)
-    context = ssl.create_default_context(
-        cafile=None if folder else authorities, capath=authorities if folder else None
-    )
+    named = ca_setting()
+    authorities = named[1] if named else certifi.where()
+    kind = "capath" if os.path.isdir(authorities) else "cafile"
+    context = ssl.create_default_context(**{kind: authorities})
     return build_opener(_NoRedirects, HTTPSHandler(context=context))
 
 

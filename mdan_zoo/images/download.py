@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from mdan_zoo._util.http import Fetch
+from mdan_zoo._util.http import fetch_bytes
 from mdan_zoo.images.naming import UnreadableImageError, is_url, public_url
 
 
@@ -21,13 +21,11 @@ def download(url: str, max_bytes: int, timeout: float) -> io.BytesIO:
             the URL.
     """
 
-    def check_size(count: int) -> None:
+    def check(target: str, count: int) -> None:
+        if not is_url(target):
+            shown = public_url(target)
+            raise UnreadableImageError(f"it redirects to {shown}, not to http or https")
         if count > max_bytes:
             raise UnreadableImageError(f"{count} bytes or more are above max_bytes={max_bytes}")
 
-    return io.BytesIO(Fetch(timeout, _check_redirect, check_size, UnreadableImageError).run(url))
-
-
-def _check_redirect(url: str) -> None:
-    if not is_url(url):
-        raise UnreadableImageError(f"it redirects to {public_url(url)}, not to http or https")
+    return io.BytesIO(fetch_bytes(url, timeout, check, UnreadableImageError))

@@ -30,7 +30,9 @@ def hub_client(hub: Hub, failure: str) -> Iterator[HfApi]:
     """
     if is_offline():
         raise PublishingError(f"{failure}: {OFFLINE_REASON}")
-    if not hub.may_see_token:
+    from mdan_zoo.weights.transport import is_private
+
+    if not is_private(hub.endpoint):
         raise PublishingError(
             f"{failure} at {hub}: it needs https, so that nobody on the way sees the token; set "
             "HF_ENDPOINT to an address that begins with https://"

@@ -239,7 +239,7 @@ def _tensors(contents: FileContents) -> dict[str, Tensor]:
         return load(contents.data)
     except SafetensorError as error:
         raise CheckpointError(
-            f"{contents.path} is not a whole safetensors file: {error}"
+            f"{contents.path} is not a complete safetensors file: {error}"
         ) from error
 
 

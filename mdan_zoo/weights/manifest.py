@@ -193,22 +193,19 @@ def _load_url(url: str, place: str) -> dict[str, ManifestEntry]:
             f"cannot read the weights manifest {place}: {' or '.join(OFFLINE_VARIABLES)} forbids "
             "the use of the network; a path to a copy of it works offline"
         )
-    from mdan_zoo._util.http import Fetch  # urllib takes a while to import, and is rarely needed
+    from mdan_zoo._util.http import fetch_bytes  # urllib is slow to import, and rarely needed
 
     try:
-        content = Fetch(URL_TIMEOUT, _check_redirect, _check_size, ManifestError).run(url)
+        content = fetch_bytes(url, URL_TIMEOUT, _check_response, ManifestError)
     except ManifestError as error:
         raise ManifestError(f"cannot read the weights manifest {place}: {error}") from None
     return _parse(content, urljoin(url, "."), place)
 
 
-def _check_redirect(url: str) -> None:
+def _check_response(url: str, count: int) -> None:
     if not checks.is_web_url(url):
         shown = checks.without_secrets(url)
         raise ManifestError(f"it redirects to {shown}, which is not an https:// URL")
-
-
-def _check_size(count: int) -> None:
     if count > MAX_URL_BYTES:
         raise ManifestError(f"it has more than {MAX_URL_BYTES:,} bytes")
 

@@ -1,11 +1,10 @@
-"""HTTP requests for checkpoints: retries, time limits, redirect rules, and the access token.
+"""HTTP requests for checkpoints: retries, time limits, redirect rules and the access token.
 
-It imports requests, which takes a while: import this module only where a server is contacted.
+It imports requests, which is slow: import this module only where a server is contacted.
 """
 
 from __future__ import annotations
 
-import functools
 import http
 import ipaddress
 import logging
@@ -14,13 +13,15 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPException, IncompleteRead
 from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.auth import AuthBase
 from requests.utils import get_environ_proxies, select_proxy
+from urllib3.connectionpool import connection_from_url
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
@@ -30,17 +31,19 @@ from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights.manifest_fields import without_secrets
 
 ATTEMPTS = 5
-"""Attempts in a row without progress before a transfer fails."""
+"""Consecutive attempts without progress before a transfer fails."""
+PROGRESS_BYTES = 1 << 14
+"""An attempt that received this much more than all before counts as progress."""
 BACKOFF_SECONDS = 1.0
 """Wait before the second attempt; doubled for each further one."""
 MAX_BACKOFF_SECONDS = 60.0
 MAX_RETRY_AFTER = 300.0
-"""If the server asks for a longer wait (Retry-After), the transfer fails."""
+"""If the server requests a longer wait (Retry-After), the transfer fails."""
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
 """Seconds without a single byte."""
 HEAD_TIMEOUT = 60.0
-"""Seconds from the name lookup to the end of the response headers."""
+"""Seconds from the name lookup to the end of the response headers, including redirects."""
 CHUNK_BYTES = 1 << 16
 """Maximum size of one read."""
 PACE_SECONDS = 60.0
@@ -49,10 +52,8 @@ PACE_BYTES = 60_000
 
 LOGGER = logging.getLogger("mdan_zoo.weights.fetch")
 
-_USER_AGENT = f"mdan_zoo/{__version__}"
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _REASONS: dict[int | str, str] = {  # by status, or by the hub's header X-Error-Code
-    401: "it wants a login",
+    401: "login required",
     403: "it denies access",
     404: "it does not have the file",
     410: "it no longer has the file",
@@ -72,47 +73,70 @@ class InterruptedTransferError(Exception):
 
 
 class Session(requests.Session):
-    """A session that leaves redirects to `open_url`: requests would read the body of each."""
+    """A session that leaves redirects to `_follow`: requests would read the body of each."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Return None, so that requests follows no redirect."""
         return None
 
-    def merge_environment_settings(self, *arguments: Any, **named: Any) -> Any:
-        """Use SSL_CERT_FILE too, which requests ignores."""
-        settings = super().merge_environment_settings(*arguments, **named)
-        if settings["verify"] is True and (setting := ca_setting()):
-            settings["verify"] = setting[1]
-        return settings
+
+class Login(AuthBase):
+    """Authentication that sends a token only to its own host and port, and only if encrypted.
+
+    It also keeps requests from adding a login from a .netrc file.
+    """
+
+    def __init__(self, home: str, token: str | None):
+        self._home = home
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the token to a request if it may be sent there."""
+        here = str(request.url)
+        if self._token and is_private(here) and connection_from_url(self._home).is_same_host(here):
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def is_private(url: str) -> bool:
+    """Return whether only the server sees a request: https, or this machine without a proxy."""
+    if url.lower().startswith("https:"):
+        return True
+    return _is_loopback(urlsplit(url).hostname) and not select_proxy(url, get_environ_proxies(url))
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 # Attempts
 
 
-def persist(
-    name: str, attempt: Callable[[], T], has_progressed: Callable[[], bool] = lambda: False
-) -> T:
+def persist(name: str, attempt: Callable[[], T], received: Callable[[], int] = lambda: 0) -> T:
     """Return the result of `attempt`, retried with back-off while it is interrupted.
 
     Args:
         name: Name of the transfer for messages.
         attempt: Raises `InterruptedTransferError` if a retry may succeed.
-        has_progressed: Whether the last attempt got further than all before.
+        received: Number of bytes of the result that have arrived.
 
     Raises:
-        WeightsUnavailableError: `ATTEMPTS` attempts in a row made no progress.
+        WeightsUnavailableError: `ATTEMPTS` consecutive attempts made no progress.
     """
-    count = failures = 0
+    count = failures = furthest = 0
     while True:
         try:
             return attempt()
         except InterruptedTransferError as problem:
             count += 1
-            failures = 1 if has_progressed() else failures + 1
+            failures = 1 if received() - furthest >= PROGRESS_BYTES else failures + 1
+            furthest = max(furthest, received())
             if failures >= ATTEMPTS:
-                raise WeightsUnavailableError(
-                    f"{problem}; given up after {count} attempts"
-                ) from None
+                message = f"{problem}; given up after {count} attempts"
+                raise WeightsUnavailableError(message) from None
             wait = backoff(failures) if problem.wait is None else problem.wait
             LOGGER.warning("%s: %s; next attempt in %.1f s", name, problem, wait)
         time.sleep(wait)
@@ -132,7 +156,8 @@ def refusal(response: requests.Response, login_hint: str = "") -> Exception:
     if status in (408, 425, 429) or status >= 500:
         wait = seconds_to_wait(response.headers.get("Retry-After"))
         if wait is not None and wait > MAX_RETRY_AFTER:
-            return WeightsUnavailableError(f"{answer}, and asks to wait {min(wait, 1e9):,.0f} s")
+            shown = f"{min(wait, 1e9):,.0f} s"
+            return WeightsUnavailableError(f"{answer}, and requests a wait of {shown}")
         return InterruptedTransferError(answer, wait)
     code = response.headers.get("X-Error-Code", "")
     if reason := _REASONS.get(code) or _REASONS.get(status):
@@ -150,32 +175,43 @@ def seconds_to_wait(retry_after: str | None) -> float | None:
         return None
 
 
-# Answers
+# Responses
 
 
-def open_url(
-    session: Session, url: str, login: AuthBase, headers: dict[str, str] | None = None
-) -> requests.Response:
-    """Return the response after all redirects, with its body unread.
+@contextmanager
+def opened(
+    url: str, token: str | None, headers: dict[str, str] | None = None
+) -> Iterator[requests.Response]:
+    """Provide the response to a GET after all redirects, with its body unread.
 
     Raises:
         InterruptedTransferError: No response arrives.
-        WeightsUnavailableError: The address or a redirect is invalid.
+        WeightsUnavailableError: The URL or a redirect is invalid.
     """
+    named = ca_setting()  # requests ignores SSL_CERT_FILE
     options: dict[str, Any] = {
-        "headers": {**(headers or {}), "User-Agent": _USER_AGENT, "Accept-Encoding": "identity"},
+        "headers": {
+            **(headers or {}),
+            "User-Agent": f"mdan_zoo/{__version__}",
+            "Accept-Encoding": "identity",
+        },
         "timeout": (CONNECT_TIMEOUT, READ_TIMEOUT),
-        "auth": login,
+        "auth": Login(url, token),
+        "verify": named[1] if named else True,
         "stream": True,
     }
-    for _ in range(MAX_REDIRECTS + 1):
-        response = within(HEAD_TIMEOUT, functools.partial(session.get, url, **options))
+    with Session() as session:
+        response = within(HEAD_TIMEOUT, lambda: _follow(session, url, options))
         if isinstance(response, Exception):
             raise _explained(response) from None  # its text has the whole URL
-        try:
-            target = requests.Session.get_redirect_target(session, response)
-        except UnicodeError:
-            raise WeightsUnavailableError("it redirects to an address that is no text") from None
+        with response:
+            yield response
+
+
+def _follow(session: Session, url: str, options: dict[str, Any]) -> requests.Response:
+    for _ in range(MAX_REDIRECTS + 1):
+        response = session.get(url, **options)
+        target = requests.Session.get_redirect_target(session, response)
         if target is None:
             return response
         response.close()
@@ -183,25 +219,16 @@ def open_url(
     raise WeightsUnavailableError(f"more than {MAX_REDIRECTS} redirects")
 
 
-def _explained(error: Exception) -> Exception:
-    """Return the error to raise for an error of the client."""
-    root, setting = root_cause(error), ca_setting()
-    of_network = isinstance(error, (requests.RequestException, TimeoutError))
-    if isinstance(root, ssl.SSLCertVerificationError):
-        trusted = f"{setting[0]} is {setting[1]}" if setting else f"{CA_VARIABLES[0]} is not set"
-        return WeightsUnavailableError(
-            f"its certificate is not trusted: {root.verify_message}; for an authority of your own "
-            f"set {CA_VARIABLES[0]} to the file with its certificate ({trusted})"
-        )
-    bad_file = isinstance(root, ssl.SSLError) and root.library == "X509"
-    if bad_file or (isinstance(error, OSError) and not of_network):
-        named = f"{setting[0]} is {setting[1]}: " if setting else ""
-        return WeightsUnavailableError(f"it cannot be asked: {named}{root}")
-    if isinstance(error, ValueError):  # the address of the server or of a proxy is malformed
-        return WeightsUnavailableError(f"it cannot be asked: {type(error).__name__}")
-    if isinstance(error, HTTPError) or of_network:
-        return InterruptedTransferError(_reason(error))
-    return error
+def redirect(url: str, target: str) -> str:
+    """Return the absolute target of a redirect, or raise an error if it must not be followed."""
+    address = urljoin(url, target)
+    new, shown = urlsplit(address), ascii(without_secrets(address)[:100])
+    if new.scheme not in ("http", "https"):
+        raise WeightsUnavailableError(f"it redirects to {shown}, not to http or https")
+    weaker = urlsplit(url).scheme == "https" and new.scheme != "https"
+    if weaker and not _is_loopback(new.hostname):
+        raise WeightsUnavailableError(f"it redirects from https to {shown}, which is not encrypted")
+    return address
 
 
 def chunks(response: requests.Response) -> Iterator[bytes]:
@@ -224,8 +251,32 @@ def chunks(response: requests.Response) -> Iterator[bytes]:
         elapsed = time.monotonic() - start
         if elapsed >= PACE_SECONDS:
             if count < PACE_BYTES:
-                raise InterruptedTransferError(f"only {count:,} bytes came in {elapsed:.0f} s")
+                raise InterruptedTransferError(f"only {count:,} bytes received in {elapsed:.0f} s")
             start, count = time.monotonic(), 0
+
+
+# Errors
+
+
+def _explained(error: Exception) -> Exception:
+    """Return the error to raise for an error of the client."""
+    root, setting = root_cause(error), ca_setting()
+    of_network = isinstance(error, (requests.RequestException, TimeoutError))
+    named = f"{setting[0]} is {setting[1]}" if setting else f"{CA_VARIABLES[0]} is not set"
+    if isinstance(root, ssl.SSLCertVerificationError):
+        return WeightsUnavailableError(
+            f"its certificate is not trusted: {root.verify_message}; for a private certificate "
+            f"authority set {CA_VARIABLES[0]} to the file with its certificate ({named})"
+        )
+    bad_file = isinstance(root, ssl.SSLError) and root.library == "X509"
+    if bad_file or (isinstance(error, OSError) and not of_network):
+        return WeightsUnavailableError(f"cannot send the request: {named}: {root}")
+    if isinstance(error, ValueError):
+        kind = type(error).__name__
+        return WeightsUnavailableError(f"cannot send the request: invalid URL or proxy ({kind})")
+    if isinstance(error, HTTPError) or of_network:
+        return InterruptedTransferError(_reason(error))
+    return error
 
 
 def _reason(error: BaseException, handled: BaseException | None = None) -> str:
@@ -236,73 +287,3 @@ def _reason(error: BaseException, handled: BaseException | None = None) -> str:
         return "the body ended"
     said = root.strerror if isinstance(root, OSError) else None
     return f"the connection failed ({said or type(root).__name__})"
-
-
-# Addresses
-
-
-class Login(AuthBase):
-    """Authentication that sends a token only to its own host and port, and only if encrypted.
-
-    It also keeps requests from adding a login from a .netrc file.
-    """
-
-    def __init__(self, home: str, token: str | None):
-        self._home = home
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add the token to a request if it may be sent there."""
-        here = str(request.url)
-        if self._token and sees_only_server(here) and _origin(here) == _origin(self._home):
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
-def sees_only_server(url: str) -> bool:
-    """Return whether a request is private: https, or this machine without a proxy."""
-    parts = parse(url)
-    if parts.scheme == "https":
-        return True
-    return _is_loopback(parts.hostname) and not select_proxy(url, get_environ_proxies(url))
-
-
-def _is_loopback(host: str | None) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = parse(url)
-    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
-
-
-def redirect(url: str, target: str) -> str:
-    """Return the absolute target of a redirect, or raise an error if it must not be followed."""
-    parse(target)
-    address = urljoin(url, target)
-    new = parse(address)
-    if new.scheme not in _DEFAULT_PORTS:
-        raise WeightsUnavailableError(f"it redirects to {_shown(address)}, not to http or https")
-    weaker = urlsplit(url).scheme == "https" and new.scheme != "https"
-    if weaker and not _is_loopback(new.hostname):
-        raise WeightsUnavailableError(
-            f"it redirects from https to {_shown(address)}, which is not encrypted"
-        )
-    return address
-
-
-def parse(url: str) -> SplitResult:
-    """Split an address, whose host and port must be well-formed."""
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - it is checked when it is read
-    except ValueError:
-        raise WeightsUnavailableError(f"{_shown(url)} is not a valid address") from None
-    return parts
-
-
-def _shown(url: str) -> str:
-    return ascii(without_secrets(url)[:100])

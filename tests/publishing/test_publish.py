@@ -297,8 +297,8 @@ def test_malformed_repositories_are_refused(hub, released, run, repo):
 @pytest.mark.parametrize(
     ("token", "advice"),
     [
-        (None, r"asks for a login \(401\)\. Run `hf auth login`, or set HF_TOKEN"),
-        ("hf_mistyped", r"asks for a login \(401\)"),
+        (None, r"login required \(401\)\. Run `hf auth login`, or set HF_TOKEN"),
+        ("hf_mistyped", r"login required \(401\)"),
         (READER, r"not allowed to do this \(403\)\. Give it the right to write"),
     ],
 )

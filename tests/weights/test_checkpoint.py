@@ -216,8 +216,8 @@ def overlapping(source, target):
 
 
 FILES = {
-    "overlapping tensors": (overlapping, "not a whole safetensors file"),
-    "truncated": (truncated, "not a whole safetensors file"),
+    "overlapping tensors": (overlapping, "not a complete safetensors file"),
+    "truncated": (truncated, "not a complete safetensors file"),
     "empty": (lambda s, t: t.write_bytes(b""), "not a safetensors checkpoint"),
     "text": (lambda s, t: t.write_text("<html>not found</html>"), "not a safetensors checkpoint"),
     "pickle": (lambda s, t: t.write_bytes(pickle.dumps([1] * 99)), "not a safetensors"),
