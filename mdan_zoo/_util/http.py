@@ -16,7 +16,7 @@ from http.client import HTTPException, HTTPResponse
 from typing import TypeVar
 from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urljoin, urlsplit
-from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from mdan_zoo.errors import MdanZooError
 
@@ -32,15 +32,15 @@ T = TypeVar("T")
 
 
 def ca_setting() -> tuple[str, str] | None:
-    """Return the variable that names a file of authorities, and that file; None if none does."""
+    """Return the first variable that is set, and its value."""
     return next(((name, os.environ[name]) for name in CA_VARIABLES if os.environ.get(name)), None)
 
 
 def within(seconds: float, work: Callable[[], T]) -> T | Exception:
     """Return the result of `work` or the exception that it raises; TimeoutError if it takes long.
 
-    The work runs in a separate thread, because a socket's timeout covers neither the name lookup
-    nor a server that sends a byte now and then. A thread that is given up ends with its connection.
+    It runs in a thread, because a socket's timeout covers neither the name lookup nor a server that
+    sends a byte now and then. An abandoned thread ends with its connection.
     """
     outcome: queue.SimpleQueue[T | Exception] = queue.SimpleQueue()
 
@@ -60,10 +60,7 @@ def within(seconds: float, work: Callable[[], T]) -> T | Exception:
 def root_cause(error: BaseException, handled: BaseException | None = None) -> BaseException:
     """Return the error at the start of a chain of causes and contexts.
 
-    Args:
-        error: The error.
-        handled: What was being handled when the work began: Python chains it too, although it
-            belongs to the caller.
+    `handled` is the caller's error that was being handled before: Python chains it, too.
     """
     while (deeper := error.__cause__ or error.__context__) not in (None, handled):
         error = deeper
@@ -73,15 +70,14 @@ def root_cause(error: BaseException, handled: BaseException | None = None) -> Ba
 def fetch_bytes(
     url: str, timeout: float, check: Callable[[str, int], None], error: type[MdanZooError]
 ) -> bytes:
-    """Download a URL into memory.
+    """Download an http:// or https:// URL into memory.
 
     Args:
-        url: Starts with http:// or https://.
+        url: The URL.
         timeout: Seconds for all of it, from the name lookup to the last byte.
-        check: Called with every redirected URL, and with every number of bytes that is announced
-            or received. Raises an error of class `error` if one is not acceptable.
-        error: Class of the errors. Their messages are reasons alone, without the URL, which may
-            contain secrets.
+        check: Called with every redirected URL, and every number of bytes announced or received;
+            raises an error of class `error` if one is not acceptable.
+        error: Class of the errors. Their messages do not contain the URL, which may have secrets.
     """
     deadline = time.monotonic() + timeout
     result = within(timeout, lambda: _follow(url, deadline, check, error))
@@ -101,40 +97,28 @@ def fetch_bytes(
 def _follow(
     url: str, deadline: float, check: Callable[[str, int], None], error: type[MdanZooError]
 ) -> bytes:
-    opener = _opener()
     for _ in range(MAX_REDIRECTS + 1):
-        wait = max(deadline - time.monotonic(), 0.001)
-        try:
-            response = opener.open(_request(url), timeout=wait)
-        except HTTPError as answer:
-            response = answer
-        with response:
+        with _open(url, max(deadline - time.monotonic(), 0.001)) as response:
             target = response.headers.get("Location")
             if response.status not in _REDIRECTS or target is None:
                 if response.status != 200:
                     raise error(f"the server answered {response.status} {response.reason}")
-                return _body(response, deadline, lambda count: check(url, count))
+                length = response.headers.get("Content-Length", "")
+                announced = int(length) if length.isdecimal() else 0
+                check(url, announced)
+                body = bytearray()
+                while chunk := response.read1(_CHUNK_BYTES):
+                    body += chunk
+                    check(url, len(body))
+                    if time.monotonic() > deadline:
+                        raise TimeoutError
+                if len(body) < announced:
+                    raise HTTPException("the body ended early")
+                return bytes(body)
         # The header was read as Latin-1; whatever its bytes mean, they are percent-encoded.
         url = urljoin(url, quote(target.encode("latin-1"), safe=_RESERVED))
         check(url, 0)
     raise error(f"it redirects more than {MAX_REDIRECTS} times")
-
-
-def _body(
-    response: HTTPResponse | HTTPError, deadline: float, check: Callable[[int], None]
-) -> bytes:
-    length = response.headers.get("Content-Length", "")
-    announced = int(length) if length.isdecimal() else 0
-    check(announced)
-    body = bytearray()
-    while chunk := response.read1(_CHUNK_BYTES):
-        body += chunk
-        check(len(body))
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    if len(body) < announced:
-        raise HTTPException("the body ended early")
-    return bytes(body)
 
 
 class _NoRedirects(HTTPRedirectHandler):
@@ -144,24 +128,26 @@ class _NoRedirects(HTTPRedirectHandler):
         """Follow nothing: the redirect is then raised as an `HTTPError`."""
 
 
-def _opener() -> OpenerDirector:
-    """Return an opener with the environment's proxies and certificate authorities."""
+def _open(url: str, timeout: float) -> HTTPResponse | HTTPError:
+    """Return any response to a GET. A user name and password in the URL are sent in a header."""
     import certifi  # a dependency of requests
 
-    named = ca_setting()
-    authorities = named[1] if named else certifi.where()
-    kind = "capath" if os.path.isdir(authorities) else "cafile"
-    context = ssl.create_default_context(**{kind: authorities})
-    return build_opener(_NoRedirects, HTTPSHandler(context=context))
-
-
-def _request(url: str) -> Request:
-    """Return a request, with the user name and password of the URL in a header of it alone."""
     parts = urlsplit(url)
     login, _, host = parts.netloc.rpartition("@")
+    path, query = quote(parts.path, safe=_RESERVED), quote(parts.query, safe=_RESERVED)
+    plain = parts._replace(netloc=host, path=path, query=query, fragment="").geturl()
     headers = {"User-Agent": "mdan-zoo", "Accept-Encoding": "identity"}
     if login:
         headers["Authorization"] = f"Basic {base64.b64encode(unquote(login).encode()).decode()}"
-    path, query = quote(parts.path, safe=_RESERVED), quote(parts.query, safe=_RESERVED)
-    plain = parts._replace(netloc=host, path=path, query=query, fragment="")
-    return Request(plain.geturl(), headers=headers)
+    named = ca_setting()
+    authorities = named[1] if named else certifi.where()
+    if os.path.isdir(authorities):
+        context = ssl.create_default_context(capath=authorities)
+    else:
+        context = ssl.create_default_context(cafile=authorities)
+    opener = build_opener(_NoRedirects, HTTPSHandler(context=context))
+    try:
+        response: HTTPResponse = opener.open(Request(plain, headers=headers), timeout=timeout)
+    except HTTPError as answer:
+        return answer
+    return response

@@ -22,8 +22,10 @@ from mdan_zoo.weights.contents import read_contents
 from mdan_zoo.weights.manifest import ManifestEntry
 
 CACHE_VARIABLE = "MDAN_ZOO_CACHE"
-PATIENCE_SECONDS = 5.0
-"""How long to wait for another process before a message is logged."""
+PATIENCE_SECONDS = 5.0  # of waiting for another process, before a message is logged
+COMMITS = (
+    ".commits"  # folder of known commits: a folder for each model, a JSON file for each commit
+)
 
 LOGGER = logging.getLogger("mdan_zoo.weights.fetch")
 
@@ -34,22 +36,15 @@ _WEIGHTS_SUFFIX = ".safetensors"
 _PART_SUFFIX = ".part"
 # Lock files are empty and never removed: waiting processes would then hold different files.
 _LOCKS = ".locks"
-COMMITS = ".commits"
-"""The folder of known commits: a folder for each model, a JSON file for each commit."""
 
 
 @dataclass(frozen=True)
 class CachedFile:
     """A file in the cache.
 
-    Attributes:
-        model: The model that it was downloaded for.
-        path: Its path.
-        size: Its size in bytes.
-        sha256_prefix: The first 16 digits of the expected SHA-256.
-        state: "complete", "damaged" (its SHA-256 differs), "unreadable" (also a broken link, or a
-            folder instead of the file), or "partial" (of a download that is running or was
-            killed).
+    `size` is in bytes, `sha256_prefix` the first 16 digits of the expected SHA-256. `state` is
+    "complete", "damaged" (its SHA-256 differs), "unreadable" (also a broken link, or a folder
+    instead of the file), or "partial" (of a download that is running or was killed).
     """
 
     model: str
@@ -60,12 +55,9 @@ class CachedFile:
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloaded weights, which need not exist.
+    """Return MDAN_ZOO_CACHE, else mdan_zoo in XDG_CACHE_HOME, else ~/.cache/mdan_zoo.
 
-    It is what MDAN_ZOO_CACHE names, else mdan_zoo in XDG_CACHE_HOME, else ~/.cache/mdan_zoo.
-
-    Raises:
-        WeightsUnavailableError: The user has no home folder, and no variable names another.
+    The folder need not exist. `WeightsUnavailableError` if the user has no home folder.
     """
     try:
         if chosen := os.environ.get(CACHE_VARIABLE):
@@ -81,7 +73,7 @@ def cache_folder() -> Path:
 
 
 def cached_path(entry: ManifestEntry) -> Path:
-    """Return the path of the checkpoint of an entry in the cache, whether it exists or not.
+    """Return the path of a checkpoint in the cache, whether it exists or not.
 
     Raises:
         WeightsUnavailableError: The entry has no released weights.
@@ -104,12 +96,7 @@ def lock(version: Path) -> AbstractContextManager[None]:
 
 @contextmanager
 def named_lock(name: str, what: str) -> Iterator[None]:
-    """Hold a lock that is shared by all processes with this cache.
-
-    Args:
-        name: Name of the lock.
-        what: Activity of the process that holds it, for the message to waiting processes.
-    """
+    """Hold a lock of all processes with this cache. Waiting ones log that another `what`."""
     from filelock import FileLock, Timeout
 
     folder = cache_folder() / _LOCKS
@@ -184,16 +171,10 @@ def list_cache() -> list[CachedFile]:
 
 
 def clear_cache(models: Collection[str] | None = None) -> int:
-    """Delete downloaded weights and the leftovers of killed downloads.
+    """Delete the downloads of some models, by default all; return the number of bytes freed.
 
     Waits for running downloads. Only files that this library stores are deleted, and folders only
     if they are empty afterwards; links are removed, not followed.
-
-    Args:
-        models: Names of models; by default all.
-
-    Returns:
-        The number of bytes that were freed.
 
     Raises:
         InputError: `models` is a string instead of a collection.

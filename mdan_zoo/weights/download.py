@@ -28,13 +28,8 @@ def download(
 ) -> None:
     """Write a verified checkpoint into an empty file that is open for writing.
 
-    Args:
-        entry: The expected file.
-        url: Starts with http:// or https://.
-        file: The file to write. After an error its content is undefined.
-        token: A bearer token, sent only to the host and port of `url`, and only over https or to
-            this machine.
-        login_hint: Advice for the user if the server requires a login; may be empty.
+    After an error, the content of the file is undefined. The token is sent only to the host and
+    port of `url`, and only over https or to this machine. `login_hint` is advice for the user.
 
     Raises:
         WeightsUnavailableError: The server cannot be reached, or does not provide the file.

@@ -1,11 +1,8 @@
 """Search, download and verification of the checkpoints in the manifest. Needs no torch.
 
-huggingface_hub provides only the URL of a file and the user's token. `hf_hub_download` is not used,
-because it checks the number of bytes only, also of files in its cache, and writes to a path with
-the server's ETag. Here size and SHA-256 are checked at every call, for the hub and for mirrors, and
-no name comes from a server.
-
-A `file` source, and a `relative` one of a manifest on disk, is verified and used in place.
+`hf_hub_download` is not used, because it checks the number of bytes only, also of files in its
+cache, and writes to a path with the server's ETag. Here size and SHA-256 are checked at every call,
+and no name comes from a server. Files on this machine are verified and used in place.
 """
 
 from __future__ import annotations
@@ -18,38 +15,22 @@ from urllib.request import url2pathname
 
 from mdan_zoo.errors import CheckpointError, InputError, WeightsUnavailableError
 from mdan_zoo.weights import cache
-from mdan_zoo.weights.cache import (
-    CACHE_VARIABLE,
-    CachedFile,
-    cache_folder,
-    cached_path,
-    clear_cache,
-    list_cache,
-)
+from mdan_zoo.weights.cache import CACHE_VARIABLE
+from mdan_zoo.weights.cache import CachedFile as CachedFile
+from mdan_zoo.weights.cache import cache_folder as cache_folder
+from mdan_zoo.weights.cache import cached_path as cached_path
+from mdan_zoo.weights.cache import clear_cache as clear_cache
+from mdan_zoo.weights.cache import list_cache as list_cache
 from mdan_zoo.weights.contents import FileContents, check_header_size, read_contents
 from mdan_zoo.weights.hub_api import Hub, find_hub
 from mdan_zoo.weights.manifest import OFFLINE_VARIABLES, ManifestEntry, Source, is_offline
 from mdan_zoo.weights.manifest_fields import without_secrets
 
-__all__ = [
-    "CachedFile",
-    "DamagedWeightsWarning",
-    "cache_folder",
-    "cached_path",
-    "clear_cache",
-    "find_local",
-    "find_weights",
-    "list_cache",
-    "read_weights",
-    "repair",
-    "verify_file",
-]
-
 _PACKAGE = Path(__file__).parents[1]
 _CACHE = Source("the cache")
 _LOGIN_HINT = (
-    "for a private or gated repository accept its conditions on its page, if it has any, and set "
-    "HF_TOKEN to a token that may read it (it is sent through https only)"
+    "for a private or gated repository accept the conditions on its page, if any, and set HF_TOKEN "
+    "to a token that may read it (it is sent through https only)"
 )
 
 
@@ -78,11 +59,7 @@ def find_weights(entry: ManifestEntry, *, token: str | None = None) -> Path:
 
 
 def read_weights(entry: ManifestEntry, *, token: str | None = None) -> FileContents:
-    """Return the verified contents of a model's checkpoint; otherwise as `find_weights`.
-
-    `mdan_zoo.weights.checkpoint.open_checkpoint` takes these contents, so that exactly the bytes
-    that were verified are loaded.
-    """
+    """Return the verified contents of a model's checkpoint; otherwise as `find_weights`."""
     return _search(entry, token, _places(entry))
 
 
@@ -98,10 +75,7 @@ def repair(entry: ManifestEntry, *, token: str | None = None) -> Path:
 
 
 def find_local(entry: ManifestEntry) -> Path | None:
-    """Return the path of a model's checkpoint on this machine, or None.
-
-    The file is not verified, and no connection is made.
-    """
+    """Return the path of a model's checkpoint on this machine, unverified, or None."""
     # Not Path.is_file, which raises an error for a folder that may not be read.
     return next((path for _, path in _places(entry) if path and os.path.isfile(path)), None)
 

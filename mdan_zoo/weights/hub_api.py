@@ -26,30 +26,20 @@ from mdan_zoo.weights.manifest import (
 )
 from mdan_zoo.weights.manifest_fields import without_secrets
 
-ADVICE = {
-    401: (
-        "login required (401). Run `hf auth login`, or set HF_TOKEN to a token that may see "
-        "the repository, and write to it for publishing"
-    ),
-    403: (
-        "the token is not allowed to do this (403). Give it the right to write to repositories of "
-        "that owner, at https://huggingface.co/settings/tokens, or use another OWNER/REPO"
-    ),
-    404: (
-        "there is no such repository or revision, or the token may not see it (404). Check the "
-        "name; for a private repository run `hf auth login` or set HF_TOKEN"
-    ),
+ADVICE = {  # by HTTP status
+    401: "login required (401). Run `hf auth login`, or set HF_TOKEN to a token that may see "
+    "the repository, and write to it for publishing",
+    403: "the token is not allowed to do this (403). Give it the right to write to repositories of "
+    "that owner, at https://huggingface.co/settings/tokens, or use another OWNER/REPO",
+    404: "there is no such repository or revision, or the token may not see it (404). Check the "
+    "name; for a private repository run `hf auth login` or set HF_TOKEN",
 }
-"""Advice for the user by HTTP status."""
-
-WEIGHTS_FILE = "model.safetensors"
-"""Name of the checkpoint in every repository."""
-LOOKUP_TIMEOUT = 30.0
-"""Seconds for one attempt to look up a revision."""
+WEIGHTS_FILE = "model.safetensors"  # in every repository
+LOOKUP_TIMEOUT = 30.0  # seconds for one attempt to look up a revision
 OFFLINE_REASON = f"{' or '.join(OFFLINE_VARIABLES)} forbids connections"
 
 _ENDPOINT = "https://huggingface.co"
-_MAX_ANSWER_BYTES = 16 << 20  # a repository with some 50,000 files
+_MAX_BYTES = 16 << 20  # of an answer: a repository with some 50,000 files
 _COMMIT = "[0-9a-f]{40}"
 _REPO = "[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
 _REVISION = r"(?!.*\.\.)[^\s\x00-\x1f\x7f.][^\s\x00-\x1f\x7f]*"
@@ -67,15 +57,9 @@ class Hub:
 
 
 def find_hub(token: str | None = None) -> Hub:
-    """Return the hub that HF_ENDPOINT names; huggingface.co by default.
+    """Return the hub that HF_ENDPOINT names, by default huggingface.co, with a token for it.
 
-    huggingface_hub itself reads that variable only when it is imported.
-
-    Args:
-        token: An access token; by default `HF_TOKEN` or that of `hf auth login`.
-
-    Raises:
-        InputError: HF_ENDPOINT is not a URL, or the token has invalid characters.
+    The default token is `HF_TOKEN` or that of `hf auth login`. `InputError` if either is malformed.
     """
     endpoint = (os.environ.get("HF_ENDPOINT") or _ENDPOINT).strip().rstrip("/")
     try:
@@ -88,24 +72,19 @@ def find_hub(token: str | None = None) -> Hub:
             f"HF_ENDPOINT is {without_secrets(endpoint)!r}; it must begin with https:// and name a "
             "host"
         )
-    token = _implicit_token() if token is None else token
+    if token is None:
+        from huggingface_hub import constants, get_token
+
+        try:
+            token = "" if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token() or ""
+        except Exception as error:  # those of its login have no common class
+            raise InputError(f"huggingface_hub has no token: {type(error).__name__}") from None
     if not isinstance(token, str) or not re.fullmatch("[!-~]*", token.strip()):
         raise InputError(
             "the access token (HF_TOKEN or token=) must be one word of ASCII letters, digits and "
             "punctuation; copy it again from where it was created"
         )
     return Hub(endpoint, token.strip() or None)
-
-
-def _implicit_token() -> str:
-    from huggingface_hub import constants, get_token
-
-    if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
-        return ""
-    try:
-        return get_token() or ""
-    except Exception as error:  # those of its login have no common class
-        raise InputError(f"huggingface_hub has no token: {type(error).__name__}") from None
 
 
 def check_repo(repo: str) -> None:
@@ -125,11 +104,11 @@ def find_remote(
     Args:
         repo: Owner and name.
         revision: A branch, tag or commit; by default the main branch.
-        token: An access token; by default `HF_TOKEN` or that of `hf auth login`.
+        token: See `find_hub`.
         use_cache: Do not query the hub if the revision is a commit whose record is in the cache.
 
     Raises:
-        InputError: `repo`, `revision`, HF_ENDPOINT or the token is malformed.
+        InputError: An argument or HF_ENDPOINT is malformed.
         WeightsUnavailableError: There is no such repository, revision or file, or no connection.
     """
     check_repo(repo)
@@ -169,15 +148,15 @@ def _ask(hub: Hub, repo: str, revision: str | None) -> bytes:
             content = bytearray()
             for chunk in transport.chunks(response):
                 content += chunk
-                if len(content) > _MAX_ANSWER_BYTES:
-                    raise WeightsUnavailableError(f"its answer exceeds {_MAX_ANSWER_BYTES:,} bytes")
+                if len(content) > _MAX_BYTES:
+                    raise WeightsUnavailableError(f"its answer exceeds {_MAX_BYTES:,} bytes")
             return bytes(content)
 
     def attempt() -> bytes:
         answer = within(LOOKUP_TIMEOUT, read)
         if isinstance(answer, TimeoutError):
-            message = f"no complete answer within {LOOKUP_TIMEOUT:g} s"
-            raise transport.InterruptedTransferError(message)
+            problem = f"no complete answer within {LOOKUP_TIMEOUT:g} s"
+            answer = transport.InterruptedTransferError(problem)
         if isinstance(answer, Exception):
             raise answer
         return answer

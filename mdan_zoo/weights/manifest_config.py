@@ -5,45 +5,36 @@ Needs no torch.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from mdan_zoo.errors import InputError, ManifestError
+from mdan_zoo.errors import ManifestError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.weights.manifest import ManifestEntry
 
+T = TypeVar("T")
+
 
 def config_of(entry: ManifestEntry) -> ModelConfig:
-    """Return the config that an entry carries.
+    """Return the config of an entry's checkpoint, or raise `ManifestError`.
 
-    It is the config of the checkpoint, whose `name` may differ from the entry's: weights that were
-    fine-tuned from a registered model keep its name in their config.
-
-    Raises:
-        ManifestError: The entry has no config, or a malformed one.
+    Its `name` may differ from the entry's: weights that were fine-tuned from a registered model
+    keep that model's name.
     """
-    try:
-        return ModelConfig.from_dict(_detail(entry, "config"))
-    except InputError as error:
-        raise ManifestError(f"the manifest's entry of {entry.name}: {error}") from error
+    return _read(entry, "config", ModelConfig.from_dict)
 
 
 def hierarchy_of(entry: ManifestEntry) -> Hierarchy:
-    """Return the hierarchy that an entry carries.
-
-    Raises:
-        ManifestError: The entry has no tree, or a malformed one.
-    """
-    try:
-        return Hierarchy.from_dict(_detail(entry, "hierarchy"))
-    except ValueError as error:  # HierarchyError is one
-        raise ManifestError(f"the manifest's entry of {entry.name}: {error}") from error
+    """Return the hierarchy of an entry's checkpoint, or raise `ManifestError`."""
+    return _read(entry, "hierarchy", Hierarchy.from_dict)
 
 
-def _detail(entry: ManifestEntry, field: str) -> Any:
-    details = entry.details or {}
+def _read(entry: ManifestEntry, field: str, parse: Callable[[Any], T]) -> T:
+    place, details = f"the manifest's entry of {entry.name}", entry.details or {}
     if field not in details:
-        raise ManifestError(
-            f"the manifest's entry of {entry.name} has no {field!r}; `mdan-zoo publish` writes one"
-        )
-    return details[field]
+        raise ManifestError(f"{place} has no {field!r}; `mdan-zoo publish` writes one")
+    try:
+        return parse(details[field])
+    except ValueError as error:  # InputError and HierarchyError
+        raise ManifestError(f"{place}: {error}") from error

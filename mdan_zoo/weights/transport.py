@@ -5,7 +5,6 @@ It imports requests, which is slow: import this module only where a server is co
 
 from __future__ import annotations
 
-import http
 import ipaddress
 import logging
 import random
@@ -14,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.client import HTTPException, IncompleteRead
+from http.client import HTTPException, IncompleteRead, responses
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -30,25 +29,17 @@ from mdan_zoo._version import __version__
 from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights.manifest_fields import without_secrets
 
-ATTEMPTS = 5
-"""Consecutive attempts without progress before a transfer fails."""
-PROGRESS_BYTES = 1 << 14
-"""An attempt that received this much more than all before counts as progress."""
-BACKOFF_SECONDS = 1.0
-"""Wait before the second attempt; doubled for each further one."""
+ATTEMPTS = 5  # consecutive attempts without progress before a transfer fails
+PROGRESS_BYTES = 1 << 14  # an attempt that received this much more than all before made progress
+BACKOFF_SECONDS = 1.0  # before the second attempt; doubled for each further one
 MAX_BACKOFF_SECONDS = 60.0
-MAX_RETRY_AFTER = 300.0
-"""If the server requests a longer wait (Retry-After), the transfer fails."""
+MAX_RETRY_AFTER = 300.0  # longest Retry-After that is accepted
 CONNECT_TIMEOUT = 10.0
-READ_TIMEOUT = 30.0
-"""Seconds without a single byte."""
-HEAD_TIMEOUT = 60.0
-"""Seconds from the name lookup to the end of the response headers, including redirects."""
-CHUNK_BYTES = 1 << 16
-"""Maximum size of one read."""
+READ_TIMEOUT = 30.0  # without a single byte
+HEAD_TIMEOUT = 60.0  # from the name lookup to the end of the headers, including redirects
+CHUNK_BYTES = 1 << 16  # maximum size of one read
 PACE_SECONDS = 60.0
-PACE_BYTES = 60_000
-"""An attempt that receives less than this in any `PACE_SECONDS` is aborted."""
+PACE_BYTES = 60_000  # an attempt that receives less in any `PACE_SECONDS` is aborted
 
 LOGGER = logging.getLogger("mdan_zoo.weights.fetch")
 
@@ -73,10 +64,10 @@ class InterruptedTransferError(Exception):
 
 
 class Session(requests.Session):
-    """A session that leaves redirects to `_follow`: requests would read the body of each."""
+    """A session that follows no redirects: requests would read the body of each."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return None, so that requests follows no redirect."""
+        """Return None instead of the URL."""
         return None
 
 
@@ -116,15 +107,9 @@ def _is_loopback(host: str | None) -> bool:
 
 
 def persist(name: str, attempt: Callable[[], T], received: Callable[[], int] = lambda: 0) -> T:
-    """Return the result of `attempt`, retried with back-off while it is interrupted.
+    """Return the result of `attempt`, retried with back-off if it is interrupted.
 
-    Args:
-        name: Name of the transfer for messages.
-        attempt: Raises `InterruptedTransferError` if a retry may succeed.
-        received: Number of bytes of the result that have arrived.
-
-    Raises:
-        WeightsUnavailableError: `ATTEMPTS` consecutive attempts made no progress.
+    `name` is for messages; `received` returns the number of bytes that have arrived so far.
     """
     count = failures = furthest = 0
     while True:
@@ -151,8 +136,7 @@ def backoff(failures: int) -> float:
 def refusal(response: requests.Response, login_hint: str = "") -> Exception:
     """Return the error for a response without the file."""
     status = response.status_code
-    known = {s.value: s.phrase for s in http.HTTPStatus}
-    answer = f"the server answered {status} {known.get(status, '')}".rstrip()
+    answer = f"the server answered {status} {responses.get(status, '')}".rstrip()
     if status in (408, 425, 429) or status >= 500:
         wait = seconds_to_wait(response.headers.get("Retry-After"))
         if wait is not None and wait > MAX_RETRY_AFTER:
@@ -182,19 +166,11 @@ def seconds_to_wait(retry_after: str | None) -> float | None:
 def opened(
     url: str, token: str | None, headers: dict[str, str] | None = None
 ) -> Iterator[requests.Response]:
-    """Provide the response to a GET after all redirects, with its body unread.
-
-    Raises:
-        InterruptedTransferError: No response arrives.
-        WeightsUnavailableError: The URL or a redirect is invalid.
-    """
+    """Provide the response to a GET after all redirects, with its body unread."""
     named = ca_setting()  # requests ignores SSL_CERT_FILE
+    ours = {"User-Agent": f"mdan_zoo/{__version__}", "Accept-Encoding": "identity"}
     options: dict[str, Any] = {
-        "headers": {
-            **(headers or {}),
-            "User-Agent": f"mdan_zoo/{__version__}",
-            "Accept-Encoding": "identity",
-        },
+        "headers": {**(headers or {}), **ours},
         "timeout": (CONNECT_TIMEOUT, READ_TIMEOUT),
         "auth": Login(url, token),
         "verify": named[1] if named else True,
@@ -232,11 +208,7 @@ def redirect(url: str, target: str) -> str:
 
 
 def chunks(response: requests.Response) -> Iterator[bytes]:
-    """Yield the body of a response as it arrives, without decompression.
-
-    Raises:
-        InterruptedTransferError: The connection breaks or is too slow.
-    """
+    """Yield the body of a response as it arrives, without decompression."""
     handled = sys.exc_info()[1]
     start, count = time.monotonic(), 0
     while True:
