@@ -30,7 +30,7 @@ def hub_client(hub: Hub, failure: str) -> Iterator[HfApi]:
         raise PublishingError(f"{failure}: {OFFLINE_REASON}")
     if not is_private(hub.endpoint):
         raise PublishingError(
-            f"{failure} at {hub}: it needs https, so that nobody on the way sees the token; set "
+            f"{failure} at {hub}: it needs https, so that the token is not sent unencrypted; set "
             "HF_ENDPOINT to an address that begins with https://"
         )
     try:

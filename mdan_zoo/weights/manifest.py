@@ -117,12 +117,12 @@ def manifest_path() -> Path:
         if path.is_file():
             return path
     raise ManifestError(
-        f"weights_manifest.json is missing: it was looked for in {_PACKAGE} and {_PACKAGE.parent}"
+        f"weights_manifest.json is missing; it must be in {_PACKAGE} or {_PACKAGE.parent}"
     )
 
 
 def is_offline() -> bool:
-    """Tell whether MDAN_ZOO_OFFLINE or HF_HUB_OFFLINE forbids the use of the network."""
+    """Return whether MDAN_ZOO_OFFLINE or HF_HUB_OFFLINE forbids the use of the network."""
     return any(os.environ.get(name, "").upper() in _TRUE for name in OFFLINE_VARIABLES)
 
 
@@ -165,7 +165,8 @@ def _load_file(path: Path, place: str) -> dict[str, ManifestEntry]:
 
 @functools.cache
 def _load_url(url: str, place: str) -> dict[str, ManifestEntry]:
-    checks.check_web_url(url, place)
+    if not checks.WEB_URL.accepts(url):
+        raise ManifestError(f"{place} must be a path or {checks.WEB_URL.words}")
     if is_offline():
         raise ManifestError(
             f"cannot read the weights manifest {place}: {' or '.join(OFFLINE_VARIABLES)} forbids "
@@ -181,7 +182,7 @@ def _load_url(url: str, place: str) -> dict[str, ManifestEntry]:
 
 
 def _check_response(url: str, count: int) -> None:
-    if not checks.is_web_url(url):
+    if not checks.WEB_URL.accepts(url):
         shown = checks.without_secrets(url)
         raise ManifestError(f"it redirects to {shown}, which is not an https:// URL")
     if count > MAX_URL_BYTES:
@@ -195,7 +196,7 @@ def _parse(content: bytes, base: str, place: str) -> dict[str, ManifestEntry]:
         json.dumps(values, ensure_ascii=False).encode()  # fails on half a character
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"cannot read the weights manifest {place}: {error}") from error
-    checks.check_object(values, place)
+    checks.check(values, checks.OBJECT, place)
     version = values.get("schema_version")
     if isinstance(version, bool) or version != SCHEMA_VERSION:
         raise ManifestError(
@@ -213,10 +214,10 @@ def _parse(content: bytes, base: str, place: str) -> dict[str, ManifestEntry]:
 
 
 def _finite(text: str) -> float:
-    """Read a number, which JSON has no infinite one for, or refuse it."""
+    """Return a number, or raise ValueError: JSON has no infinite ones."""
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text} is not a finite number")
     return value
 
 

@@ -41,14 +41,14 @@ _PATH = _text(
     rf"{_PART}(/{_PART})*",
     f"a relative path such as 'weights/model.safetensors', each part of it {_PART_WORDS}",
 )
-_WEB_URL = _text(
+WEB_URL = _text(
     r"(https://[A-Za-z0-9._-]+|http://(localhost|127\.0\.0\.1|\[::1\]))(:[0-9]{1,5})?"
     r"([/?#][!-~]*)?",
     "an https:// URL (http:// for localhost, 127.0.0.1 and [::1] only), percent-encoded and "
     "without a user name",
 )
 _TEXT = _Rule(lambda v: isinstance(v, str), "a text")
-_OBJECT = _Rule(lambda v: isinstance(v, Mapping), "an object")
+OBJECT = _Rule(lambda v: isinstance(v, Mapping), "an object")
 _LIST = _Rule(lambda v: isinstance(v, list), "a list of objects")
 _COUNT = _Rule(lambda v: type(v) is int and v >= 1, "a whole number above 0")  # True is an int too
 
@@ -56,7 +56,7 @@ ENTRY_RULES = {
     "status": _text("released|unreleased", "'released' or 'unreleased'"),
     "parameters": _COUNT,
     "command": _TEXT,
-    "licences": _OBJECT,
+    "licences": OBJECT,
     "reason": _TEXT,
     "file": _text(
         r"[A-Za-z0-9_][A-Za-z0-9._-]{0,242}\.safetensors",
@@ -66,7 +66,7 @@ ENTRY_RULES = {
     "sha256": _text("[0-9a-f]{64}", "64 lowercase hexadecimal digits"),
     "sources": _LIST,
     "version": _TEXT,  # of the weights, for people; the SHA-256 identifies a file
-    **dict.fromkeys(_DETAILS, _OBJECT),
+    **dict.fromkeys(_DETAILS, OBJECT),
 }
 """The known fields of an entry."""
 
@@ -79,7 +79,7 @@ _SOURCE_RULES = {
         ),
         "path": _PATH,
     },
-    "https": {"url": _WEB_URL},
+    "https": {"url": WEB_URL},
     "file": {
         "url": _text(
             "file:///(?!.*%00)[!-~]+",
@@ -102,66 +102,48 @@ def without_secrets(url: str) -> str:
     return re.sub("//[^/]*@", "//", re.split("[?#]", url)[0])
 
 
-def is_web_url(url: str) -> bool:
-    """Return whether a URL is https, or http on this machine, and has no user name in it."""
-    return _WEB_URL.accepts(url)
-
-
-def check_web_url(url: str, place: str) -> None:
-    """Check a URL that may contain secrets and is therefore not shown."""
-    if not is_web_url(url):
-        raise ManifestError(f"{place} must be a path or {_WEB_URL.words}")
-
-
-def check_object(value: object, place: str) -> None:
-    """Check that a value is a JSON object."""
-    _check(value, _OBJECT, place)
-
-
 def check_models(models: Mapping[str, Any], place: str) -> None:
     """Check the entries of a manifest, and their names."""
     for name, values in models.items():
-        _check(name, _text(_PART, _PART_WORDS), f"{place}: a model's name")
+        check(name, _text(_PART, _PART_WORDS), f"{place}: a model's name")
         _check_entry(values, f"{place}: {name}")
 
 
-def _check(value: object, rule: _Rule, place: str) -> None:
+def check(value: object, rule: _Rule, place: str) -> None:
+    """Raise a `ManifestError` unless a value is as its rule says."""
     if not rule.accepts(value):
         raise ManifestError(f"{place} is {shown(value)}; it must be {rule.words}")
 
 
-def _check_fields(values: Any, rules: Mapping[str, _Rule], place: str) -> None:
-    _check(values, _OBJECT, place)
-    for field, rule in rules.items():
-        if field in values:
-            _check(values[field], rule, f"{place}.{field}")
-
-
-def _check_present(values: Iterable[str], required: Iterable[str], place: str) -> None:
+def _check_fields(
+    values: Any, rules: Mapping[str, _Rule], required: Iterable[str], place: str, note: str = ""
+) -> None:
+    check(values, OBJECT, place)
     missing = [field for field in required if field not in values]
     if missing:
-        raise ManifestError(f"{place} lacks {', '.join(missing)}")
+        raise ManifestError(f"{place}{note} lacks {', '.join(missing)}")
+    for field, rule in rules.items():
+        if field in values:
+            check(values[field], rule, f"{place}.{field}")
 
 
 def _check_entry(values: Any, place: str) -> None:
-    _check_fields(values, ENTRY_RULES, place)
-    _check_present(values, _REQUIRED_FIELDS, place)
-    _check_fields(values["licences"], dict.fromkeys(LICENCE_FIELDS, _TEXT), f"{place}.licences")
-    _check_present(values["licences"], LICENCE_FIELDS, f"{place}.licences")
+    _check_fields(values, ENTRY_RULES, _REQUIRED_FIELDS, place)
+    licences = dict.fromkeys(LICENCE_FIELDS, _TEXT)
+    _check_fields(values["licences"], licences, licences, f"{place}.licences")
     for i, source in enumerate(values.get("sources", [])):
         _check_source(source, f"{place}.sources[{i}]")
     rows = values.get("metrics", {}).get("rows", [])
-    _check(rows, _LIST, f"{place}.metrics.rows")
+    check(rows, _LIST, f"{place}.metrics.rows")
     for i, row in enumerate(rows):
-        _check(row, _OBJECT, f"{place}.metrics.rows[{i}]")
+        check(row, OBJECT, f"{place}.metrics.rows[{i}]")
     needed = _WEIGHT_FIELDS if values["status"] == "released" else ("reason",)
-    given = [field for field, value in values.items() if value not in ("", [])]
-    _check_present(given, needed, f"{place} (status {values['status']!r})")
+    given = {field: value for field, value in values.items() if value not in ("", [])}
+    _check_fields(given, {}, needed, place, f" (status {values['status']!r})")
 
 
 def _check_source(values: Any, place: str) -> None:
-    _check(values, _OBJECT, place)
-    _check_present(values, ("type",), place)
+    _check_fields(values, {}, ("type",), place)
     kind = values["type"]
     if not isinstance(kind, str) or kind not in _SOURCE_RULES:
         hint = did_you_mean(str(kind), _SOURCE_RULES)
@@ -173,5 +155,4 @@ def _check_source(values: Any, place: str) -> None:
                 f"{place}.{field} is {shown(values[field])}; a source of type {kind!r} has only "
                 + ", ".join(rules)
             )
-    _check_present(values, rules, f"{place} (type {kind!r})")
-    _check_fields(values, rules, place)
+    _check_fields(values, rules, rules, place, f" (type {kind!r})")

@@ -72,10 +72,7 @@ class Session(requests.Session):
 
 
 class Login(AuthBase):
-    """Authentication that sends a token only to its own host and port, and only if encrypted.
-
-    It also keeps requests from adding a login from a .netrc file.
-    """
+    """A token for one host and port, sent only if encrypted. It replaces logins of .netrc files."""
 
     def __init__(self, home: str, token: str | None):
         self._home = home
@@ -139,10 +136,9 @@ def refusal(response: requests.Response, login_hint: str = "") -> Exception:
     answer = f"the server answered {status} {responses.get(status, '')}".rstrip()
     if status in (408, 425, 429) or status >= 500:
         wait = seconds_to_wait(response.headers.get("Retry-After"))
-        if wait is not None and wait > MAX_RETRY_AFTER:
-            shown = f"{min(wait, 1e9):,.0f} s"
-            return WeightsUnavailableError(f"{answer}, and requests a wait of {shown}")
-        return InterruptedTransferError(answer, wait)
+        if wait is None or wait <= MAX_RETRY_AFTER:
+            return InterruptedTransferError(answer, wait)
+        answer += f", and requests a wait of {min(wait, 1e9):,.0f} s"
     code = response.headers.get("X-Error-Code", "")
     if reason := _REASONS.get(code) or _REASONS.get(status):
         answer += f": {reason}"
@@ -176,23 +172,23 @@ def opened(
         "verify": named[1] if named else True,
         "stream": True,
     }
+
+    def follow(url: str) -> requests.Response:
+        for _ in range(MAX_REDIRECTS + 1):
+            response = session.get(url, **options)
+            target = requests.Session.get_redirect_target(session, response)
+            if target is None:
+                return response
+            response.close()
+            url = redirect(url, target)
+        raise WeightsUnavailableError(f"more than {MAX_REDIRECTS} redirects")
+
     with Session() as session:
-        response = within(HEAD_TIMEOUT, lambda: _follow(session, url, options))
+        response = within(HEAD_TIMEOUT, lambda: follow(url))
         if isinstance(response, Exception):
             raise _explained(response) from None  # its text has the whole URL
         with response:
             yield response
-
-
-def _follow(session: Session, url: str, options: dict[str, Any]) -> requests.Response:
-    for _ in range(MAX_REDIRECTS + 1):
-        response = session.get(url, **options)
-        target = requests.Session.get_redirect_target(session, response)
-        if target is None:
-            return response
-        response.close()
-        url = redirect(url, target)
-    raise WeightsUnavailableError(f"more than {MAX_REDIRECTS} redirects")
 
 
 def redirect(url: str, target: str) -> str:
