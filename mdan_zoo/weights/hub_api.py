@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -195,17 +195,10 @@ def _entry(repo: str, commit: str, size: int, sha256: str) -> ManifestEntry:
     """Return an entry of exactly this file. Malformed values raise a TypeError or ValueError."""
     if type(size) is not int or size < 1 or not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ValueError
-    return ManifestEntry(
-        name=repo.replace("/", "--"),  # names a folder in the cache
-        status="released",
-        parameters=0,
-        licences=Licences(code="", weights="", data=""),
-        command="",
-        file=WEIGHTS_FILE,
-        size=size,
-        sha256=sha256,
-        sources=(Source("huggingface", WEIGHTS_FILE, repo, commit),),
-    )
+    source = Source("huggingface", WEIGHTS_FILE, repo, commit)
+    name = repo.replace("/", "--")  # of a folder in the cache
+    entry = ManifestEntry(name, "released", 0, Licences("", "", ""), command="")
+    return replace(entry, file=WEIGHTS_FILE, size=size, sha256=sha256, sources=(source,))
 
 
 # Known commits
