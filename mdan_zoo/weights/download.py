@@ -63,6 +63,7 @@ class _Transfer:
 
     def __init__(self, entry: ManifestEntry, file: BinaryIO, bar: tqdm[Never]):
         self._entry, self._file, self._bar = entry, file, bar
+        self._may_resume = True
         self._restart()
 
     def _restart(self, etag: str | None = None) -> None:
@@ -75,9 +76,15 @@ class _Transfer:
         self._joined = False  # whether the file arrives in parts
         self._etag = etag
 
+    def _cannot_resume(self, problem: str) -> InterruptedTransferError:
+        """Discard what has arrived; the next attempts request the whole file."""
+        self._may_resume = False
+        self._restart()
+        return InterruptedTransferError(problem)
+
     def range_headers(self) -> dict[str, str]:
         """Return the headers that request the rest, if it can be requested."""
-        if not (self.received and self._etag):
+        if not (self._may_resume and self.received and self._etag):
             return {}
         return {"Range": f"bytes={self.received}-", "If-Range": self._etag}
 
@@ -91,8 +98,7 @@ class _Transfer:
             and response.headers.get("Content-Range") in (f"{expected}{size}", f"{expected}*")
         )
         if not self._joined:
-            self._restart()
-            raise InterruptedTransferError("the server did not continue where the connection broke")
+            raise self._cannot_resume("the server did not continue where the connection broke")
 
     def begin(self, response: requests.Response) -> None:
         """Start again with the whole file, unless a response announces another size."""
@@ -127,5 +133,4 @@ class _Transfer:
             message = f"its file has SHA-256 {found}, the released one has {self._entry.sha256}"
             if not self._joined:
                 raise CheckpointError(message)
-            self._restart()  # the parts may be of two versions
-            raise InterruptedTransferError(message)
+            raise self._cannot_resume(message)  # the parts may be of two versions
