@@ -160,7 +160,7 @@ def _fetch(entry: ManifestEntry, source: Source, token: str | None) -> Path:
     """Download a checkpoint to the cache, unless another process has just done so."""
     if is_offline():
         raise WeightsUnavailableError(f"not asked: {' or '.join(OFFLINE_VARIABLES)} is set")
-    from mdan_zoo.weights.download import download  # imports requests, which few need
+    from mdan_zoo.weights.transport import download  # imports requests, which few need
 
     path = cached_path(entry)
     with cache.lock(path.parent):

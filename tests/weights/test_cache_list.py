@@ -140,7 +140,7 @@ import os, sys
 from hub_helpers import CONTENT, entry_for, mirror
 from mdan_zoo.weights import fetch
 from mdan_zoo.errors import WeightsUnavailableError
-import filelock, mdan_zoo.weights.download
+import filelock, mdan_zoo.weights.transport
 mdan_zoo.weights.transport.ATTEMPTS = 1
 if os.getuid() == 0:
     os.setgid(65534)
