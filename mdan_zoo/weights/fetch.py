@@ -11,6 +11,7 @@ import os
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 from urllib.request import url2pathname
 
 from mdan_zoo.errors import CheckpointError, InputError, WeightsUnavailableError
@@ -28,6 +29,7 @@ from mdan_zoo.weights.manifest_fields import without_secrets
 
 _PACKAGE = Path(__file__).parents[1]
 _CACHE = Source("the cache")
+_Places: TypeAlias = "list[tuple[Source, Path | None]]"  # with their paths on this machine
 _LOGIN_HINT = (
     "for a private or gated repository accept the conditions on its page, if any, and set HF_TOKEN "
     "to a token that may read it (it is sent through https only)"
@@ -101,9 +103,9 @@ def verify_file(path: Path, entry: ManifestEntry) -> FileContents:
     return contents
 
 
-def _places(entry: ManifestEntry) -> list[tuple[Source, Path | None]]:
-    """Return the sources in the order of the search, with their paths on this machine, if any."""
-    places: list[tuple[Source, Path | None]] = [(_CACHE, cached_path(entry))]
+def _places(entry: ManifestEntry) -> _Places:
+    """Return the sources in the order of the search."""
+    places: _Places = [(_CACHE, cached_path(entry))]
     for source in entry.sources:
         url = _url(source)
         if source.type == "package":
@@ -119,9 +121,7 @@ def _url(source: Source) -> str:
     return source.url or source.base + source.path
 
 
-def _search(
-    entry: ManifestEntry, token: str | None, places: list[tuple[Source, Path | None]]
-) -> FileContents:
+def _search(entry: ManifestEntry, token: str | None, places: _Places) -> FileContents:
     """Return the contents of the first right file, with a warning for each damaged one before."""
     failures: list[str] = []
     damaged: list[str] = []  # those where this machine has a wrong file
