@@ -91,4 +91,4 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     if near:
         return "did you mean " + " or ".join(repr(n) for n in near) + "?"
     shown = ", ".join(names[:20])
-    return f"known are: {shown}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return f"available: {shown}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")

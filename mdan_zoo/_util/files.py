@@ -1,11 +1,11 @@
-"""Files that a reader finds whole: the old content or the new one, never a part. Needs no torch."""
+"""Files that readers see complete: the old content or the new one, never a part. Needs no torch."""
 
 from __future__ import annotations
 
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,23 +24,16 @@ def refuse_input(output: Path, inputs: Iterable[str | os.PathLike[str]]) -> None
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all; see `open_atomically`."""
+    """Write a file completely or not at all; see `open_atomically`."""
     with open_atomically(path) as file:
         file.write(content)
 
 
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes its name only when the block has ended without an error.
+    """Open a new file for writing, which replaces the old one if the block ends without an error.
 
-    Until then, and for good if the block raises, what was at the path stays. A link stays too; the
-    file that it points to is replaced. A new file has the mode that the umask gives.
-
-    Args:
-        path: The file to write, in a folder that exists.
-
-    Yields:
-        A binary file that is open for writing.
+    If the path is a link, the file that it points to is replaced. The mode follows the umask.
 
     Raises:
         InputError: No file can be at the path: its folder is missing, say, or it is a folder.
@@ -52,8 +45,19 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
             f"no file can be written at {path}: it is not a file, but a folder or a device"
         )
     temporary = target.with_name(f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
-    try:  # from before the file is there: an interrupt may come as soon as it is
-        with _create(temporary, path) as file:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(replace_by(temporary, target))
+        except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+            raise InputError(f"no file can be written at {path}: {error.strerror}") from error
+        yield file
+
+
+@contextmanager
+def replace_by(temporary: Path, target: Path) -> Iterator[BinaryIO]:
+    """Create `temporary` for writing; rename it to `target` after the block, or remove it."""
+    try:  # from before the file exists: an interrupt may come as soon as it does
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -64,18 +68,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _create(temporary: Path, path: Path) -> BinaryIO:
-    try:
-        return temporary.open("xb")
-    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise InputError(f"no file can be written at {path}: {error.strerror}") from error
-
-
 def remove_leftovers(folder: Path) -> None:
-    """Remove the parts of files that a process left which was killed while it wrote.
-
-    Args:
-        folder: One that no other process is writing to.
-    """
+    """Remove the partial files of killed processes from a folder that no process is writing to."""
     for part in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         part.unlink(missing_ok=True)

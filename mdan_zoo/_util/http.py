@@ -12,12 +12,11 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from typing import TypeVar
 from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urljoin, urlsplit
-from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from mdan_zoo.errors import MdanZooError
 
@@ -33,15 +32,15 @@ T = TypeVar("T")
 
 
 def ca_setting() -> tuple[str, str] | None:
-    """Return the variable that names a file of authorities, and that file; None if none does."""
+    """Return the first variable that is set, and its value."""
     return next(((name, os.environ[name]) for name in CA_VARIABLES if os.environ.get(name)), None)
 
 
 def within(seconds: float, work: Callable[[], T]) -> T | Exception:
     """Return the result of `work` or the exception that it raises; TimeoutError if it takes long.
 
-    The work runs in a separate thread, because a socket's timeout covers neither the name lookup
-    nor a server that sends a byte now and then. A thread that is given up ends with its connection.
+    It runs in a thread, because a socket's timeout covers neither the name lookup nor a server that
+    sends a byte now and then. An abandoned thread ends with its connection.
     """
     outcome: queue.SimpleQueue[T | Exception] = queue.SimpleQueue()
 
@@ -61,81 +60,65 @@ def within(seconds: float, work: Callable[[], T]) -> T | Exception:
 def root_cause(error: BaseException, handled: BaseException | None = None) -> BaseException:
     """Return the error at the start of a chain of causes and contexts.
 
-    Args:
-        error: The error.
-        handled: What was being handled when the work began: Python chains it too, although it
-            belongs to the caller.
+    `handled` is the caller's error that was being handled before: Python chains it, too.
     """
     while (deeper := error.__cause__ or error.__context__) not in (None, handled):
         error = deeper
     return error
 
 
-@dataclass(frozen=True)
-class Fetch:
-    """The limits of a download, and the class of its errors.
+def fetch_bytes(
+    url: str, timeout: float, check: Callable[[str, int], None], error: type[MdanZooError]
+) -> bytes:
+    """Download an http:// or https:// URL into memory.
 
-    Attributes:
+    Args:
+        url: The URL.
         timeout: Seconds for all of it, from the name lookup to the last byte.
-        check_url: Raises an error of class `error` for a redirect that must not be followed.
-        check_size: Raises one for a number of bytes that is too large.
-        error: Its messages are reasons alone, without the URL, which may hold secrets.
+        check: Called with every redirected URL, and every number of bytes announced or received;
+            raises an error of class `error` if one is not acceptable.
+        error: Class of the errors. Their messages do not contain the URL, which may have secrets.
     """
-
-    timeout: float
-    check_url: Callable[[str], None]
-    check_size: Callable[[int], None]
-    error: type[MdanZooError]
-
-    def run(self, url: str) -> bytes:
-        """Download a URL."""
-        deadline = time.monotonic() + self.timeout
-        result = within(self.timeout, lambda: self._follow(url, deadline))
-        if isinstance(result, bytes):
-            return result
-        if isinstance(result, self.error):
-            raise result
-        # Not chained: the texts of these errors hold the whole URL.
-        raise self.error(self._reason(result)) from None
-
-    def _follow(self, url: str, deadline: float) -> bytes:
-        opener = _opener()
-        for _ in range(MAX_REDIRECTS + 1):
-            wait = max(deadline - time.monotonic(), 0.001)
-            try:
-                response = opener.open(_request(url), timeout=wait)
-            except HTTPError as answer:
-                response = answer
-            with response:
-                target = response.headers.get("Location")
-                if response.status not in _REDIRECTS or target is None:
-                    return self._body(response, deadline)
-            # The header was read as Latin-1; whatever its bytes mean, they are percent-encoded.
-            url = urljoin(url, quote(target.encode("latin-1"), safe=_RESERVED))
-            self.check_url(url)
-        raise self.error(f"it redirects more than {MAX_REDIRECTS} times")
-
-    def _body(self, response: HTTPResponse | HTTPError, deadline: float) -> bytes:
-        if response.status != 200:
-            raise self.error(f"the server answered {response.status} {response.reason}")
-        declared = response.headers.get("Content-Length", "")
-        self.check_size(int(declared) if declared.isdecimal() else 0)
-        body = bytearray()
-        while chunk := response.read1(_CHUNK_BYTES):
-            body += chunk
-            self.check_size(len(body))
-            if time.monotonic() > deadline:
-                raise TimeoutError
-        if declared.isdecimal() and len(body) < int(declared):
-            raise HTTPException("the body ended early")
-        return bytes(body)
-
-    def _reason(self, error: Exception) -> str:
-        root = root_cause(error)
-        if isinstance(root, TimeoutError):
-            return f"the download was not complete after timeout={self.timeout:g} seconds"
+    deadline = time.monotonic() + timeout
+    result = within(timeout, lambda: _follow(url, deadline, check, error))
+    if isinstance(result, bytes):
+        return result
+    if isinstance(result, error):
+        raise result
+    root = root_cause(result)
+    if isinstance(root, TimeoutError):
+        reason = f"the download was not complete after timeout={timeout:g} seconds"
+    else:
         said = root.strerror if isinstance(root, OSError) else None
-        return f"the download failed ({said or type(root).__name__})"
+        reason = f"the download failed ({said or type(root).__name__})"
+    raise error(reason) from None  # the texts of these errors contain the whole URL
+
+
+def _follow(
+    url: str, deadline: float, check: Callable[[str, int], None], error: type[MdanZooError]
+) -> bytes:
+    for _ in range(MAX_REDIRECTS + 1):
+        with _open(url, max(deadline - time.monotonic(), 0.001)) as response:
+            target = response.headers.get("Location")
+            if response.status not in _REDIRECTS or target is None:
+                if response.status != 200:
+                    raise error(f"the server answered {response.status} {response.reason}")
+                length = response.headers.get("Content-Length", "")
+                announced = int(length) if length.isdecimal() else 0
+                check(url, announced)
+                body = bytearray()
+                while chunk := response.read1(_CHUNK_BYTES):
+                    body += chunk
+                    check(url, len(body))
+                    if time.monotonic() > deadline:
+                        raise TimeoutError
+                if len(body) < announced:
+                    raise HTTPException("the body ended early")
+                return bytes(body)
+        # The header was read as Latin-1; whatever its bytes mean, they are percent-encoded.
+        url = urljoin(url, quote(target.encode("latin-1"), safe=_RESERVED))
+        check(url, 0)
+    raise error(f"it redirects more than {MAX_REDIRECTS} times")
 
 
 class _NoRedirects(HTTPRedirectHandler):
@@ -145,28 +128,26 @@ class _NoRedirects(HTTPRedirectHandler):
         """Follow nothing: the redirect is then raised as an `HTTPError`."""
 
 
-def _opener() -> OpenerDirector:
-    """Return what opens URLs: through the environment's proxies, with its authorities."""
-    if setting := ca_setting():
-        authorities = setting[1]
-    else:
-        import certifi  # a dependency of requests
+def _open(url: str, timeout: float) -> HTTPResponse | HTTPError:
+    """Return any response to a GET. A user name and password in the URL are sent in a header."""
+    import certifi  # a dependency of requests
 
-        authorities = certifi.where()
-    folder = os.path.isdir(authorities)
-    context = ssl.create_default_context(
-        cafile=None if folder else authorities, capath=authorities if folder else None
-    )
-    return build_opener(_NoRedirects, HTTPSHandler(context=context))
-
-
-def _request(url: str) -> Request:
-    """Return a request, with the user name and password of the URL in a header of it alone."""
     parts = urlsplit(url)
     login, _, host = parts.netloc.rpartition("@")
+    path, query = quote(parts.path, safe=_RESERVED), quote(parts.query, safe=_RESERVED)
+    plain = parts._replace(netloc=host, path=path, query=query, fragment="").geturl()
     headers = {"User-Agent": "mdan-zoo", "Accept-Encoding": "identity"}
     if login:
         headers["Authorization"] = f"Basic {base64.b64encode(unquote(login).encode()).decode()}"
-    path, query = quote(parts.path, safe=_RESERVED), quote(parts.query, safe=_RESERVED)
-    plain = parts._replace(netloc=host, path=path, query=query, fragment="")
-    return Request(plain.geturl(), headers=headers)
+    named = ca_setting()
+    authorities = named[1] if named else certifi.where()
+    if os.path.isdir(authorities):
+        context = ssl.create_default_context(capath=authorities)
+    else:
+        context = ssl.create_default_context(cafile=authorities)
+    opener = build_opener(_NoRedirects, HTTPSHandler(context=context))
+    try:
+        response: HTTPResponse = opener.open(Request(plain, headers=headers), timeout=timeout)
+    except HTTPError as answer:
+        return answer
+    return response

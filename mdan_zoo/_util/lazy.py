@@ -16,11 +16,9 @@ from typing import Any
 def lazy_exports(
     package: str, modules: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Return `__getattr__`, `__dir__` and `__all__` of a package.
+    """Return `__getattr__`, `__dir__` and `__all__` of a package with the given `__name__`.
 
-    Args:
-        package: The package's `__name__`.
-        modules: For each public name, the module that defines it, relative to the package.
+    `modules` maps each public name to the module that defines it, relative to the package.
     """
 
     def __getattr__(name: str) -> Any:  # noqa: N807 - what the interpreter looks for

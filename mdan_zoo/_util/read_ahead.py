@@ -16,15 +16,9 @@ def batches_ahead(
 ) -> Generator[list[Value], None, None]:
     """Yield `function(item)` for all items, in order and in batches, computed by threads.
 
-    While the consumer uses a batch, the threads compute the next one. `items` is iterated in the
-    calling thread, at most two batches ahead. If it raises, its error follows the values of the
-    previous items. The threads end with the generator, even if it is closed early.
-
-    Args:
-        function: Called in a worker thread; its errors are raised in place of the batch.
-        items: Possibly infinite.
-        batch_size: Length of every batch except the last.
-        workers: Number of threads.
+    `items` may be infinite. It is iterated in the calling thread, at most two batches ahead; if it
+    raises, its error follows the values of the previous items. An error of `function` is raised in
+    place of its batch. The threads end with the generator, even if it is closed early.
     """
     failures: list[Exception] = []
     pending: deque[Future[Value]] = deque()
@@ -43,7 +37,6 @@ def batches_ahead(
 
 
 def _until_failure(items: Iterable[Item], failures: list[Exception]) -> Iterator[Item]:
-    """Yield the items; an error ends the iteration and is appended to `failures`."""
     try:
         for item in items:  # noqa: UP028 - `yield from` would also close the caller's generator
             yield item

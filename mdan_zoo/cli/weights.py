@@ -167,7 +167,7 @@ def _verified_file(path: Path, manifest: dict[str, ManifestEntry]) -> str:
         if entry.sha256 == found.sha256:
             _check_golden(found, entry)
             return f"{path}  ok: the released weights of {entry.name}"
-    return f"{path}  whole: {found.config.name}, but not the released weights of any known model"
+    return f"{path}  complete: {found.config.name}, but not the released weights of any known model"
 
 
 def _check_golden(weights: WeightFile, entry: ManifestEntry) -> None:
@@ -203,7 +203,7 @@ def _cache_list(options: argparse.Namespace) -> int:
     for file in files:
         print(f"{file.model}  {file.state}  {file.size:,} bytes  {file.path}")
     if not files:
-        print(f"nothing in {fetch.cache_folder()}", file=sys.stderr)
+        print(f"the cache {fetch.cache_folder()} is empty", file=sys.stderr)
     return 0
 
 

@@ -198,18 +198,18 @@ def _check_size(size: tuple[int, int], options: ImageOptions) -> None:
 
 
 def _download(url: str, options: ImageOptions) -> io.BytesIO:
-    from mdan_zoo._util.http import Fetch  # slow to import
+    from mdan_zoo._util.http import fetch_bytes  # slow to import
 
-    def check_url(target: str) -> None:
+    def check(target: str, count: int) -> None:
         if not is_url(target):
+            shown = public_url(target)
+            raise UnreadableImageError(f"it redirects to {shown}, not to http or https")
+        if count > options.max_bytes:
             raise UnreadableImageError(
-                f"it redirects to {public_url(target)}, not to http or https"
+                f"{count} bytes or more are above max_bytes={options.max_bytes}"
             )
 
-    def check_size(count: int) -> None:
-        _check_bytes(count, options.max_bytes)
-
-    return io.BytesIO(Fetch(options.timeout, check_url, check_size, UnreadableImageError).run(url))
+    return io.BytesIO(fetch_bytes(url, options.timeout, check, UnreadableImageError))
 
 
 def _open_path(path: str | os.PathLike[str], max_bytes: int) -> IO[bytes]:

@@ -16,27 +16,23 @@ from mdan_zoo.weights.manifest import is_offline
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-TIMEOUT = 60.0
-"""Seconds without a byte while something is published."""
+TIMEOUT = 60.0  # seconds without a byte
 
 
 @contextmanager
 def hub_client(hub: Hub, failure: str) -> Iterator[HfApi]:
-    """Provide the hub's client, and raise `PublishingError` for whatever it raises.
-
-    Args:
-        hub: Where to publish.
-        failure: Beginning of the message, such as "cannot publish owner/name".
-    """
-    if is_offline():
-        raise PublishingError(f"{failure}: {OFFLINE_REASON}")
-    if not hub.may_see_token:
-        raise PublishingError(
-            f"{failure} at {hub}: it needs https, so that nobody on the way sees the token; set "
-            "HF_ENDPOINT to an address that begins with https://"
-        )
+    """Provide the hub's client; its errors become `PublishingError`s that begin with `failure`."""
     from huggingface_hub import HfApi
 
+    from mdan_zoo.weights.transport import is_private
+
+    if is_offline():
+        raise PublishingError(f"{failure}: {OFFLINE_REASON}")
+    if not is_private(hub.endpoint):
+        raise PublishingError(
+            f"{failure} at {hub}: it needs https, so that the token is not sent unencrypted; set "
+            "HF_ENDPOINT to an address that begins with https://"
+        )
     try:
         with _settings_of_client():
             yield HfApi(endpoint=hub.endpoint, token=hub.token or False)
@@ -48,10 +44,7 @@ def hub_client(hub: Hub, failure: str) -> Iterator[HfApi]:
 
 @contextmanager
 def _settings_of_client() -> Iterator[None]:
-    """Set the timeout and the certificate authorities of huggingface_hub's client for a while.
-
-    The process has one client only, so its previous settings are restored.
-    """
+    """Set timeout and certificate authorities of the process's client, and restore them."""
     from huggingface_hub import close_session, get_session
 
     setting, before = ca_setting(), os.environ.get("SSL_CERT_FILE")
@@ -67,8 +60,9 @@ def _settings_of_client() -> Iterator[None]:
         client.timeout = timeout
         if setting and setting[1] != before:
             close_session()
-            os.environ.pop("SSL_CERT_FILE")
-            if before is not None:
+            if before is None:
+                del os.environ["SSL_CERT_FILE"]
+            else:
                 os.environ["SSL_CERT_FILE"] = before
 
 

@@ -35,9 +35,9 @@ from mdan_zoo.weights.cache import named_lock
 from mdan_zoo.weights.checkpoint import Checkpoint, open_checkpoint
 from mdan_zoo.weights.hub_api import (
     WEIGHTS_FILE,
-    ask_for_remote,
     check_repo,
     find_hub,
+    find_remote,
 )
 from mdan_zoo.weights.manifest import SCHEMA_VERSION, Licences, load_manifest
 from mdan_zoo.zoo.configs import MODELS
@@ -210,13 +210,13 @@ def publish_to_hub(publication: Publication, repo: str, *, private: bool = False
     source = {"type": "huggingface", "repo": repo, "revision": commit, "path": WEIGHTS_FILE}
     entry = publication.entry(source)
     try:
-        remote = ask_for_remote(repo, commit)
+        remote = find_remote(repo, commit, use_cache=False)
     except WeightsUnavailableError as error:
         raise PublishingError(
             f"{repo} was published as commit {commit}, but this could not be checked: {error}. Its "
             f"manifest entry is\n{to_json(entry)}"
         ) from error
-    if (remote.commit, remote.sha256) != (commit, publication.weights.sha256):
+    if (remote.sources[0].revision, remote.sha256) != (commit, publication.weights.sha256):
         raise PublishingError(
             f"{hub}/{repo} at {commit} does not have the weights that were uploaded: "
             f"their SHA-256 is {publication.weights.sha256}, the hub says {remote.sha256}"

@@ -1,29 +1,31 @@
 """Cache of downloaded checkpoints on disk: MODEL/START_OF_SHA256/FILE in the cache folder.
 
-A file appears there whole or not at all. Its names come from the manifest, none from a server. Each
-version of a model has its own folder, so a file is never replaced by a different one.
+A file appears there complete or not at all. Its names come from the manifest, none from a server.
+Each version of a model has its own folder, so a file is never replaced by a different one.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import logging
 import os
 import re
 import secrets
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from mdan_zoo.errors import InputError, ManifestError, WeightsUnavailableError
+from mdan_zoo._util.files import replace_by
+from mdan_zoo.errors import CheckpointError, InputError, ManifestError, WeightsUnavailableError
+from mdan_zoo.weights.contents import read_contents
 from mdan_zoo.weights.manifest import ManifestEntry
 
 CACHE_VARIABLE = "MDAN_ZOO_CACHE"
-PATIENCE_SECONDS = 5.0
-"""How long to wait for another process before a message is logged."""
+PATIENCE_SECONDS = 5.0  # of waiting for another process, before a message is logged
+COMMITS = (
+    ".commits"  # folder of known commits: a folder for each model, a JSON file for each commit
+)
 
 LOGGER = logging.getLogger("mdan_zoo.weights.fetch")
 
@@ -34,38 +36,28 @@ _WEIGHTS_SUFFIX = ".safetensors"
 _PART_SUFFIX = ".part"
 # Lock files are empty and never removed: waiting processes would then hold different files.
 _LOCKS = ".locks"
-COMMITS = ".commits"
-"""The folder of known commits: a folder for each model, a JSON file for each commit."""
 
 
 @dataclass(frozen=True)
 class CachedFile:
     """A file in the cache.
 
-    Attributes:
-        model: The model that it was downloaded for.
-        path: Its path.
-        size: Its size in bytes.
-        sha256_prefix: The first 16 digits of the expected SHA-256.
-        state: "whole", "damaged" (its SHA-256 differs), "unreadable" (also a broken link, or a
-            folder instead of the file), or "partial" (of a download that is running or was
-            killed).
+    `size` is in bytes, `sha256_prefix` the first 16 digits of the expected SHA-256. `state` is
+    "complete", "damaged" (its SHA-256 differs), "unreadable" (also a broken link, or a folder
+    instead of the file), or "partial" (of a download that is running or was killed).
     """
 
     model: str
     path: Path
     size: int
     sha256_prefix: str
-    state: Literal["whole", "damaged", "unreadable", "partial"]
+    state: Literal["complete", "damaged", "unreadable", "partial"]
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloaded weights, which need not exist.
+    """Return MDAN_ZOO_CACHE, else mdan_zoo in XDG_CACHE_HOME, else ~/.cache/mdan_zoo.
 
-    It is what MDAN_ZOO_CACHE names, else mdan_zoo in XDG_CACHE_HOME, else ~/.cache/mdan_zoo.
-
-    Raises:
-        WeightsUnavailableError: The user has no home folder, and no variable names another.
+    The folder need not exist. `WeightsUnavailableError` if the user has no home folder.
     """
     try:
         if chosen := os.environ.get(CACHE_VARIABLE):
@@ -81,7 +73,7 @@ def cache_folder() -> Path:
 
 
 def cached_path(entry: ManifestEntry) -> Path:
-    """Return the path of the checkpoint of an entry in the cache, whether it exists or not.
+    """Return the path of a checkpoint in the cache, whether it exists or not.
 
     Raises:
         WeightsUnavailableError: The entry has no released weights.
@@ -97,21 +89,14 @@ def cached_path(entry: ManifestEntry) -> Path:
     return cache_folder() / entry.name / entry.sha256[:_PREFIX_LENGTH] / entry.file
 
 
-@contextmanager
-def lock(version: Path) -> Iterator[None]:
+def lock(version: Path) -> AbstractContextManager[None]:
     """Lock the folder of a version. A killed process releases its lock."""
-    with named_lock(version.name, f"fetches or deletes {version.parent.name}"):
-        yield
+    return named_lock(version.name, f"fetches or deletes {version.parent.name}")
 
 
 @contextmanager
 def named_lock(name: str, what: str) -> Iterator[None]:
-    """Hold a lock that is shared by all processes with this cache.
-
-    Args:
-        name: Name of the lock.
-        what: Activity of the process that holds it, for the message to waiting processes.
-    """
+    """Hold a lock of all processes with this cache. Waiting ones log that another `what`."""
     from filelock import FileLock, Timeout
 
     folder = cache_folder() / _LOCKS
@@ -134,53 +119,26 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     The caller holds the lock of `path.parent`, so any partial files there are leftovers.
     """
-    _make_folder(path.parent)
-    for leftover in path.parent.glob(f"*{_PART_SUFFIX}"):
+    folder = path.parent
+    with suppress(FileNotFoundError):  # another process has just removed the model's empty folder
+        folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f"*{_PART_SUFFIX}"):
         if leftover.is_symlink() or not leftover.is_dir():  # a folder is not ours
             leftover.unlink()
     part = path.with_name(f"{os.getpid()}-{secrets.token_hex(4)}{_PART_SUFFIX}")
     try:
-        with part.open("xb") as file:
+        with replace_by(part, path) as file:  # a link is replaced, not written through
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        _move_folder_aside(path)
-        os.replace(part, path)  # a link is replaced, not written through
+            if path.is_dir() and not path.is_symlink():  # mounting a missing file creates a folder
+                aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+                path.rename(aside)
+                with suppress(OSError):  # what is in it is not ours to delete
+                    aside.rmdir()
     except BaseException:
-        part.unlink(missing_ok=True)
-        _remove_empty(path.parent)
+        _remove_empty(folder)
         raise
-    _sync_folder(path.parent)
-
-
-def _make_folder(folder: Path) -> None:
-    for _ in range(10):  # another version's empty folders may just be removed
-        with contextlib.suppress(FileNotFoundError):
-            folder.mkdir(parents=True, exist_ok=True)
-            return
-    folder.mkdir(parents=True, exist_ok=True)
-
-
-def _remove_empty(version: Path) -> None:
-    """Remove the folders of a version and of its model, if they are empty."""
-    with contextlib.suppress(OSError):  # a folder that holds anything else stays
-        version.rmdir()
-        for folder in version.parents[: len(version.relative_to(cache_folder()).parts) - 1]:
-            folder.rmdir()
-
-
-def _move_folder_aside(path: Path) -> None:
-    """Rename a folder with the name of the file; mounting a missing file creates one."""
-    if path.is_dir() and not path.is_symlink():
-        aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        path.rename(aside)
-        with contextlib.suppress(OSError):  # what is in it is not ours to delete
-            aside.rmdir()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable. Windows does not need it, and cannot open folders."""
-    if os.name == "posix":
+    if os.name == "posix":  # make the rename durable; Windows cannot open folders
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -188,12 +146,12 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _remove_empty(version: Path) -> None:
+    """Remove the folders of a version and of its model, if they are empty."""
+    with suppress(OSError):  # a folder that holds anything else stays
+        version.rmdir()
+        for folder in version.parents[: len(version.relative_to(cache_folder()).parts) - 1]:
+            folder.rmdir()
 
 
 def list_cache() -> list[CachedFile]:
@@ -203,99 +161,77 @@ def list_cache() -> list[CachedFile]:
         WeightsUnavailableError: A folder of the cache cannot be read.
     """
     found = []
-    for model, version in _versions(cache_folder()):
-        for path in _files(version) or _blocking(version):
-            with contextlib.suppress(FileNotFoundError):  # a download has ended, or was cleared
+    for model, version in _versions():
+        # Without files, a folder that has the name of one.
+        for path in _files(version) or sorted(version.glob(f"*{_WEIGHTS_SUFFIX}")):
+            with suppress(FileNotFoundError):  # a download has ended, or was cleared
                 size = path.lstat().st_size
-                found.append(CachedFile(model, path, size, path.parent.name, _state(path)))
+                found.append(CachedFile(model, path, size, version.name, _state(path)))
     return found
 
 
 def clear_cache(models: Collection[str] | None = None) -> int:
-    """Delete downloaded weights and the leftovers of killed downloads.
+    """Delete the downloads of some models, by default all; return the number of bytes freed.
 
     Waits for running downloads. Only files that this library stores are deleted, and folders only
     if they are empty afterwards; links are removed, not followed.
 
-    Args:
-        models: Names of models; by default all.
-
-    Returns:
-        The number of bytes that were freed.
-
     Raises:
-        InputError: `models` is one text instead of a collection.
+        InputError: `models` is a string instead of a collection.
         WeightsUnavailableError: A folder of the cache cannot be read.
         OSError: A file cannot be deleted.
     """
     if isinstance(models, str):
         raise InputError(f"models must be a list of names, such as [{models!r}], not {models!r}")
-    _forget_commits(models)
-    return sum(
-        _clear_version(version)
-        for model, version in list(_versions(cache_folder()))
-        if models is None or model in models
-    )
-
-
-def _forget_commits(models: Collection[str] | None) -> None:
-    for folder in _children(cache_folder() / COMMITS):
-        if models is None or folder.name in models:
-            for path in folder.glob("*.json"):
-                path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # a folder that holds anything else stays
-                folder.rmdir()
-    with contextlib.suppress(OSError):
-        (cache_folder() / COMMITS).rmdir()
-
-
-def _clear_version(version: Path) -> int:
     freed = 0
-    with lock(version):
-        for path in _files(version):
-            freed += path.lstat().st_size
-            path.unlink()
-        _remove_empty(version)
+    for model, version in _versions():
+        if models is None or model in models:
+            with lock(version):
+                for path in _files(version):
+                    freed += path.lstat().st_size
+                    path.unlink()
+                _remove_empty(version)
+    commits = cache_folder() / COMMITS
+    for record in list(commits.glob("*/*.json")):
+        if models is None or record.parent.name in models:
+            record.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder that holds anything else stays
+                record.parent.rmdir()
+                commits.rmdir()
     return freed
 
 
-def _versions(folder: Path, model: str = "") -> Iterator[tuple[str, Path]]:
-    """Yield every model and folder of a version of it. Links are not followed."""
-    for child in _children(folder):
-        if child.is_symlink() or not child.is_dir() or not _NAME.fullmatch(child.name):
-            continue
-        if model and _VERSION.fullmatch(child.name):
-            yield model, child
-        elif "/" not in model:
-            yield from _versions(child, f"{model}/{child.name}".lstrip("/"))
+def _versions() -> list[tuple[str, Path]]:
+    """Return every model and folder of a version of it. Links are not followed."""
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            folder = error.filename
+            raise WeightsUnavailableError(f"the cache {folder} cannot be read: {error}") from error
+
+    found = []
+    root = cache_folder()
+    for folder, children, _ in os.walk(root, onerror=fail):
+        names = Path(folder).relative_to(root).parts
+        children[:] = [name for name in children if len(names) < 3 and _NAME.fullmatch(name)]
+        if len(names) in (2, 3) and _VERSION.fullmatch(names[-1]):
+            found.append(("/".join(names[:-1]), Path(folder)))
+    return sorted(found)
 
 
 def _files(version: Path) -> list[Path]:
     return [
         path
-        for path in _children(version)
+        for path in sorted(version.glob("*"))
         if path.suffix in (_WEIGHTS_SUFFIX, _PART_SUFFIX) and (path.is_symlink() or path.is_file())
     ]
 
 
-def _blocking(version: Path) -> list[Path]:
-    """Return folders that have the name of the checkpoint of a version."""
-    return [path for path in _children(version) if path.suffix == _WEIGHTS_SUFFIX]
-
-
-def _children(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise WeightsUnavailableError(f"the cache {folder} cannot be read: {error}") from error
-
-
-def _state(path: Path) -> Literal["whole", "damaged", "unreadable", "partial"]:
+def _state(path: Path) -> Literal["complete", "damaged", "unreadable", "partial"]:
     if path.suffix == _PART_SUFFIX:
         return "partial"
     try:
-        return "whole" if _sha256_of(path).startswith(path.parent.name) else "damaged"
-    except OSError:
+        right = read_contents(path).sha256.startswith(path.parent.name)
+    except CheckpointError:
         return "unreadable"
+    return "complete" if right else "damaged"

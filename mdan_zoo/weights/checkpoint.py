@@ -1,8 +1,7 @@
 """Checkpoints: safetensors files whose header describes their model. Always loaded strictly.
 
-A checkpoint carries the config and the hierarchy of its model, so that neither its classes nor its
-preprocessing can be mixed up. Nothing is ever unpickled. A file is opened once: hash, description
-and tensors of a `Checkpoint` come from the same bytes; see `mdan_zoo.weights.contents`.
+A checkpoint contains the config and the hierarchy of its model, which determine its classes and
+preprocessing. Nothing is unpickled. Each file is read once; see `mdan_zoo.weights.contents`.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ class Checkpoint:
 
     Attributes:
         path: The file.
-        config: The config that it carries.
-        hierarchy: The hierarchy that it carries.
-        tensors: Its tensors by name, on the CPU. Those of a network are not checked yet.
+        config: Config of the model.
+        hierarchy: Hierarchy of the model.
+        tensors: Tensors by name, on the CPU, not yet compared with those of a network.
         size: Size of the file in bytes.
         sha256: SHA-256 of the file, in hexadecimal.
     """
@@ -55,7 +54,7 @@ class Checkpoint:
 
 
 CheckpointSource: TypeAlias = "str | os.PathLike[str] | FileContents | Checkpoint"
-"""A checkpoint by its path, by its contents (verified ones, say), or already read."""
+"""A checkpoint by its path, by its contents, or already read."""
 
 
 def save_checkpoint(
@@ -65,24 +64,29 @@ def save_checkpoint(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write a network's weights, whole or not at all.
+    """Write a network's weights to a safetensors file, completely or not at all.
 
     Args:
-        path: The safetensors file to write.
+        path: The file to write.
         network: A network of this zoo.
         config: Its config.
-        dtype: Floating-point tensors are stored as this; float16 halves the file.
+        dtype: Stored type of floating-point tensors; float16 halves the file.
 
     Raises:
-        CheckpointError: The config is another network's, or a value is not finite in that dtype.
-        InputError: `network` is no network of this zoo, the dtype is none of `FLOAT_TYPES`, or
-            there can be no file at the path.
+        CheckpointError: The config does not match the network, or a value is not finite in `dtype`.
+        InputError: `network` is not a network of this zoo, `dtype` is not one of `FLOAT_TYPES`, or
+            no file can be written at the path.
     """
-    plain = _unwrapped(network)
+    plain = getattr(network, "_orig_mod", network)  # inside that of torch.compile
+    if not isinstance(plain, EmotionModel):
+        raise InputError(
+            f"network must be an EmotionModel, not {type(plain).__name__}; give the network that "
+            "is inside a wrapper"
+        )
     if dtype not in FLOAT_TYPES:
         raise InputError(f"dtype must be one of {', '.join(map(str, FLOAT_TYPES))}, not {dtype!r}")
     tensors = {
-        # torch.compile, which can wrap the whole or parts, puts its mark into the names.
+        # torch.compile adds a prefix to the names of the parts that it wraps.
         name.replace("_orig_mod.", ""): (
             (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
         )
@@ -103,24 +107,10 @@ def save_checkpoint(
     write_atomically(Path(path), save(tensors, {_METADATA_KEY: json.dumps(about)}))
 
 
-def _unwrapped(network: nn.Module) -> EmotionModel:
-    """Return the network itself, also of one that torch.compile has wrapped."""
-    plain = getattr(network, "_orig_mod", network)
-    if not isinstance(plain, EmotionModel):
-        raise InputError(
-            f"network must be an EmotionModel, not {type(plain).__name__}; give the network that "
-            "is inside a wrapper"
-        )
-    return plain
-
-
 def _differences(
     network: EmotionModel, tensors: Mapping[str, Tensor], config: ModelConfig
 ) -> list[str]:
-    """Return how a network differs from what `build_network` makes of a config.
-
-    The hierarchy is not compared: a network that was built for another one keeps its config.
-    """
+    """Return how a network differs from its config. The hierarchy is not compared."""
     if not isinstance(network, get_architecture(config.architecture)):
         return [
             f"the network is of the class {type(network).__name__}, the config has the "
@@ -141,10 +131,10 @@ def _differences(
 
 
 def open_checkpoint(source: CheckpointSource) -> Checkpoint:
-    """Read a checkpoint; the file is opened once, and not at all if its contents are given.
+    """Read a checkpoint, unless it is already read.
 
     Raises:
-        CheckpointError: The file is missing, is not safetensors, or carries no config.
+        CheckpointError: The file is missing, is not safetensors, or has no config.
     """
     if isinstance(source, Checkpoint):
         return source
@@ -156,10 +146,10 @@ def open_checkpoint(source: CheckpointSource) -> Checkpoint:
 
 
 def read_identity(path: str | os.PathLike[str]) -> tuple[ModelConfig, Hierarchy]:
-    """Return the config and the hierarchy that a checkpoint carries. Only its header is read.
+    """Return the config and the hierarchy of a checkpoint, of which only the header is read.
 
     Raises:
-        CheckpointError: The file is missing, is not safetensors, or carries no config.
+        CheckpointError: The file is missing, is not safetensors, or has no config.
     """
     return _identity(path, read_metadata(path))
 
@@ -178,7 +168,9 @@ def _identity(
         config = ModelConfig.from_dict(content["config"])
         return config, Hierarchy.from_dict(content["hierarchy"])
     except (ValueError, KeyError, TypeError, RecursionError, MdanZooError) as error:
-        raise CheckpointError(f"{path}: its description of the model is broken: {error}") from error
+        raise CheckpointError(
+            f"{path}: its description of the model is malformed: {error}"
+        ) from error
 
 
 def load_checkpoint(network: nn.Module, source: CheckpointSource, config: ModelConfig) -> None:
@@ -187,16 +179,20 @@ def load_checkpoint(network: nn.Module, source: CheckpointSource, config: ModelC
     Args:
         network: The network, whose `hierarchy` must be the checkpoint's.
         source: What `save_checkpoint` wrote.
-        config: The network's config, which must be the checkpoint's except for the mean and
-            standard deviation of the input: these belong to the weights.
+        config: The network's config. It must equal the checkpoint's except for mean and standard
+            deviation of the input, which belong to the weights.
 
     Raises:
-        CheckpointError: The file is damaged or belongs to another model. The network is then
-            unchanged.
+        CheckpointError: The file is damaged or belongs to another model; the network is unchanged.
     """
     checkpoint = open_checkpoint(source)
     path = checkpoint.path
-    _check_identity(path, checkpoint.config, config)
+    theirs, ours = _architecture(checkpoint.config), _architecture(config)
+    differing = [
+        f"{key} {theirs[key]!r}, not {ours[key]!r}" for key in ours if theirs[key] != ours[key]
+    ]
+    if differing:
+        raise CheckpointError(f"{path} belongs to another model: it has " + "; ".join(differing))
     if checkpoint.hierarchy != network.hierarchy:
         raise CheckpointError(
             f"{path} was trained for the hierarchy {checkpoint.hierarchy!r}, the network has "
@@ -206,17 +202,6 @@ def load_checkpoint(network: nn.Module, source: CheckpointSource, config: ModelC
     network.load_state_dict(checkpoint.tensors, strict=True)
 
 
-def _check_identity(
-    path: str | os.PathLike[str], found: ModelConfig, expected: ModelConfig
-) -> None:
-    theirs, ours = _architecture(found), _architecture(expected)
-    differing = [
-        f"{key} {theirs[key]!r}, not {ours[key]!r}" for key in ours if theirs[key] != ours[key]
-    ]
-    if differing:
-        raise CheckpointError(f"{path} belongs to another model: it has " + "; ".join(differing))
-
-
 def _architecture(config: ModelConfig) -> dict[str, Any]:
     values = config.to_dict()
     values["input"] = {k: v for k, v in values["input"].items() if k not in ("mean", "std")}
@@ -224,10 +209,9 @@ def _architecture(config: ModelConfig) -> dict[str, Any]:
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Return every tensor of a safetensors file, which need not be a checkpoint of mdan_zoo.
+    """Return every tensor of a safetensors file, or raise `CheckpointError` if it is damaged.
 
-    Raises:
-        CheckpointError: The file is missing or damaged.
+    It need not be a checkpoint of mdan_zoo.
     """
     contents = read_contents(path)
     contents.metadata()  # limits the header before safetensors parses it
@@ -239,7 +223,7 @@ def _tensors(contents: FileContents) -> dict[str, Tensor]:
         return load(contents.data)
     except SafetensorError as error:
         raise CheckpointError(
-            f"{contents.path} is not a whole safetensors file: {error}"
+            f"{contents.path} is not a complete safetensors file: {error}"
         ) from error
 
 

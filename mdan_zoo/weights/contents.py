@@ -1,8 +1,7 @@
 """Contents of checkpoint files: each file is opened and read once, within limits. Needs no torch.
 
-Size, SHA-256, header and tensors all come from the same bytes in memory, so the bytes that were
-verified are the bytes that are loaded, whatever happens to the file meanwhile. (A memory map would
-not guarantee that: what another process writes to the file shows up in it.)
+Size, SHA-256, header and tensors come from the same bytes in memory, so the bytes that were
+verified are the bytes that are loaded. A memory map would show later changes of the file.
 """
 
 from __future__ import annotations
@@ -10,28 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from mdan_zoo.errors import CheckpointError, InputError
 
-MAX_HEADER_BYTES = 1 << 20
-"""A header names a few hundred tensors in some 50 kB; a larger one does not belong to a model."""
-MAX_FILE_BYTES = 8 << 30
-"""Two thousand million float32 parameters, forty times those of the paper's network."""
+MAX_HEADER_BYTES = 1 << 20  # a header names a few hundred tensors in some 50 kB
+MAX_FILE_BYTES = 8 << 30  # forty times the size of the paper's network
 
 
 @dataclass(frozen=True)
 class FileContents:
-    """A checkpoint file that was read into memory.
-
-    Attributes:
-        path: The file.
-        data: Its bytes.
-        sha256: Their SHA-256, in hexadecimal.
-    """
+    """Path, bytes and hexadecimal SHA-256 of a checkpoint file that was read into memory."""
 
     path: Path
     data: bytes = field(repr=False)
@@ -43,11 +35,7 @@ class FileContents:
         return len(self.data)
 
     def metadata(self) -> Mapping[str, Any]:
-        """Return the metadata of the safetensors header.
-
-        Raises:
-            CheckpointError: The file has no such header, or one above `MAX_HEADER_BYTES`.
-        """
+        """Return the metadata of the safetensors header; `CheckpointError` if it is malformed."""
         end = 8 + check_header_size(self.path, self.data[:8])
         return _metadata(self.path, self.data[8:end])
 
@@ -59,35 +47,27 @@ def read_contents(path: str | os.PathLike[str]) -> FileContents:
         CheckpointError: It cannot be read, is not a regular file, or exceeds `MAX_FILE_BYTES`.
         InputError: `path` is not a path.
     """
-    try:
-        with _open(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_FILE_BYTES:
-                raise CheckpointError(
-                    f"{path} has {size:,} bytes; a checkpoint has at most {MAX_FILE_BYTES:,}"
-                )
-            data = file.read()
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    with _open(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_FILE_BYTES:
+            raise CheckpointError(
+                f"{path} has {size:,} bytes; a checkpoint has at most {MAX_FILE_BYTES:,}"
+            )
+        data = file.read()
     return FileContents(Path(path), data, hashlib.sha256(data).hexdigest())
 
 
 def read_metadata(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """Return the metadata of a safetensors file, of which only the header is read.
 
-    Raises:
-        CheckpointError: The file cannot be read, or has no such header.
-        InputError: `path` is not a path.
+    Raises the errors of `read_contents` and `FileContents.metadata`.
     """
-    try:
-        with _open(path) as file:
-            return _metadata(path, file.read(check_header_size(path, file.read(8))))
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    with _open(path) as file:
+        return _metadata(path, file.read(check_header_size(path, file.read(8))))
 
 
 def check_header_size(path: str | os.PathLike[str], start: bytes) -> int:
-    """Return the size of a safetensors header, which the first eight bytes of a file give.
+    """Return the size of a safetensors header, which the first eight bytes of a file contain.
 
     Raises:
         CheckpointError: The bytes are too few, or the size exceeds `MAX_HEADER_BYTES`.
@@ -98,16 +78,17 @@ def check_header_size(path: str | os.PathLike[str], start: bytes) -> int:
     return size
 
 
-def _open(path: str | os.PathLike[str]) -> BinaryIO:
+@contextmanager
+def _open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(f"a checkpoint is given by its path, not {path!r}")
-    if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
-        raise CheckpointError(f"{path} is not a file")  # opening a pipe could take forever
-    return Path(path).open("rb")
-
-
-def _unreadable(path: str | os.PathLike[str], error: OSError) -> CheckpointError:
-    return CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}")
+    try:
+        if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
+            raise CheckpointError(f"{path} is not a file")  # opening a pipe could take forever
+        with Path(path).open("rb") as file:
+            yield file
+    except OSError as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}") from error
 
 
 def _metadata(path: str | os.PathLike[str], header: bytes) -> Mapping[str, Any]:

@@ -1,55 +1,38 @@
 """Search, download and verification of the checkpoints in the manifest. Needs no torch.
 
-huggingface_hub provides only the URL of a file and the user's token. `hf_hub_download` is not used,
-because it checks the number of bytes only, also of files in its cache, and writes to a path with
-the server's ETag. Here size and SHA-256 are checked at every call, for the hub and for mirrors, and
-no name comes from a server.
-
-A `file` source, and a `relative` one of a manifest on disk, is verified and used in place, so a
-shared or read-only folder of weights is not copied to the cache.
+`hf_hub_download` is not used, because it checks the number of bytes only, also of files in its
+cache, and writes to a path with the server's ETag. Here size and SHA-256 are checked at every call,
+and no name comes from a server. Files on this machine are verified and used in place.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 from urllib.request import url2pathname
 
 from mdan_zoo.errors import CheckpointError, InputError, WeightsUnavailableError
 from mdan_zoo.weights import cache
-from mdan_zoo.weights.cache import (
-    CACHE_VARIABLE,
-    CachedFile,
-    cache_folder,
-    cached_path,
-    clear_cache,
-    list_cache,
-)
+from mdan_zoo.weights.cache import CACHE_VARIABLE
+from mdan_zoo.weights.cache import CachedFile as CachedFile
+from mdan_zoo.weights.cache import cache_folder as cache_folder
+from mdan_zoo.weights.cache import cached_path as cached_path
+from mdan_zoo.weights.cache import clear_cache as clear_cache
+from mdan_zoo.weights.cache import list_cache as list_cache
 from mdan_zoo.weights.contents import FileContents, check_header_size, read_contents
-from mdan_zoo.weights.hub_api import find_hub
+from mdan_zoo.weights.hub_api import Hub, find_hub
 from mdan_zoo.weights.manifest import OFFLINE_VARIABLES, ManifestEntry, Source, is_offline
 from mdan_zoo.weights.manifest_fields import without_secrets
 
-__all__ = [
-    "CachedFile",
-    "DamagedWeightsWarning",
-    "cache_folder",
-    "cached_path",
-    "clear_cache",
-    "find_local",
-    "find_weights",
-    "list_cache",
-    "read_weights",
-    "repair",
-    "verify_file",
-]
-
 _PACKAGE = Path(__file__).parents[1]
+_CACHE = Source("the cache")
+_Places: TypeAlias = "list[tuple[Source, Path | None]]"  # with their paths on this machine
 _LOGIN_HINT = (
-    "for a private or gated repository accept its conditions on its page, if it has any, and set "
-    "HF_TOKEN to a token that may read it (it is sent through https only)"
+    "for a private or gated repository accept the conditions on its page, if any, and set HF_TOKEN "
+    "to a token that may read it (it is sent through https only)"
 )
 
 
@@ -78,44 +61,25 @@ def find_weights(entry: ManifestEntry, *, token: str | None = None) -> Path:
 
 
 def read_weights(entry: ManifestEntry, *, token: str | None = None) -> FileContents:
-    """Return the verified contents of a model's checkpoint; otherwise as `find_weights`.
-
-    The file need not be opened again to load it: `mdan_zoo.weights.checkpoint.open_checkpoint`
-    takes these contents, so exactly the bytes that were verified are loaded.
-    """
-    search = _Search(entry, token)
-    return search.finish(search.in_package() or search.in_cache() or search.in_sources())
+    """Return the verified contents of a model's checkpoint; otherwise as `find_weights`."""
+    return _search(entry, token, _places(entry))
 
 
 def repair(entry: ManifestEntry, *, token: str | None = None) -> Path:
     """Verify a model's downloaded checkpoint, and download it again if it is damaged.
 
-    Unlike `find_weights`, it does so even if the package has the file too. Without a download it
-    is the same as `find_weights`.
-
-    Args:
-        entry: A released entry of the manifest.
-        token: An access token for the hub.
+    As `find_weights`, but a file in the package does not count if there is a download.
     """
-    if not os.path.lexists(cached_path(entry)):
-        return find_weights(entry, token=token)
-    search = _Search(entry, token)
-    return search.finish(search.in_cache() or search.in_sources()).path
+    places = _places(entry)
+    if os.path.lexists(cached_path(entry)):
+        places = [place for place in places if place[0].type != "package"]
+    return _search(entry, token, places).path
 
 
 def find_local(entry: ManifestEntry) -> Path | None:
-    """Return the path of a model's checkpoint on this machine, or None.
-
-    The file is not verified, and no connection is made.
-    """
-    places = [cached_path(entry)]
-    for source in entry.sources:
-        if source.type == "package":
-            places.insert(0, _PACKAGE / source.path)
-        elif (source.url or source.base).startswith("file://"):
-            places.append(_path_of(source))
+    """Return the path of a model's checkpoint on this machine, unverified, or None."""
     # Not Path.is_file, which raises an error for a folder that may not be read.
-    return next((path for path in places if os.path.isfile(path)), None)
+    return next((path for _, path in _places(entry) if path and os.path.isfile(path)), None)
 
 
 def verify_file(path: Path, entry: ManifestEntry) -> FileContents:
@@ -139,129 +103,83 @@ def verify_file(path: Path, entry: ManifestEntry) -> FileContents:
     return contents
 
 
-class _Search:
-    """The search for one checkpoint. Each method returns verified contents, or None."""
-
-    def __init__(self, entry: ManifestEntry, token: str | None):
-        self._entry = entry
-        self._token = token
-        self._locked = False
-        self._failures: list[str] = []
-        self._damaged: list[str] = []  # those where this machine has a wrong file
-
-    def in_package(self) -> FileContents | None:
-        for source in self._entry.sources:
-            if source.type == "package":
-                contents = self._accept(_PACKAGE / source.path, str(source))
-                if contents is not None:
-                    return contents
-        return None
-
-    def in_cache(self) -> FileContents | None:
-        path = cached_path(self._entry)
-        return self._accept(path, "the cache") if os.path.lexists(path) else None
-
-    def in_sources(self) -> FileContents | None:
-        """Try the other sources in order, with the lock held from the first remote one on."""
-        with ExitStack() as stack:
-            for source in self._entry.sources:
-                try:
-                    contents = self._in_source(source, stack)
-                except (OSError, NotImplementedError) as error:  # some file systems have no locks
-                    self._note(str(source), _about_cache(error))
-                    continue
-                if contents is not None:
-                    return contents
-        return None
-
-    def finish(self, contents: FileContents | None) -> FileContents:
-        """Return the contents, with a warning if a damaged file was skipped."""
-        if contents is None:
-            kind = CheckpointError if self._damaged else WeightsUnavailableError
-            raise kind(self._explanation())
-        verb = "fetched" if self._locked else "used"
-        for failure in self._damaged:
-            message = f"{failure}; {verb} instead: {contents.path}"
-            warnings.warn(message, DamagedWeightsWarning, stacklevel=4)
-        return contents
-
-    def _in_source(self, source: Source, stack: ExitStack) -> FileContents | None:
-        """Try a source; `stack` holds the lock once it has been taken."""
+def _places(entry: ManifestEntry) -> _Places:
+    """Return the sources in the order of the search."""
+    places: _Places = [(_CACHE, cached_path(entry))]
+    for source in entry.sources:
+        url = _url(source)
         if source.type == "package":
-            return None
-        url = source.url or source.base + source.path
-        if url.startswith("file://"):
-            return self._accept(_path_of(source), str(source))
-        if is_offline():
-            self._note(str(source), f"not asked: {' or '.join(OFFLINE_VARIABLES)} is set")
-            return None
-        if not self._locked:
-            path = cached_path(self._entry)
-            stack.enter_context(cache.lock(path.parent))
-            self._locked = True
-            with suppress(CheckpointError):  # fetched by the process that had the lock
-                return verify_file(path, self._entry)
-        return self._fetch(source, url)
+            places.append((source, _PACKAGE / source.path))
+        elif url.startswith("file://"):
+            places.append((source, Path(url2pathname(url.removeprefix("file://")))))
+        else:
+            places.append((source, None))
+    return sorted(places, key=lambda place: place[0].type != "package")
 
-    def _fetch(self, source: Source, url: str) -> FileContents | None:
-        from mdan_zoo.weights.download import download  # imports requests, which few need
 
-        path, token, hint = cached_path(self._entry), None, ""
+def _url(source: Source) -> str:
+    return source.url or source.base + source.path
+
+
+def _search(entry: ManifestEntry, token: str | None, places: _Places) -> FileContents:
+    """Return the contents of the first right file, with a warning for each damaged one before."""
+    failures: list[str] = []
+    damaged: list[str] = []  # those where this machine has a wrong file
+    for source, local in places:
+        path = local
+        if source is _CACHE and not os.path.lexists(cached_path(entry)):
+            continue
         try:
-            if source.type == "huggingface":
-                hub = find_hub(self._token)
-                url, token, hint = _hub_url(source, hub.endpoint), hub.token, _LOGIN_HINT
-            with cache.replacing(path) as file:
-                download(self._entry, url, file, token=token, login_hint=hint)
+            path = path or _fetch(entry, source, token)
+            contents = verify_file(path, entry)
         except (CheckpointError, InputError, WeightsUnavailableError) as error:
-            self._note(str(source), str(error))
-            return None
-        return self._accept(path, str(source))
-
-    def _accept(self, path: Path, place: str) -> FileContents | None:
-        """Return the contents of the right file, or note why it is not the right one."""
-        try:
-            return verify_file(path, self._entry)
-        except CheckpointError as error:
-            self._note(place, str(error), damaged=os.path.lexists(path))
-            return None
-
-    def _note(self, place: str, problem: str, damaged: bool = False) -> None:
-        failure = f"{without_secrets(place)}: {problem}"
-        self._failures.append(failure)
-        if damaged:
-            self._damaged.append(failure)
-
-    def _explanation(self) -> str:
-        entry = self._entry
-        return "\n".join(
-            [
-                f"the weights of {entry.name} ({entry.file}) are not available:",
-                *(f"  {failure}" for failure in self._failures),
-                f"Put the file ({entry.size:,} bytes, SHA-256 {entry.sha256}) at "
-                f"{cached_path(entry)}, or pass another file as checkpoint=.",
-            ]
-        )
-
-
-def _about_cache(error: OSError | NotImplementedError) -> str:
-    """Return why the cache cannot be used. Network errors are never `OSError` here."""
-    return (
-        f"{cache_folder()}: cannot be written to: {getattr(error, 'strerror', None) or error}; "
-        f"free or repair that folder, or set {CACHE_VARIABLE} to another"
+            problem = str(error)
+        except (OSError, NotImplementedError) as error:  # some file systems have no locks
+            # Network errors are never `OSError` here.
+            problem = (
+                f"{cache_folder()}: cannot be written to: {getattr(error, 'strerror', '') or error}"
+                f"; free or repair that folder, or set {CACHE_VARIABLE} to another"
+            )
+        else:
+            verb = "used" if local else "fetched"
+            for failure in damaged:
+                message = f"{failure}; {verb} instead: {path}"
+                warnings.warn(message, DamagedWeightsWarning, stacklevel=4)
+            return contents
+        failures.append(f"{without_secrets(str(source).rstrip())}: {problem}")
+        if path and os.path.lexists(path):
+            damaged.append(failures[-1])
+    raise (CheckpointError if damaged else WeightsUnavailableError)(
+        "\n  ".join([f"the weights of {entry.name} ({entry.file}) are not available:", *failures])
+        + f"\nPut the file ({entry.size:,} bytes, SHA-256 {entry.sha256}) at {cached_path(entry)}, "
+        "or pass another file as checkpoint=."
     )
 
 
-def _path_of(source: Source) -> Path:
-    """Return the path of a source whose URL is a file's."""
-    url = source.url or source.base + source.path
-    return Path(url2pathname(url.removeprefix("file://")))
+def _fetch(entry: ManifestEntry, source: Source, token: str | None) -> Path:
+    """Download a checkpoint to the cache, unless another process has just done so."""
+    if is_offline():
+        raise WeightsUnavailableError(f"not asked: {' or '.join(OFFLINE_VARIABLES)} is set")
+    from mdan_zoo.weights.transport import download  # imports requests, which few need
+
+    path = cached_path(entry)
+    with cache.lock(path.parent):
+        with suppress(CheckpointError):
+            return verify_file(path, entry).path
+        if source.type == "huggingface":
+            hub = find_hub(token)
+            url, token, hint = _hub_url(source, hub), hub.token, _LOGIN_HINT
+        else:
+            url, token, hint = _url(source), None, ""
+        with cache.replacing(path) as file:
+            download(entry, url, file, token=token, login_hint=hint)
+    return path
 
 
-def _hub_url(source: Source, endpoint: str) -> str:
+def _hub_url(source: Source, hub: Hub) -> str:
     from huggingface_hub import hf_hub_url
 
     try:
-        return hf_hub_url(source.repo, source.path, revision=source.revision, endpoint=endpoint)
+        return hf_hub_url(source.repo, source.path, revision=source.revision, endpoint=hub.endpoint)
     except Exception as error:  # its class is not documented
         raise WeightsUnavailableError(f"huggingface_hub: {error}") from error

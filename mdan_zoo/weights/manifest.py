@@ -1,8 +1,7 @@
 """The weights manifest: release status, sources, size and SHA-256 of the weights of every model.
 
-`weights_manifest.json` is the single source of truth about checkpoints. This module reads it and
-needs no torch; `mdan_zoo.weights.fetch` finds and verifies the files that it names. The environment
-variable MDAN_ZOO_MANIFEST names another manifest, by path or URL, whose entries come first.
+MDAN_ZOO_MANIFEST names another manifest, by path or URL, whose entries take precedence over those
+of `weights_manifest.json`. Needs no torch.
 """
 
 from __future__ import annotations
@@ -12,26 +11,31 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 from mdan_zoo.errors import ManifestError
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.weights import manifest_fields as checks
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 1
 
 MANIFEST_VARIABLE = "MDAN_ZOO_MANIFEST"
 OFFLINE_VARIABLES = ("MDAN_ZOO_OFFLINE", "HF_HUB_OFFLINE")
 
-URL_TIMEOUT = 20.0
-"""Seconds for a manifest behind a URL, from the name lookup to the last byte."""
+URL_TIMEOUT = 20.0  # seconds for a whole manifest
 MAX_URL_BYTES = 4 << 20
 
 _PACKAGE = Path(__file__).parents[1]
 _TOP_FIELDS = ("$schema", "schema_version", "models")
+_PLAIN_FIELDS = ("status", "parameters", "command", "reason", "file", "size", "sha256")
+_ENTRY_FIELDS = (*_PLAIN_FIELDS, "licences", "sources")
 _TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads them
 
 
@@ -41,13 +45,7 @@ class ManifestWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Licences:
-    """Three licences, because they are three things.
-
-    Attributes:
-        code: Of this library.
-        weights: Of the checkpoint.
-        data: Terms of the images and labels that the weights were trained on.
-    """
+    """Licences of this library and of the checkpoint, and terms of the training data."""
 
     code: str
     weights: str
@@ -61,11 +59,8 @@ class Source:
     Attributes:
         type: "package" (`path` below the package), "huggingface" (`path` in the repository `repo`
             at the commit `revision`), "https" (`url`), "file" (`url`, file://), or "relative"
-            (`path` relative to the manifest's folder `base`).
-        path: See `type`; "/" separates folders.
-        repo: Owner and name, such as "owner/name".
-        revision: The commit, 40 hexadecimal digits: a branch could be moved to other weights.
-        url: See `type`.
+            (`path` relative to the manifest's folder).
+        path, repo, revision, url: See `type`.
         base: Of type "relative": the URL of the manifest's folder, https:// or file://, that ends
             in "/". `base + path` is the URL of the file.
     """
@@ -94,14 +89,11 @@ class ManifestEntry:
         licences: Licences of code, weights and training data.
         command: The command that trains the model.
         reason: Why there are no released weights; empty if there are.
-        file: Name of the checkpoint.
-        size: Its size in bytes.
-        sha256: Its full SHA-256, in hexadecimal.
+        file, size, sha256: Name, size in bytes and full SHA-256 of the checkpoint.
         sources: Where to get it, in the order to try.
-        details: The rest, as it stands in the manifest: config, training, metrics with their
-            spread, input, hierarchy, library versions, golden input and output, version of the
-            weights, and unknown fields. Those of the licences and of the sources are there under
-            "licences" and "sources", the latter as a list with an object for each source.
+        details: The other fields of the manifest, such as config, hierarchy, metrics and golden;
+            also unknown ones. Unknown fields of licences and sources are there under "licences" and
+            "sources", the latter as a list with an object for each source.
     """
 
     name: str
@@ -129,50 +121,40 @@ def manifest_path() -> Path:
         if path.is_file():
             return path
     raise ManifestError(
-        f"weights_manifest.json is missing: it was looked for in {_PACKAGE} and {_PACKAGE.parent}"
+        f"weights_manifest.json is missing; it must be in {_PACKAGE} or {_PACKAGE.parent}"
     )
 
 
 def is_offline() -> bool:
-    """Tell whether MDAN_ZOO_OFFLINE or HF_HUB_OFFLINE forbids the use of the network."""
+    """Return whether MDAN_ZOO_OFFLINE or HF_HUB_OFFLINE forbids the use of the network."""
     return any(os.environ.get(name, "").upper() in _TRUE for name in OFFLINE_VARIABLES)
 
 
 def load_manifest(path: str | Path | None = None) -> dict[str, ManifestEntry]:
-    """Read a manifest.
+    """Return the entries of a manifest by model name.
 
     Args:
         path: The file. By default the one that comes with the package, and the one that
             MDAN_ZOO_MANIFEST names by path or https:// URL: an entry there replaces the package's
-            entry of that name as a whole. Files are read at every call, a URL once in a process.
-
-    Returns:
-        The entries by model name; names that `mdan_zoo.list_models` does not know are kept.
+            entry of that name. Files are read at every call, a URL once in a process.
 
     Raises:
-        ManifestError: The manifest is not available, is not JSON, or has values that are not as
-            `weights_manifest.schema.json` describes them.
+        ManifestError: The manifest is not available, is not JSON, or does not match
+            `weights_manifest.schema.json`.
 
     Warns:
-        ManifestWarning: There are unknown fields. Those of an entry are kept in its `details`;
-            `mdan-zoo publish` keeps all of them in the file.
+        ManifestWarning: There are unknown fields. Those of an entry are kept in its `details`.
     """
     if path is not None:
         return _load_file(Path(path), str(path))
     builtin = manifest_path()
     entries = _load_file(builtin, str(builtin))
-    other = os.environ.get(MANIFEST_VARIABLE)
-    if other:
-        entries.update(_load_other(other))
+    if other := os.environ.get(MANIFEST_VARIABLE):
+        is_url = "://" in other
+        shown = checks.without_secrets(other) if is_url else other
+        place = f"{shown} (named by {MANIFEST_VARIABLE})"
+        entries.update(_load_url(other, place) if is_url else _load_file(Path(other), place))
     return entries
-
-
-def _load_other(location: str) -> dict[str, ManifestEntry]:
-    """Read the manifest that the environment names."""
-    named = f"(named by {MANIFEST_VARIABLE})"
-    if "://" not in location:
-        return _load_file(Path(location), f"{location} {named}")
-    return _load_url(location, f"{checks.without_secrets(location)} {named}")
 
 
 def _load_file(path: Path, place: str) -> dict[str, ManifestEntry]:
@@ -187,46 +169,38 @@ def _load_file(path: Path, place: str) -> dict[str, ManifestEntry]:
 
 @functools.cache
 def _load_url(url: str, place: str) -> dict[str, ManifestEntry]:
-    checks.check_web_url(url, place)
+    if not checks.WEB_URL.accepts(url):
+        raise ManifestError(f"{place} must be a path or {checks.WEB_URL.words}")
     if is_offline():
         raise ManifestError(
             f"cannot read the weights manifest {place}: {' or '.join(OFFLINE_VARIABLES)} forbids "
             "the use of the network; a path to a copy of it works offline"
         )
-    from mdan_zoo._util.http import Fetch  # urllib takes a while to import, and is rarely needed
+    from mdan_zoo._util.http import fetch_bytes  # urllib is slow to import, and rarely needed
 
     try:
-        content = Fetch(URL_TIMEOUT, _check_redirect, _check_size, ManifestError).run(url)
+        content = fetch_bytes(url, URL_TIMEOUT, _check_response, ManifestError)
     except ManifestError as error:
         raise ManifestError(f"cannot read the weights manifest {place}: {error}") from None
     return _parse(content, urljoin(url, "."), place)
 
 
-def _check_redirect(url: str) -> None:
-    if not checks.is_web_url(url):
+def _check_response(url: str, count: int) -> None:
+    if not checks.WEB_URL.accepts(url):
         shown = checks.without_secrets(url)
         raise ManifestError(f"it redirects to {shown}, which is not an https:// URL")
-
-
-def _check_size(count: int) -> None:
     if count > MAX_URL_BYTES:
         raise ManifestError(f"it has more than {MAX_URL_BYTES:,} bytes")
 
 
 def _parse(content: bytes, base: str, place: str) -> dict[str, ManifestEntry]:
-    """Return the entries of a manifest.
-
-    Args:
-        content: The manifest as it is stored.
-        base: The URL of its folder, ending in "/".
-        place: How messages name it.
-    """
+    """Return the entries. `base` is the URL of the manifest's folder, `place` its name."""
     try:
         values = json.loads(content, parse_constant=_finite, parse_float=_finite)
         json.dumps(values, ensure_ascii=False).encode()  # fails on half a character
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"cannot read the weights manifest {place}: {error}") from error
-    values = checks.as_object(values, place)
+    checks.check(values, checks.OBJECT, place)
     version = values.get("schema_version")
     if isinstance(version, bool) or version != SCHEMA_VERSION:
         raise ManifestError(
@@ -236,7 +210,7 @@ def _parse(content: bytes, base: str, place: str) -> dict[str, ManifestEntry]:
     if not isinstance(values.get("models"), Mapping):
         raise ManifestError(f"{place} has no object 'models'")
     checks.check_models(values["models"], place)
-    _warn_of_unknown(values, _TOP_FIELDS, place)
+    _unknown(values, _TOP_FIELDS, place)
     return {
         name: _read_entry(name, entry, base, f"{place}: {name}")
         for name, entry in values["models"].items()
@@ -244,63 +218,71 @@ def _parse(content: bytes, base: str, place: str) -> dict[str, ManifestEntry]:
 
 
 def _finite(text: str) -> float:
-    """Read a number, which JSON has no infinite one for, or refuse it."""
+    """Return a number, or raise ValueError: JSON has no infinite ones."""
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text} is not a finite number")
     return value
 
 
 def _read_entry(name: str, values: Mapping[str, Any], base: str, place: str) -> ManifestEntry:
-    """Return an entry of which `check_models` found no fault."""
+    """Return an entry that `check_models` has accepted."""
+    _unknown(values, checks.ENTRY_RULES, place)
+    details = {field: value for field, value in values.items() if field not in _ENTRY_FIELDS}
     licences = values["licences"]
-    _warn_of_unknown(values, (*checks.ENTRY_FIELDS, *checks.DETAIL_FIELDS), place)
-    _warn_of_unknown(licences, checks.LICENCE_FIELDS, f"{place}.licences")
+    if unknown := _unknown(licences, checks.LICENCE_FIELDS, f"{place}.licences"):
+        details["licences"] = unknown
     sources = values.get("sources", [])
+    known = ("type", *checks.SOURCE_FIELDS)
+    extra = [_unknown(source, known, f"{place}.sources[{i}]") for i, source in enumerate(sources)]
+    if any(extra):
+        details["sources"] = extra
     return ManifestEntry(
         name=name,
-        status=values["status"],
-        parameters=values["parameters"],
         licences=Licences(**{field: licences[field] for field in checks.LICENCE_FIELDS}),
-        command=values["command"],
-        reason=values.get("reason", ""),
-        file=values.get("file", ""),
-        size=values.get("size", 0),
-        sha256=values.get("sha256", ""),
         sources=tuple(
-            _read_source(source, base, f"{place}.sources[{i}]") for i, source in enumerate(sources)
+            Source(
+                **{field: source[field] for field in known if field in source},
+                base=base if source["type"] == "relative" else "",
+            )
+            for source in sources
         ),
-        details=_details(values),
+        details=details,
+        **{field: values[field] for field in _PLAIN_FIELDS if field in values},
     )
 
 
-def _details(values: Mapping[str, Any]) -> dict[str, Any]:
-    details = _without(values, checks.ENTRY_FIELDS)
-    if licences := _without(values["licences"], checks.LICENCE_FIELDS):
-        details["licences"] = licences
-    sources = [
-        _without(source, ("type", *checks.SOURCE_FIELDS)) for source in values.get("sources", [])
-    ]
-    if any(sources):
-        details["sources"] = sources
-    return details
-
-
-def _without(values: Mapping[str, Any], fields: Container[str]) -> dict[str, Any]:
-    return {field: value for field, value in values.items() if field not in fields}
-
-
-def _read_source(values: Mapping[str, Any], base: str, place: str) -> Source:
-    _warn_of_unknown(values, ("type", *checks.SOURCE_FIELDS), place)
-    fields = {field: values[field] for field in checks.SOURCE_FIELDS if field in values}
-    return Source(values["type"], **fields, base=base if values["type"] == "relative" else "")
-
-
-def _warn_of_unknown(values: Mapping[str, Any], known: Container[str], place: str) -> None:
-    unknown = _without(values, known)
+def _unknown(values: Mapping[str, Any], known: Container[str], place: str) -> dict[str, Any]:
+    """Return the fields that are not known, with a warning."""
+    unknown = {field: value for field, value in values.items() if field not in known}
     if unknown:
         warnings.warn(
             f"{place} has fields that this version of mdan_zoo does not know: {', '.join(unknown)}",
             ManifestWarning,
             stacklevel=2,
         )
+    return unknown
+
+
+def config_of(entry: ManifestEntry) -> ModelConfig:
+    """Return the config of an entry's checkpoint, or raise `ManifestError`.
+
+    Its `name` may differ from the entry's: weights that were fine-tuned from a registered model
+    keep that model's name.
+    """
+    return _read(entry, "config", ModelConfig.from_dict)
+
+
+def hierarchy_of(entry: ManifestEntry) -> Hierarchy:
+    """Return the hierarchy of an entry's checkpoint, or raise `ManifestError`."""
+    return _read(entry, "hierarchy", Hierarchy.from_dict)
+
+
+def _read(entry: ManifestEntry, field: str, parse: Callable[[Any], T]) -> T:
+    place, details = f"the manifest's entry of {entry.name}", entry.details or {}
+    if field not in details:
+        raise ManifestError(f"{place} has no {field!r}; `mdan-zoo publish` writes one")
+    try:
+        return parse(details[field])
+    except ValueError as error:  # InputError and HierarchyError
+        raise ManifestError(f"{place}: {error}") from error

@@ -1,58 +1,59 @@
-"""HTTP requests for checkpoints: retries, time limits, redirect rules, and the access token.
+"""HTTP requests and downloads of checkpoints: retries, time limits, redirects, token, resume.
 
-It imports requests, which takes a while: import this module only where a server is contacted.
+The server determines nothing but the bytes, which must have the size and SHA-256 of the entry.
+requests is slow to import, so import this module only where a server is contacted.
 """
 
 from __future__ import annotations
 
-import functools
-import http
+import hashlib
 import ipaddress
 import logging
 import random
+import re
 import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
-from http.client import HTTPException, IncompleteRead
-from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit
+from contextlib import contextmanager
+from http.client import HTTPException, IncompleteRead, responses
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.auth import AuthBase
 from requests.utils import get_environ_proxies, select_proxy
+from tqdm import tqdm
+from urllib3.connectionpool import connection_from_url
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
 from mdan_zoo._util.http import CA_VARIABLES, MAX_REDIRECTS, T, ca_setting, root_cause, within
 from mdan_zoo._version import __version__
-from mdan_zoo.errors import WeightsUnavailableError
+from mdan_zoo.errors import CheckpointError, WeightsUnavailableError
+from mdan_zoo.weights.manifest import ManifestEntry
 from mdan_zoo.weights.manifest_fields import without_secrets
 
-ATTEMPTS = 5
-"""Attempts in a row without progress before a transfer fails."""
-BACKOFF_SECONDS = 1.0
-"""Wait before the second attempt; doubled for each further one."""
+if TYPE_CHECKING:
+    from typing_extensions import Never  # of a bar that is updated by hand
+
+ATTEMPTS = 5  # consecutive attempts without progress before a transfer fails
+PROGRESS_BYTES = 1 << 14  # an attempt that received this much more than all before made progress
+BACKOFF_SECONDS = 1.0  # before the second attempt; doubled for each further one
 MAX_BACKOFF_SECONDS = 60.0
-MAX_RETRY_AFTER = 300.0
-"""If the server asks for a longer wait (Retry-After), the transfer fails."""
+MAX_RETRY_AFTER = 300.0  # longest Retry-After that is accepted
 CONNECT_TIMEOUT = 10.0
-READ_TIMEOUT = 30.0
-"""Seconds without a single byte."""
-HEAD_TIMEOUT = 60.0
-"""Seconds from the name lookup to the end of the response headers."""
-CHUNK_BYTES = 1 << 16
-"""Maximum size of one read."""
+READ_TIMEOUT = 30.0  # without a single byte
+HEAD_TIMEOUT = 60.0  # from the name lookup to the end of the headers, including redirects
+CHUNK_BYTES = 1 << 16  # maximum size of one read
 PACE_SECONDS = 60.0
-PACE_BYTES = 60_000
-"""An attempt that receives less than this in any `PACE_SECONDS` is aborted."""
+PACE_BYTES = 60_000  # an attempt that receives less in any `PACE_SECONDS` is aborted
 
 LOGGER = logging.getLogger("mdan_zoo.weights.fetch")
 
-_USER_AGENT = f"mdan_zoo/{__version__}"
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_STRONG_ETAG = re.compile(r'"[!#-~]*"')
 _REASONS: dict[int | str, str] = {  # by status, or by the hub's header X-Error-Code
-    401: "it wants a login",
+    401: "login required",
     403: "it denies access",
     404: "it does not have the file",
     410: "it no longer has the file",
@@ -72,47 +73,61 @@ class InterruptedTransferError(Exception):
 
 
 class Session(requests.Session):
-    """A session that leaves redirects to `open_url`: requests would read the body of each."""
+    """A session that follows no redirects: requests would read the body of each."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return None, so that requests follows no redirect."""
+        """Return None instead of the URL."""
         return None
 
-    def merge_environment_settings(self, *arguments: Any, **named: Any) -> Any:
-        """Use SSL_CERT_FILE too, which requests ignores."""
-        settings = super().merge_environment_settings(*arguments, **named)
-        if settings["verify"] is True and (setting := ca_setting()):
-            settings["verify"] = setting[1]
-        return settings
+
+class Login(AuthBase):
+    """A token for one host and port, sent only if encrypted. It replaces logins of .netrc files."""
+
+    def __init__(self, home: str, token: str | None):
+        self._home = home
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the token to a request if it may be sent there."""
+        here = str(request.url)
+        if self._token and is_private(here) and connection_from_url(self._home).is_same_host(here):
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def is_private(url: str) -> bool:
+    """Return whether only the server sees a request: https, or this machine without a proxy."""
+    if url.lower().startswith("https:"):
+        return True
+    return _is_loopback(urlsplit(url).hostname) and not select_proxy(url, get_environ_proxies(url))
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 # Attempts
 
 
-def persist(
-    name: str, attempt: Callable[[], T], has_progressed: Callable[[], bool] = lambda: False
-) -> T:
-    """Return the result of `attempt`, retried with back-off while it is interrupted.
+def persist(name: str, attempt: Callable[[], T], received: Callable[[], int] = lambda: 0) -> T:
+    """Return the result of `attempt`, retried with back-off if it is interrupted.
 
-    Args:
-        name: Name of the transfer for messages.
-        attempt: Raises `InterruptedTransferError` if a retry may succeed.
-        has_progressed: Whether the last attempt got further than all before.
-
-    Raises:
-        WeightsUnavailableError: `ATTEMPTS` attempts in a row made no progress.
+    `name` is for messages; `received` returns the number of bytes that have arrived so far.
     """
-    count = failures = 0
+    count = failures = furthest = 0
     while True:
         try:
             return attempt()
         except InterruptedTransferError as problem:
             count += 1
-            failures = 1 if has_progressed() else failures + 1
+            failures = 1 if received() - furthest >= PROGRESS_BYTES else failures + 1
+            furthest = max(furthest, received())
             if failures >= ATTEMPTS:
-                raise WeightsUnavailableError(
-                    f"{problem}; given up after {count} attempts"
-                ) from None
+                message = f"{problem}; given up after {count} attempts"
+                raise WeightsUnavailableError(message) from None
             wait = backoff(failures) if problem.wait is None else problem.wait
             LOGGER.warning("%s: %s; next attempt in %.1f s", name, problem, wait)
         time.sleep(wait)
@@ -127,13 +142,12 @@ def backoff(failures: int) -> float:
 def refusal(response: requests.Response, login_hint: str = "") -> Exception:
     """Return the error for a response without the file."""
     status = response.status_code
-    known = {s.value: s.phrase for s in http.HTTPStatus}
-    answer = f"the server answered {status} {known.get(status, '')}".rstrip()
+    answer = f"the server answered {status} {responses.get(status, '')}".rstrip()
     if status in (408, 425, 429) or status >= 500:
         wait = seconds_to_wait(response.headers.get("Retry-After"))
-        if wait is not None and wait > MAX_RETRY_AFTER:
-            return WeightsUnavailableError(f"{answer}, and asks to wait {min(wait, 1e9):,.0f} s")
-        return InterruptedTransferError(answer, wait)
+        if wait is None or wait <= MAX_RETRY_AFTER:
+            return InterruptedTransferError(answer, wait)
+        answer += f", and requests a wait of {min(wait, 1e9):,.0f} s"
     code = response.headers.get("X-Error-Code", "")
     if reason := _REASONS.get(code) or _REASONS.get(status):
         answer += f": {reason}"
@@ -150,66 +164,56 @@ def seconds_to_wait(retry_after: str | None) -> float | None:
         return None
 
 
-# Answers
+# Responses
 
 
-def open_url(
-    session: Session, url: str, login: AuthBase, headers: dict[str, str] | None = None
-) -> requests.Response:
-    """Return the response after all redirects, with its body unread.
-
-    Raises:
-        InterruptedTransferError: No response arrives.
-        WeightsUnavailableError: The address or a redirect is invalid.
-    """
+@contextmanager
+def opened(
+    url: str, token: str | None, headers: dict[str, str] | None = None
+) -> Iterator[requests.Response]:
+    """Provide the response to a GET after all redirects, with its body unread."""
+    named = ca_setting()  # requests ignores SSL_CERT_FILE
+    ours = {"User-Agent": f"mdan_zoo/{__version__}", "Accept-Encoding": "identity"}
     options: dict[str, Any] = {
-        "headers": {**(headers or {}), "User-Agent": _USER_AGENT, "Accept-Encoding": "identity"},
+        "headers": {**(headers or {}), **ours},
         "timeout": (CONNECT_TIMEOUT, READ_TIMEOUT),
-        "auth": login,
+        "auth": Login(url, token),
+        "verify": named[1] if named else True,
         "stream": True,
     }
-    for _ in range(MAX_REDIRECTS + 1):
-        response = within(HEAD_TIMEOUT, functools.partial(session.get, url, **options))
+
+    def follow(url: str) -> requests.Response:
+        for _ in range(MAX_REDIRECTS + 1):
+            response = session.get(url, **options)
+            target = requests.Session.get_redirect_target(session, response)
+            if target is None:
+                return response
+            response.close()
+            url = redirect(url, target)
+        raise WeightsUnavailableError(f"more than {MAX_REDIRECTS} redirects")
+
+    with Session() as session:
+        response = within(HEAD_TIMEOUT, lambda: follow(url))
         if isinstance(response, Exception):
             raise _explained(response) from None  # its text has the whole URL
-        try:
-            target = requests.Session.get_redirect_target(session, response)
-        except UnicodeError:
-            raise WeightsUnavailableError("it redirects to an address that is no text") from None
-        if target is None:
-            return response
-        response.close()
-        url = redirect(url, target)
-    raise WeightsUnavailableError(f"more than {MAX_REDIRECTS} redirects")
+        with response:
+            yield response
 
 
-def _explained(error: Exception) -> Exception:
-    """Return the error to raise for an error of the client."""
-    root, setting = root_cause(error), ca_setting()
-    of_network = isinstance(error, (requests.RequestException, TimeoutError))
-    if isinstance(root, ssl.SSLCertVerificationError):
-        trusted = f"{setting[0]} is {setting[1]}" if setting else f"{CA_VARIABLES[0]} is not set"
-        return WeightsUnavailableError(
-            f"its certificate is not trusted: {root.verify_message}; for an authority of your own "
-            f"set {CA_VARIABLES[0]} to the file with its certificate ({trusted})"
-        )
-    bad_file = isinstance(root, ssl.SSLError) and root.library == "X509"
-    if bad_file or (isinstance(error, OSError) and not of_network):
-        named = f"{setting[0]} is {setting[1]}: " if setting else ""
-        return WeightsUnavailableError(f"it cannot be asked: {named}{root}")
-    if isinstance(error, ValueError):  # the address of the server or of a proxy is malformed
-        return WeightsUnavailableError(f"it cannot be asked: {type(error).__name__}")
-    if isinstance(error, HTTPError) or of_network:
-        return InterruptedTransferError(_reason(error))
-    return error
+def redirect(url: str, target: str) -> str:
+    """Return the absolute target of a redirect, or raise an error if it must not be followed."""
+    address = urljoin(url, target)
+    new, shown = urlsplit(address), ascii(without_secrets(address)[:100])
+    if new.scheme not in ("http", "https"):
+        raise WeightsUnavailableError(f"it redirects to {shown}, not to http or https")
+    weaker = urlsplit(url).scheme == "https" and new.scheme != "https"
+    if weaker and not _is_loopback(new.hostname):
+        raise WeightsUnavailableError(f"it redirects from https to {shown}, which is not encrypted")
+    return address
 
 
 def chunks(response: requests.Response) -> Iterator[bytes]:
-    """Yield the body of a response as it arrives, without decompression.
-
-    Raises:
-        InterruptedTransferError: The connection breaks or is too slow.
-    """
+    """Yield the body of a response as it arrives, without decompression."""
     handled = sys.exc_info()[1]
     start, count = time.monotonic(), 0
     while True:
@@ -224,8 +228,32 @@ def chunks(response: requests.Response) -> Iterator[bytes]:
         elapsed = time.monotonic() - start
         if elapsed >= PACE_SECONDS:
             if count < PACE_BYTES:
-                raise InterruptedTransferError(f"only {count:,} bytes came in {elapsed:.0f} s")
+                raise InterruptedTransferError(f"only {count:,} bytes received in {elapsed:.0f} s")
             start, count = time.monotonic(), 0
+
+
+# Errors
+
+
+def _explained(error: Exception) -> Exception:
+    """Return the error to raise for an error of the client."""
+    root, setting = root_cause(error), ca_setting()
+    of_network = isinstance(error, (requests.RequestException, TimeoutError))
+    named = f"{setting[0]} is {setting[1]}" if setting else f"{CA_VARIABLES[0]} is not set"
+    if isinstance(root, ssl.SSLCertVerificationError):
+        return WeightsUnavailableError(
+            f"its certificate is not trusted: {root.verify_message}; for a private certificate "
+            f"authority set {CA_VARIABLES[0]} to the file with its certificate ({named})"
+        )
+    bad_file = isinstance(root, ssl.SSLError) and root.library == "X509"
+    if bad_file or (isinstance(error, OSError) and not of_network):
+        return WeightsUnavailableError(f"cannot send the request: {named}: {root}")
+    if isinstance(error, ValueError):
+        kind = type(error).__name__
+        return WeightsUnavailableError(f"cannot send the request: invalid URL or proxy ({kind})")
+    if isinstance(error, HTTPError) or of_network:
+        return InterruptedTransferError(_reason(error))
+    return error
 
 
 def _reason(error: BaseException, handled: BaseException | None = None) -> str:
@@ -238,71 +266,117 @@ def _reason(error: BaseException, handled: BaseException | None = None) -> str:
     return f"the connection failed ({said or type(root).__name__})"
 
 
-# Addresses
+# Files
 
 
-class Login(AuthBase):
-    """Authentication that sends a token only to its own host and port, and only if encrypted.
+def download(
+    entry: ManifestEntry, url: str, file: BinaryIO, *, token: str | None = None, login_hint: str
+) -> None:
+    """Write a verified checkpoint into an empty file that is open for writing.
 
-    It also keeps requests from adding a login from a .netrc file.
+    After an error, the content of the file is undefined. The token is sent only to the host and
+    port of `url`, and only over https or to this machine. `login_hint` is advice for the user.
+
+    Raises:
+        WeightsUnavailableError: The server cannot be reached, or does not provide the file.
+        CheckpointError: The server provides another file.
+        OSError: `file` cannot be written.
     """
-
-    def __init__(self, home: str, token: str | None):
-        self._home = home
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add the token to a request if it may be sent there."""
-        here = str(request.url)
-        if self._token and sees_only_server(here) and _origin(here) == _origin(self._home):
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
-def sees_only_server(url: str) -> bool:
-    """Return whether a request is private: https, or this machine without a proxy."""
-    parts = parse(url)
-    if parts.scheme == "https":
-        return True
-    return _is_loopback(parts.hostname) and not select_proxy(url, get_environ_proxies(url))
-
-
-def _is_loopback(host: str | None) -> bool:
     try:
-        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
+        shown = sys.stderr.isatty()
+    except (AttributeError, ValueError):  # stderr may be closed or replaced
+        shown = False
+    progress = tqdm(total=entry.size, desc=entry.file, unit="B", unit_scale=True, disable=not shown)
+    with progress as bar:
+        transfer = _Transfer(entry, file, bar)
+
+        def attempt() -> None:
+            headers = transfer.range_headers()
+            with opened(url, token, headers) as response:
+                if headers and response.status_code in (206, 416):
+                    transfer.check_rest(response)
+                elif response.status_code == 200:
+                    transfer.begin(response)
+                else:
+                    raise refusal(response, login_hint)
+                transfer.receive(response)
+
+        persist(entry.file, attempt, lambda: transfer.received)
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = parse(url)
-    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
+class _Transfer:
+    """The part of the file that has arrived, hashed as it is written."""
 
+    def __init__(self, entry: ManifestEntry, file: BinaryIO, bar: tqdm[Never]):
+        self._entry, self._file, self._bar = entry, file, bar
+        self._may_resume = True
+        self._restart()
 
-def redirect(url: str, target: str) -> str:
-    """Return the absolute target of a redirect, or raise an error if it must not be followed."""
-    parse(target)
-    address = urljoin(url, target)
-    new = parse(address)
-    if new.scheme not in _DEFAULT_PORTS:
-        raise WeightsUnavailableError(f"it redirects to {_shown(address)}, not to http or https")
-    weaker = urlsplit(url).scheme == "https" and new.scheme != "https"
-    if weaker and not _is_loopback(new.hostname):
-        raise WeightsUnavailableError(
-            f"it redirects from https to {_shown(address)}, which is not encrypted"
+    def _restart(self, etag: str | None = None) -> None:
+        """Discard what has arrived. `etag` identifies the version of the file that follows."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._bar.reset()
+        self._digest = hashlib.sha256()
+        self.received = 0
+        self._joined = False  # whether the file arrives in parts
+        self._etag = etag
+
+    def _cannot_resume(self, problem: str) -> InterruptedTransferError:
+        """Discard what has arrived; the next attempts request the whole file."""
+        self._may_resume = False
+        self._restart()
+        return InterruptedTransferError(problem)
+
+    def range_headers(self) -> dict[str, str]:
+        """Return the headers that request the rest, if it can be requested."""
+        if not (self._may_resume and self.received and self._etag):
+            return {}
+        return {"Range": f"bytes={self.received}-", "If-Range": self._etag}
+
+    def check_rest(self, response: requests.Response) -> None:
+        """Raise an error, and discard what has arrived, unless a response has the rest."""
+        size = self._entry.size
+        expected = f"bytes {self.received}-{size - 1}/"
+        self._joined = (
+            response.status_code == 206
+            and response.headers.get("ETag", self._etag) == self._etag
+            and response.headers.get("Content-Range") in (f"{expected}{size}", f"{expected}*")
         )
-    return address
+        if not self._joined:
+            raise self._cannot_resume("the server did not continue where the connection broke")
 
+    def begin(self, response: requests.Response) -> None:
+        """Start again with the whole file, unless a response announces another size."""
+        size, length = self._entry.size, response.headers.get("Content-Length", "")
+        if length.isdecimal() and length != str(size):
+            kind = response.headers.get("Content-Type", "no type")[:40]
+            raise CheckpointError(
+                f"the server offers {length[:20]} bytes ({kind!a}), the released file has {size}"
+            )
+        etag = response.headers.get("ETag", "")
+        self._restart(etag if _STRONG_ETAG.fullmatch(etag) else None)
 
-def parse(url: str) -> SplitResult:
-    """Split an address, whose host and port must be well-formed."""
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - it is checked when it is read
-    except ValueError:
-        raise WeightsUnavailableError(f"{_shown(url)} is not a valid address") from None
-    return parts
-
-
-def _shown(url: str) -> str:
-    return ascii(without_secrets(url)[:100])
+    def receive(self, response: requests.Response) -> None:
+        """Write the body of a response; raise an error unless the file is then complete."""
+        size = self._entry.size
+        try:
+            for chunk in chunks(response):
+                self.received += len(chunk)
+                if self.received > size:
+                    raise CheckpointError(
+                        f"the server sends more than the {size:,} bytes of the released file"
+                    )
+                self._file.write(chunk)
+                self._digest.update(chunk)
+                self._bar.update(len(chunk))
+            if self.received < size:
+                raise InterruptedTransferError("the body ended")
+        except InterruptedTransferError as problem:
+            have = f"{self.received:,} of {size:,} bytes"
+            raise InterruptedTransferError(f"{problem} with {have}") from None
+        if (found := self._digest.hexdigest()) != self._entry.sha256:
+            message = f"its file has SHA-256 {found}, the released one has {self._entry.sha256}"
+            if not self._joined:
+                raise CheckpointError(message)
+            raise self._cannot_resume(message)  # the parts may be of two versions

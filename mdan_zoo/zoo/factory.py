@@ -23,8 +23,7 @@ from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.contents import FileContents
-from mdan_zoo.weights.manifest import load_manifest
-from mdan_zoo.weights.manifest_config import config_of, hierarchy_of
+from mdan_zoo.weights.manifest import config_of, hierarchy_of, load_manifest
 from mdan_zoo.zoo.configs import MODELS
 
 if TYPE_CHECKING:

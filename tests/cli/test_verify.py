@@ -211,7 +211,7 @@ def test_a_whole_file_that_no_manifest_has(random_checkpoint, cache, run):
     exit_status, output, messages = run("verify", random_checkpoint)
     assert (exit_status, messages) == (0, "")
     assert output == (
-        f"{random_checkpoint}  whole: mdan_oasis4, but not the released weights of any known "
+        f"{random_checkpoint}  complete: mdan_oasis4, but not the released weights of any known "
         "model\n"
     )
 
@@ -221,7 +221,7 @@ def test_a_cut_file(tmp_path, cache, run):
     path.write_bytes(RELEASED.read_bytes()[:-1])
     exit_status, output, messages = run("verify", path)
     assert (exit_status, output) == (1, "")
-    assert messages.startswith(f"{path}  FAILED: {path} is not a whole safetensors file")
+    assert messages.startswith(f"{path}  FAILED: {path} is not a complete safetensors file")
 
 
 def test_a_file_with_values_that_are_not_finite(tmp_path, cache, run):

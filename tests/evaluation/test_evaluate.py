@@ -185,12 +185,12 @@ def test_labels_of_another_hierarchy_are_refused(mdan, folder):
 
 
 def test_an_empty_part_is_an_error(fi, folder):
-    with pytest.raises(DatasetError, match="no images in the part 'val': known are: test, train"):
+    with pytest.raises(DatasetError, match="no images in the part 'val': available: test, train"):
         find_samples("FI", fi, MIKELS, part="val")
     with pytest.raises(DatasetError, match="in the part 'test': it has no official split"):
         find_samples("OASIS", folder, CIRCUMPLEX, part="test")
     split = make_split("OASIS", read_oasis(folder), folder, "80/20")
-    with pytest.raises(UnknownNameError, match="has no part 'val'; known are: test, train"):
+    with pytest.raises(UnknownNameError, match="has no part 'val'; available: test, train"):
         find_samples("OASIS", folder, CIRCUMPLEX, split=split, part="val")
 
 

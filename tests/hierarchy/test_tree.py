@@ -139,7 +139,7 @@ def test_drawing(tree: Hierarchy) -> None:
     [
         ("primary", "joyy", "hierarchy 'small' has no class 'joyy' at level 'primary': did you "),
         ("primary", "joyy", "did you mean 'joy'?"),
-        ("primary", "zesty", "known are: fear, joy, sadness"),
+        ("primary", "zesty", "available: fear, joy, sadness"),
         (0, "sad", "has no class 'sad' at level 0"),
         (3, "joy", "has no level 3: use 0 to 2, or 'polarity', 'primary', 'secondary'"),
         (-1, "joy", "has no level -1: use 0 to 2"),

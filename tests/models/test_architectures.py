@@ -45,7 +45,7 @@ def test_the_built_in_architectures_are_listed_without_torch():
     [
         ("mdann", "did you mean 'mdan'"),
         (["mdan"], "did you mean 'mdan'"),
-        (None, "known are: flat, mdan"),
+        (None, "available: flat, mdan"),
     ],
 )
 def test_an_unknown_architecture_is_answered_with_the_nearest_names(name, advice):

@@ -18,7 +18,9 @@ from mdan_zoo.weights import transport
 
 def test_a_hub_in_clear_text_does_not_receive_the_token(hub, released, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", hub.url.replace("127.0.0.1", "0.0.0.0"))
-    with pytest.raises(PublishingError, match="it needs https, so that nobody on the way sees"):
+    with pytest.raises(
+        PublishingError, match="it needs https, so that the token is not sent unencrypted"
+    ):
         publish_to_hub(released, "lab/oasis")
     assert hub.requests == []
 

@@ -39,8 +39,7 @@ from mdan_zoo.publishing.publish import (
 )
 from mdan_zoo.weights import fetch as weights_hub
 from mdan_zoo.weights.checkpoint import load_checkpoint
-from mdan_zoo.weights.manifest import ManifestWarning, load_manifest
-from mdan_zoo.weights.manifest_config import config_of, hierarchy_of
+from mdan_zoo.weights.manifest import ManifestWarning, config_of, hierarchy_of, load_manifest
 from mdan_zoo.zoo.factory import build_network, create_model
 
 # What is published has no field that the manifest does not know.

@@ -43,8 +43,7 @@ from mdan_zoo.publishing.publish import (
 )
 from mdan_zoo.weights import fetch as weights_hub
 from mdan_zoo.weights.checkpoint import load_checkpoint, save_checkpoint
-from mdan_zoo.weights.manifest import load_manifest
-from mdan_zoo.weights.manifest_config import config_of, hierarchy_of
+from mdan_zoo.weights.manifest import config_of, hierarchy_of, load_manifest
 from mdan_zoo.zoo.configs import MODELS
 from mdan_zoo.zoo.factory import build_network, create_model
 
@@ -297,8 +296,8 @@ def test_malformed_repositories_are_refused(hub, released, run, repo):
 @pytest.mark.parametrize(
     ("token", "advice"),
     [
-        (None, r"asks for a login \(401\)\. Run `hf auth login`, or set HF_TOKEN"),
-        ("hf_mistyped", r"asks for a login \(401\)"),
+        (None, r"login required \(401\)\. Run `hf auth login`, or set HF_TOKEN"),
+        ("hf_mistyped", r"login required \(401\)"),
         (READER, r"not allowed to do this \(403\)\. Give it the right to write"),
     ],
 )
@@ -392,8 +391,7 @@ def test_one_target_is_needed(run, targets):
 
 def test_the_parser_needs_no_torch():
     code = (
-        "import sys, mdan_zoo.cli.publish, mdan_zoo.weights.manifest_config; "
-        "print('torch' in sys.modules)"
+        "import sys, mdan_zoo.cli.publish, mdan_zoo.weights.manifest; print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

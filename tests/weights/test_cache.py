@@ -216,7 +216,7 @@ def test_the_file_and_its_folder_are_synced(server, cache, monkeypatch):
 FIND = """
 import os, sys
 from hub_helpers import CONTENT, entry_for, mirror
-from mdan_zoo.weights import download, fetch
+from mdan_zoo.weights import fetch, transport
 from mdan_zoo.errors import WeightsUnavailableError
 import filelock  # later there may be no right to read the library
 {before}

@@ -42,7 +42,9 @@ def test_the_cache_is_listed(entries):
     (paths[0].with_name("notes.txt")).write_text("mine")
     expected = [
         CachedFile(entry.name, path, len(CONTENT), entry.sha256[:16], state)
-        for entry, path, state in zip(entries, paths, ("whole", "damaged", "whole"), strict=True)
+        for entry, path, state in zip(
+            entries, paths, ("complete", "damaged", "complete"), strict=True
+        )
     ]
     expected.append(CachedFile("mdan_test", part, 5, entries[0].sha256[:16], "partial"))
     assert sorted(fetch.list_cache(), key=str) == sorted(expected, key=str)
@@ -108,7 +110,7 @@ def test_links_are_removed_but_not_followed(entries, cache, tmp_path):
     link.unlink()
     link.symlink_to(outside / FILE)
     (state,) = [file.state for file in fetch.list_cache() if file.path == link]
-    assert state == "whole"
+    assert state == "complete"
     assert len(fetch.list_cache()) == 3
     fetch.clear_cache()
     assert not link.is_symlink()
@@ -138,7 +140,7 @@ import os, sys
 from hub_helpers import CONTENT, entry_for, mirror
 from mdan_zoo.weights import fetch
 from mdan_zoo.errors import WeightsUnavailableError
-import filelock, mdan_zoo.weights.download
+import filelock, mdan_zoo.weights.transport
 mdan_zoo.weights.transport.ATTEMPTS = 1
 if os.getuid() == 0:
     os.setgid(65534)

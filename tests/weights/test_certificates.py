@@ -75,7 +75,7 @@ def test_a_file_of_authorities_that_is_missing_is_reported(
 ):
     monkeypatch.setenv(variable, "/no/such/authorities.pem")
     message = failure(https_server)
-    assert f"cannot be asked: {variable} is /no/such/authorities.pem: " in message
+    assert f"cannot send the request: {variable} is /no/such/authorities.pem: " in message
     assert "cannot be written to" not in message
     assert stored(cache) == []
 

@@ -177,7 +177,7 @@ def test_a_description_of_a_crop_that_the_backbone_cannot_take_names_its_file(
 def test_a_description_nested_without_end_is_refused(random_checkpoint, tmp_path):
     path = tmp_path / "deep.safetensors"
     save_file(load_file(random_checkpoint), path, {"mdan_zoo": "[" * 100_000})
-    with pytest.raises(CheckpointError, match="description of the model is broken"):
+    with pytest.raises(CheckpointError, match="description of the model is malformed"):
         read_identity(path)
 
 
@@ -216,8 +216,8 @@ def overlapping(source, target):
 
 
 FILES = {
-    "overlapping tensors": (overlapping, "not a whole safetensors file"),
-    "truncated": (truncated, "not a whole safetensors file"),
+    "overlapping tensors": (overlapping, "not a complete safetensors file"),
+    "truncated": (truncated, "not a complete safetensors file"),
     "empty": (lambda s, t: t.write_bytes(b""), "not a safetensors checkpoint"),
     "text": (lambda s, t: t.write_text("<html>not found</html>"), "not a safetensors checkpoint"),
     "pickle": (lambda s, t: t.write_bytes(pickle.dumps([1] * 99)), "not a safetensors"),
@@ -225,7 +225,7 @@ FILES = {
     "folder": (lambda s, t: t.mkdir(), "cannot read the checkpoint"),
     "absent": (lambda s, t: None, "No such file"),
     "without identity": (without_identity, "does not say which model"),
-    "broken identity": (broken_identity, "its description of the model is broken"),
+    "broken identity": (broken_identity, "its description of the model is malformed"),
 }
 
 

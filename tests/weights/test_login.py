@@ -76,7 +76,7 @@ def test_without_a_token_none_is_sent(place, server, monkeypatch):
         (status(404, X_Error_Code="EntryNotFound"), "404 Not Found: it has no such file"),
         (status(404, X_Error_Code="\x1b[31m"), "404 Not Found: it does not have the file"),
         (status(401, X_Error_Code="RepoNotFound"), "401 Unauthorized: it has no such repository"),
-        (status(401), "401 Unauthorized: it wants a login"),
+        (status(401), "401 Unauthorized: login required"),
         (status(403, X_Error_Code="GatedRepo"), "403 Forbidden: the repository is gated"),
     ],
 )

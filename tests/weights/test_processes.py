@@ -24,7 +24,7 @@ from mdan_zoo.weights import fetch
 FIND = """
 import sys
 from hub_helpers import CONTENT, entry_for, mirror
-from mdan_zoo.weights import download, fetch
+from mdan_zoo.weights import fetch, transport
 sys.stdin.readline()
 print(fetch.find_weights(entry_for(CONTENT, mirror(sys.argv[1]))), flush=True)
 """

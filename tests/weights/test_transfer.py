@@ -221,7 +221,7 @@ def test_a_port_where_nobody_listens_is_reported(server, cache):
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (401, "401 Unauthorized: it wants a login"),
+        (401, "401 Unauthorized: login required"),
         (403, "403 Forbidden: it denies access"),
         (404, "404 Not Found: it does not have the file"),
         (410, "410 Gone"),
@@ -298,7 +298,9 @@ def test_the_wait_that_is_asked_for_is_waited(server, cache):
 @pytest.mark.parametrize("header", ["301", "9" * 500, "Fri, 01 Jan 2100 00:00:00 GMT"])
 def test_a_long_wait_is_reported_at_once(header, server, cache):
     server.always[PLACE] = status(429, Retry_After=header)
-    assert re.search(r"429 Too Many Requests, and asks to wait [\d,]+ s", failure(server, cache))
+    assert re.search(
+        r"429 Too Many Requests, and requests a wait of [\d,]+ s", failure(server, cache)
+    )
     assert len(server.requests) == 1
 
 
@@ -348,9 +350,9 @@ def test_a_loop_of_redirects_ends(server, cache):
     [
         ("file:///etc/hostname", "redirects to 'file:///etc/hostname', not to http"),
         ("ftp://127.0.0.1/x?secret", "redirects to 'ftp://127.0.0.1/x', not to http"),
-        ("http://[::1", "not a valid address"),
-        ("http://127.0.0.1:99999/", "not a valid address"),
-        ("http://*/", "cannot be asked: InvalidURL"),
+        ("http://[::1", "invalid URL or proxy (ValueError)"),
+        ("http://127.0.0.1:99999/", "invalid URL or proxy (InvalidURL)"),
+        ("http://*/", "invalid URL or proxy (InvalidURL)"),
     ],
 )
 def test_a_redirect_elsewhere_is_refused(target, said, server, cache):

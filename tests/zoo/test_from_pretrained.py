@@ -89,7 +89,7 @@ def test_a_predictor_takes_what_is_found(hub, publications):
 def test_a_private_repository_needs_the_token(hub, publications, monkeypatch):
     publish_to_hub(publications[0], "lab/secret", private=True)
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(WeightsUnavailableError, match=r"asks for a login \(401\)"):
+    with pytest.raises(WeightsUnavailableError, match=r"login required \(401\)"):
         from_pretrained("lab/secret")
     with pytest.raises(WeightsUnavailableError, match=r"token may not see it \(404\)"):
         from_pretrained("lab/secret", token="hf_stranger")
