@@ -68,14 +68,13 @@ Names in capital letters stand for your files and folders.
 
 ## Intended uses and limitations
 
-The model is intended for sorting, searching and describing collections of images by the emotions
-that they are likely to evoke, and as a starting point for fine-tuning. The scores of a single image
-are weak evidence; averages over many images are more reliable.
+Intended for sorting, searching and describing collections of images by the emotions that they are
+likely to evoke, and for fine-tuning. Averages over many images are more reliable than the scores of
+a single image.
 
-It is not intended for decisions about people or for diagnosis, and it does not recognise the
-emotion of a person *in* the image: the labels say what viewers felt. Viewers from other places and
-times may feel differently, and the model has not learned kinds of images that differ from its
-training images.
+Not intended for decisions about people or for diagnosis. The model does not recognise the emotion
+of a person *in* the image: the labels say what viewers felt. Viewers from other places and times
+may feel differently, and images unlike the training images are not covered.
 
 ## Licences
 
@@ -83,7 +82,7 @@ training images.
 * Weights: {model.licences.weights}
 * Training data: {model.licences.data}
 
-Check whether weights that were trained on these data may be used for your purpose.
+Check whether these terms permit your use of the weights.
 
 ## Checkpoint
 
@@ -94,12 +93,12 @@ Check whether weights that were trained on these data may be used for your purpo
 _HUB_USAGE = """\
 ```python
 import mdan_zoo
-from mdan_zoo.zoo.pretrained import find_pretrained, from_pretrained
+from mdan_zoo.zoo.pretrained import find_pretrained
 
 predictor = mdan_zoo.Predictor(checkpoint=find_pretrained("{repo}"))
 print(predictor.predict("photo.jpg"))
 
-network = from_pretrained("{repo}")  # the torch.nn.Module, in evaluation mode
+network = mdan_zoo.from_pretrained("{repo}")  # the torch.nn.Module, in evaluation mode
 ```
 
 Pass a commit as `revision=` to always get the same weights."""
@@ -183,17 +182,12 @@ def _introduction(publication: Publication) -> str:
         f"{size} of level *{name}*" for name, size in zip(tree.level_names, tree.sizes, strict=True)
     )
     network = get_architecture(config.architecture).card_text(config.backbone)
-    text = (
-        f"This model predicts which emotions an image evokes in viewers: {levels}. It is {network}."
-    )
+    text = f"This model predicts the emotions that an image evokes: {levels}. It is {network}. "
     if publication.derived_from:
-        text += (
-            f" It has the config of the registered model `{publication.derived_from}` of mdan-zoo, "
-            "and its own weights."
-        )
+        text += f"It has the config of the registered model `{publication.derived_from}`. "
     if publication.dataset:
-        return f"{text} It was trained on {publication.dataset}."
-    return f"{text} The dataset that it was trained on is not recorded."
+        return f"{text}It was trained on {publication.dataset}."
+    return f"{text}The dataset that it was trained on is not recorded."
 
 
 def _table(rows: list[Mapping[str, Any]]) -> str:

@@ -52,9 +52,8 @@ def check_weights(name: str, path: str | os.PathLike[str]) -> WeightFile:
     """Check that a file can be published under a name; return its description.
 
     Args:
-        name: A registered model, whose config and hierarchy the file must then have; or a new
-            name, for any network that can be built.
-        path: A safetensors file that `mdan-zoo train` or `save_checkpoint` wrote.
+        name: A registered model, whose config and hierarchy the file must have; or a new name.
+        path: A checkpoint that `mdan-zoo train` or `save_checkpoint` wrote.
 
     Raises:
         InputError: The name is not valid for a model.
@@ -101,9 +100,9 @@ def prepare(
 ) -> Publication:
     """Check a checkpoint, and collect its licences, command and metrics.
 
-    For a name in the manifest, the terms of the training data and the training command are taken
-    from there; so are licence and metrics, unless given, if the file is the released one. A
-    training.json of `mdan-zoo train` in the same folder provides the command and the metrics.
+    A training.json of `mdan-zoo train` in the same folder provides the command and the metrics. For
+    a name in the manifest, the terms of the training data and, if necessary, the command are taken
+    from there; so are licence and metrics, unless given, if the file is the released one.
 
     Args:
         name: A registered model or a new name; see `check_weights`.
@@ -212,19 +211,18 @@ def publish_to_hub(publication: Publication, repo: str, *, private: bool = False
     """Upload weights, config and model card to a Hugging Face repository, in one commit.
 
     The hub is the one that HF_ENDPOINT names; set it before Python starts, since huggingface_hub
-    1.0 reads it at import. A README.md that is there is replaced.
+    1.0 reads it at import. An existing README.md is replaced.
 
     Args:
-        publication: What `prepare` gave.
-        repo: OWNER/REPO; made if it does not exist.
+        publication: The result of `prepare`.
+        repo: OWNER/REPO; created if missing.
         private: Only upload to a private repository.
 
     Returns:
         The manifest entry, whose source is pinned to the commit.
 
     Raises:
-        InputError: `repo` is not the name of a repository, or the token or HF_ENDPOINT is
-            malformed.
+        InputError: `repo`, the token or HF_ENDPOINT is malformed.
         CheckpointError: The checkpoint has changed since it was checked.
         PublishingError: The hub refuses, cannot be reached, would get the token unencrypted, or
             has other weights afterwards.
@@ -263,14 +261,13 @@ def publish_to_hub(publication: Publication, repo: str, *, private: bool = False
 def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Write weights, config and model card to a folder that a web server can serve as it is.
 
-    They go to NAME/SHA/, with SHA the first 16 digits of the SHA-256: earlier weights of the same
-    name stay, for those who still hold an earlier manifest. The folder's weights_manifest.json
-    gets the entry and keeps those of other names. Publications of one machine and user wait for
-    each other, and remove what one that was killed has left.
+    They go to NAME/SHA/, with SHA the first 16 digits of the SHA-256, so earlier weights of the
+    same name stay. The folder's weights_manifest.json keeps the entries of other names.
+    Publications of one machine and user wait for each other, and remove leftovers of killed ones.
 
     Args:
-        publication: What `prepare` gave.
-        folder: Made if it does not exist.
+        publication: The result of `prepare`.
+        folder: Created if missing.
 
     Returns:
         The manifest entry, whose source is relative to the manifest.

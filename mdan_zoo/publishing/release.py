@@ -10,21 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import mdan_zoo
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo.errors import InputError
-from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.publishing.publication import Publication
 from mdan_zoo.publishing.publish import CODE_LICENCE, MANIFEST_FILE, check_weights, merged_manifest
-from mdan_zoo.training.recipe import load_recipe
 from mdan_zoo.training.report import read_report
 from mdan_zoo.weights.checkpoint import read_identity
 from mdan_zoo.weights.hub_api import WEIGHTS_FILE
-from mdan_zoo.weights.manifest import Licences, load_manifest
+from mdan_zoo.weights.manifest import Licences
 from mdan_zoo.zoo.configs import MODELS
-from mdan_zoo.zoo.factory import build_network
 
 PACKAGE = Path(mdan_zoo.__file__).parent
 WEIGHTS_LICENCE = "Apache-2.0"
@@ -35,7 +30,6 @@ DATA_TERMS = {
         "offline. The package contains no images."
     ),
 }
-UNRELEASED_TERMS = "The terms of the dataset, which must be obtained from its authors."
 
 
 def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
@@ -67,28 +61,6 @@ def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
     return name, {**publication.entry(source, file), "training": report}
 
 
-def unreleased_entry(config: ModelConfig) -> dict[str, Any]:
-    """Return the manifest entry of a model that nobody has trained yet."""
-    init = load_recipe(config.name).init  # the three small sets start from FI
-    start = " --init FI_RUN/model.safetensors" if init else ""
-    return {
-        "status": "unreleased",
-        "reason": (
-            f"it has not been trained yet; {config.dataset} must be obtained from its authors"
-        ),
-        "command": f"mdan-zoo train {config.name} --data FOLDER --output DIR{start}",
-        "parameters": count_parameters(config),
-        "licences": {"code": CODE_LICENCE, "weights": "none", "data": UNRELEASED_TERMS},
-    }
-
-
-def count_parameters(config: ModelConfig) -> int:
-    """Return the number of trainable values, without taking memory for them."""
-    with torch.device("meta"):
-        network = build_network(config)
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
 def read_metrics(path: Path, model: str) -> dict[str, Any]:
     """Return the rows of the cross-validation's summary: the model's branches and the controls."""
     try:
@@ -115,31 +87,26 @@ def read_metrics(path: Path, model: str) -> dict[str, Any]:
 
 
 def write_release(runs: Sequence[Path], metrics: Path) -> None:
-    """Copy the weights of runs into the package, and update `weights_manifest.json`.
+    """Copy the weights of runs into the package, and put their entries into the manifest.
 
     Nothing is written unless every run can be released.
 
     Args:
         runs: Output folders of `mdan-zoo train`. Each gets an entry with its hash, metrics and
-            golden output. Other released models keep their entry; every other registered model
-            gets one with the command that trains it.
+            golden output; the entries of other models stay.
         metrics: Summary of the cross-validation, a CSV file.
 
     Raises:
-        InputError: A run is not of a model that can be released, its report is missing, or
-            `metrics` is malformed or has no row of a model.
+        InputError: This is not a checkout, a run is not of a model that can be released, its report
+            is missing, or `metrics` is malformed or has no row of a model.
         CheckpointError: A checkpoint is missing, damaged, or not as its model is registered.
-        ManifestError: This is not a checkout, or its manifest is malformed.
+        ManifestError: The manifest is malformed.
     """
     path = PACKAGE.parent / MANIFEST_FILE
-    known = load_manifest(path)
-    entries = {
-        name: unreleased_entry(config)
-        for name, config in MODELS.items()
-        if name not in known or not known[name].released
-    }
+    if not path.exists():
+        raise InputError(f"a release needs a checkout of mdan-zoo, and there is no {path}")
     released = {run: released_entry(run, metrics) for run in runs}
-    manifest = merged_manifest(path, {**entries, **dict(released.values())})
+    manifest = merged_manifest(path, dict(released.values()))
     for run, (name, _) in released.items():
         weights = (run / WEIGHTS_FILE).read_bytes()
         write_atomically(PACKAGE / "weights" / f"{name}.safetensors", weights)
