@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdan_zoo.datasets.registry import DATASETS, get_dataset
-from mdan_zoo.hierarchy.builtin import get_hierarchy
-from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.cli.options import add_dataset_options, load_hierarchy
+from mdan_zoo.datasets.registry import get_dataset
 
 if TYPE_CHECKING:
     from mdan_zoo.datasets.check import DatasetReport
@@ -32,35 +30,9 @@ def add_parser(subparsers: Any) -> None:
             "Exit status 2 if the folder is not a copy of this dataset."
         ),
     )
-    parser.add_argument("name", metavar="NAME", help="dataset: one of " + ", ".join(DATASETS))
-    parser.add_argument(
-        "--data", "--root", type=Path, required=True, metavar="DIR", help="folder of the dataset"
-    )
-    add_hierarchy_option(parser)
+    add_dataset_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
-
-
-def add_hierarchy_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--hierarchy`, whose value `load_hierarchy` reads."""
-    parser.add_argument(
-        "--hierarchy",
-        metavar="FILE|NAME",
-        help="emotion hierarchy: a .toml or .json file, or a built-in name (default: that of the "
-        "dataset; required for folder and table)",
-    )
-
-
-def load_hierarchy(given: str | None) -> Hierarchy | None:
-    """Return the hierarchy in a file, or the built-in one of that name; None for None.
-
-    Raises:
-        HierarchyError: The file is missing or broken.
-        UnknownNameError: No built-in hierarchy has that name.
-    """
-    if given is None:
-        return None
-    return Hierarchy.load(given) if Path(given).suffix else get_hierarchy(given)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -78,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _lines(report: DatasetReport) -> list[str]:
     reader = get_dataset(report.dataset)
     lines = [
-        f"{report.dataset} in {report.root}: {report.images} images, tree {report.hierarchy}",
+        f"{report.dataset} in {report.root}: {report.images} images, hierarchy {report.hierarchy}",
         f"source: {reader.source}",
         f"terms: {reader.terms}",
         f"usual split: {reader.splits}",
@@ -87,24 +59,23 @@ def _lines(report: DatasetReport) -> list[str]:
         *_section("classes without a training image", report.empty_classes),
         *_section("files that cannot be read", report.unreadable),
     ]
-    duplicates = (
-        ("equal files with different labels", report.contradictions),
-        ("equal files in different splits", report.across_splits),
-        ("images with several labels, as in the release", report.several_labels),
-        ("files with enough copies to be placeholders", report.placeholders),
-        ("equal files", report.equal_files),
-    )
-    for title, found in duplicates:
+    duplicates = {
+        "identical files with different labels": report.contradictions,
+        "identical files in different splits": report.across_splits,
+        "images with several labels, as in the release": report.several_labels,
+        "files with enough copies to be placeholders": report.placeholders,
+        "identical files": report.equal_files,
+    }
+    for title, found in duplicates.items():
         lines += _section(title, [", ".join(files.images[:3]) for files in found])
-    return [*lines, "nothing that would spoil a training" if report.ok else "NOT fit for training"]
+    return [*lines, "no problems: fit for training" if report.ok else "NOT fit for training"]
 
 
 def _table(report: DatasetReport) -> list[str]:
     """Return a line for every leaf with its number of images in every split."""
-    splits = list(dict.fromkeys(count.split for count in report.counts))
     numbers = {(count.leaf, count.split): count.images for count in report.counts}
-    leaves = list(dict.fromkeys(count.leaf for count in report.counts))
-    width = max(len(leaf) for leaf in leaves)
+    leaves, splits = (list(dict.fromkeys(names)) for names in zip(*numbers, strict=True))
+    width = max(map(len, leaves))
     header = " " * width + "".join(f"{split or 'images':>10}" for split in splits)
     rows = [
         leaf.ljust(width) + "".join(f"{numbers[leaf, split]:>10}" for split in splits)
@@ -116,6 +87,6 @@ def _table(report: DatasetReport) -> list[str]:
 def _section(title: str, items: Sequence[str]) -> list[str]:
     if not items:
         return []
+    lines = [f"{title}: {len(items)}", *(f"  {item}" for item in items[:_SHOWN])]
     more = len(items) - _SHOWN
-    rest = [f"  and {more} more; --json shows all"] if more > 0 else []
-    return [f"{title}: {len(items)}", *(f"  {item}" for item in items[:_SHOWN]), *rest]
+    return [*lines, f"  and {more} more; --json shows all"] if more > 0 else lines

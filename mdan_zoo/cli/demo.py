@@ -5,25 +5,24 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-_DESCRIPTION = """\
-Serve a local web page to try the models. By default only this machine can connect to it; it sends
-nothing to other machines.
-"""
-
 
 def add_parser(subparsers: Any) -> None:
     """Add `demo` to the subcommands of `mdan-zoo`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "demo", help="serve a web page to try the models", description=_DESCRIPTION
+        "demo",
+        help="serve a web page to try the models",
+        description=(
+            "Serve a local web page to try the models. By default only this machine can connect to "
+            "it; it sends nothing to other machines."
+        ),
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--host",
         default="127.0.0.1",
-        help="address to listen on (default 127.0.0.1, for this machine only)",
+        help="address to listen on (default: %(default)s, this machine only)",
     )
-    parser.add_argument(
-        "--port", type=int, help="port to listen on (default: the first free port from 7860)"
-    )
+    add("--port", type=int, help="port to listen on (default: the first free port from 7860)")
     parser.set_defaults(run=run)
 
 

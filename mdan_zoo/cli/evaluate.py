@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdan_zoo._util.allocator import keep_freed_memory
+from mdan_zoo.cli.options import add_compute_options
 from mdan_zoo.errors import InputError
+from mdan_zoo.training.recipe import is_weight_file
+from mdan_zoo.zoo.configs import MODELS
 
 if TYPE_CHECKING:
     from mdan_zoo.datasets.splits import Split
-    from mdan_zoo.inference.predictor import Predictor
-
-
-_PARTS = ("train", "val", "test")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -30,13 +29,13 @@ def add_parser(subparsers: Any) -> None:
         ),
     )
     add = parser.add_argument
-    add("model", metavar="NAME|FILE", help="a model with released weights, or a checkpoint")
+    add("model", metavar="NAME|FILE", help="model with released weights, or checkpoint")
     add("--data", type=Path, required=True, metavar="DIR", help="folder of the dataset")
     add("--dataset", metavar="NAME", help="dataset (default: the one the model is trained on)")
     add(
         "--split",
         metavar="FILE|PART",
-        help="split file of `mdan-zoo split` or a training; train, val and test mean --part",
+        help="split file of `mdan-zoo split` or a training run; train, val and test mean --part",
     )
     add(
         "--part",
@@ -47,22 +46,9 @@ def add_parser(subparsers: Any) -> None:
     )
     add("--folds", type=int, metavar="K", help="split into K folds, keeping groups together")
     add("--output", type=Path, metavar="DIR", help="folder for report, metrics and figures")
-    add("--device", help="device, such as cpu or cuda:0 (default: CUDA if available)")
-    add("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
-    add(
-        "--batch-size",
-        type=int,
-        metavar="N",
-        help="images per batch (default: 2 on CPU, 32 on GPU)",
-    )
-    add(
-        "--bootstrap",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="bootstrap resamples (default: 1000)",
-    )
-    add("--seed", type=int, default=0, help="seed of resamples and folds (default: 0)")
+    add_compute_options(parser)
+    add("--bootstrap", type=int, default=1000, metavar="N", help="resamples (default: %(default)s)")
+    add("--seed", type=int, default=0, help="seed of resamples and folds (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
@@ -72,12 +58,19 @@ def run(arguments: argparse.Namespace) -> int:
     from mdan_zoo.evaluation.report import make_folder, to_markdown, write_report
     from mdan_zoo.evaluation.results import evaluate
     from mdan_zoo.evaluation.source import find_samples
+    from mdan_zoo.inference.predictor import Predictor
 
     if arguments.output is not None:  # report a missing package before the evaluation
         require_matplotlib()
         make_folder(arguments.output)
     keep_freed_memory()
-    predictor = _load(arguments)
+    is_file = arguments.model not in MODELS and is_weight_file(arguments.model)
+    predictor = Predictor(
+        None if is_file else arguments.model,
+        checkpoint=arguments.model if is_file else None,
+        device=arguments.device,
+        dtype=arguments.dtype,
+    )
     dataset = arguments.dataset or predictor.config.dataset
     split, part = _find_split(arguments, dataset, predictor.weights)
     samples, source = find_samples(
@@ -110,7 +103,7 @@ def _find_split(
     from mdan_zoo.datasets.splits import SPLIT_FILE, Split
 
     given, part = arguments.split, arguments.part
-    if given in _PARTS and not Path(given).exists():
+    if given in ("train", "val", "test") and not Path(given).exists():
         if part not in (None, given):
             raise InputError(f"--split {given} and --part {part} are two parts; give one of them")
         given, part = None, given
@@ -122,17 +115,3 @@ def _find_split(
         if trained.dataset == dataset and part in dict(trained.parts):
             return trained, part
     return None, part
-
-
-def _load(arguments: argparse.Namespace) -> Predictor:
-    from mdan_zoo.inference.predictor import Predictor
-    from mdan_zoo.zoo.configs import MODELS
-
-    path = Path(arguments.model)
-    is_file = arguments.model not in MODELS and (path.suffix == ".safetensors" or path.is_file())
-    return Predictor(
-        None if is_file else arguments.model,
-        checkpoint=path if is_file else None,
-        device=arguments.device,
-        dtype=arguments.dtype,
-    )

@@ -11,8 +11,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from mdan_zoo._version import __version__
@@ -49,9 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the encoding may lack characters
     options = make_parser().parse_args(arguments)
+    format_before = warnings.formatwarning
+    warnings.formatwarning = _format_warning
     try:
-        with _plain_warnings():
-            status: int = options.run(options)
+        status: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
         # Otherwise flushing the buffer at exit would fail again.
@@ -62,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MdanZooError, OSError) as error:
         print(f"mdan-zoo: error: {error}", file=sys.stderr)
         return 2
+    finally:
+        warnings.formatwarning = format_before
     return status
 
 
@@ -83,17 +85,6 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-@contextmanager
-def _plain_warnings() -> Iterator[None]:
-    """Print warnings as one line on stderr, without their location in the code."""
-
-    def line_of(message: Warning | str, *place: object, **more: object) -> str:
-        del place, more
-        return f"mdan-zoo: warning: {message}\n"
-
-    before = warnings.formatwarning
-    warnings.formatwarning = line_of
-    try:
-        yield
-    finally:
-        warnings.formatwarning = before
+def _format_warning(message: Warning | str, *_: object, **__: object) -> str:
+    """Return a warning as one line, without its location in the code."""
+    return f"mdan-zoo: warning: {message}\n"

@@ -19,18 +19,12 @@ def add_parsers(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "list", help="list the models", description="List the models and their status."
     )
-    parser.add_argument(
-        "pattern", nargs="?", default="*", help="list only names that match, such as 'mdan_*8'"
-    )
-    parser.add_argument(
-        "--pretrained", action="store_true", help="list only models with released weights"
-    )
+    add = parser.add_argument
+    add("pattern", nargs="?", default="*", help="list only names that match, such as 'mdan_*8'")
+    add("--pretrained", action="store_true", help="list only models with released weights")
     parser.set_defaults(run=run_list)
-    parser = subparsers.add_parser(
-        "info",
-        help="show a model's config, hierarchy, metrics and weights",
-        description="Show the config, hierarchy, metrics and weights of a model.",
-    )
+    about = "show a model's config, hierarchy, metrics and weights"
+    parser = subparsers.add_parser("info", help=about, description=f"{about.capitalize()}.")
     parser.add_argument("name", help="name of the model")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run_info)
@@ -81,7 +75,7 @@ def _list_row(name: str, entry: ManifestEntry | None) -> tuple[str, ...]:
         config, hierarchy = get_config(name), get_model_hierarchy(name)
     except ManifestError:  # an incomplete entry must not hide the other models
         return name, "-", "-", "-", parameters, status
-    sizes = "/".join(str(size) for size in hierarchy.sizes)
+    sizes = "/".join(map(str, hierarchy.sizes))
     return name, config.dataset, sizes, config.backbone, parameters, status
 
 
@@ -91,21 +85,18 @@ def _metrics(metrics: Any) -> Any:
         return metrics
     lines = []
     for row in metrics["rows"]:
-        numbers = {key: value for key, value in row.items() if _is_number(value)}
+        numbers = {
+            key: f"{value:.3f}" if isinstance(value, float) else str(value)
+            for key, value in row.items()
+            if isinstance(value, (int, float))
+        }
+        spreads = {key: numbers.get(f"{key}_sd_seeds") for key in numbers if "_sd_" not in key}
         cells = [
-            f"{key} {value:.3f}" + (f" ± {numbers[spread]:.3f}" if spread in numbers else "")
-            for key, value in numbers.items()
-            for spread in [f"{key}_sd_seeds"]
-            if "_sd_" not in key
+            f"{key} {numbers[key]}" + (f" ± {spread}" if spread else "")
+            for key, spread in spreads.items()
         ]
         lines.append(f"{row.get('model', '')}, {row.get('branch', '')}: {', '.join(cells)}")
     return {**metrics, "rows": "\n".join(lines)}
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, int):
-        return abs(value) < 1e15  # larger integers may not be representable as a float
-    return isinstance(value, float)
 
 
 def _outline(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
@@ -118,6 +109,6 @@ def _outline(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
             yield f"{indent}{key}:"
             yield from (f"{indent}  {line}" for line in value.splitlines())
         elif isinstance(value, (list, tuple)):
-            yield f"{indent}{key}: " + ", ".join(str(item) for item in value)
+            yield f"{indent}{key}: " + ", ".join(map(str, value))
         elif value not in (None, ""):
             yield f"{indent}{key}: {value}"

@@ -7,7 +7,6 @@ import io
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any, TextIO
 
 from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo._util.files import open_atomically, refuse_input
-from mdan_zoo.errors import ImageError, InputError
+from mdan_zoo.cli.options import add_compute_options, check_output
+from mdan_zoo.errors import ImageError
 from mdan_zoo.inference.formats import FORMATS
 from mdan_zoo.inference.prediction import DECODES
 from mdan_zoo.zoo.configs import DEFAULT_MODEL
@@ -29,34 +29,30 @@ def add_parser(subparsers: Any) -> None:
         description="Predict the emotions that images evoke, one line per image.",
     )
     add = parser.add_argument
-    add("images", nargs="+", metavar="IMAGE", help="a file, a URL, or a folder with images")
-    add("--model", metavar="NAME", help=f"a model with released weights (default {DEFAULT_MODEL})")
-    add("--checkpoint", type=Path, metavar="FILE", help="use this checkpoint instead")
+    add("images", nargs="+", metavar="IMAGE", help="file, URL, or folder of images")
+    add("--model", metavar="NAME", help=f"model with released weights (default: {DEFAULT_MODEL})")
+    add("--checkpoint", type=Path, metavar="FILE", help="checkpoint to use instead of --model")
     add(
         "--format",
         choices=FORMATS,
         default="text",
-        help="output format (default text); json prints one JSON object per line",
+        help="output format (default: %(default)s); json prints one JSON object per line",
     )
-    add("--output", type=Path, metavar="FILE", help="write to a file, which is created at the end")
-    add(
-        "--batch-size", type=int, metavar="N", help="images per batch (default 2 on CPU, 32 on GPU)"
-    )
-    add("--device", help="such as cpu or cuda:0 (default: CUDA if available)")
-    add("--dtype", default="float32", help="float32 (default), bfloat16 or float16")
+    add("--output", type=Path, metavar="FILE", help="file to write to; created at the end")
+    add_compute_options(parser)
     add(
         "--branch",
         metavar="NAME",
         default="overall",
-        help="read the probabilities of one branch of the network: in MDAN, the classifiers of "
-        "each level (local), the classifier of the finest level (global), or their weighted mean "
+        help="branch of the network whose probabilities are used; in MDAN, the classifiers of each "
+        "level (local), the classifier of the finest level (global), or their weighted mean "
         "(overall, the default)",
     )
     add(
         "--decode",
         choices=DECODES,
         default="consistent",
-        help="pick the most likely path of the hierarchy (consistent, the default) or the most "
+        help="predict the most likely path of the hierarchy (consistent, the default) or the most "
         "likely class of each level (independent)",
     )
     parser.set_defaults(run=run)
@@ -66,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
     """Predict and print; return the exit status."""
     images = _find_images(options.images)
     if options.output is not None:
+        check_output(options.output)
         refuse_input(options.output, images)
 
     from tqdm import tqdm
@@ -115,43 +112,28 @@ def _find_images(arguments: Sequence[str]) -> list[str | Path]:
     from mdan_zoo.images.load import find_images
 
     images: list[str | Path] = []
-    empty = []
     for argument in arguments:
-        inside = find_images(argument) if os.path.isdir(argument) else [argument]
-        if not inside:
-            empty.append(argument)
+        inside = find_images(argument) if os.path.isdir(argument) else []
         images += inside or [argument]  # an empty folder is reported as an unreadable image
-    if len(empty) == len(images):
-        raise ImageError(", ".join(empty), "no images in the folder")
+    if all(map(os.path.isdir, images)):
+        raise ImageError(", ".join(map(str, images)), "no images in the folder")
     return images
 
 
 @contextmanager
 def _open_output(path: Path | None) -> Iterator[TextIO]:
-    """Return stdout, or a file that replaces `path` only if the block ends without an error."""
+    """Open a file that replaces `path` only if the block ends without an error; None: stdout.
+
+    SIGTERM raises SystemExit in the block, so that the temporary file is removed.
+    """
     if path is None:
         yield sys.stdout
         return
-    if not path.parent.is_dir() or (path.exists() and not path.is_file()):
-        raise InputError(f"--output must be a file in an existing folder, not {path}")
-    with _exit_on_sigterm(), open_atomically(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
-        yield text
-        text.detach()  # flushes, and leaves the file open
-
-
-@contextmanager
-def _exit_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit in the block, so that temporary files are removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread receives signals
-        return
-
-    def end(number: int, frame: object) -> None:
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        yield
+        with open_atomically(path) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
+            yield text
+            text.detach()  # flushes, and leaves the file open
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from mdan_zoo.publishing.publication import Publication
+from mdan_zoo.errors import InputError
+from mdan_zoo.weights.hub_api import check_repo
+from mdan_zoo.zoo.configs import MODELS
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -23,8 +23,8 @@ def add_parsers(subparsers: Any) -> None:
         ),
     )
     add = parser.add_argument
-    add("name", metavar="NAME", help="a registered model, or a new name for your own network")
-    add("--weights", type=Path, required=True, metavar="FILE", help="the checkpoint to publish")
+    add("name", metavar="NAME", help="name of a registered model, or a new name")
+    add("--weights", type=Path, required=True, metavar="FILE", help="checkpoint to publish")
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--repo", metavar="OWNER/REPO", help="repository, created if missing")
     target.add_argument("--folder", type=Path, metavar="DIR", help="folder, created if missing")
@@ -38,16 +38,13 @@ def add_parsers(subparsers: Any) -> None:
         "release",
         help="for maintainers: put trained weights into the package, in a checkout",
         description=(
-            "Copy the checkpoints of training runs into the package and write "
+            "Copy the checkpoints of training runs into the package and put their entries into "
             "weights_manifest.json. For maintainers of mdan-zoo, in a checkout."
         ),
     )
-    parser.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="output folder of `mdan-zoo train`"
-    )
-    parser.add_argument(
-        "--metrics", type=Path, required=True, metavar="CSV", help="summary of the cross-validation"
-    )
+    add = parser.add_argument
+    add("runs", type=Path, nargs="+", metavar="RUN", help="output folder of `mdan-zoo train`")
+    add("--metrics", type=Path, required=True, metavar="CSV", help="summary of cross-validation")
     parser.set_defaults(run=_release)
 
 
@@ -60,46 +57,40 @@ def _release(arguments: argparse.Namespace) -> int:
 
 def _publish(arguments: argparse.Namespace) -> int:
     """Publish; return the exit status."""
-    from mdan_zoo.errors import InputError
     from mdan_zoo.publishing import publish
-    from mdan_zoo.weights.hub_api import check_repo
 
-    if arguments.private and arguments.folder:
+    name, repo, folder = arguments.name, arguments.repo, arguments.folder
+    if arguments.private and folder:
         raise InputError("--private applies to --repo; a web server decides who reads a folder")
-    if arguments.repo:
-        check_repo(arguments.repo)
+    if repo is not None:
+        check_repo(repo)
     publication = publish.prepare(
-        arguments.name,
+        name,
         arguments.weights,
         licence=arguments.licence,
         metrics=arguments.metrics,
         base_model=arguments.base_model,
     )
-    for note in _notes(publication):
-        print(f"note: {note}", file=sys.stderr)
-    if arguments.repo:
-        entry = publish.publish_to_hub(publication, arguments.repo, private=arguments.private)
-        (source,) = entry["sources"]
-        where = f"{arguments.repo} at commit {source['revision']}"
-    else:
-        entry = publish.publish_to_folder(publication, arguments.folder)
-        where = f"{arguments.folder}; set MDAN_ZOO_MANIFEST to its {publish.MANIFEST_FILE}"
-    print(publish.to_json(entry), end="")
-    print(f"published {arguments.name} in {where}", file=sys.stderr)
-    return 0
-
-
-def _notes(publication: Publication) -> Iterator[str]:
-    from mdan_zoo.publishing.publish import UNKNOWN_LICENCE
-    from mdan_zoo.zoo.configs import MODELS
-
-    if publication.name not in MODELS:
-        origin = publication.weights.config.name
-        yield (
-            f"{publication.name} is not a registered model; it is published as a new model "
-            f"whose config is that of {origin}"
+    notes = []
+    if name not in MODELS:
+        notes.append(
+            f"{name} is not a registered model; it is published as a new model whose config is "
+            f"that of {publication.weights.config.name}"
         )
-    if publication.licences.weights == UNKNOWN_LICENCE:
-        yield "no --licence: the model card says 'unknown', so users do not know what is allowed"
+    if publication.licences.weights == publish.UNKNOWN_LICENCE:
+        notes.append(
+            "no --licence: the model card says 'unknown', so users do not know what is allowed"
+        )
     if publication.metrics is None:
-        yield "no --metrics: the model card says 'not measured'"
+        notes.append("no --metrics: the model card says 'not measured'")
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    if repo is not None:
+        entry = publish.publish_to_hub(publication, repo, private=arguments.private)
+        where = f"{repo} at commit {entry['sources'][0]['revision']}"
+    else:
+        entry = publish.publish_to_folder(publication, folder)
+        where = f"{folder}; set MDAN_ZOO_MANIFEST to its {publish.MANIFEST_FILE}"
+    print(publish.to_json(entry), end="")
+    print(f"published {name} in {where}", file=sys.stderr)
+    return 0

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mdan_zoo.cli.dataset import add_hierarchy_option, load_hierarchy
+from mdan_zoo.cli.options import add_dataset_options, check_output, load_hierarchy
 from mdan_zoo.errors import InputError
 
 
@@ -20,24 +20,15 @@ def add_parser(subparsers: Any) -> None:
             "The same dataset, method and seed give the same file on every machine."
         ),
     )
-    parser.add_argument("name", metavar="NAME", help="dataset, such as FI")
-    parser.add_argument(
-        "--data", "--root", type=Path, required=True, metavar="DIR", help="folder of the dataset"
-    )
-    add_hierarchy_option(parser)
-    parser.add_argument(
+    add_dataset_options(parser)
+    add = parser.add_argument
+    add(
         "--method",
         required=True,
         help="split method, such as 80/20, 80/5/15, 5-fold, grouped-5-fold or official",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="split file to write; must not exist",
-    )
+    add("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")
+    add("--output", type=Path, required=True, metavar="FILE", help="new file for the split")
     parser.set_defaults(run=run)
 
 
@@ -46,15 +37,16 @@ def run(arguments: argparse.Namespace) -> int:
     from mdan_zoo.datasets.registry import folder_of, read_dataset
     from mdan_zoo.datasets.split_methods import make_split
 
-    if arguments.output.exists():
+    name, data, output = arguments.name, arguments.data, arguments.output
+    check_output(output)
+    if output.exists():
         raise InputError(
-            f"{arguments.output} already exists, and a split is never overwritten; give --output "
-            "the name of a new file"
+            f"{output} already exists, and a split is never overwritten; give --output the name "
+            "of a new file"
         )
-    name, data = arguments.name, arguments.data
     samples = read_dataset(name, data, load_hierarchy(arguments.hierarchy))
     split = make_split(name, samples, folder_of(data), arguments.method, arguments.seed)
-    split.save(arguments.output)
+    split.save(output)
     for part, names in split.parts:
         print(f"{part}: {len(names)} images")
     print(f"sha256: {split.sha256}")

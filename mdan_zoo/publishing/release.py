@@ -21,7 +21,7 @@ from mdan_zoo.weights.hub_api import WEIGHTS_FILE
 from mdan_zoo.weights.manifest import Licences
 from mdan_zoo.zoo.configs import MODELS
 
-PACKAGE = Path(mdan_zoo.__file__).parent
+CHECKOUT = Path(mdan_zoo.__file__).parents[1]
 WEIGHTS_LICENCE = "Apache-2.0"
 DATA_TERMS = {
     "OASIS": (
@@ -86,7 +86,7 @@ def read_metrics(path: Path, model: str) -> dict[str, Any]:
     }
 
 
-def write_release(runs: Sequence[Path], metrics: Path) -> None:
+def write_release(runs: Sequence[Path], metrics: Path, checkout: Path = CHECKOUT) -> None:
     """Copy the weights of runs into the package, and put their entries into the manifest.
 
     Nothing is written unless every run can be released.
@@ -95,19 +95,20 @@ def write_release(runs: Sequence[Path], metrics: Path) -> None:
         runs: Output folders of `mdan-zoo train`. Each gets an entry with its hash, metrics and
             golden output; the entries of other models stay.
         metrics: Summary of the cross-validation, a CSV file.
+        checkout: Folder of the repository.
 
     Raises:
-        InputError: This is not a checkout, a run is not of a model that can be released, its report
-            is missing, or `metrics` is malformed or has no row of a model.
+        InputError: `checkout` has no manifest, a run is not of a model that can be released or has
+            no report of its own, or `metrics` is malformed or has no row of a model.
         CheckpointError: A checkpoint is missing, damaged, or not as its model is registered.
         ManifestError: The manifest is malformed.
     """
-    path = PACKAGE.parent / MANIFEST_FILE
+    path = checkout / MANIFEST_FILE
     if not path.exists():
         raise InputError(f"a release needs a checkout of mdan-zoo, and there is no {path}")
     released = {run: released_entry(run, metrics) for run in runs}
     manifest = merged_manifest(path, dict(released.values()))
     for run, (name, _) in released.items():
         weights = (run / WEIGHTS_FILE).read_bytes()
-        write_atomically(PACKAGE / "weights" / f"{name}.safetensors", weights)
+        write_atomically(checkout / "mdan_zoo" / "weights" / f"{name}.safetensors", weights)
     write_atomically(path, manifest)

@@ -23,7 +23,7 @@ from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.contents import FileContents
-from mdan_zoo.weights.manifest import load_manifest
+from mdan_zoo.weights.manifest import ManifestEntry, load_manifest
 from mdan_zoo.weights.manifest_config import config_of, hierarchy_of
 from mdan_zoo.zoo.configs import MODELS
 
@@ -122,10 +122,13 @@ def create_model(
 
         # The name of the config can differ from that of the manifest entry.
         loaded = open_checkpoint(read_released(str(name)) if checkpoint is None else checkpoint)
-    classes = None if hierarchy is None else _as_hierarchy(hierarchy)
-    if isinstance(name, str):
-        classes = classes or get_model_hierarchy(name)
-    network = build_network(config, classes)
+    if hierarchy is None and isinstance(name, str):
+        hierarchy = get_model_hierarchy(name)
+    elif isinstance(hierarchy, str):
+        hierarchy = get_hierarchy(hierarchy)
+    elif hierarchy is not None and not isinstance(hierarchy, Hierarchy):
+        hierarchy = Hierarchy.from_nested(hierarchy)
+    network = build_network(config, hierarchy)
     if loaded is not None:
         load_checkpoint(network, loaded, config)
     return network
@@ -177,17 +180,8 @@ def load_network(source: CheckpointSource) -> tuple[ModelConfig, EmotionModel]:
     return config, network
 
 
-def _as_hierarchy(given: Hierarchy | Nested | str) -> Hierarchy:
-    if isinstance(given, Hierarchy):
-        return given
-    return get_hierarchy(given) if isinstance(given, str) else Hierarchy.from_nested(given)
-
-
 def released_weights(name: str, *, hint: str = "") -> Path:
-    """Return the path of a model's released checkpoint, verified.
-
-    Args and errors: those of `read_released`.
-    """
+    """Return the path of a model's released checkpoint, verified; see `read_released`."""
     return read_released(name, hint=hint).path
 
 
@@ -196,7 +190,7 @@ def read_released(name: str, *, hint: str = "") -> FileContents:
 
     Args:
         name: Name of a model.
-        hint: Advice that is added to the error message if there are no released weights.
+        hint: Advice that ends the error message if there are no released weights.
 
     Raises:
         UnknownNameError: There is no such model.
@@ -204,12 +198,18 @@ def read_released(name: str, *, hint: str = "") -> FileContents:
         CheckpointError: The file is damaged.
     """
     get_config(name)
+    return fetch.read_weights(released_entry(name, hint=hint))
+
+
+def released_entry(name: str, *, hint: str = "") -> ManifestEntry:
+    """Return a model's manifest entry; arguments and errors as in `read_released`."""
     entry = load_manifest().get(name)
     if entry is None:
+        get_config(name)
         raise WeightsUnavailableError(
             f"{name} has no entry in the weights manifest. {hint}".strip()
         )
     if not entry.released:
         what = hint or f"To train them: {entry.command}"
         raise WeightsUnavailableError(f"{name} has no released weights: {entry.reason}. {what}")
-    return fetch.read_weights(entry)
+    return entry

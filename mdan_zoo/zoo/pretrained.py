@@ -3,9 +3,9 @@
     network = from_pretrained("OWNER/REPO")
     predictor = mdan_zoo.Predictor(checkpoint=find_pretrained("OWNER/REPO"))
 
-Loading is strict. The hub is asked for the commit of the revision and the SHA-256 of its
-checkpoint, and only a file with that hash is loaded, from the cache if possible. A branch is looked
-up every time. The answer for a commit is cached, so that it can be loaded again offline.
+The hub is asked for the commit of the revision and the SHA-256 of its checkpoint, and only a file
+with that hash is loaded, from the cache if possible. A branch is looked up every time; a commit
+that was loaded before can be loaded offline.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mdan_zoo.errors import InputError, WeightsUnavailableError
 from mdan_zoo.weights import fetch
-from mdan_zoo.weights.hub_api import WEIGHTS_FILE, RemoteWeights, find_remote
+from mdan_zoo.weights.hub_api import WEIGHTS_FILE, find_remote
 from mdan_zoo.weights.manifest import Licences, ManifestEntry, Source
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ def from_pretrained(
     revision: str | None = None,
     token: str | None = None,
 ) -> EmotionModel:
-    """Build the network that was published in a Hugging Face repository or a folder, and load it.
-
-    The checkpoint defines the architecture and the hierarchy.
+    """Load a network that was published in a Hugging Face repository or a folder.
 
     Args:
         repo_or_folder: OWNER/REPO, or a folder with a model.safetensors.
@@ -63,38 +61,25 @@ def find_pretrained(
 ) -> Path:
     """Return the path of the checkpoint that `from_pretrained` loads, downloaded and verified.
 
-    Args:
-        repo_or_folder: OWNER/REPO, or a folder with a model.safetensors.
-        revision: A branch, tag or commit of the repository.
-        token: An access token for the hub.
-
-    Raises:
-        InputError: There is no such folder, and it is not the name of a repository either; or the
-            token or HF_ENDPOINT is malformed.
-        WeightsUnavailableError: There is no such repository, revision or file, or no connection.
-        CheckpointError: The downloaded file does not have the SHA-256 of the hub.
+    Arguments and errors are those of `from_pretrained`.
     """
     if not os.path.isdir(repo_or_folder):
         remote = find_remote(os.fspath(repo_or_folder), revision, token=token)
-        return fetch.find_weights(_entry(remote), token=token)
+        entry = ManifestEntry(
+            name=remote.repo.replace("/", "--"),  # names a folder in the cache
+            status="released",
+            parameters=0,
+            licences=Licences(code="", weights="", data=""),
+            command="",
+            file=WEIGHTS_FILE,
+            size=remote.size,
+            sha256=remote.sha256,
+            sources=(Source("huggingface", WEIGHTS_FILE, remote.repo, remote.commit),),
+        )
+        return fetch.find_weights(entry, token=token)
     folder = Path(repo_or_folder)
     if revision is not None:
         raise InputError(f"{folder} is a folder, which has no revisions; leave out {revision!r}")
     if not (folder / WEIGHTS_FILE).is_file():
         raise WeightsUnavailableError(f"the folder {folder} has no {WEIGHTS_FILE}")
     return folder / WEIGHTS_FILE
-
-
-def _entry(remote: RemoteWeights) -> ManifestEntry:
-    """Return a manifest entry that describes exactly this file."""
-    return ManifestEntry(
-        name=remote.repo.replace("/", "--"),  # names a folder in the cache
-        status="released",
-        parameters=0,
-        licences=Licences(code="", weights="", data=""),
-        command="",
-        file=WEIGHTS_FILE,
-        size=remote.size,
-        sha256=remote.sha256,
-        sources=(Source("huggingface", WEIGHTS_FILE, remote.repo, remote.commit),),
-    )

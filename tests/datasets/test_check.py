@@ -1,14 +1,13 @@
-"""`mdan-zoo dataset`: what would spoil a training is found."""
+"""`mdan-zoo dataset`: problems of a dataset are found."""
 
 from __future__ import annotations
 
-import argparse
 import json
 
 import pytest
+from command_line import call
 from dataset_trees import write_image, write_images
 
-from mdan_zoo.cli.dataset import add_parser
 from mdan_zoo.datasets.check import check_dataset
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
@@ -29,11 +28,7 @@ def run(capsys):
     """Run the command; return its exit status and output."""
 
     def run(*arguments: object) -> tuple[int, str]:
-        parser = argparse.ArgumentParser()
-        add_parser(parser.add_subparsers(required=True))
-        options = parser.parse_args(["dataset", *map(str, arguments)])
-        status = options.run(options)
-        return status, capsys.readouterr().out
+        return call("dataset", *arguments), capsys.readouterr().out
 
     return run
 
@@ -47,10 +42,10 @@ def test_a_sound_data_set_passes(folder, run):
     status, output = run("FI", "--data", folder)
     assert status == 0
     lines = output.splitlines()
-    assert "24 images, tree mikels8" in lines[0]
+    assert "24 images, hierarchy mikels8" in lines[0]
     assert next(line for line in lines if "train" in line).split() == list(SPLITS)
     assert next(line for line in lines if line.startswith("awe")).split() == ["awe", "1", "1", "1"]
-    assert lines[-1] == "nothing that would spoil a training"
+    assert lines[-1] == "no problems: fit for training"
 
 
 def test_files_without_an_ending_are_reported(folder, run):
@@ -90,7 +85,7 @@ def test_equal_files_of_one_class_and_split_are_only_reported(folder, run):
     assert report.placeholders == ()
     status, output = run("FI", "--data", folder)
     assert status == 0
-    assert "equal files: 1" in output
+    assert "identical files: 1" in output
 
 
 def test_many_equal_files_may_be_placeholders(folder, run):
@@ -114,7 +109,7 @@ def test_contradicting_labels_are_found(folder, run):
     assert report.across_splits == ()
     status, output = run("FI", "--data", folder)
     assert status == 1
-    assert "equal files with different labels: 1" in output
+    assert "identical files with different labels: 1" in output
 
 
 def write_webemo(folder):
@@ -160,7 +155,7 @@ def test_equal_files_across_splits_are_found(folder, run):
     assert report.contradictions == ()
     status, output = run("FI", "--data", folder)
     assert status == 1
-    assert "equal files in different splits: 1" in output
+    assert "identical files in different splits: 1" in output
 
 
 def test_a_class_without_training_images_is_found(folder, run):
@@ -220,6 +215,6 @@ def test_a_hierarchy_comes_from_a_file_or_by_name(tmp_path, run):
     data = write_images(tmp_path / "data", ["joy/1.jpg", "anger/1.jpg"])
     status, output = run("folder", "--data", data, "--hierarchy", tmp_path / "mine.json")
     assert status == 0
-    assert "2 images, tree mine" in output
+    assert "2 images, hierarchy mine" in output
     eight = write_images(tmp_path / "eight", [f"{leaf}/1.jpg" for leaf in TREE.leaves])
-    assert "tree mikels8" in run("folder", "--data", eight, "--hierarchy", "mikels8")[1]
+    assert "hierarchy mikels8" in run("folder", "--data", eight, "--hierarchy", "mikels8")[1]
