@@ -1,14 +1,18 @@
-"""The command `mdan-zoo dataset`; Pillow is imported only when it runs, torch never."""
+"""The commands `mdan-zoo dataset` and `split`. They import Pillow when they run, torch never."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdan_zoo.cli.options import add_dataset_options, load_hierarchy
-from mdan_zoo.datasets.registry import get_dataset
+from mdan_zoo.cli.options import FILE, FOLDER, add_command, check_output
+from mdan_zoo.datasets.registry import DATASETS, folder_of, get_dataset, read_dataset
+from mdan_zoo.errors import InputError
+from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.hierarchy.tree import Hierarchy
 
 if TYPE_CHECKING:
     from mdan_zoo.datasets.check import DatasetReport
@@ -18,29 +22,84 @@ _SHOWN = 10
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `dataset` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    """Add `dataset` and `split` to the subcommands of `mdan-zoo`."""
+    parser = add_command(
+        subparsers,
         "dataset",
-        help="check your copy of a dataset",
-        description=(
-            "Count the images of a dataset by class and split, decode every image and search for "
-            "duplicates. Exit status 1 if the dataset is not fit for training: unreadable files; "
-            "identical images with different labels, in different splits or with enough "
-            'copies to be "photo removed" placeholders; a class without images. '
-            "Exit status 2 if the folder is not a copy of this dataset."
-        ),
+        _check,
+        "check your copy of a dataset",
+        "Counts the images by class and split, decodes every image and searches for duplicates. "
+        "Exit status 1 if the dataset is not fit for training: unreadable files; identical images "
+        "with different labels, in different splits or with enough copies to be "
+        '"photo removed" placeholders; a class without images. Exit status 2 if the folder is not '
+        "a copy of this dataset.",
     )
-    add_dataset_options(parser)
+    _add_options(parser.add_argument)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run)
+    parser = add_command(
+        subparsers,
+        "split",
+        _split,
+        "split a dataset into training and test images",
+        "Writes the image names of every part to a file, with their hash. The same dataset, method "
+        "and seed give the same file on every machine.",
+    )
+    add = parser.add_argument
+    _add_options(add)
+    methods = "80/20, 80/5/15, 5-fold, grouped-5-fold or official"
+    add("--method", required=True, help=f"split method, such as {methods}")
+    add("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")
+    add("--output", required=True, **FILE, help="new file for the split")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Check a dataset and print what was found; return the exit status."""
+def _add_options(add: Callable[..., Any]) -> None:
+    """Add the options that `dataset` and `split` share."""
+    add("name", metavar="NAME", help="dataset: one of " + ", ".join(DATASETS))
+    add("--data", "--root", required=True, **FOLDER, help="folder of the dataset")
+    add(
+        "--hierarchy",
+        metavar="FILE|NAME",
+        help="emotion hierarchy: a .toml or .json file, or a built-in name (default: that of the "
+        "dataset; required for folder and table)",
+    )
+
+
+def load_hierarchy(given: str | None) -> Hierarchy | None:
+    """Return the hierarchy in a file, or the built-in one of that name; None for None.
+
+    Raises:
+        HierarchyError: The file is missing or broken.
+        UnknownNameError: No built-in hierarchy has that name.
+    """
+    if given is None:
+        return None
+    return Hierarchy.load(given) if Path(given).suffix else get_hierarchy(given)
+
+
+def _split(options: argparse.Namespace) -> int:
+    from mdan_zoo.datasets.split_methods import make_split
+
+    name, data, output = options.name, options.data, options.output
+    check_output(output)
+    if output.exists():
+        raise InputError(
+            f"{output} already exists, and a split is never overwritten; give --output the name "
+            "of a new file"
+        )
+    samples = read_dataset(name, data, load_hierarchy(options.hierarchy))
+    split = make_split(name, samples, folder_of(data), options.method, options.seed)
+    split.save(output)
+    for part, names in split.parts:
+        print(f"{part}: {len(names)} images")
+    print(f"sha256: {split.sha256}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
     from mdan_zoo.datasets.check import check_dataset
 
-    report = check_dataset(arguments.name, arguments.data, load_hierarchy(arguments.hierarchy))
-    if arguments.json:
+    report = check_dataset(options.name, options.data, load_hierarchy(options.hierarchy))
+    if options.json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
         print("\n".join(_lines(report)))

@@ -5,25 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from mdan_zoo.cli.options import add_command
+
 
 def add_parser(subparsers: Any) -> None:
     """Add `demo` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    add = add_command(
+        subparsers,
         "demo",
-        help="serve a web page to try the models",
-        description=(
-            "Serve a local web page to try the models. By default only this machine can connect to "
-            "it; it sends nothing to other machines."
-        ),
-    )
-    add = parser.add_argument
-    add(
-        "--host",
-        default="127.0.0.1",
-        help="address to listen on (default: %(default)s, this machine only)",
-    )
+        run,
+        "serve a web page to try the models",
+        "By default only this machine can connect to it; it sends nothing to other machines.",
+    ).add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     add("--port", type=int, help="port to listen on (default: the first free port from 7860)")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

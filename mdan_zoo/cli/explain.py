@@ -11,11 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mdan_zoo._util.files import refuse_input
+from mdan_zoo.cli.options import FILE, add_command
 from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL, DEFAULT_MODEL
 
-_DESCRIPTION = """\
-Draw the attention and class activation maps of an image, or a contact sheet of a folder:
+_EXAMPLES = """
+With --sheet, draws a contact sheet of a folder.
 
   mdan-zoo explain photo.jpg
   mdan-zoo explain photo.jpg --level quadrant --output maps.pdf
@@ -25,13 +26,8 @@ Draw the attention and class activation maps of an image, or a contact sheet of 
 
 def add_parser(subparsers: Any) -> None:
     """Add `explain` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "explain",
-        help="draw attention and class activation maps",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
+    summary = "draw the attention and class activation maps of an image"
+    add = add_command(subparsers, "explain", run, summary, _EXAMPLES).add_argument
     add("image", metavar="IMAGE", help="file or URL; with --sheet, folder of images")
     add("--sheet", action="store_true", help="draw a contact sheet of a folder, sorted by emotion")
     add(
@@ -40,18 +36,16 @@ def add_parser(subparsers: Any) -> None:
         help=f"model with released weights (default: {DEFAULT_EXPLAINED_MODEL}, which has "
         f"attention maps; with --sheet, {DEFAULT_MODEL})",
     )
-    add("--checkpoint", type=Path, metavar="FILE", help="checkpoint to use instead of --model")
+    add("--checkpoint", **FILE, help="checkpoint to use instead of --model")
     add("--level", help="draw only the attention and the maps of all classes of this level")
     add("--class", dest="label", metavar="CLASS", help="draw only attention and map of this class")
     add(
         "--output",
-        type=Path,
-        metavar="FILE",
+        **FILE,
         help="png, pdf, svg, jpg or webp file to write (default: a PNG in the current folder, "
         "named after the image; a PDF for a large --sheet)",
     )
     add("--device", help="device, such as cpu or cuda:0 (default: CUDA if available)")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

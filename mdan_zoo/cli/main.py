@@ -15,18 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mdan_zoo._version import __version__
-from mdan_zoo.cli import (
-    dataset,
-    demo,
-    evaluate,
-    explain,
-    models,
-    predict,
-    publish,
-    split,
-    train,
-    weights,
-)
+from mdan_zoo.cli import dataset, demo, evaluate, explain, models, predict, publish, train, weights
 from mdan_zoo.errors import MdanZooError
 
 
@@ -72,16 +61,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser("mdan-zoo", description="Predict the emotions that images evoke.")
     parser.add_argument("--version", action="version", version=f"mdan-zoo {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    models.add_parsers(subparsers)
-    predict.add_parser(subparsers)
-    explain.add_parser(subparsers)
-    demo.add_parser(subparsers)
-    weights.add_parsers(subparsers)
-    publish.add_parsers(subparsers)
-    dataset.add_parser(subparsers)
-    split.add_parser(subparsers)
-    train.add_parser(subparsers)
-    evaluate.add_parser(subparsers)
+    commands = (models, predict, explain, demo, weights, publish, dataset, train, evaluate)
+    for command in commands:
+        command.add_parser(subparsers)
     return parser
 
 

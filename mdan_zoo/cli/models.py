@@ -8,26 +8,23 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mdan_zoo.cli.options import add_command
 from mdan_zoo.errors import ManifestError, UnknownNameError
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import ManifestEntry, load_manifest
 from mdan_zoo.zoo.factory import get_config, get_model_hierarchy, list_models
 
 
-def add_parsers(subparsers: Any) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add `list` and `info` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "list", help="list the models", description="List the models and their status."
-    )
-    add = parser.add_argument
+    summary = "list the models and their status"
+    add = add_command(subparsers, "list", run_list, summary).add_argument
     add("pattern", nargs="?", default="*", help="list only names that match, such as 'mdan_*8'")
     add("--pretrained", action="store_true", help="list only models with released weights")
-    parser.set_defaults(run=run_list)
-    about = "show a model's config, hierarchy, metrics and weights"
-    parser = subparsers.add_parser("info", help=about, description=f"{about.capitalize()}.")
-    parser.add_argument("name", help="name of the model")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run_info)
+    summary = "show a model's config, hierarchy, metrics and weights"
+    add = add_command(subparsers, "info", run_info, summary).add_argument
+    add("name", help="name of the model")
+    add("--json", action="store_true", help="print one JSON object")
 
 
 def run_list(options: argparse.Namespace) -> int:

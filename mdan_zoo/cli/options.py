@@ -1,52 +1,51 @@
-"""Options that several commands have, and how their values are read."""
+"""Parts of the parser that several commands share."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from mdan_zoo.datasets.registry import DATASETS
 from mdan_zoo.errors import InputError
-from mdan_zoo.hierarchy.builtin import get_hierarchy
-from mdan_zoo.hierarchy.tree import Hierarchy
+
+FILE: dict[str, Any] = {"type": Path, "metavar": "FILE"}
+FOLDER: dict[str, Any] = {"type": Path, "metavar": "DIR"}
 
 
-def add_dataset_options(parser: argparse.ArgumentParser) -> None:
-    """Add the name of a dataset, `--data`, and `--hierarchy`, which `load_hierarchy` reads."""
-    add = parser.add_argument
-    add("name", metavar="NAME", help="dataset: one of " + ", ".join(DATASETS))
-    add("--data", "--root", type=Path, required=True, metavar="DIR", help="folder of the dataset")
-    add(
-        "--hierarchy",
-        metavar="FILE|NAME",
-        help="emotion hierarchy: a .toml or .json file, or a built-in name (default: that of the "
-        "dataset; required for folder and table)",
-    )
+def add_command(
+    subparsers: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+    details: str = "",
+) -> argparse.ArgumentParser:
+    """Add a subcommand that calls `run`, and return its parser.
+
+    Args:
+        subparsers: The commands.
+        name: Name of the command.
+        run: Function that runs the command and returns the exit status.
+        summary: What the command does, for the list of commands.
+        details: Text after the summary in the command's own help; lines are kept if it has any.
+    """
+    text = f"{summary[0].upper()}{summary[1:]}."
+    parser: argparse.ArgumentParser = subparsers.add_parser(name, help=summary)
+    parser.set_defaults(run=run)
+    if "\n" in details:
+        parser.description = f"{text}\n{details}"
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    else:
+        parser.description = f"{text} {details}"
+    return parser
 
 
-def add_compute_options(parser: argparse.ArgumentParser) -> None:
+def add_compute_options(add: Callable[..., Any]) -> None:
     """Add `--device`, `--dtype` and `--batch-size`."""
-    add = parser.add_argument
     add("--device", help="device, such as cpu or cuda:0 (default: CUDA if available)")
     add("--dtype", default="float32", help="float32, bfloat16 or float16 (default: %(default)s)")
-    add(
-        "--batch-size",
-        type=int,
-        metavar="N",
-        help="images per batch (default: 2 on CPU, 32 on GPU)",
-    )
-
-
-def load_hierarchy(given: str | None) -> Hierarchy | None:
-    """Return the hierarchy in a file, or the built-in one of that name; None for None.
-
-    Raises:
-        HierarchyError: The file is missing or broken.
-        UnknownNameError: No built-in hierarchy has that name.
-    """
-    if given is None:
-        return None
-    return Hierarchy.load(given) if Path(given).suffix else get_hierarchy(given)
+    batch = "images per batch (default: 2 on CPU, 32 on GPU)"
+    add("--batch-size", type=int, metavar="N", help=batch)
 
 
 def check_output(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo._util.files import open_atomically, refuse_input
-from mdan_zoo.cli.options import add_compute_options, check_output
+from mdan_zoo.cli.options import FILE, add_command, add_compute_options, check_output
 from mdan_zoo.errors import ImageError
 from mdan_zoo.inference.formats import FORMATS
 from mdan_zoo.inference.prediction import DECODES
@@ -23,23 +23,20 @@ from mdan_zoo.zoo.configs import DEFAULT_MODEL
 
 def add_parser(subparsers: Any) -> None:
     """Add `predict` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "predict",
-        help="predict the emotions that images evoke",
-        description="Predict the emotions that images evoke, one line per image.",
-    )
-    add = parser.add_argument
+    summary = "predict the emotions that images evoke"
+    details = "Prints one line per image."
+    add = add_command(subparsers, "predict", run, summary, details).add_argument
     add("images", nargs="+", metavar="IMAGE", help="file, URL, or folder of images")
     add("--model", metavar="NAME", help=f"model with released weights (default: {DEFAULT_MODEL})")
-    add("--checkpoint", type=Path, metavar="FILE", help="checkpoint to use instead of --model")
+    add("--checkpoint", **FILE, help="checkpoint to use instead of --model")
     add(
         "--format",
         choices=FORMATS,
         default="text",
         help="output format (default: %(default)s); json prints one JSON object per line",
     )
-    add("--output", type=Path, metavar="FILE", help="file to write to; created at the end")
-    add_compute_options(parser)
+    add("--output", **FILE, help="file to write to; created at the end")
+    add_compute_options(add)
     add(
         "--branch",
         metavar="NAME",
@@ -55,7 +52,6 @@ def add_parser(subparsers: Any) -> None:
         help="predict the most likely path of the hierarchy (consistent, the default) or the most "
         "likely class of each level (independent)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -80,7 +76,6 @@ def run(options: argparse.Namespace) -> int:
     )
     stream = predictor.stream(images, batch_size=options.batch_size)
     output_format = FORMATS[options.format]
-    to_terminal = options.output is None and sys.stdout.isatty()
     status = 0
     with (
         _open_output(options.output) as file,
@@ -89,16 +84,12 @@ def run(options: argparse.Namespace) -> int:
             total=len(images),
             unit="image",
             disable=None if len(images) > 1 else True,  # None: unless stderr is a terminal
-            leave=not to_terminal,
+            leave=options.output is not None or not sys.stdout.isatty(),
         ) as bar,
     ):
         file.write(output_format.header(predictor.hierarchy))
         for prediction in predictions:
-            line = output_format.line(prediction)
-            if to_terminal:
-                bar.write(line, end="")  # above the bar
-            else:
-                file.write(line)
+            bar.write(output_format.line(prediction), file=file, end="")  # above the bar
             bar.update()
             if file is sys.stdout:
                 file.flush()  # print results immediately, and notice a closed pipe

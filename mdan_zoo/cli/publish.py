@@ -7,69 +7,61 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mdan_zoo.cli.options import FILE, FOLDER, add_command
 from mdan_zoo.errors import InputError
 from mdan_zoo.weights.hub_api import check_repo
 from mdan_zoo.zoo.configs import MODELS
 
 
-def add_parsers(subparsers: Any) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add `publish` and `release` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "publish",
-        help="publish weights to the Hugging Face Hub or to a folder",
-        description=(
-            "Verify a checkpoint and publish it with a model card, to a Hugging Face repository in "
-            "one commit, or to a folder that any web server can serve. Prints the manifest entry."
-        ),
+        _publish,
+        "publish weights to the Hugging Face Hub or to a folder",
+        "Verifies a checkpoint and publishes it with a model card, to a Hugging Face repository in "
+        "one commit, or to a folder that any web server can serve. Prints the manifest entry.",
     )
     add = parser.add_argument
     add("name", metavar="NAME", help="name of a registered model, or a new name")
-    add("--weights", type=Path, required=True, metavar="FILE", help="checkpoint to publish")
-    target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--repo", metavar="OWNER/REPO", help="repository, created if missing")
-    target.add_argument("--folder", type=Path, metavar="DIR", help="folder, created if missing")
+    add("--weights", required=True, **FILE, help="checkpoint to publish")
+    target = parser.add_mutually_exclusive_group(required=True).add_argument
+    target("--repo", metavar="OWNER/REPO", help="repository, created if missing")
+    target("--folder", **FOLDER, help="folder, created if missing")
     add("--licence", metavar="NAME", help="licence of the weights, such as CC-BY-4.0")
-    add("--metrics", type=Path, metavar="FILE", help="JSON file with metrics for the model card")
+    add("--metrics", **FILE, help="JSON file with metrics for the model card")
     add("--base-model", default="", metavar="OWNER/REPO", help="repository of the initial weights")
     add("--private", action="store_true", help="upload only if the repository is private")
-    parser.set_defaults(run=_publish)
-
-    parser = subparsers.add_parser(
-        "release",
-        help="for maintainers: put trained weights into the package, in a checkout",
-        description=(
-            "Copy the checkpoints of training runs into the package and put their entries into "
-            "weights_manifest.json. For maintainers of mdan-zoo, in a checkout."
-        ),
-    )
-    add = parser.add_argument
+    summary = "for maintainers: put trained weights into the package, in a checkout"
+    details = "Copies checkpoints of training runs and updates weights_manifest.json."
+    add = add_command(subparsers, "release", _release, summary, details).add_argument
     add("runs", type=Path, nargs="+", metavar="RUN", help="output folder of `mdan-zoo train`")
     add("--metrics", type=Path, required=True, metavar="CSV", help="summary of cross-validation")
-    parser.set_defaults(run=_release)
 
 
-def _release(arguments: argparse.Namespace) -> int:
+def _release(options: argparse.Namespace) -> int:
     from mdan_zoo.publishing.release import write_release
 
-    write_release(arguments.runs, arguments.metrics)
+    write_release(options.runs, options.metrics)
     return 0
 
 
-def _publish(arguments: argparse.Namespace) -> int:
+def _publish(options: argparse.Namespace) -> int:
     """Publish; return the exit status."""
     from mdan_zoo.publishing import publish
 
-    name, repo, folder = arguments.name, arguments.repo, arguments.folder
-    if arguments.private and folder:
+    name, repo, folder = options.name, options.repo, options.folder
+    if options.private and folder:
         raise InputError("--private applies to --repo; a web server decides who reads a folder")
     if repo is not None:
         check_repo(repo)
     publication = publish.prepare(
         name,
-        arguments.weights,
-        licence=arguments.licence,
-        metrics=arguments.metrics,
-        base_model=arguments.base_model,
+        options.weights,
+        licence=options.licence,
+        metrics=options.metrics,
+        base_model=options.base_model,
     )
     notes = []
     if name not in MODELS:
@@ -86,7 +78,7 @@ def _publish(arguments: argparse.Namespace) -> int:
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if repo is not None:
-        entry = publish.publish_to_hub(publication, repo, private=arguments.private)
+        entry = publish.publish_to_hub(publication, repo, private=options.private)
         where = f"{repo} at commit {entry['sources'][0]['revision']}"
     else:
         entry = publish.publish_to_folder(publication, folder)

@@ -8,11 +8,11 @@ import importlib.util
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 from mdan_zoo._util.allocator import keep_freed_memory
-from mdan_zoo.cli.options import load_hierarchy
+from mdan_zoo.cli.dataset import load_hierarchy
+from mdan_zoo.cli.options import FILE, FOLDER, add_command
 from mdan_zoo.errors import (
     InputError,
     MdanZooError,
@@ -30,8 +30,8 @@ from mdan_zoo.training.recipe import (
 from mdan_zoo.weights.manifest import is_offline
 from mdan_zoo.zoo.factory import list_models
 
-_DESCRIPTION = """\
-Train a model with its recipe, or fine-tune a model on a custom emotion hierarchy:
+_EXAMPLES = """
+Trains with the recipe of a model, or fine-tunes a model on a custom emotion hierarchy:
 
   mdan-zoo train mdan_fi8 --data FI --output run
   mdan-zoo train --init mdan_oasis4 --hierarchy tree.toml --data FOLDER --output my_model
@@ -43,19 +43,13 @@ Run the same command again to resume an interrupted training. To train on severa
 
 def add_parser(subparsers: Any) -> None:
     """Add `train` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "train",
-        help="train or fine-tune a model on your copy of a dataset",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    summary = "train or fine-tune a model on your copy of a dataset"
+    parser = add_command(subparsers, "train", run, summary, _EXAMPLES)
     names = ", ".join(list_recipes())
     parser.add_argument("name", metavar="NAME", nargs="?", help=f"model to train: one of {names}")
     add = parser.add_argument_group("data and model").add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="folder of the dataset")
-    add(
-        "--output", type=Path, required=True, metavar="DIR", help="folder for checkpoint and report"
-    )
+    add("--data", required=True, **FOLDER, help="folder of the dataset")
+    add("--output", required=True, **FOLDER, help="folder for checkpoint, log, report and state")
     add("--init", metavar="NAME|FILE", help="model or checkpoint to start from")
     add(
         "--hierarchy",
@@ -64,13 +58,9 @@ def add_parser(subparsers: Any) -> None:
     )
     add("--recipe", metavar="NAME", help="model whose recipe is used (default: --init)")
     add("--dataset", default="", metavar="NAME", help="dataset reader (default: the model's)")
-    add("--split", type=Path, metavar="FILE", help="split file (default: split as the recipe says)")
-    add(
-        "--backbone-weights",
-        type=Path,
-        metavar="FILE",
-        help="safetensors file with initial backbone weights (default: timm's pretrained weights)",
-    )
+    add("--split", **FILE, help="split file (default: split as the recipe says)")
+    backbone = "safetensors file of initial backbone weights (default: timm's pretrained weights)"
+    add("--backbone-weights", **FILE, help=backbone)
     add(
         "--set",
         dest="changes",
@@ -82,21 +72,15 @@ def add_parser(subparsers: Any) -> None:
     add = parser.add_argument_group("speed and memory").add_argument
     precisions = ("no", "bf16", "fp16")
     add("--precision", choices=precisions, default="no", help="mixed precision (default: float32)")
-    add(
-        "--accumulate",
-        type=int,
-        default=1,
-        metavar="N",
-        help="micro-batches per step, whose gradients are accumulated to save memory (default: 1)",
-    )
+    accumulate = "micro-batches whose gradients are accumulated per step (default: %(default)s)"
+    add("--accumulate", type=int, default=1, metavar="N", help=accumulate)
     add("--channels-last", action="store_true", help="channels-last format, faster on GPUs")
     add("--compile", action="store_true", help="compile the network with torch.compile")
     workers = "data-loading processes per GPU (default: one per core, at most 8)"
     add("--workers", type=int, metavar="N", help=workers)
     cache = "existing folder for resized copies of the images, which load faster"
-    add("--cache", type=Path, metavar="DIR", help=cache)
+    add("--cache", **FOLDER, help=cache)
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdan_zoo.cli.options import add_command
 from mdan_zoo.errors import (
     CheckpointError,
     InputError,
@@ -28,36 +29,22 @@ _GOLDEN_TOLERANCE = 1e-3
 """Scores differ by about 1e-5 between machines; other weights or preprocessing differ by more."""
 
 
-def add_parsers(subparsers: Any) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add `download`, `verify` and `cache` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "download", help="download released weights, for use without a network"
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="model with released weights")
-    parser.add_argument("--all", action="store_true", help="download every released model")
-    parser.set_defaults(run=_download)
-
-    parser = subparsers.add_parser(
-        "verify",
-        help="verify checkpoints: size, SHA-256, tensors, and the prediction for a known image",
-    )
-    parser.add_argument(
-        "weights",
-        nargs="*",
-        metavar="NAME|FILE",
-        help="model or checkpoint (default: every released model on this machine)",
-    )
-    parser.add_argument("--repair", action="store_true", help="download damaged files again")
-    parser.set_defaults(run=_verify)
-
-    parser = subparsers.add_parser("cache", help="list or clear downloaded weights")
-    parser.set_defaults(run=_cache_list)
-    actions = parser.add_subparsers(metavar="ACTION")
-    action = actions.add_parser("list", help="list the files")
-    action.set_defaults(run=_cache_list)
-    action = actions.add_parser("clear", help="delete the files")
-    action.add_argument("names", nargs="*", metavar="NAME", help="only files of these models")
-    action.set_defaults(run=_cache_clear)
+    summary = "download released weights, for use without a network"
+    add = add_command(subparsers, "download", _download, summary).add_argument
+    add("names", nargs="*", metavar="NAME", help="model with released weights")
+    add("--all", action="store_true", help="download every released model")
+    summary = "verify checkpoints: size, SHA-256, tensors, and the prediction for a known image"
+    add = add_command(subparsers, "verify", _verify, summary).add_argument
+    default = "(default: every released model on this machine)"
+    add("weights", nargs="*", metavar="NAME|FILE", help=f"model or checkpoint {default}")
+    add("--repair", action="store_true", help="download damaged files again")
+    cache = add_command(subparsers, "cache", _cache_list, "list or clear downloaded weights")
+    actions = cache.add_subparsers(metavar="ACTION")
+    add_command(actions, "list", _cache_list, "list the files")
+    add = add_command(actions, "clear", _cache_clear, "delete the files").add_argument
+    add("names", nargs="*", metavar="NAME", help="only files of these models")
 
 
 def _download(options: argparse.Namespace) -> int:
@@ -146,7 +133,7 @@ def _verified_file(subject: str, manifest: Mapping[str, ManifestEntry], repair: 
             _check_golden(found, entry)
             return f"{found.path}  ok: the released weights of {entry.name}"
     about = f"{found.config.name}, but not the released weights of any known model"
-    return f"{found.path}  whole: {about}"
+    return f"{found.path}  complete: {about}"
 
 
 def _check_golden(weights: WeightFile, entry: ManifestEntry) -> None:
@@ -178,7 +165,7 @@ def _cache_list(_: argparse.Namespace) -> int:
     for file in files:
         print(f"{file.model}  {file.state}  {file.size:,} bytes  {file.path}")
     if not files:
-        print(f"nothing in {fetch.cache_folder()}", file=sys.stderr)
+        print(f"the cache {fetch.cache_folder()} is empty", file=sys.stderr)
     return 0
 
 

@@ -28,13 +28,9 @@ _TEXT = """
 
 {introduction}
 
-## Installation
-
-```
-pip install mdan-zoo
-```
-
 ## Usage
+
+Install the package with `pip install mdan-zoo`.
 
 {usage}
 
@@ -53,8 +49,6 @@ them with mean {input.mean} and standard deviation {input.std}.
 ## Results
 
 {results}
-
-## Evaluation
 
 {protocol}
 
@@ -135,7 +129,7 @@ def model_card(publication: Publication, repo: str = "") -> str:
         introduction=_introduction(publication),
         usage=(_HUB_USAGE if repo else _FOLDER_USAGE).format(repo=repo, name=publication.name),
         results="Not measured." if metrics is None else _table(metrics["rows"]),
-        protocol=(metrics or {}).get("protocol", "Not evaluated."),
+        protocol=(metrics or {}).get("protocol", ""),
     )
     return str(ModelCard(f"---\n{_metadata(publication).to_yaml()}\n---\n{text}"))
 

@@ -34,7 +34,12 @@ from mdan_zoo.publishing.publication import Publication
 from mdan_zoo.training.report import REPORT_FILE
 from mdan_zoo.weights.cache import named_lock
 from mdan_zoo.weights.checkpoint import Checkpoint, open_checkpoint
-from mdan_zoo.weights.hub_api import WEIGHTS_FILE, ask_for_remote, check_repo, find_hub
+from mdan_zoo.weights.hub_api import (
+    WEIGHTS_FILE,
+    ask_for_remote,
+    check_repo,
+    find_hub,
+)
 from mdan_zoo.weights.manifest import SCHEMA_VERSION, Licences, load_manifest
 from mdan_zoo.zoo.configs import MODELS
 
@@ -70,24 +75,22 @@ def check_weights(name: str, path: str | os.PathLike[str]) -> WeightFile:
 
 
 def _check_registered(expected: ModelConfig, checkpoint: Checkpoint) -> None:
-    path, hierarchy = checkpoint.path, checkpoint.hierarchy
-    theirs, ours = checkpoint.config.to_dict(), expected.to_dict()
-    advice = "publish it under another name, such as my_model"
-    if theirs["name"] != expected.name:
-        raise CheckpointError(
-            f"{path} belongs to the model {theirs['name']}, not to {expected.name}; {advice}"
-        )
-    differing = [f"{k} {theirs[k]!r}, not {ours[k]!r}" for k in ours if theirs[k] != ours[k]]
-    if hierarchy != get_hierarchy(expected.hierarchy):
-        sizes = "/".join(map(str, hierarchy.sizes))
-        differing.append(
-            f"the hierarchy {hierarchy.name!r} ({sizes} classes), not {expected.hierarchy}"
-        )
-    if differing:
-        raise CheckpointError(
-            f"{path} is not {expected.name} as it is registered: it has "
-            f"{'; '.join(differing)}; {advice}"
-        )
+    config, hierarchy = checkpoint.config, checkpoint.hierarchy
+    if config.name != expected.name:
+        problem = f"belongs to the model {config.name}, not to {expected.name}"
+    else:
+        theirs, ours = config.to_dict(), expected.to_dict()
+        differing = [f"{k} {theirs[k]!r}, not {ours[k]!r}" for k in ours if theirs[k] != ours[k]]
+        if hierarchy != get_hierarchy(expected.hierarchy):
+            sizes = "/".join(map(str, hierarchy.sizes))
+            about = f"the hierarchy {hierarchy.name!r} ({sizes} classes)"
+            differing.append(f"{about}, not {expected.hierarchy}")
+        if not differing:
+            return
+        problem = f"is not {expected.name} as it is registered: it has {'; '.join(differing)}"
+    raise CheckpointError(
+        f"{checkpoint.path} {problem}; publish it under another name, such as my_model"
+    )
 
 
 def prepare(
@@ -289,9 +292,15 @@ def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) 
     with named_lock(f"publish-{lock}", f"publishes into {folder}"):
         manifest = merged_manifest(folder / MANIFEST_FILE, {publication.name: entry})
         remove_leftovers(folder)
-        for staging in folder.glob(f"{_STAGING_PREFIX}*"):
-            shutil.rmtree(staging, ignore_errors=True)
-        _write_version(folder, place, files)
+        for leftover in folder.glob(f"{_STAGING_PREFIX}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING_PREFIX) as staging:
+            for name, content in files.items():
+                write_atomically(Path(staging) / name, content)
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            for name in files:
+                (Path(staging) / name).replace(folder / place / name)
         # Last: it must not name what is not there.
         write_atomically(folder / MANIFEST_FILE, manifest)
     return entry
@@ -323,22 +332,6 @@ def merged_manifest(path: Path, entries: Mapping[str, Any]) -> bytes:
         content = json.loads(path.read_bytes())
     content["models"].update(entries)
     return to_json(content).encode()
-
-
-def _write_version(folder: Path, place: str, files: Mapping[str, bytes]) -> None:
-    """Write the files of one version of a model, all of them or none."""
-    target = folder / place
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING_PREFIX) as staging:
-        version = Path(staging) / target.name
-        version.mkdir()  # unlike `staging` readable for a web server
-        for name, content in files.items():
-            write_atomically(version / name, content)
-        if not target.exists():
-            version.rename(target)
-            return
-        for name in files:  # the same weights again, perhaps with another card
-            (version / name).replace(target / name)
 
 
 def to_json(content: object) -> str:

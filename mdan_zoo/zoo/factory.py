@@ -33,11 +33,7 @@ if TYPE_CHECKING:
 
 
 def get_config(name: str) -> ModelConfig:
-    """Return the config of a model.
-
-    Args:
-        name: A model of `mdan_zoo.zoo.configs`, or another one of the weights manifest, which may
-            be that of a lab: see `mdan_zoo.weights.manifest`.
+    """Return the config of a model of `list_models()`.
 
     Raises:
         UnknownNameError: There is no model of that name; suggests the nearest names.
@@ -59,7 +55,7 @@ def get_model_hierarchy(name: str) -> Hierarchy:
 
 
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
-    """Return the names of all models, including those of the weights manifest, sorted.
+    """Return the names of the registered models and of those in the weights manifest, sorted.
 
     Args:
         pattern: Shell-style wildcard, such as "mdan_*8".
@@ -71,10 +67,8 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     if not isinstance(pattern, str):
         raise InputError(f"pattern must be a string such as 'mdan_*', not {pattern!r}")
     manifest = load_manifest()
-    names = sorted(fnmatch.filter({*MODELS, *manifest}, pattern))
-    if pretrained:
-        names = [name for name in names if name in manifest and manifest[name].released]
-    return names
+    released = {name for name, entry in manifest.items() if entry.released}
+    return sorted(fnmatch.filter(released if pretrained else {*MODELS, *manifest}, pattern))
 
 
 def create_model(
@@ -91,9 +85,9 @@ def create_model(
         name: One of `list_models()`, or the config of another model.
         pretrained: Load the released weights.
         checkpoint: Load this safetensors file instead, given by its path or already opened.
-        hierarchy: Another emotion hierarchy, as a `Hierarchy` or nested dicts and lists, or the
-            name of a built-in one. The weights are random.
-        backbone: Another timm backbone. The weights are random.
+        hierarchy: Another emotion hierarchy: a `Hierarchy`, nested dicts and lists, or the name of
+            a built-in one.
+        backbone: Another timm backbone.
 
     Returns:
         The network in training mode, as usual in torch; call `.eval()` before predicting.
@@ -135,12 +129,7 @@ def create_model(
 
 
 def build_network(config: ModelConfig, hierarchy: Hierarchy | None = None) -> EmotionModel:
-    """Build the network of a config, with random weights.
-
-    Args:
-        config: The config.
-        hierarchy: The emotion hierarchy; by default the built-in one that the config names.
-    """
+    """Build the network of a config, with random weights, by default for the config's hierarchy."""
     from mdan_zoo.backbones.pyramid import build_backbone
 
     network = get_architecture(config.architecture)
@@ -152,10 +141,8 @@ def build_network(config: ModelConfig, hierarchy: Hierarchy | None = None) -> Em
 def load_network(source: CheckpointSource) -> tuple[ModelConfig, EmotionModel]:
     """Build the network that a checkpoint describes, and load the weights strictly.
 
-    Memory for the network is allocated only after the tensors of the file are known to fit it.
-
     Returns:
-        The config of the checkpoint, and the network in training mode with its hierarchy.
+        The config of the checkpoint, and the network in training mode.
 
     Raises:
         CheckpointError: The file is missing, damaged, or does not fit what it describes.
@@ -168,12 +155,11 @@ def load_network(source: CheckpointSource) -> tuple[ModelConfig, EmotionModel]:
     checkpoint = open_checkpoint(source)
     path, config, hierarchy = checkpoint.path, checkpoint.config, checkpoint.hierarchy
     try:
-        with torch.device("meta"):
+        with torch.device("meta"):  # memory is allocated only for tensors that fit
             expected = build_network(config, hierarchy).state_dict()
-    except UnknownNameError as error:
-        raise UnknownNameError(f"the network of {path} cannot be built: {error}") from error
-    except InputError as error:
-        raise CheckpointError(f"the network of {path} cannot be built: {error}") from error
+    except (UnknownNameError, InputError) as error:
+        kind = CheckpointError if isinstance(error, InputError) else UnknownNameError
+        raise kind(f"the network of {path} cannot be built: {error}") from error
     check_tensors(path, checkpoint.tensors, expected)
     network = build_network(config, hierarchy)
     network.load_state_dict(checkpoint.tensors, strict=True)
@@ -189,7 +175,7 @@ def read_released(name: str, *, hint: str = "") -> FileContents:
     """Return the verified contents of a model's released checkpoint.
 
     Args:
-        name: Name of a model.
+        name: One of `list_models()`.
         hint: Advice that ends the error message if there are no released weights.
 
     Raises:

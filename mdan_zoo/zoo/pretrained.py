@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mdan_zoo.errors import InputError, WeightsUnavailableError
 from mdan_zoo.weights import fetch
-from mdan_zoo.weights.hub_api import WEIGHTS_FILE, find_remote
+from mdan_zoo.weights.hub_api import WEIGHTS_FILE, RemoteWeights, find_remote
 from mdan_zoo.weights.manifest import Licences, ManifestEntry, Source
 
 if TYPE_CHECKING:
@@ -65,21 +65,25 @@ def find_pretrained(
     """
     if not os.path.isdir(repo_or_folder):
         remote = find_remote(os.fspath(repo_or_folder), revision, token=token)
-        entry = ManifestEntry(
-            name=remote.repo.replace("/", "--"),  # names a folder in the cache
-            status="released",
-            parameters=0,
-            licences=Licences(code="", weights="", data=""),
-            command="",
-            file=WEIGHTS_FILE,
-            size=remote.size,
-            sha256=remote.sha256,
-            sources=(Source("huggingface", WEIGHTS_FILE, remote.repo, remote.commit),),
-        )
-        return fetch.find_weights(entry, token=token)
+        return fetch.find_weights(_entry(remote), token=token)
     folder = Path(repo_or_folder)
     if revision is not None:
         raise InputError(f"{folder} is a folder, which has no revisions; leave out {revision!r}")
     if not (folder / WEIGHTS_FILE).is_file():
         raise WeightsUnavailableError(f"the folder {folder} has no {WEIGHTS_FILE}")
     return folder / WEIGHTS_FILE
+
+
+def _entry(remote: RemoteWeights) -> ManifestEntry:
+    """Return a manifest entry that describes exactly this file."""
+    return ManifestEntry(
+        name=remote.repo.replace("/", "--"),  # names a folder in the cache
+        status="released",
+        parameters=0,
+        licences=Licences(code="", weights="", data=""),
+        command="",
+        file=WEIGHTS_FILE,
+        size=remote.size,
+        sha256=remote.sha256,
+        sources=(Source("huggingface", WEIGHTS_FILE, remote.repo, remote.commit),),
+    )

@@ -105,7 +105,7 @@ def test_a_refused_method_leaves_no_file(folder, tmp_path):
 
 
 def test_no_torch_is_loaded():
-    modules = ("datasets.registry", "cli.split", "datasets.split_methods")
+    modules = ("datasets.registry", "cli.dataset", "datasets.split_methods")
     code = "".join(f"import mdan_zoo.{module}\n" for module in modules)
     code += "import sys; print({'torch', 'PIL'} & set(sys.modules), 'mdan_zoo' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -211,7 +211,7 @@ def test_a_whole_file_that_no_manifest_has(random_checkpoint, cache, run):
     exit_status, output, messages = run("verify", random_checkpoint)
     assert (exit_status, messages) == (0, "")
     assert output == (
-        f"{random_checkpoint}  whole: mdan_oasis4, but not the released weights of any known "
+        f"{random_checkpoint}  complete: mdan_oasis4, but not the released weights of any known "
         "model\n"
     )
 

@@ -153,7 +153,7 @@ def test_a_carried_folder_works_without_network_and_read_only(server, models, mo
 
 
 def test_an_empty_cache(models, cache, run):
-    assert run("cache", "list") == (0, "", f"nothing in {cache}\n")
+    assert run("cache", "list") == (0, "", f"the cache {cache} is empty\n")
     assert run("cache", "clear") == (0, f"0 bytes freed in {cache}\n", "")
     exit_status, _, messages = run("cache", "clear", "lab_one")
     assert exit_status == 2
