@@ -31,8 +31,8 @@ def add_parser(subparsers: Any) -> None:
         "Counts the images by class and split, decodes every image and searches for duplicates. "
         "Exit status 1 if the dataset is not fit for training: unreadable files; identical images "
         "with different labels, in different splits or with enough copies to be "
-        '"photo removed" placeholders; a class without images. Exit status 2 if the folder is not '
-        "a copy of this dataset.",
+        '"photo removed" placeholders; a class without images. Exit status 2 if the folder does '
+        "not have the layout of the dataset.",
     )
     _add_options(parser.add_argument)
     parser.add_argument("--json", action="store_true", help="print one JSON object")

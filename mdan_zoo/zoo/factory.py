@@ -196,6 +196,6 @@ def released_entry(name: str, *, hint: str = "") -> ManifestEntry:
             f"{name} has no entry in the weights manifest. {hint}".strip()
         )
     if not entry.released:
-        what = hint or f"To train them: {entry.command}"
+        what = hint or f"To train the model: {entry.command}"
         raise WeightsUnavailableError(f"{name} has no released weights: {entry.reason}. {what}")
     return entry
