@@ -1,1 +1,1 @@
-"""The command line, `mdan-zoo`: one module a command."""
+"""The command line, `mdan-zoo`."""

@@ -1,14 +1,16 @@
-"""The command `mdan-zoo dataset`; Pillow is imported only when it runs, torch never."""
+"""The commands `mdan-zoo dataset` and `split`. They import Pillow when they run, torch never."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdan_zoo.datasets.registry import DATASETS, get_dataset
+from mdan_zoo.cli.options import FILE, FOLDER, add_command, check_output
+from mdan_zoo.datasets.registry import DATASETS, folder_of, get_dataset, read_dataset
+from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 
@@ -20,30 +22,41 @@ _SHOWN = 10
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `dataset` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    """Add `dataset` and `split` to the subcommands of `mdan-zoo`."""
+    parser = add_command(
+        subparsers,
         "dataset",
-        help="check your copy of a dataset",
-        description=(
-            "Count the images of a dataset by class and split, decode every image and search for "
-            "duplicates. Exit status 1 if the dataset is not fit for training: unreadable files; "
-            "identical images with different labels, in different splits or with enough "
-            'copies to be "photo removed" placeholders; a class without images. '
-            "Exit status 2 if the folder does not have the layout of the dataset."
-        ),
+        _check,
+        "check your copy of a dataset",
+        "Counts the images by class and split, decodes every image and searches for duplicates. "
+        "Exit status 1 if the dataset is not fit for training: unreadable files; identical images "
+        "with different labels, in different splits or with enough copies to be "
+        '"photo removed" placeholders; a class without images. Exit status 2 if the folder does '
+        "not have the layout of the dataset.",
     )
-    parser.add_argument("name", metavar="NAME", help="dataset: one of " + ", ".join(DATASETS))
-    parser.add_argument(
-        "--data", "--root", type=Path, required=True, metavar="DIR", help="folder of the dataset"
-    )
-    add_hierarchy_option(parser)
+    _add_options(parser.add_argument)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run)
+    parser = add_command(
+        subparsers,
+        "split",
+        _split,
+        "split a dataset into training and test images",
+        "Writes the image names of every part to a file, with their hash. The same dataset, method "
+        "and seed give the same file on every machine.",
+    )
+    add = parser.add_argument
+    _add_options(add)
+    methods = "80/20, 80/5/15, 5-fold, grouped-5-fold or official"
+    add("--method", required=True, help=f"split method, such as {methods}")
+    add("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")
+    add("--output", required=True, **FILE, help="new file for the split")
 
 
-def add_hierarchy_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--hierarchy`, whose value `load_hierarchy` reads."""
-    parser.add_argument(
+def _add_options(add: Callable[..., Any]) -> None:
+    """Add the options that `dataset` and `split` share."""
+    add("name", metavar="NAME", help="dataset: one of " + ", ".join(DATASETS))
+    add("--data", "--root", required=True, **FOLDER, help="folder of the dataset")
+    add(
         "--hierarchy",
         metavar="FILE|NAME",
         help="emotion hierarchy: a .toml or .json file, or a built-in name (default: that of the "
@@ -63,12 +76,30 @@ def load_hierarchy(given: str | None) -> Hierarchy | None:
     return Hierarchy.load(given) if Path(given).suffix else get_hierarchy(given)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Check a dataset and print what was found; return the exit status."""
+def _split(options: argparse.Namespace) -> int:
+    from mdan_zoo.datasets.split_methods import make_split
+
+    name, data, output = options.name, options.data, options.output
+    check_output(output)
+    if output.exists():
+        raise InputError(
+            f"{output} already exists, and a split is never overwritten; give --output the name "
+            "of a new file"
+        )
+    samples = read_dataset(name, data, load_hierarchy(options.hierarchy))
+    split = make_split(name, samples, folder_of(data), options.method, options.seed)
+    split.save(output)
+    for part, names in split.parts:
+        print(f"{part}: {len(names)} images")
+    print(f"sha256: {split.sha256}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
     from mdan_zoo.datasets.check import check_dataset
 
-    report = check_dataset(arguments.name, arguments.data, load_hierarchy(arguments.hierarchy))
-    if arguments.json:
+    report = check_dataset(options.name, options.data, load_hierarchy(options.hierarchy))
+    if options.json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
         print("\n".join(_lines(report)))
@@ -87,24 +118,23 @@ def _lines(report: DatasetReport) -> list[str]:
         *_section("classes without a training image", report.empty_classes),
         *_section("files that cannot be read", report.unreadable),
     ]
-    duplicates = (
-        ("identical files with different labels", report.contradictions),
-        ("identical files in different splits", report.across_splits),
-        ("images with several labels, as in the release", report.several_labels),
-        ("files with enough copies to be placeholders", report.placeholders),
-        ("identical files", report.equal_files),
-    )
-    for title, found in duplicates:
+    duplicates = {
+        "identical files with different labels": report.contradictions,
+        "identical files in different splits": report.across_splits,
+        "images with several labels, as in the release": report.several_labels,
+        "files with enough copies to be placeholders": report.placeholders,
+        "identical files": report.equal_files,
+    }
+    for title, found in duplicates.items():
         lines += _section(title, [", ".join(files.images[:3]) for files in found])
-    return [*lines, "nothing that would spoil a training" if report.ok else "NOT fit for training"]
+    return [*lines, "no problems: fit for training" if report.ok else "NOT fit for training"]
 
 
 def _table(report: DatasetReport) -> list[str]:
     """Return a line for every leaf with its number of images in every split."""
-    splits = list(dict.fromkeys(count.split for count in report.counts))
     numbers = {(count.leaf, count.split): count.images for count in report.counts}
-    leaves = list(dict.fromkeys(count.leaf for count in report.counts))
-    width = max(len(leaf) for leaf in leaves)
+    leaves, splits = (list(dict.fromkeys(names)) for names in zip(*numbers, strict=True))
+    width = max(map(len, leaves))
     header = " " * width + "".join(f"{split or 'images':>10}" for split in splits)
     rows = [
         leaf.ljust(width) + "".join(f"{numbers[leaf, split]:>10}" for split in splits)
@@ -116,6 +146,6 @@ def _table(report: DatasetReport) -> list[str]:
 def _section(title: str, items: Sequence[str]) -> list[str]:
     if not items:
         return []
+    lines = [f"{title}: {len(items)}", *(f"  {item}" for item in items[:_SHOWN])]
     more = len(items) - _SHOWN
-    rest = [f"  and {more} more; --json shows all"] if more > 0 else []
-    return [f"{title}: {len(items)}", *(f"  {item}" for item in items[:_SHOWN]), *rest]
+    return [*lines, f"  and {more} more; --json shows all"] if more > 0 else lines

@@ -5,26 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-_DESCRIPTION = """\
-Serve a local web page to try the models. By default only this machine can connect to it; it sends
-nothing to other machines.
-"""
+from mdan_zoo.cli.options import add_command
 
 
 def add_parser(subparsers: Any) -> None:
     """Add `demo` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "demo", help="serve a web page to try the models", description=_DESCRIPTION
-    )
-    parser.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="address to listen on (default 127.0.0.1, for this machine only)",
-    )
-    parser.add_argument(
-        "--port", type=int, help="port to listen on (default: the first free port from 7860)"
-    )
-    parser.set_defaults(run=run)
+    add = add_command(
+        subparsers,
+        "demo",
+        run,
+        "serve a web page to try the models",
+        "By default only this machine can connect to it; it sends nothing to other machines.",
+    ).add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    add("--port", type=int, help="port to listen on (default: the first free port from 7860)")
 
 
 def run(options: argparse.Namespace) -> int:

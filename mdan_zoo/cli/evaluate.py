@@ -8,35 +8,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdan_zoo._util.allocator import keep_freed_memory
+from mdan_zoo.cli.options import FOLDER, add_command, add_compute_options
 from mdan_zoo.errors import InputError
+from mdan_zoo.training.recipe import is_weight_file
+from mdan_zoo.zoo.configs import MODELS
 
 if TYPE_CHECKING:
     from mdan_zoo.datasets.splits import Split
-    from mdan_zoo.inference.predictor import Predictor
-
-
-_PARTS = ("train", "val", "test")
 
 
 def add_parser(subparsers: Any) -> None:
     """Add `evaluate` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    add = add_command(
+        subparsers,
         "evaluate",
-        help="evaluate a model on your copy of a dataset",
-        description=(
-            "Evaluate a model on labelled images: accuracy, calibration and other metrics on every "
-            "level of its hierarchy, with 95% confidence intervals. Prints a report; --output "
-            "also saves the metrics, the probabilities and figures."
-        ),
-    )
-    add = parser.add_argument
-    add("model", metavar="NAME|FILE", help="a model with released weights, or a checkpoint")
-    add("--data", type=Path, required=True, metavar="DIR", help="folder of the dataset")
+        run,
+        "evaluate a model on your copy of a dataset",
+        "Computes accuracy, calibration and other metrics on every level of its hierarchy, with "
+        "95% bootstrap confidence intervals. Prints a report; --output also saves the metrics, the "
+        "probabilities and figures.",
+    ).add_argument
+    add("model", metavar="NAME|FILE", help="model with released weights, or checkpoint")
+    add("--data", required=True, **FOLDER, help="folder of the dataset")
     add("--dataset", metavar="NAME", help="dataset (default: the one the model is trained on)")
     add(
         "--split",
         metavar="FILE|PART",
-        help="split file of `mdan-zoo split` or a training; train, val and test mean --part",
+        help="split file of `mdan-zoo split` or a training run; train, val and test mean --part",
     )
     add(
         "--part",
@@ -46,71 +44,64 @@ def add_parser(subparsers: Any) -> None:
         "all images)",
     )
     add("--folds", type=int, metavar="K", help="split into K folds, keeping groups together")
-    add("--output", type=Path, metavar="DIR", help="folder for report, metrics and figures")
-    add("--device", help="device, such as cpu or cuda:0 (default: CUDA if available)")
-    add("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
-    add(
-        "--batch-size",
-        type=int,
-        metavar="N",
-        help="images per batch (default: 2 on CPU, 32 on GPU)",
-    )
-    add(
-        "--bootstrap",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="bootstrap resamples (default: 1000)",
-    )
-    add("--seed", type=int, default=0, help="seed of resamples and folds (default: 0)")
-    parser.set_defaults(run=run)
+    add("--output", **FOLDER, help="folder for report, metrics and figures")
+    add_compute_options(add)
+    add("--bootstrap", type=int, default=1000, metavar="N", help="resamples (default: %(default)s)")
+    add("--seed", type=int, default=0, help="seed of resamples and folds (default: %(default)s)")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Evaluate; return the exit status."""
     from mdan_zoo.evaluation.figures import require_matplotlib
     from mdan_zoo.evaluation.report import make_folder, to_markdown, write_report
     from mdan_zoo.evaluation.results import evaluate
     from mdan_zoo.evaluation.source import find_samples
+    from mdan_zoo.inference.predictor import Predictor
 
-    if arguments.output is not None:  # report a missing package before the evaluation
+    if options.output is not None:  # report a missing package before the evaluation
         require_matplotlib()
-        make_folder(arguments.output)
+        make_folder(options.output)
     keep_freed_memory()
-    predictor = _load(arguments)
-    dataset = arguments.dataset or predictor.config.dataset
-    split, part = _find_split(arguments, dataset, predictor.weights)
+    is_file = options.model not in MODELS and is_weight_file(options.model)
+    predictor = Predictor(
+        None if is_file else options.model,
+        checkpoint=options.model if is_file else None,
+        device=options.device,
+        dtype=options.dtype,
+    )
+    dataset = options.dataset or predictor.config.dataset
+    split, part = _find_split(options, dataset, predictor.weights)
     samples, source = find_samples(
         dataset,
-        arguments.data,
+        options.data,
         predictor.hierarchy,
         split=split,
         part=part,
-        folds=arguments.folds,
-        seed=arguments.seed,
+        folds=options.folds,
+        seed=options.seed,
     )
     evaluation = evaluate(
         predictor,
         samples,
         source=source,
-        resamples=arguments.bootstrap,
-        seed=arguments.seed,
-        batch_size=arguments.batch_size,
+        resamples=options.bootstrap,
+        seed=options.seed,
+        batch_size=options.batch_size,
     )
     print(to_markdown(evaluation), end="")
-    if arguments.output is not None:
-        print(f"written: {write_report(evaluation, arguments.output)}", file=sys.stderr)
+    if options.output is not None:
+        print(f"written: {write_report(evaluation, options.output)}", file=sys.stderr)
     return 0
 
 
 def _find_split(
-    arguments: argparse.Namespace, dataset: str, weights: Path
+    options: argparse.Namespace, dataset: str, weights: Path
 ) -> tuple[Split | None, str | None]:
     """Return the split, and the part of it, if any is asked for."""
     from mdan_zoo.datasets.splits import SPLIT_FILE, Split
 
-    given, part = arguments.split, arguments.part
-    if given in _PARTS and not Path(given).exists():
+    given, part = options.split, options.part
+    if given in ("train", "val", "test") and not Path(given).exists():
         if part not in (None, given):
             raise InputError(f"--split {given} and --part {part} are two parts; give one of them")
         given, part = None, given
@@ -122,17 +113,3 @@ def _find_split(
         if trained.dataset == dataset and part in dict(trained.parts):
             return trained, part
     return None, part
-
-
-def _load(arguments: argparse.Namespace) -> Predictor:
-    from mdan_zoo.inference.predictor import Predictor
-    from mdan_zoo.zoo.configs import MODELS
-
-    path = Path(arguments.model)
-    is_file = arguments.model not in MODELS and (path.suffix == ".safetensors" or path.is_file())
-    return Predictor(
-        None if is_file else arguments.model,
-        checkpoint=path if is_file else None,
-        device=arguments.device,
-        dtype=arguments.dtype,
-    )

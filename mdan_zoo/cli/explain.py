@@ -11,12 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mdan_zoo._util.files import refuse_input
+from mdan_zoo.cli.options import FILE, add_command
 from mdan_zoo.errors import ImageError, InputError
-from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL, DEFAULT_MODEL
 
-_DESCRIPTION = """\
-Draw the attention and class activation maps of an image, or a contact sheet of a folder:
+_EXAMPLES = """
+With --sheet, draws a contact sheet of a folder.
 
   mdan-zoo explain photo.jpg
   mdan-zoo explain photo.jpg --level quadrant --output maps.pdf
@@ -26,38 +26,26 @@ Draw the attention and class activation maps of an image, or a contact sheet of 
 
 def add_parser(subparsers: Any) -> None:
     """Add `explain` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "explain",
-        help="draw attention and class activation maps",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("image", metavar="IMAGE", help="a file or a URL; with --sheet, a folder with images")
+    summary = "draw the attention and class activation maps of an image"
+    add = add_command(subparsers, "explain", run, summary, _EXAMPLES).add_argument
+    add("image", metavar="IMAGE", help="file or URL; with --sheet, folder of images")
     add("--sheet", action="store_true", help="draw a contact sheet of a folder, sorted by emotion")
     add(
         "--model",
         metavar="NAME",
-        help=f"a model with released weights (default {DEFAULT_EXPLAINED_MODEL}, which has "
-        f"attention maps; {DEFAULT_MODEL} with --sheet)",
+        help=f"model with released weights (default: {DEFAULT_EXPLAINED_MODEL}, which has "
+        f"attention maps; with --sheet, {DEFAULT_MODEL})",
     )
-    add("--checkpoint", type=Path, metavar="FILE", help="use this checkpoint instead")
-    add("--level", help="draw the attention and the maps of all classes of this level only")
-    add(
-        "--class",
-        dest="label",
-        metavar="CLASS",
-        help="draw the attention and the map of this class only",
-    )
+    add("--checkpoint", **FILE, help="checkpoint to use instead of --model")
+    add("--level", help="draw only the attention and the maps of all classes of this level")
+    add("--class", dest="label", metavar="CLASS", help="draw only attention and map of this class")
     add(
         "--output",
-        type=Path,
-        metavar="FILE",
-        help="a png, pdf, svg, jpg or webp file (default: a PNG in the current folder, named after "
-        "the image; a PDF for a large --sheet)",
+        **FILE,
+        help="png, pdf, svg, jpg or webp file to write (default: a PNG in the current folder, "
+        "named after the image; a PDF for a large --sheet)",
     )
-    add("--device", help="such as cpu or cuda:0 (default: CUDA if available)")
-    parser.set_defaults(run=run)
+    add("--device", help="device, such as cpu or cuda:0 (default: CUDA if available)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -83,7 +71,9 @@ def _draw_explanation(options: argparse.Namespace) -> int:
     name = options.model or (None if options.checkpoint else DEFAULT_EXPLAINED_MODEL)
     predictor = Predictor(name, checkpoint=options.checkpoint, device=options.device)
     explanation = explain(options.image, model=predictor)
-    level = _as_level(options.level, predictor.hierarchy)
+    level = options.level  # a name of the hierarchy, otherwise a position
+    if level and level.isdecimal() and level not in predictor.hierarchy.level_names:
+        level = int(level)
     plot(explanation, output, level=level, label=options.label)
     print(f"{options.image}  {explanation.prediction}")
     print(output)
@@ -104,7 +94,8 @@ def _draw_sheet(options: argparse.Namespace) -> int:
     from mdan_zoo.plots.contact_sheet import MAX_THUMBNAILS, check_sheet, plot_contact_sheet
 
     suffix = "png" if len(images) <= MAX_THUMBNAILS else "pdf"
-    output = options.output or Path(f"{_folder_name(options.image)}.sheet.{suffix}")
+    name = Path(options.image).resolve().name or "images"
+    output = options.output or Path(f"{name}.sheet.{suffix}")
     check_sheet(output, len(images))
     refuse_input(output, images)
 
@@ -128,14 +119,3 @@ def _stem(image: str) -> str:
     """Return the file name of a path or URL without its suffix."""
     path = urlsplit(image).path if "://" in image else image
     return Path(path).stem or "image"
-
-
-def _folder_name(folder: str) -> str:
-    return Path(folder).resolve().name or "images"
-
-
-def _as_level(text: str | None, hierarchy: Hierarchy) -> int | str | None:
-    """Parse a level: a name of the hierarchy, otherwise a position if it is a number."""
-    if text is None or text in hierarchy.level_names or not text.isdecimal():
-        return text
-    return int(text)

@@ -11,23 +11,11 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from mdan_zoo._version import __version__
-from mdan_zoo.cli import (
-    dataset,
-    demo,
-    evaluate,
-    explain,
-    models,
-    predict,
-    publish,
-    split,
-    train,
-    weights,
-)
+from mdan_zoo.cli import dataset, demo, evaluate, explain, models, predict, publish, train, weights
 from mdan_zoo.errors import MdanZooError
 
 
@@ -49,9 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the encoding may lack characters
     options = make_parser().parse_args(arguments)
+    format_before = warnings.formatwarning
+    warnings.formatwarning = _format_warning
     try:
-        with _plain_warnings():
-            status: int = options.run(options)
+        status: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
         # Otherwise flushing the buffer at exit would fail again.
@@ -62,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MdanZooError, OSError) as error:
         print(f"mdan-zoo: error: {error}", file=sys.stderr)
         return 2
+    finally:
+        warnings.formatwarning = format_before
     return status
 
 
@@ -70,30 +61,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser("mdan-zoo", description="Predict the emotions that images evoke.")
     parser.add_argument("--version", action="version", version=f"mdan-zoo {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    models.add_parsers(subparsers)
-    predict.add_parser(subparsers)
-    explain.add_parser(subparsers)
-    demo.add_parser(subparsers)
-    weights.add_parsers(subparsers)
-    publish.add_parsers(subparsers)
-    dataset.add_parser(subparsers)
-    split.add_parser(subparsers)
-    train.add_parser(subparsers)
-    evaluate.add_parser(subparsers)
+    commands = (models, predict, explain, demo, weights, publish, dataset, train, evaluate)
+    for command in commands:
+        command.add_parser(subparsers)
     return parser
 
 
-@contextmanager
-def _plain_warnings() -> Iterator[None]:
-    """Print warnings as one line on stderr, without their location in the code."""
-
-    def line_of(message: Warning | str, *place: object, **more: object) -> str:
-        del place, more
-        return f"mdan-zoo: warning: {message}\n"
-
-    before = warnings.formatwarning
-    warnings.formatwarning = line_of
-    try:
-        yield
-    finally:
-        warnings.formatwarning = before
+def _format_warning(message: Warning | str, *_: object, **__: object) -> str:
+    """Return a warning as one line, without its location in the code."""
+    return f"mdan-zoo: warning: {message}\n"

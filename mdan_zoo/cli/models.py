@@ -8,32 +8,23 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mdan_zoo.cli.options import add_command
 from mdan_zoo.errors import ManifestError, UnknownNameError
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import ManifestEntry, load_manifest
 from mdan_zoo.zoo.factory import get_config, get_model_hierarchy, list_models
 
 
-def add_parsers(subparsers: Any) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add `list` and `info` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "list", help="list the models", description="List the models and their status."
-    )
-    parser.add_argument(
-        "pattern", nargs="?", default="*", help="list only names that match, such as 'mdan_*8'"
-    )
-    parser.add_argument(
-        "--pretrained", action="store_true", help="list only models with released weights"
-    )
-    parser.set_defaults(run=run_list)
-    parser = subparsers.add_parser(
-        "info",
-        help="show a model's config, hierarchy, metrics and weights",
-        description="Show the config, hierarchy, metrics and weights of a model.",
-    )
-    parser.add_argument("name", help="name of the model")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run_info)
+    summary = "list the models and their status"
+    add = add_command(subparsers, "list", run_list, summary).add_argument
+    add("pattern", nargs="?", default="*", help="list only names that match, such as 'mdan_*8'")
+    add("--pretrained", action="store_true", help="list only models with released weights")
+    summary = "show a model's config, hierarchy, metrics and weights"
+    add = add_command(subparsers, "info", run_info, summary).add_argument
+    add("name", help="name of the model")
+    add("--json", action="store_true", help="print one JSON object")
 
 
 def run_list(options: argparse.Namespace) -> int:
@@ -81,7 +72,7 @@ def _list_row(name: str, entry: ManifestEntry | None) -> tuple[str, ...]:
         config, hierarchy = get_config(name), get_model_hierarchy(name)
     except ManifestError:  # an incomplete entry must not hide the other models
         return name, "-", "-", "-", parameters, status
-    sizes = "/".join(str(size) for size in hierarchy.sizes)
+    sizes = "/".join(map(str, hierarchy.sizes))
     return name, config.dataset, sizes, config.backbone, parameters, status
 
 
@@ -91,21 +82,18 @@ def _metrics(metrics: Any) -> Any:
         return metrics
     lines = []
     for row in metrics["rows"]:
-        numbers = {key: value for key, value in row.items() if _is_number(value)}
+        numbers = {
+            key: f"{value:.3f}" if isinstance(value, float) else str(value)
+            for key, value in row.items()
+            if isinstance(value, (int, float))
+        }
+        spreads = {key: numbers.get(f"{key}_sd_seeds") for key in numbers if "_sd_" not in key}
         cells = [
-            f"{key} {value:.3f}" + (f" ± {numbers[spread]:.3f}" if spread in numbers else "")
-            for key, value in numbers.items()
-            for spread in [f"{key}_sd_seeds"]
-            if "_sd_" not in key
+            f"{key} {numbers[key]}" + (f" ± {spread}" if spread else "")
+            for key, spread in spreads.items()
         ]
         lines.append(f"{row.get('model', '')}, {row.get('branch', '')}: {', '.join(cells)}")
     return {**metrics, "rows": "\n".join(lines)}
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, int):
-        return abs(value) < 1e15  # larger integers may not be representable as a float
-    return isinstance(value, float)
 
 
 def _outline(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
@@ -118,6 +106,6 @@ def _outline(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
             yield f"{indent}{key}:"
             yield from (f"{indent}  {line}" for line in value.splitlines())
         elif isinstance(value, (list, tuple)):
-            yield f"{indent}{key}: " + ", ".join(str(item) for item in value)
+            yield f"{indent}{key}: " + ", ".join(map(str, value))
         elif value not in (None, ""):
             yield f"{indent}{key}: {value}"

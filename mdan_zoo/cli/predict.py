@@ -15,7 +15,8 @@ from typing import Any, TextIO
 
 from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo._util.files import open_atomically, refuse_input
-from mdan_zoo.errors import ImageError, InputError
+from mdan_zoo.cli.options import FILE, add_command, add_compute_options, check_output
+from mdan_zoo.errors import ImageError
 from mdan_zoo.inference.formats import FORMATS
 from mdan_zoo.inference.prediction import DECODES
 from mdan_zoo.zoo.configs import DEFAULT_MODEL
@@ -23,49 +24,42 @@ from mdan_zoo.zoo.configs import DEFAULT_MODEL
 
 def add_parser(subparsers: Any) -> None:
     """Add `predict` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "predict",
-        help="predict the emotions that images evoke",
-        description="Predict the emotions that images evoke, one line per image.",
-    )
-    add = parser.add_argument
-    add("images", nargs="+", metavar="IMAGE", help="a file, a URL, or a folder with images")
-    add("--model", metavar="NAME", help=f"a model with released weights (default {DEFAULT_MODEL})")
-    add("--checkpoint", type=Path, metavar="FILE", help="use this checkpoint instead")
+    summary = "predict the emotions that images evoke"
+    details = "Prints one line per image."
+    add = add_command(subparsers, "predict", run, summary, details).add_argument
+    add("images", nargs="+", metavar="IMAGE", help="file, URL, or folder of images")
+    add("--model", metavar="NAME", help=f"model with released weights (default: {DEFAULT_MODEL})")
+    add("--checkpoint", **FILE, help="checkpoint to use instead of --model")
     add(
         "--format",
         choices=FORMATS,
         default="text",
-        help="output format (default text); json prints one JSON object per line",
+        help="output format (default: %(default)s); json prints one JSON object per line",
     )
-    add("--output", type=Path, metavar="FILE", help="write to a file, which is created at the end")
-    add(
-        "--batch-size", type=int, metavar="N", help="images per batch (default 2 on CPU, 32 on GPU)"
-    )
-    add("--device", help="such as cpu or cuda:0 (default: CUDA if available)")
-    add("--dtype", default="float32", help="float32 (default), bfloat16 or float16")
+    add("--output", **FILE, help="file to write to; created at the end")
+    add_compute_options(add)
     add(
         "--branch",
         metavar="NAME",
         default="overall",
-        help="read the probabilities of one branch of the network: in MDAN, the classifiers of "
-        "each level (local), the classifier of the finest level (global), or their weighted mean "
+        help="branch of the network whose probabilities are used; in MDAN, the classifiers of each "
+        "level (local), the classifier of the finest level (global), or their weighted mean "
         "(overall, the default)",
     )
     add(
         "--decode",
         choices=DECODES,
         default="consistent",
-        help="pick the most likely path of the hierarchy (consistent, the default) or the most "
+        help="predict the most likely path of the hierarchy (consistent, the default) or the most "
         "likely class of each level (independent)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Predict and print; return the exit status."""
     images = _find_images(options.images)
     if options.output is not None:
+        check_output(options.output)
         refuse_input(options.output, images)
 
     from tqdm import tqdm
@@ -83,7 +77,6 @@ def run(options: argparse.Namespace) -> int:
     )
     stream = predictor.stream(images, batch_size=options.batch_size)
     output_format = FORMATS[options.format]
-    to_terminal = options.output is None and sys.stdout.isatty()
     status = 0
     with (
         _open_output(options.output) as file,
@@ -92,16 +85,12 @@ def run(options: argparse.Namespace) -> int:
             total=len(images),
             unit="image",
             disable=None if len(images) > 1 else True,  # None: unless stderr is a terminal
-            leave=not to_terminal,
+            leave=options.output is not None or not sys.stdout.isatty(),
         ) as bar,
     ):
         file.write(output_format.header(predictor.hierarchy))
         for prediction in predictions:
-            line = output_format.line(prediction)
-            if to_terminal:
-                bar.write(line, end="")  # above the bar
-            else:
-                file.write(line)
+            bar.write(output_format.line(prediction), file=file, end="")  # above the bar
             bar.update()
             if file is sys.stdout:
                 file.flush()  # print results immediately, and notice a closed pipe
@@ -115,43 +104,32 @@ def _find_images(arguments: Sequence[str]) -> list[str | Path]:
     from mdan_zoo.images.load import find_images
 
     images: list[str | Path] = []
-    empty = []
     for argument in arguments:
-        inside = find_images(argument) if os.path.isdir(argument) else [argument]
-        if not inside:
-            empty.append(argument)
+        inside = find_images(argument) if os.path.isdir(argument) else []
         images += inside or [argument]  # an empty folder is reported as an unreadable image
-    if len(empty) == len(images):
-        raise ImageError(", ".join(empty), "no images in the folder")
+    if all(map(os.path.isdir, images)):
+        raise ImageError(", ".join(map(str, images)), "no images in the folder")
     return images
 
 
 @contextmanager
 def _open_output(path: Path | None) -> Iterator[TextIO]:
-    """Return stdout, or a file that replaces `path` only if the block ends without an error."""
+    """Open a file that replaces `path` only if the block ends without an error; None: stdout.
+
+    SIGTERM raises SystemExit in the block, so that the temporary file is removed.
+    """
     if path is None:
         yield sys.stdout
         return
-    if not path.parent.is_dir() or (path.exists() and not path.is_file()):
-        raise InputError(f"--output must be a file in an existing folder, not {path}")
-    with _exit_on_sigterm(), open_atomically(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
-        yield text
-        text.detach()  # flushes, and leaves the file open
-
-
-@contextmanager
-def _exit_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit in the block, so that temporary files are removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread receives signals
-        return
-
-    def end(number: int, frame: object) -> None:
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
+    if threading.current_thread() is threading.main_thread():  # others receive no signals
+        before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    else:
+        before = None
     try:
-        yield
+        with open_atomically(path) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
+            yield text
+            text.detach()  # flushes, and leaves the file open
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)

@@ -4,102 +4,85 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from mdan_zoo.publishing.publication import Publication
+from mdan_zoo.cli.options import FILE, FOLDER, add_command
+from mdan_zoo.errors import InputError
+from mdan_zoo.weights.hub_api import check_repo
+from mdan_zoo.zoo.configs import MODELS
 
 
-def add_parsers(subparsers: Any) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add `publish` and `release` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "publish",
-        help="publish weights to the Hugging Face Hub or to a folder",
-        description=(
-            "Verify a checkpoint and publish it with a model card, to a Hugging Face repository in "
-            "one commit, or to a folder that any web server can serve. Prints the manifest entry."
-        ),
+        _publish,
+        "publish weights to the Hugging Face Hub or to a folder",
+        "Verifies a checkpoint and publishes it with a model card, to a Hugging Face repository in "
+        "one commit, or to a folder that any web server can serve. Prints the manifest entry.",
     )
     add = parser.add_argument
-    add("name", metavar="NAME", help="a registered model, or a new name for your own network")
-    add("--weights", type=Path, required=True, metavar="FILE", help="the checkpoint to publish")
-    target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--repo", metavar="OWNER/REPO", help="repository, created if missing")
-    target.add_argument("--folder", type=Path, metavar="DIR", help="folder, created if missing")
+    add("name", metavar="NAME", help="name of a registered model, or a new name")
+    add("--weights", required=True, **FILE, help="checkpoint to publish")
+    target = parser.add_mutually_exclusive_group(required=True).add_argument
+    target("--repo", metavar="OWNER/REPO", help="repository, created if missing")
+    target("--folder", **FOLDER, help="folder, created if missing")
     add("--licence", metavar="NAME", help="licence of the weights, such as CC-BY-4.0")
-    add("--metrics", type=Path, metavar="FILE", help="JSON file with metrics for the model card")
+    add("--metrics", **FILE, help="JSON file with metrics for the model card")
     add("--base-model", default="", metavar="OWNER/REPO", help="repository of the initial weights")
     add("--private", action="store_true", help="upload only if the repository is private")
-    parser.set_defaults(run=_publish)
-
-    parser = subparsers.add_parser(
-        "release",
-        help="for maintainers: put trained weights into the package, in a checkout",
-        description=(
-            "Copy the checkpoints of training runs into the package and write "
-            "weights_manifest.json. For maintainers of mdan-zoo, in a checkout."
-        ),
-    )
-    parser.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="output folder of `mdan-zoo train`"
-    )
-    parser.add_argument(
-        "--metrics", type=Path, required=True, metavar="CSV", help="summary of the cross-validation"
-    )
-    parser.set_defaults(run=_release)
+    summary = "for maintainers: put trained weights into the package, in a checkout"
+    details = "Copies checkpoints of training runs and updates weights_manifest.json."
+    add = add_command(subparsers, "release", _release, summary, details).add_argument
+    add("runs", type=Path, nargs="+", metavar="RUN", help="output folder of `mdan-zoo train`")
+    add("--metrics", type=Path, required=True, metavar="CSV", help="summary of cross-validation")
 
 
-def _release(arguments: argparse.Namespace) -> int:
+def _release(options: argparse.Namespace) -> int:
     from mdan_zoo.publishing.release import write_release
 
-    write_release(arguments.runs, arguments.metrics)
+    write_release(options.runs, options.metrics)
     return 0
 
 
-def _publish(arguments: argparse.Namespace) -> int:
+def _publish(options: argparse.Namespace) -> int:
     """Publish; return the exit status."""
-    from mdan_zoo.errors import InputError
     from mdan_zoo.publishing import publish
-    from mdan_zoo.weights.hub_api import check_repo
 
-    if arguments.private and arguments.folder:
+    name, repo, folder = options.name, options.repo, options.folder
+    if options.private and folder:
         raise InputError("--private applies to --repo; a web server decides who reads a folder")
-    if arguments.repo:
-        check_repo(arguments.repo)
+    if repo is not None:
+        check_repo(repo)
     publication = publish.prepare(
-        arguments.name,
-        arguments.weights,
-        licence=arguments.licence,
-        metrics=arguments.metrics,
-        base_model=arguments.base_model,
+        name,
+        options.weights,
+        licence=options.licence,
+        metrics=options.metrics,
+        base_model=options.base_model,
     )
-    for note in _notes(publication):
-        print(f"note: {note}", file=sys.stderr)
-    if arguments.repo:
-        entry = publish.publish_to_hub(publication, arguments.repo, private=arguments.private)
-        (source,) = entry["sources"]
-        where = f"{arguments.repo} at commit {source['revision']}"
-    else:
-        entry = publish.publish_to_folder(publication, arguments.folder)
-        where = f"{arguments.folder}; set MDAN_ZOO_MANIFEST to its {publish.MANIFEST_FILE}"
-    print(publish.to_json(entry), end="")
-    print(f"published {arguments.name} in {where}", file=sys.stderr)
-    return 0
-
-
-def _notes(publication: Publication) -> Iterator[str]:
-    from mdan_zoo.publishing.publish import UNKNOWN_LICENCE
-    from mdan_zoo.zoo.configs import MODELS
-
-    if publication.name not in MODELS:
-        origin = publication.weights.config.name
-        yield (
-            f"{publication.name} is not a registered model; it is published as a new model "
-            f"whose config is that of {origin}"
+    notes = []
+    if name not in MODELS:
+        notes.append(
+            f"{name} is not a registered model; it is published as a new model whose config is "
+            f"that of {publication.weights.config.name}"
         )
-    if publication.licences.weights == UNKNOWN_LICENCE:
-        yield "no --licence: the model card says 'unknown', so users do not know what is allowed"
+    if publication.licences.weights == publish.UNKNOWN_LICENCE:
+        notes.append(
+            "no --licence: the model card says 'unknown', so users do not know what is allowed"
+        )
     if publication.metrics is None:
-        yield "no --metrics: the model card says 'not measured'"
+        notes.append("no --metrics: the model card says 'not measured'")
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    if repo is not None:
+        entry = publish.publish_to_hub(publication, repo, private=options.private)
+        where = f"{repo} at commit {entry['sources'][0]['revision']}"
+    else:
+        entry = publish.publish_to_folder(publication, folder)
+        where = f"{folder}; set MDAN_ZOO_MANIFEST to its {publish.MANIFEST_FILE}"
+    print(publish.to_json(entry), end="")
+    print(f"published {name} in {where}", file=sys.stderr)
+    return 0

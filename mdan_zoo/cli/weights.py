@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdan_zoo.cli.options import add_command
 from mdan_zoo.errors import (
     CheckpointError,
     InputError,
@@ -19,6 +20,7 @@ from mdan_zoo.errors import (
 )
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import ManifestEntry, load_manifest
+from mdan_zoo.zoo.factory import released_entry
 
 if TYPE_CHECKING:
     from mdan_zoo.inference.verification import WeightFile
@@ -27,84 +29,52 @@ _GOLDEN_TOLERANCE = 1e-3
 """Scores differ by about 1e-5 between machines; other weights or preprocessing differ by more."""
 
 
-def add_parsers(subparsers: Any) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add `download`, `verify` and `cache` to the subcommands of `mdan-zoo`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "download", help="download released weights, for use without a network"
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a model with released weights")
-    parser.add_argument("--all", action="store_true", help="download every released model")
-    parser.set_defaults(run=_download)
-
-    parser = subparsers.add_parser(
-        "verify",
-        help="verify checkpoints: size, SHA-256, tensors, and the prediction for a known image",
-    )
-    parser.add_argument(
-        "weights",
-        nargs="*",
-        metavar="NAME|FILE",
-        help="a model or a checkpoint (default: every released model on this machine)",
-    )
-    parser.add_argument("--repair", action="store_true", help="download damaged files again")
-    parser.set_defaults(run=_verify)
-
-    parser = subparsers.add_parser("cache", help="list or clear downloaded weights")
-    parser.set_defaults(run=_cache_list)
-    actions = parser.add_subparsers(metavar="ACTION")
-    action = actions.add_parser("list", help="list the files")
-    action.set_defaults(run=_cache_list)
-    action = actions.add_parser("clear", help="delete the files")
-    action.add_argument("names", nargs="*", metavar="NAME", help="only files of these models")
-    action.set_defaults(run=_cache_clear)
-
-
-# download
+    summary = "download released weights, for use without a network"
+    add = add_command(subparsers, "download", _download, summary).add_argument
+    add("names", nargs="*", metavar="NAME", help="model with released weights")
+    add("--all", action="store_true", help="download every released model")
+    summary = "verify checkpoints: size, SHA-256, tensors, and the prediction for a known image"
+    add = add_command(subparsers, "verify", _verify, summary).add_argument
+    default = "(default: every released model on this machine)"
+    add("weights", nargs="*", metavar="NAME|FILE", help=f"model or checkpoint {default}")
+    add("--repair", action="store_true", help="download damaged files again")
+    cache = add_command(subparsers, "cache", _cache_list, "list or clear downloaded weights")
+    actions = cache.add_subparsers(metavar="ACTION")
+    add_command(actions, "list", _cache_list, "list the files")
+    add = add_command(actions, "clear", _cache_clear, "delete the files").add_argument
+    add("names", nargs="*", metavar="NAME", help="only files of these models")
 
 
 def _download(options: argparse.Namespace) -> int:
     manifest = load_manifest()
     if bool(options.names) == options.all:
         raise InputError("give the names of models, or --all")
-    released = [name for name, entry in manifest.items() if entry.released]
-    entries = [_entry(name, manifest) for name in (released if options.all else options.names)]
+    names = options.names or [name for name, entry in manifest.items() if entry.released]
+    for name in names:
+        if name not in manifest:
+            raise UnknownNameError(f"there is no model {name!r}; {did_you_mean(name, manifest)}")
     status = 0
-    for entry in entries:
+    for name in names:
         try:
-            path = fetch.find_weights(_released(entry))
-            print(f"{entry.name}  {path}  {entry.size:,} bytes")
+            entry = released_entry(name)
+            print(f"{name}  {fetch.find_weights(entry)}  {entry.size:,} bytes")
         except MdanZooError as error:
             print(f"mdan-zoo: error: {error}", file=sys.stderr)
             status = 1
     return status
 
 
-def _entry(name: str, manifest: dict[str, ManifestEntry]) -> ManifestEntry:
-    if name not in manifest:
-        raise UnknownNameError(f"there is no model {name!r}; {did_you_mean(name, manifest)}")
-    return manifest[name]
-
-
-def _released(entry: ManifestEntry) -> ManifestEntry:
-    if not entry.released:
-        raise WeightsUnavailableError(
-            f"{entry.name} has no released weights: {entry.reason}. To train them: {entry.command}"
-        )
-    return entry
-
-
-# verify
-
-
 def _verify(options: argparse.Namespace) -> int:
     manifest = load_manifest()
-    subjects: Sequence[str] = options.weights or [
+    subjects = options.weights or [
         name for name, entry in manifest.items() if entry.released and _place(entry)
     ]
     status = 0
     for subject in subjects:
         try:
-            print(_verified(subject, manifest, repair=options.repair))
+            print(_verified(subject, manifest, options.repair))
         except MdanZooError as error:
             print(f"{subject}  FAILED: {error}", file=sys.stderr)
             status = 1
@@ -117,13 +87,37 @@ def _place(entry: ManifestEntry) -> Path | None:
     return fetch.find_local(entry) or (cached if os.path.lexists(cached) else None)
 
 
-def _verified(subject: str, manifest: dict[str, ManifestEntry], *, repair: bool) -> str:
-    """Verify a model or a checkpoint, and return the line to print."""
-    if subject in manifest:
-        return _verified_model(manifest[subject], repair=repair)
-    for entry in manifest.values():
-        if entry.released and os.path.abspath(subject) == str(fetch.cached_path(entry)):
-            return _verified_model(entry, repair=repair, cached=True)
+def _verified(subject: str, manifest: Mapping[str, ManifestEntry], repair: bool) -> str:
+    """Verify a model, a download or another checkpoint, and return the line to print."""
+    from mdan_zoo.inference.verification import read_weight_file
+    from mdan_zoo.weights.checkpoint import open_checkpoint
+    from mdan_zoo.zoo.factory import create_model
+
+    downloads = {str(fetch.cached_path(e)): e for e in manifest.values() if e.released}
+    entry = manifest.get(subject) or downloads.get(os.path.abspath(subject))
+    if entry is None:
+        return _verified_file(subject, manifest, repair)
+    path: Path | None
+    if repair:
+        path = fetch.repair(released_entry(entry.name))
+    elif subject in manifest:
+        path = _place(released_entry(subject))
+    else:
+        path = fetch.cached_path(entry)
+    if path is None:
+        raise WeightsUnavailableError(
+            f"its weights are not on this machine; `mdan-zoo download {subject}` fetches them"
+        )
+    checkpoint = open_checkpoint(fetch.verify_file(path, entry))
+    create_model(entry.name, checkpoint=checkpoint)  # a right file may be named for another model
+    _check_golden(read_weight_file(checkpoint), entry)
+    return f"{entry.name}  ok  {path}"
+
+
+def _verified_file(subject: str, manifest: Mapping[str, ManifestEntry], repair: bool) -> str:
+    """Verify a checkpoint that is not a download, and return the line to print."""
+    from mdan_zoo.inference.verification import read_weight_file
+
     if not os.path.lexists(subject):
         raise UnknownNameError(
             f"there is neither a model nor a file {subject!r}; {did_you_mean(subject, manifest)}"
@@ -133,72 +127,40 @@ def _verified(subject: str, manifest: dict[str, ManifestEntry], *, repair: bool)
             f"--repair is for models and their files in the cache; {subject} is neither, so its "
             "source is not known"
         )
-    return _verified_file(Path(subject), manifest)
-
-
-def _verified_model(entry: ManifestEntry, *, repair: bool, cached: bool = False) -> str:
-    """Verify a model, and return the line to print. `cached`: use the file in the cache."""
-    from mdan_zoo.inference.verification import read_weight_file
-    from mdan_zoo.weights.checkpoint import open_checkpoint
-    from mdan_zoo.zoo.factory import create_model
-
-    if repair:
-        path = fetch.repair(_released(entry))
-    else:
-        found = fetch.cached_path(entry) if cached else _place(_released(entry))
-        if found is None:
-            raise WeightsUnavailableError(
-                f"its weights are not on this machine; `mdan-zoo download {entry.name}` fetches "
-                "them"
-            )
-        path = found
-    checkpoint = open_checkpoint(fetch.verify_file(path, entry))
-    create_model(entry.name, checkpoint=checkpoint)  # a right file may be named for another model
-    _check_golden(read_weight_file(checkpoint), entry)
-    return f"{entry.name}  ok  {path}"
-
-
-def _verified_file(path: Path, manifest: dict[str, ManifestEntry]) -> str:
-    """Verify a checkpoint, and return the line to print."""
-    from mdan_zoo.inference.verification import read_weight_file
-
-    found = read_weight_file(path)
+    found = read_weight_file(subject)
     for entry in manifest.values():
         if entry.sha256 == found.sha256:
             _check_golden(found, entry)
-            return f"{path}  ok: the released weights of {entry.name}"
-    return f"{path}  complete: {found.config.name}, but not the released weights of any known model"
+            return f"{found.path}  ok: the released weights of {entry.name}"
+    about = f"{found.config.name}, but not the released weights of any known model"
+    return f"{found.path}  complete: {about}"
 
 
 def _check_golden(weights: WeightFile, entry: ManifestEntry) -> None:
     """Compare the scores for a known image with the recorded ones, if there are any."""
-    path, found = weights.path, weights.golden
     golden = (entry.details or {}).get("golden", {}).get("output")
     if golden is None:
         return
     try:
         error = max(
             abs(score - golden[level][label])
-            for level, scores in found.items()
+            for level, scores in weights.golden.items()
             for label, score in scores.items()
         )
     except (KeyError, TypeError) as problem:
         raise CheckpointError(
-            f"the manifest's golden output of {entry.name} does not have the classes of {path}"
+            f"the manifest's golden output of {entry.name} does not have the classes of "
+            f"{weights.path}"
         ) from problem
     if error > _GOLDEN_TOLERANCE:
         raise CheckpointError(
-            f"{path} gives scores for the known image that differ by up to {error:.4f} from the "
-            "recorded ones, although its bytes are right: an installed library computes different "
-            "values"
+            f"{weights.path} gives scores for the known image that differ by up to {error:.4f} "
+            "from the recorded ones, although its bytes are right: an installed library computes "
+            "different values"
         )
 
 
-# cache
-
-
-def _cache_list(options: argparse.Namespace) -> int:
-    del options
+def _cache_list(_: argparse.Namespace) -> int:
     files = fetch.list_cache()
     for file in files:
         print(f"{file.model}  {file.state}  {file.size:,} bytes  {file.path}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.publishing.publication import Publication
 
@@ -25,86 +24,80 @@ _METRIC_IDS = {"accuracy": "accuracy", "r": "pearsonr"}
 """The hub's names of metrics, by the last part of ours, such as polarity_accuracy."""
 
 _TEXT = """
-# {name}
+# {model.name}
 
 {introduction}
 
-## Installation
-
-```
-pip install mdan-zoo
-```
-
 ## Usage
+
+Install the package with `pip install mdan-zoo`.
 
 {usage}
 
 ## Classes
 
 ```
-{tree}
+{weights.hierarchy}
 ```
 
 ## Preprocessing
 
-{input}
+`Predictor` resizes the shorter side to {input.resize} pixels ({input.interpolation}, antialiased),
+takes a centre crop of {input.crop} x {input.crop} pixels, scales RGB values to 0..1, and normalises
+them with mean {input.mean} and standard deviation {input.std}.
 
 ## Results
 
 {results}
-
-## Evaluation
 
 {protocol}
 
 ## Training
 
 ```
-{command}
+{model.command}
 ```
 
 Names in capital letters stand for your files and folders.
 
 ## Intended uses and limitations
 
-The model is intended for sorting, searching and describing collections of images by the emotions
-that they are likely to evoke, and as a starting point for fine-tuning. The scores of a single image
-are weak evidence; averages over many images are more reliable.
+Intended for sorting, searching and describing collections of images by the emotions that they are
+likely to evoke, and for fine-tuning. Averages over many images are more reliable than the scores of
+a single image.
 
-It is not intended for decisions about people or for diagnosis, and it does not recognise the
-emotion of a person *in* the image: the labels say what viewers felt. Viewers from other places and
-times may feel differently, and the model has not learned kinds of images that differ from its
-training images.
+Not intended for decisions about people or for diagnosis. The model does not recognise the emotion
+of a person *in* the image: the labels say what viewers felt. Viewers from other places and times
+may feel differently, and images unlike the training images are not covered.
 
 ## Licences
 
-* Code: {code_licence}
-* Weights: {weights_licence}
-* Training data: {data_licence}
+* Code: {model.licences.code}
+* Weights: {model.licences.weights}
+* Training data: {model.licences.data}
 
-Check whether weights that were trained on these data may be used for your purpose.
+Check whether these terms permit your use of the weights.
 
 ## Checkpoint
 
-`model.safetensors` has {size:,} bytes, {parameters:,} parameters and the SHA-256
-`{sha256}`. Its header and `config.json` contain the config and the hierarchy.
+`model.safetensors` has {weights.size:,} bytes, {weights.parameters:,} parameters and the SHA-256
+`{weights.sha256}`. Its header and `config.json` contain the config and the hierarchy.
 """
 
-_HUB_USAGE = """
+_HUB_USAGE = """\
 ```python
 import mdan_zoo
-from mdan_zoo.zoo.pretrained import find_pretrained, from_pretrained
+from mdan_zoo.zoo.pretrained import find_pretrained
 
 predictor = mdan_zoo.Predictor(checkpoint=find_pretrained("{repo}"))
 print(predictor.predict("photo.jpg"))
 
-network = from_pretrained("{repo}")  # the torch.nn.Module, in evaluation mode
+network = mdan_zoo.from_pretrained("{repo}")  # the torch.nn.Module, in evaluation mode
 ```
 
-Pass a commit as `revision=` to always get the same weights.
-"""
+Pass a commit as `revision=` to always get the same weights."""
 
-_FOLDER_USAGE = """
+_FOLDER_USAGE = """\
 Set the address at which this folder is served, or the path at which it is mounted:
 
 ```
@@ -118,8 +111,7 @@ predictor = mdan_zoo.Predictor("{name}")
 print(predictor.predict("photo.jpg"))
 
 network = mdan_zoo.create_model("{name}", pretrained=True)  # the torch.nn.Module
-```
-"""
+```"""
 
 
 def model_card(publication: Publication, repo: str = "") -> str:
@@ -129,29 +121,36 @@ def model_card(publication: Publication, repo: str = "") -> str:
         publication: What is published.
         repo: The Hugging Face repository that the examples name; "" for a folder.
     """
-    usage = (_HUB_USAGE if repo else _FOLDER_USAGE).strip()
-    weights, licences = publication.weights, publication.licences
+    metrics = publication.metrics
     text = _TEXT.format(
-        name=publication.name,
+        model=publication,
+        weights=publication.weights,
+        input=publication.weights.config.input,
         introduction=_introduction(publication),
-        usage=usage.format(repo=repo, name=publication.name),
-        tree=weights.hierarchy,
-        input=_input(weights.config.input),
-        results=_results_table(publication.metrics),
-        protocol=(publication.metrics or {}).get("protocol", "Not evaluated."),
-        command=publication.command,
-        code_licence=licences.code,
-        weights_licence=licences.weights,
-        data_licence=licences.data,
-        size=weights.size,
-        parameters=weights.parameters,
-        sha256=weights.sha256,
+        usage=(_HUB_USAGE if repo else _FOLDER_USAGE).format(repo=repo, name=publication.name),
+        results="Not measured." if metrics is None else _table(metrics["rows"]),
+        protocol=(metrics or {}).get("protocol", ""),
     )
     return str(ModelCard(f"---\n{_metadata(publication).to_yaml()}\n---\n{text}"))
 
 
 def _metadata(publication: Publication) -> ModelCardData:
-    results = list(_results(publication))
+    metrics = publication.metrics or {}
+    dataset = metrics.get("dataset") or publication.dataset
+    results = [
+        EvalResult(
+            task_type=_TASK,
+            dataset_type=_slug(dataset),
+            dataset_name=dataset,
+            metric_type=_METRIC_IDS.get(key.rpartition("_")[2], key),
+            metric_name=key.replace("_", " ") + (f" ({row['branch']})" if "branch" in row else ""),
+            metric_value=value,
+        )
+        for row in metrics.get("rows", ())
+        if dataset and row.get("model", publication.name) == publication.name
+        for key, value in row.items()
+        if isinstance(value, (int, float)) and "_sd" not in key
+    ]
     licence = publication.licences.weights.lower()
     return ModelCardData(
         model_name=publication.name,
@@ -171,61 +170,27 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.") or "unnamed"
 
 
-def _results(publication: Publication) -> Iterator[EvalResult]:
-    """Yield the model's own measured values, without their spread, for the metadata."""
-    metrics = publication.metrics or {}
-    dataset = metrics.get("dataset") or publication.dataset
-    for row in metrics.get("rows", ()) if dataset else ():
-        if row.get("model", publication.name) != publication.name:
-            continue
-        branch = f" ({row['branch']})" if "branch" in row else ""
-        for key, value in row.items():
-            if isinstance(value, (int, float)) and "_sd" not in key:
-                yield EvalResult(
-                    task_type=_TASK,
-                    dataset_type=_slug(dataset),
-                    dataset_name=dataset,
-                    metric_type=_METRIC_IDS.get(key.rpartition("_")[2], key),
-                    metric_name=key.replace("_", " ") + branch,
-                    metric_value=value,
-                )
-
-
 def _introduction(publication: Publication) -> str:
     config, tree = publication.weights.config, publication.weights.hierarchy
     levels = " and ".join(
         f"{size} of level *{name}*" for name, size in zip(tree.level_names, tree.sizes, strict=True)
     )
     network = get_architecture(config.architecture).card_text(config.backbone)
-    text = (
-        f"This model predicts which emotions an image evokes in viewers: {levels}. It is {network}."
-    )
+    text = f"This model predicts the emotions that an image evokes: {levels}. It is {network}. "
     if publication.derived_from:
-        text += (
-            f" It has the config of the registered model `{publication.derived_from}` of mdan-zoo, "
-            "and its own weights."
-        )
+        text += f"It has the config of the registered model `{publication.derived_from}`. "
     if publication.dataset:
-        return f"{text} It was trained on {publication.dataset}."
-    return f"{text} The dataset that it was trained on is not recorded."
+        return f"{text}It was trained on {publication.dataset}."
+    return f"{text}The dataset that it was trained on is not recorded."
 
 
-def _input(spec: InputSpec) -> str:
-    return (
-        f"`Predictor` resizes the shorter side to {spec.resize} pixels ({spec.interpolation}, "
-        f"antialiased), takes a centre crop of {spec.crop} x {spec.crop} pixels, scales RGB values "
-        f"to 0..1, and normalises them with mean {spec.mean} and standard deviation {spec.std}."
-    )
-
-
-def _results_table(metrics: Mapping[str, Any] | None) -> str:
-    """Return the measured values as a table."""
-    if metrics is None:
-        return "Not measured."
-    columns = list(dict.fromkeys(key for row in metrics["rows"] for key in row))
-    header = [column.replace("_", " ") for column in columns]
-    rows = [[_cell(row.get(column)) for column in columns] for row in metrics["rows"]]
-    lines = [header, ["---"] * len(columns), *rows]
+def _table(rows: list[Mapping[str, Any]]) -> str:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [
+        [column.replace("_", " ") for column in columns],
+        ["---"] * len(columns),
+        *([_cell(row.get(column)) for column in columns] for row in rows),
+    ]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 

@@ -44,25 +44,21 @@ class Publication:
 
     @property
     def dataset(self) -> str:
-        """The dataset of the labels; "" for a user's own images, which have no name.
-
-        It is also "" for a registered model with a custom hierarchy: its config names the dataset
-        of the registered hierarchy, on which it was not trained.
-        """
+        """The dataset of the labels; "" for custom images or a custom hierarchy."""
         config = self.weights.config
         custom = config.name in MODELS and self.weights.hierarchy != get_hierarchy(
             MODELS[config.name].hierarchy
         )
         return "" if custom or config.dataset in OWN_IMAGES else config.dataset
 
-    def entry(self, source: Mapping[str, str]) -> dict[str, Any]:
-        """Return the manifest entry for weights that are found at `source`."""
+    def entry(self, source: Mapping[str, str], file: str = WEIGHTS_FILE) -> dict[str, Any]:
+        """Return the manifest entry for the checkpoint `file` at `source`."""
         metrics = {} if self.metrics is None else {"metrics": dict(self.metrics)}
         return {
             "status": "released",
             "licences": asdict(self.licences),
             "command": self.command,
-            "file": WEIGHTS_FILE,
+            "file": file,
             "sources": [dict(source)],
             **self.weights.to_dict(),
             **metrics,

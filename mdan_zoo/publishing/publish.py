@@ -9,28 +9,29 @@ the commit. The checkpoint is verified first; nothing is uploaded or written unl
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd
 
 from mdan_zoo._util.files import remove_leftovers, write_atomically
+from mdan_zoo._util.numbers import is_number
+from mdan_zoo.datasets.registry import OWN_IMAGES
 from mdan_zoo.errors import CheckpointError, InputError, PublishingError, WeightsUnavailableError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
-from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.verification import WeightFile, read_weight_file
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.publishing.hub_client import TIMEOUT, hub_client
+from mdan_zoo.publishing.model_card import model_card
 from mdan_zoo.publishing.publication import Publication
-from mdan_zoo.publishing.training_record import read_training_record
+from mdan_zoo.training.report import REPORT_FILE
 from mdan_zoo.weights.cache import named_lock
 from mdan_zoo.weights.checkpoint import Checkpoint, open_checkpoint
 from mdan_zoo.weights.hub_api import (
@@ -41,9 +42,6 @@ from mdan_zoo.weights.hub_api import (
 )
 from mdan_zoo.weights.manifest import SCHEMA_VERSION, Licences, load_manifest
 from mdan_zoo.zoo.configs import MODELS
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
 
 MANIFEST_FILE = "weights_manifest.json"
 CODE_LICENCE = "Apache-2.0"
@@ -56,15 +54,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,95}")
 
 
 def check_weights(name: str, path: str | os.PathLike[str]) -> WeightFile:
-    """Check that a file can be published under a name.
+    """Check that a file can be published under a name; return its description.
 
     Args:
-        name: A registered model, whose config and hierarchy the file must then have; or a new
-            name, for any network that can be built.
-        path: A safetensors file that `mdan-zoo train` or `save_checkpoint` wrote.
-
-    Returns:
-        A description of the file, which loads strictly and has finite values only.
+        name: A registered model, whose config and hierarchy the file must have; or a new name.
+        path: A checkpoint that `mdan-zoo train` or `save_checkpoint` wrote.
 
     Raises:
         InputError: The name is not valid for a model.
@@ -81,26 +75,22 @@ def check_weights(name: str, path: str | os.PathLike[str]) -> WeightFile:
 
 
 def _check_registered(expected: ModelConfig, checkpoint: Checkpoint) -> None:
-    path, config, hierarchy = checkpoint.path, checkpoint.config, checkpoint.hierarchy
-    advice = "publish it under another name, such as my_model"
+    config, hierarchy = checkpoint.config, checkpoint.hierarchy
     if config.name != expected.name:
-        raise CheckpointError(
-            f"{path} belongs to the model {config.name}, not to {expected.name}; {advice}"
-        )
-    theirs, ours = config.to_dict(), expected.to_dict()
-    differing = [f"{k} {theirs[k]!r}, not {ours[k]!r}" for k in ours if theirs[k] != ours[k]]
-    if hierarchy != get_hierarchy(expected.hierarchy):
-        differing.append(f"the hierarchy {_shown(hierarchy)}, not {expected.hierarchy}")
-    if differing:
-        raise CheckpointError(
-            f"{path} is not {expected.name} as it is registered: it has "
-            + "; ".join(differing)
-            + f"; {advice}"
-        )
-
-
-def _shown(hierarchy: Hierarchy) -> str:
-    return f"{hierarchy.name!r} ({'/'.join(map(str, hierarchy.sizes))} classes)"
+        problem = f"belongs to the model {config.name}, not to {expected.name}"
+    else:
+        theirs, ours = config.to_dict(), expected.to_dict()
+        differing = [f"{k} {theirs[k]!r}, not {ours[k]!r}" for k in ours if theirs[k] != ours[k]]
+        if hierarchy != get_hierarchy(expected.hierarchy):
+            sizes = "/".join(map(str, hierarchy.sizes))
+            about = f"the hierarchy {hierarchy.name!r} ({sizes} classes)"
+            differing.append(f"{about}, not {expected.hierarchy}")
+        if not differing:
+            return
+        problem = f"is not {expected.name} as it is registered: it has {'; '.join(differing)}"
+    raise CheckpointError(
+        f"{checkpoint.path} {problem}; publish it under another name, such as my_model"
+    )
 
 
 def prepare(
@@ -113,9 +103,9 @@ def prepare(
 ) -> Publication:
     """Check a checkpoint, and collect its licences, command and metrics.
 
-    For a name in the manifest, the terms of the training data and the training command are taken
-    from there; so are licence and metrics, unless given, if the file is the released one. A
-    training.json of `mdan-zoo train` in the same folder provides the command and the metrics.
+    A training.json of `mdan-zoo train` in the same folder provides the command and the metrics. For
+    a name in the manifest, the terms of the training data and, if necessary, the command are taken
+    from there; so are licence and metrics, unless given, if the file is the released one.
 
     Args:
         name: A registered model or a new name; see `check_weights`.
@@ -133,20 +123,63 @@ def prepare(
     if base_model:
         check_repo(base_model)
     weights = check_weights(name, path)
+    command, recorded = _training_record(weights.path, weights.sha256)
     known = load_manifest().get(name)
-    licences = Licences(CODE_LICENCE, licence or UNKNOWN_LICENCE, UNKNOWN_DATA_TERMS)
-    command = UNKNOWN_COMMAND
-    record = read_training_record(weights.path, weights.sha256)
+    data, known_licence = UNKNOWN_DATA_TERMS, UNKNOWN_LICENCE
     if known is not None:
-        command = known.command
-        licences = dataclasses.replace(licences, data=known.licences.data)
+        data, command = known.licences.data, command or known.command
         if known.sha256 == weights.sha256:
-            licences = dataclasses.replace(licences, weights=licence or known.licences.weights)
+            known_licence = known.licences.weights
             measured = measured or (known.details or {}).get("metrics")
-    if record is not None:
-        command = record.command or command
-        measured = measured or record.metrics
-    return Publication(name, weights, licences, command, measured, base_model)
+    return Publication(
+        name,
+        weights,
+        Licences(CODE_LICENCE, licence or known_licence, data),
+        command or UNKNOWN_COMMAND,
+        measured or recorded,
+        base_model,
+    )
+
+
+def _training_record(weights: Path, sha256: str) -> tuple[str, dict[str, Any] | None]:
+    """Return a checkpoint's training command ("" if unknown) and metrics on held-out images.
+
+    A training.json of weights with another SHA-256, from an earlier training run, is ignored.
+    """
+    try:
+        report = json.loads((weights.parent / REPORT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "", None
+    if not isinstance(report, dict) or report.get("weights_sha256") != sha256:
+        return "", None
+    return str(report.get("command") or ""), _measured(report)
+
+
+def _measured(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    split = f"{report['split']}, SHA-256 {report['split_sha256'][:16]}..."
+    row: dict[str, Any] = {"branch": "overall"}
+    if "cross_validation" in report:
+        protocol = (
+            f"Mean and standard deviation over the folds of {report['images']} images "
+            f"({split}), one network per fold."
+        )
+        for level, values in report["cross_validation"]["accuracy"].items():
+            row[f"{level}_accuracy"] = values["mean"]
+            row[f"{level}_accuracy_sd_folds"] = values["sd"]
+    elif "test" in report:
+        test = report["test"]
+        known = ""
+        if test.get("trained_on") is None:
+            known = "; whether the initial weights were trained on them is not known"
+        elif test["trained_on"]:
+            known = f"; the initial weights were trained on {test['trained_on']} of them"
+        count = test.get("images", "the")  # earlier records have no count
+        protocol = f"{count} held-out images ({split}), one training run{known}."
+        row |= {f"{level}_accuracy": value for level, value in test["accuracy"].items()}
+    else:
+        return None
+    dataset = "" if report["dataset"] in OWN_IMAGES else report["dataset"]
+    return {"protocol": protocol, "dataset": dataset, "rows": [row]}
 
 
 def read_metrics(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -162,9 +195,8 @@ def read_metrics(path: str | os.PathLike[str]) -> dict[str, Any]:
     fields = content if isinstance(content, dict) else {}
     rows = fields.get("rows")
     texts = [fields.get("protocol"), fields.get("dataset", "-")]
-    if not all(isinstance(text, str) and text for text in texts):
-        rows = None
-    if not isinstance(rows, list) or not rows or not all(_is_row(row) for row in rows):
+    are_texts = all(isinstance(text, str) and text for text in texts)
+    if not are_texts or not isinstance(rows, list) or not rows or not all(map(_is_row, rows)):
         raise InputError(
             f'{path} is not {{"protocol": "how they were measured", "rows": [{{"polarity_accuracy":'
             " 0.75, ...}, ...]}: each row needs a finite number, and may have texts and null"
@@ -173,30 +205,27 @@ def read_metrics(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _is_row(row: object) -> bool:
-    if not isinstance(row, dict):
-        return False
-    numbers = [v for v in row.values() if type(v) in (int, float)]
-    known = all(value is None or type(value) in (int, float, str) for value in row.values())
-    return known and bool(numbers) and all(math.isfinite(number) for number in numbers)
+    values = list(row.values()) if isinstance(row, dict) else []
+    numbers = [value for value in values if not isinstance(value, (str, type(None)))]
+    return bool(numbers) and all(map(is_number, numbers))
 
 
 def publish_to_hub(publication: Publication, repo: str, *, private: bool = False) -> dict[str, Any]:
     """Upload weights, config and model card to a Hugging Face repository, in one commit.
 
     The hub is the one that HF_ENDPOINT names; set it before Python starts, since huggingface_hub
-    1.0 reads it at import. A README.md that is there is replaced.
+    1.0 reads it at import. An existing README.md is replaced.
 
     Args:
-        publication: What `prepare` gave.
-        repo: OWNER/REPO; made if it does not exist.
+        publication: The result of `prepare`.
+        repo: OWNER/REPO; created if missing.
         private: Only upload to a private repository.
 
     Returns:
         The manifest entry, whose source is pinned to the commit.
 
     Raises:
-        InputError: `repo` is not the name of a repository, or the token or HF_ENDPOINT is
-            malformed.
+        InputError: `repo`, the token or HF_ENDPOINT is malformed.
         CheckpointError: The checkpoint has changed since it was checked.
         PublishingError: The hub refuses, cannot be reached, would get the token unencrypted, or
             has other weights afterwards.
@@ -204,9 +233,17 @@ def publish_to_hub(publication: Publication, repo: str, *, private: bool = False
     check_repo(repo)
     hub = find_hub()
     files = _files(publication, repo)
+    operations = [CommitOperationAdd(path, content) for path, content in files.items()]
     with hub_client(hub, f"cannot publish {repo}") as api:
-        _make_repo(api, repo, private)
-        commit = _commit(api, repo, files, f"Publish {publication.name}")
+        api.create_repo(repo, private=private or None, exist_ok=True)
+        # The hub ignores `private` for a repository that exists already.
+        if private and not api.model_info(repo, timeout=TIMEOUT).private:
+            raise PublishingError(
+                f"the repository {repo} exists and is public; make it private in its settings, or "
+                "leave out --private"
+            )
+        message = f"Publish {publication.name}"
+        commit = api.create_commit(repo, operations, commit_message=message).oid
     source = {"type": "huggingface", "repo": repo, "revision": commit, "path": WEIGHTS_FILE}
     entry = publication.entry(source)
     try:
@@ -224,34 +261,16 @@ def publish_to_hub(publication: Publication, repo: str, *, private: bool = False
     return entry
 
 
-def _make_repo(api: HfApi, repo: str, private: bool) -> None:
-    api.create_repo(repo, private=private or None, exist_ok=True)
-    # The hub ignores `private` for a repository that exists already.
-    if private and not api.model_info(repo, timeout=TIMEOUT).private:
-        raise PublishingError(
-            f"the repository {repo} exists and is public; make it private in its settings, or "
-            "leave out --private"
-        )
-
-
-def _commit(api: HfApi, repo: str, files: Mapping[str, bytes], message: str) -> str:
-    from huggingface_hub import CommitOperationAdd
-
-    operations = [CommitOperationAdd(path, content) for path, content in files.items()]
-    return api.create_commit(repo, operations, commit_message=message).oid
-
-
 def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Write weights, config and model card to a folder that a web server can serve as it is.
 
-    They go to NAME/SHA/, with SHA the first 16 digits of the SHA-256: earlier weights of the same
-    name stay, for those who still hold an earlier manifest. The folder's weights_manifest.json
-    gets the entry and keeps those of other names. Publications of one machine and user wait for
-    each other, and remove what one that was killed has left.
+    They go to NAME/SHA/, with SHA the first 16 digits of the SHA-256, so earlier weights of the
+    same name stay. The folder's weights_manifest.json keeps the entries of other names.
+    Publications of one machine and user wait for each other, and remove leftovers of killed ones.
 
     Args:
-        publication: What `prepare` gave.
-        folder: Made if it does not exist.
+        publication: The result of `prepare`.
+        folder: Created if missing.
 
     Returns:
         The manifest entry, whose source is relative to the manifest.
@@ -268,33 +287,27 @@ def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) 
     files = _files(publication)
     place = f"{publication.name}/{publication.weights.sha256[:16]}"
     entry = publication.entry({"type": "relative", "path": f"{place}/{WEIGHTS_FILE}"})
-    with _alone(folder):
-        manifest = _merged_manifest(folder / MANIFEST_FILE, publication.name, entry)
-        _remove_leftovers(folder)
-        _write_version(folder, place, files)
+    # The lock is kept in the cache, not in the published folder.
+    lock = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]
+    with named_lock(f"publish-{lock}", f"publishes into {folder}"):
+        manifest = merged_manifest(folder / MANIFEST_FILE, {publication.name: entry})
+        remove_leftovers(folder)
+        for leftover in folder.glob(f"{_STAGING_PREFIX}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING_PREFIX) as staging:
+            for name, content in files.items():
+                write_atomically(Path(staging) / name, content)
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            for name in files:
+                (Path(staging) / name).replace(folder / place / name)
         # Last: it must not name what is not there.
         write_atomically(folder / MANIFEST_FILE, manifest)
     return entry
 
 
-def _alone(folder: Path) -> AbstractContextManager[None]:
-    """Hold the lock of a folder. It is kept in the cache, not in the published folder."""
-    digest = hashlib.sha256(os.path.realpath(folder).encode(errors="surrogateescape")).hexdigest()
-    return named_lock(f"publish-{digest[:16]}", f"publishes into {folder}")
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove the leftovers of killed publications. The caller holds the folder's lock."""
-    if folder.is_dir():
-        remove_leftovers(folder)
-        for staging in folder.glob(f"{_STAGING_PREFIX}*"):
-            shutil.rmtree(staging, ignore_errors=True)
-
-
 def _files(publication: Publication, repo: str = "") -> dict[str, bytes]:
     """Return the contents of the published files, by file name."""
-    from mdan_zoo.publishing.model_card import model_card
-
     weights = publication.weights
     content = weights.path.read_bytes()
     if hashlib.sha256(content).hexdigest() != weights.sha256:
@@ -307,30 +320,18 @@ def _files(publication: Publication, repo: str = "") -> dict[str, bytes]:
     }
 
 
-def _merged_manifest(path: Path, name: str, entry: Mapping[str, Any]) -> bytes:
-    """Return the manifest with one entry put in; refuse one that this version cannot read."""
+def merged_manifest(path: Path, entries: Mapping[str, Any]) -> bytes:
+    """Return the manifest at a path, which may be missing, with entries added or replaced.
+
+    Raises:
+        ManifestError: It is malformed.
+    """
     content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "models": {}}
     if path.exists():
         load_manifest(path)
         content = json.loads(path.read_bytes())
-    content["models"][name] = entry
+    content["models"].update(entries)
     return to_json(content).encode()
-
-
-def _write_version(folder: Path, place: str, files: Mapping[str, bytes]) -> None:
-    """Write the files of one version of a model, all of them or none."""
-    target = folder / place
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING_PREFIX) as staging:
-        version = Path(staging) / target.name
-        version.mkdir()  # unlike `staging` readable for a web server
-        for name, content in files.items():
-            write_atomically(version / name, content)
-        if not target.exists():
-            version.rename(target)
-            return
-        for name in files:  # the same weights again, perhaps with another card
-            (version / name).replace(target / name)
 
 
 def to_json(content: object) -> str:

@@ -6,31 +6,23 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import mdan_zoo
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo.errors import InputError
-from mdan_zoo.inference.verification import (
-    golden_image as golden_image,  # manifests name it as ours
-)
-from mdan_zoo.inference.verification import read_weight_file
-from mdan_zoo.models.config import ModelConfig
-from mdan_zoo.training.recipe import load_recipe
+from mdan_zoo.publishing.publication import Publication
+from mdan_zoo.publishing.publish import CODE_LICENCE, MANIFEST_FILE, check_weights, merged_manifest
 from mdan_zoo.training.report import read_report
-from mdan_zoo.training.run import WEIGHTS_FILE
 from mdan_zoo.weights.checkpoint import read_identity
-from mdan_zoo.weights.manifest import SCHEMA_VERSION
+from mdan_zoo.weights.hub_api import WEIGHTS_FILE
+from mdan_zoo.weights.manifest import Licences
 from mdan_zoo.zoo.configs import MODELS
-from mdan_zoo.zoo.factory import build_network
 
-PACKAGE = Path(mdan_zoo.__file__).parent
-CODE_LICENCE = WEIGHTS_LICENCE = "Apache-2.0"
+CHECKOUT = Path(mdan_zoo.__file__).parents[1]
+WEIGHTS_LICENCE = "Apache-2.0"
 DATA_TERMS = {
     "OASIS": (
         "Photographs from Pixabay, Wikimedia, Flickr and free-image sites, each under its own "
@@ -38,65 +30,51 @@ DATA_TERMS = {
         "offline. The package contains no images."
     ),
 }
-UNRELEASED_TERMS = "The terms of the dataset, which must be obtained from its authors."
 
 
 def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
     """Return name and manifest entry of a run of `mdan-zoo train`."""
-    weights = read_weight_file(run / WEIGHTS_FILE)
-    config = weights.config
-    command = f"mdan-zoo train {config.name} --data FOLDER --backbone-weights FILE --output DIR"
-    file = f"{config.name}.safetensors"
-    return config.name, {
-        "status": "released",
-        "licences": {
-            "code": CODE_LICENCE,
-            "weights": WEIGHTS_LICENCE,
-            "data": DATA_TERMS[config.dataset],
-        },
-        "command": command,
-        "file": file,
-        "sources": [{"type": "package", "path": f"weights/{file}"}],
-        "training": read_report(run),
-        "metrics": read_metrics(metrics, config.name),
-        **weights.to_dict(),
-    }
-
-
-def unreleased_entry(config: ModelConfig) -> dict[str, Any]:
-    """Return the manifest entry of a model that nobody has trained yet."""
-    init = load_recipe(config.name).init  # the three small sets start from FI
-    start = " --init FI_RUN/model.safetensors" if init else ""
-    return {
-        "status": "unreleased",
-        "reason": (
-            f"it has not been trained yet; {config.dataset} must be obtained from its authors"
-        ),
-        "command": f"mdan-zoo train {config.name} --data FOLDER --output DIR{start}",
-        "parameters": count_parameters(config),
-        "licences": {"code": CODE_LICENCE, "weights": "none", "data": UNRELEASED_TERMS},
-    }
-
-
-def count_parameters(config: ModelConfig) -> int:
-    """Return the number of trainable values, without taking memory for them."""
-    with torch.device("meta"):
-        network = build_network(config)
-    return sum(parameter.numel() for parameter in network.parameters())
+    path = run / WEIGHTS_FILE
+    config, _ = read_identity(path)
+    name = config.name
+    if name not in MODELS or config.dataset not in DATA_TERMS:
+        raise InputError(
+            f"{path} cannot be released: its model {name} must be one of mdan_zoo.zoo.configs, and "
+            f"the terms of its dataset {config.dataset} must be in DATA_TERMS of {__name__}"
+        )
+    weights = check_weights(name, path)
+    try:
+        report = read_report(run)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the training report in {run}: {error}") from error
+    if report.get("weights_sha256") != weights.sha256:
+        raise InputError(f"the training report in {run} is not that of its {WEIGHTS_FILE}")
+    file = f"{name}.safetensors"
+    publication = Publication(
+        name,
+        weights,
+        Licences(CODE_LICENCE, WEIGHTS_LICENCE, DATA_TERMS[config.dataset]),
+        f"mdan-zoo train {name} --data FOLDER --backbone-weights FILE --output DIR",
+        read_metrics(metrics, name),
+    )
+    source = {"type": "package", "path": f"weights/{file}"}
+    return name, {**publication.entry(source, file), "training": report}
 
 
 def read_metrics(path: Path, model: str) -> dict[str, Any]:
     """Return the rows of the cross-validation's summary: the model's branches and the controls."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    numbers = [
-        {
-            key: value if key in ("model", "branch") else float(value) if value else None
-            for key, value in row.items()
-        }
-        for row in rows
-    ]
-    if not any(row["model"] == model for row in numbers):
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [
+                {
+                    key: value if key in ("model", "branch") else float(value) if value else None
+                    for key, value in row.items()
+                }
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"cannot read the metrics {path}: {error}") from error
+    if not any(row.get("model") == model for row in rows):
         raise InputError(f"{path} has no row of {model}")
     return {
         "protocol": (
@@ -104,28 +82,33 @@ def read_metrics(path: Path, model: str) -> dict[str, Any]:
             "over seeds and folds"
         ),
         "source": f"benchmarks/results/{path.name}",
-        "rows": numbers,
+        "rows": rows,
     }
 
 
-def write_release(runs: Sequence[Path], metrics: Path) -> None:
-    """Copy the weights of runs into the package, and write `weights_manifest.json` from scratch.
+def write_release(runs: Sequence[Path], metrics: Path, checkout: Path = CHECKOUT) -> None:
+    """Copy the weights of runs into the package, and put their entries into the manifest.
+
+    Nothing is written unless every run can be released.
 
     Args:
         runs: Output folders of `mdan-zoo train`. Each gets an entry with its hash, metrics and
-            golden output; every other model gets one with the command that trains it.
+            golden output; the entries of other models stay.
         metrics: Summary of the cross-validation, a CSV file.
+        checkout: Folder of the repository.
 
     Raises:
-        InputError: `metrics` has no row of one of the models.
-        CheckpointError: A checkpoint is missing or damaged.
+        InputError: `checkout` has no manifest, a run is not of a model that can be released or has
+            no report of its own, or `metrics` is malformed or has no row of a model.
+        CheckpointError: A checkpoint is missing, damaged, or not as its model is registered.
+        ManifestError: The manifest is malformed.
     """
-    entries = {name: unreleased_entry(config) for name, config in MODELS.items()}
-    entries.update(released_entry(run, metrics) for run in runs)
-    manifest = {"schema_version": SCHEMA_VERSION, "models": entries}
-    for run in runs:  # only after every entry was created
-        name = read_identity(run / WEIGHTS_FILE)[0].name
-        target = PACKAGE / "weights" / f"{name}.safetensors"
-        write_atomically(target, (run / WEIGHTS_FILE).read_bytes())
-    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(PACKAGE.parent / "weights_manifest.json", text.encode())
+    path = checkout / MANIFEST_FILE
+    if not path.exists():
+        raise InputError(f"a release needs a checkout of mdan-zoo, and there is no {path}")
+    released = {run: released_entry(run, metrics) for run in runs}
+    manifest = merged_manifest(path, dict(released.values()))
+    for run, (name, _) in released.items():
+        weights = (run / WEIGHTS_FILE).read_bytes()
+        write_atomically(checkout / "mdan_zoo" / "weights" / f"{name}.safetensors", weights)
+    write_atomically(path, manifest)

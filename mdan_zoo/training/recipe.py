@@ -211,7 +211,7 @@ def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
-            raise InputError(f"changes to the recipe have the form NAME=VALUE, not {override!r}")
+            raise InputError(f"changes to the recipe have the form FIELD=VALUE, not {override!r}")
         if name == "model":
             raise InputError("a recipe's model cannot be changed; name the model to train instead")
         if name in _RENAMED:

@@ -23,7 +23,7 @@ from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.contents import FileContents
-from mdan_zoo.weights.manifest import config_of, hierarchy_of, load_manifest
+from mdan_zoo.weights.manifest import ManifestEntry, config_of, hierarchy_of, load_manifest
 from mdan_zoo.zoo.configs import MODELS
 
 if TYPE_CHECKING:
@@ -32,11 +32,7 @@ if TYPE_CHECKING:
 
 
 def get_config(name: str) -> ModelConfig:
-    """Return the config of a model.
-
-    Args:
-        name: A model of `mdan_zoo.zoo.configs`, or another one of the weights manifest, which may
-            be that of a lab: see `mdan_zoo.weights.manifest`.
+    """Return the config of a model of `list_models()`.
 
     Raises:
         UnknownNameError: There is no model of that name; suggests the nearest names.
@@ -58,7 +54,7 @@ def get_model_hierarchy(name: str) -> Hierarchy:
 
 
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
-    """Return the names of all models, including those of the weights manifest, sorted.
+    """Return the names of the registered models and of those in the weights manifest, sorted.
 
     Args:
         pattern: Shell-style wildcard, such as "mdan_*8".
@@ -70,10 +66,8 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     if not isinstance(pattern, str):
         raise InputError(f"pattern must be a string such as 'mdan_*', not {pattern!r}")
     manifest = load_manifest()
-    names = sorted(fnmatch.filter({*MODELS, *manifest}, pattern))
-    if pretrained:
-        names = [name for name in names if name in manifest and manifest[name].released]
-    return names
+    released = {name for name, entry in manifest.items() if entry.released}
+    return sorted(fnmatch.filter(released if pretrained else {*MODELS, *manifest}, pattern))
 
 
 def create_model(
@@ -90,9 +84,9 @@ def create_model(
         name: One of `list_models()`, or the config of another model.
         pretrained: Load the released weights.
         checkpoint: Load this safetensors file instead, given by its path or already opened.
-        hierarchy: Another emotion hierarchy, as a `Hierarchy` or nested dicts and lists, or the
-            name of a built-in one. The weights are random.
-        backbone: Another timm backbone. The weights are random.
+        hierarchy: Another emotion hierarchy: a `Hierarchy`, nested dicts and lists, or the name of
+            a built-in one.
+        backbone: Another timm backbone.
 
     Returns:
         The network in training mode, as usual in torch; call `.eval()` before predicting.
@@ -121,22 +115,20 @@ def create_model(
 
         # The name of the config can differ from that of the manifest entry.
         loaded = open_checkpoint(read_released(str(name)) if checkpoint is None else checkpoint)
-    classes = None if hierarchy is None else _as_hierarchy(hierarchy)
-    if isinstance(name, str):
-        classes = classes or get_model_hierarchy(name)
-    network = build_network(config, classes)
+    if hierarchy is None and isinstance(name, str):
+        hierarchy = get_model_hierarchy(name)
+    elif isinstance(hierarchy, str):
+        hierarchy = get_hierarchy(hierarchy)
+    elif hierarchy is not None and not isinstance(hierarchy, Hierarchy):
+        hierarchy = Hierarchy.from_nested(hierarchy)
+    network = build_network(config, hierarchy)
     if loaded is not None:
         load_checkpoint(network, loaded, config)
     return network
 
 
 def build_network(config: ModelConfig, hierarchy: Hierarchy | None = None) -> EmotionModel:
-    """Build the network of a config, with random weights.
-
-    Args:
-        config: The config.
-        hierarchy: The emotion hierarchy; by default the built-in one that the config names.
-    """
+    """Build the network of a config, with random weights, by default for the config's hierarchy."""
     from mdan_zoo.backbones.pyramid import build_backbone
 
     network = get_architecture(config.architecture)
@@ -148,10 +140,8 @@ def build_network(config: ModelConfig, hierarchy: Hierarchy | None = None) -> Em
 def load_network(source: CheckpointSource) -> tuple[ModelConfig, EmotionModel]:
     """Build the network that a checkpoint describes, and load the weights strictly.
 
-    Memory for the network is allocated only after the tensors of the file are known to fit it.
-
     Returns:
-        The config of the checkpoint, and the network in training mode with its hierarchy.
+        The config of the checkpoint, and the network in training mode.
 
     Raises:
         CheckpointError: The file is missing, damaged, or does not fit what it describes.
@@ -164,29 +154,19 @@ def load_network(source: CheckpointSource) -> tuple[ModelConfig, EmotionModel]:
     checkpoint = open_checkpoint(source)
     path, config, hierarchy = checkpoint.path, checkpoint.config, checkpoint.hierarchy
     try:
-        with torch.device("meta"):
+        with torch.device("meta"):  # memory is allocated only for tensors that fit
             expected = build_network(config, hierarchy).state_dict()
-    except UnknownNameError as error:
-        raise UnknownNameError(f"the network of {path} cannot be built: {error}") from error
-    except InputError as error:
-        raise CheckpointError(f"the network of {path} cannot be built: {error}") from error
+    except (UnknownNameError, InputError) as error:
+        kind = CheckpointError if isinstance(error, InputError) else UnknownNameError
+        raise kind(f"the network of {path} cannot be built: {error}") from error
     check_tensors(path, checkpoint.tensors, expected)
     network = build_network(config, hierarchy)
     network.load_state_dict(checkpoint.tensors, strict=True)
     return config, network
 
 
-def _as_hierarchy(given: Hierarchy | Nested | str) -> Hierarchy:
-    if isinstance(given, Hierarchy):
-        return given
-    return get_hierarchy(given) if isinstance(given, str) else Hierarchy.from_nested(given)
-
-
 def released_weights(name: str, *, hint: str = "") -> Path:
-    """Return the path of a model's released checkpoint, verified.
-
-    Args and errors: those of `read_released`.
-    """
+    """Return the path of a model's released checkpoint, verified; see `read_released`."""
     return read_released(name, hint=hint).path
 
 
@@ -194,8 +174,8 @@ def read_released(name: str, *, hint: str = "") -> FileContents:
     """Return the verified contents of a model's released checkpoint.
 
     Args:
-        name: Name of a model.
-        hint: Advice that is added to the error message if there are no released weights.
+        name: One of `list_models()`.
+        hint: Advice that ends the error message if there are no released weights.
 
     Raises:
         UnknownNameError: There is no such model.
@@ -203,12 +183,18 @@ def read_released(name: str, *, hint: str = "") -> FileContents:
         CheckpointError: The file is damaged.
     """
     get_config(name)
+    return fetch.read_weights(released_entry(name, hint=hint))
+
+
+def released_entry(name: str, *, hint: str = "") -> ManifestEntry:
+    """Return a model's manifest entry; arguments and errors as in `read_released`."""
     entry = load_manifest().get(name)
     if entry is None:
+        get_config(name)
         raise WeightsUnavailableError(
             f"{name} has no entry in the weights manifest. {hint}".strip()
         )
     if not entry.released:
-        what = hint or f"To train them: {entry.command}"
+        what = hint or f"To train the model: {entry.command}"
         raise WeightsUnavailableError(f"{name} has no released weights: {entry.reason}. {what}")
-    return fetch.read_weights(entry)
+    return entry

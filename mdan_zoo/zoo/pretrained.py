@@ -3,9 +3,9 @@
     network = from_pretrained("OWNER/REPO")
     predictor = mdan_zoo.Predictor(checkpoint=find_pretrained("OWNER/REPO"))
 
-Loading is strict. The hub is asked for the commit of the revision and the SHA-256 of its
-checkpoint, and only a file with that hash is loaded, from the cache if possible. A branch is looked
-up every time. The answer for a commit is cached, so that it can be loaded again offline.
+The hub is asked for the commit of the revision and the SHA-256 of its checkpoint, and only a file
+with that hash is loaded, from the cache if possible. A branch is looked up every time; a commit
+that was loaded before can be loaded offline.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ def from_pretrained(
     revision: str | None = None,
     token: str | None = None,
 ) -> EmotionModel:
-    """Build the network that was published in a Hugging Face repository or a folder, and load it.
-
-    The checkpoint defines the architecture and the hierarchy.
+    """Load a network that was published in a Hugging Face repository or a folder.
 
     Args:
         repo_or_folder: OWNER/REPO, or a folder with a model.safetensors.
@@ -62,16 +60,7 @@ def find_pretrained(
 ) -> Path:
     """Return the path of the checkpoint that `from_pretrained` loads, downloaded and verified.
 
-    Args:
-        repo_or_folder: OWNER/REPO, or a folder with a model.safetensors.
-        revision: A branch, tag or commit of the repository.
-        token: An access token for the hub.
-
-    Raises:
-        InputError: There is no such folder, and it is not the name of a repository either; or the
-            token or HF_ENDPOINT is malformed.
-        WeightsUnavailableError: There is no such repository, revision or file, or no connection.
-        CheckpointError: The downloaded file does not have the SHA-256 of the hub.
+    Arguments and errors are those of `from_pretrained`.
     """
     if not os.path.isdir(repo_or_folder):
         entry = find_remote(os.fspath(repo_or_folder), revision, token=token)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
+import functools
 import json
 import shutil
 import subprocess
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import call
 from dataset_trees import write_fi
 from random_weights import CONFIG, save_random_weights
 
-from mdan_zoo.cli.evaluate import add_parser
 from mdan_zoo.datasets.readers.oasis import read_oasis
 from mdan_zoo.datasets.split_methods import make_split
 from mdan_zoo.datasets.splits import Split
@@ -48,12 +48,7 @@ def fi(tmp_path_factory) -> tuple[Path, Path]:
     return write_fi(tmp_path_factory.mktemp("fi")), weights
 
 
-def run(*arguments: object) -> int:
-    parser = argparse.ArgumentParser("mdan-zoo")
-    add_parser(parser.add_subparsers(required=True))
-    options = parser.parse_args(["evaluate", *map(str, arguments)])
-    status: int = options.run(options)
-    return status
+run = functools.partial(call, "evaluate")
 
 
 def test_the_command_writes_numbers_report_and_figures(folder, tmp_path, capsys):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
+import functools
 import subprocess
 import sys
 
 import pytest
+from command_line import call
 from dataset_trees import write_images
 from oasis_folder import write_oasis
 
-from mdan_zoo.cli.split import add_parser
 from mdan_zoo.datasets.readers.oasis import read_oasis
 from mdan_zoo.datasets.splits import Split, grouped_folds, select
 from mdan_zoo.errors import InputError, UnknownNameError
@@ -22,12 +22,7 @@ def folder(tmp_path):
     return write_oasis(tmp_path / "oasis")
 
 
-def run(*arguments: object) -> int:
-    parser = argparse.ArgumentParser("mdan-zoo")
-    add_parser(parser.add_subparsers(required=True))
-    options = parser.parse_args(["split", *map(str, arguments)])
-    status: int = options.run(options)
-    return status
+run = functools.partial(call, "split")
 
 
 def test_a_split_is_written_and_described(folder, tmp_path, capsys):
@@ -91,6 +86,17 @@ def test_a_split_is_not_overwritten(folder, tmp_path):
     assert path.read_text() == "precious"
 
 
+def test_the_folder_of_the_output_must_exist(folder, tmp_path):
+    given = ("OASIS", "--data", folder, "--method", "80/20")
+    for path, problem in (
+        (tmp_path / "no" / "a.tsv", "there is no folder"),
+        (tmp_path, "that is a"),
+    ):
+        with pytest.raises(InputError, match=f"--output must be a file .*, not {path}: {problem}"):
+            run(*given, "--output", path)
+    assert not (tmp_path / "no").exists()
+
+
 def test_a_refused_method_leaves_no_file(folder, tmp_path):
     path = tmp_path / "split.tsv"
     with pytest.raises(InputError, match="not '80:20'"):
@@ -99,7 +105,7 @@ def test_a_refused_method_leaves_no_file(folder, tmp_path):
 
 
 def test_no_torch_is_loaded():
-    modules = ("datasets.registry", "cli.split", "datasets.split_methods")
+    modules = ("datasets.registry", "cli.dataset", "datasets.split_methods")
     code = "".join(f"import mdan_zoo.{module}\n" for module in modules)
     code += "import sys; print({'torch', 'PIL'} & set(sys.modules), 'mdan_zoo' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -86,6 +86,32 @@ def test_a_name_and_anothers_recipe_contradict_each_other(refused):
     assert "mdan_fi8 has a recipe of its own" in told
 
 
+def test_an_unknown_start_is_reported(refused, own_hierarchy):
+    told = refused("--init", "mdan_oasis5", "--hierarchy", own_hierarchy)
+    assert (
+        "--init mdan_oasis5 is neither a model nor a checkpoint; did you mean 'mdan_oasis4'" in told
+    )
+    assert "--init nope is neither a model nor a checkpoint" in refused(
+        "mdan_fi8", "--init", "nope"
+    )
+
+
+def test_an_incomplete_fine_tuning_is_reported(refused, own_hierarchy):
+    needed = "give the NAME of a model to train, or --init and --hierarchy to fine-tune on a custom"
+    assert f"error: {needed}" in refused()
+    told = refused("--init", "mdan_oasis4")
+    assert f"--init mdan_oasis4 alone is not enough: {needed}" in told
+    told = refused("--hierarchy", own_hierarchy)
+    assert (
+        f"--hierarchy {own_hierarchy} needs --init, the model or checkpoint to start from" in told
+    )
+
+
+def test_a_change_without_a_value_is_reported(refused):
+    told = refused("mdan_fi8", "--set", "epochs")
+    assert "changes to the recipe have the form FIELD=VALUE, not 'epochs'" in told
+
+
 def test_a_start_without_weights_is_reported(refused, own_hierarchy):
     told = refused("--init", "mdan_fi8", "--hierarchy", own_hierarchy)
     assert "Train mdan_fi8 first and pass its checkpoint with --init" in told

@@ -77,7 +77,7 @@ def test_unreleased_weights_are_reported_with_reason_and_command(models, run):
     assert (exit_status, output) == (1, line(models[1]))
     assert messages == (
         "mdan-zoo: error: lab_three has no released weights: it is being trained. "
-        "To train them: make lab_three\n"
+        "To train the model: make lab_three\n"
     )
 
 

@@ -1,14 +1,13 @@
-"""`mdan-zoo dataset`: what would spoil a training is found."""
+"""`mdan-zoo dataset`: problems of a dataset are found."""
 
 from __future__ import annotations
 
-import argparse
 import json
 
 import pytest
+from command_line import call
 from dataset_trees import write_image, write_images
 
-from mdan_zoo.cli.dataset import add_parser
 from mdan_zoo.datasets.check import check_dataset
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
@@ -29,11 +28,7 @@ def run(capsys):
     """Run the command; return its exit status and output."""
 
     def run(*arguments: object) -> tuple[int, str]:
-        parser = argparse.ArgumentParser()
-        add_parser(parser.add_subparsers(required=True))
-        options = parser.parse_args(["dataset", *map(str, arguments)])
-        status = options.run(options)
-        return status, capsys.readouterr().out
+        return call("dataset", *arguments), capsys.readouterr().out
 
     return run
 
@@ -50,7 +45,7 @@ def test_a_sound_data_set_passes(folder, run):
     assert "24 images, hierarchy mikels8" in lines[0]
     assert next(line for line in lines if "train" in line).split() == list(SPLITS)
     assert next(line for line in lines if line.startswith("awe")).split() == ["awe", "1", "1", "1"]
-    assert lines[-1] == "nothing that would spoil a training"
+    assert lines[-1] == "no problems: fit for training"
 
 
 def test_files_without_an_ending_are_reported(folder, run):

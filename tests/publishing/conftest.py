@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
+from command_line import call
 from published_weights import NAME, RELEASED, own_weights
 
-from mdan_zoo.cli import publish
 from mdan_zoo.publishing.publication import Publication
 from mdan_zoo.publishing.publish import prepare
 
@@ -36,9 +35,6 @@ def run(capsys):
     """Run `mdan-zoo publish`; return exit status, output and messages."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        parser = argparse.ArgumentParser()
-        publish.add_parsers(parser.add_subparsers())
-        options = parser.parse_args(["publish", *map(str, arguments)])
-        return options.run(options), *capsys.readouterr()
+        return call("publish", *arguments), *capsys.readouterr()
 
     return run

@@ -15,8 +15,8 @@ from mdan_zoo.errors import (
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.inference.verification import golden_image
 from mdan_zoo.models.config import ModelConfig
-from mdan_zoo.publishing.release import golden_image
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.zoo.configs import MODELS
 from mdan_zoo.zoo.factory import build_network, create_model, get_config, list_models
