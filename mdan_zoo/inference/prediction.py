@@ -1,4 +1,4 @@
-"""Predictions: probabilities of every level, and the path of emotions read from them. No torch.
+"""Predictions: probabilities of every level, and the path of emotions read from them.
 
 MDAN predicts every level of the hierarchy separately, so levels can contradict each other:
 "negative" may be the most likely polarity while "serene", which is positive, is the most likely
@@ -113,22 +113,16 @@ class Prediction:
         """The levels, coarse to fine; empty for a failed image."""
         if self.error is not None:
             return ()
-        probabilities = self.probabilities[self.branch]
-        picked = pick_classes(self.hierarchy, probabilities, self.decode)
-        hierarchy = self.hierarchy
+        hierarchy, probabilities = self.hierarchy, self.probabilities[self.branch]
+        picked = pick_classes(hierarchy, probabilities, self.decode)
+        rows = zip(hierarchy.level_names, hierarchy.levels, probabilities, picked, strict=True)
         return tuple(
             LevelPrediction(name, names[k], scores[k], dict(zip(names, scores, strict=True)))
-            for name, names, scores, k in zip(
-                hierarchy.level_names, hierarchy.levels, probabilities, picked, strict=True
-            )
+            for name, names, scores, k in rows
         )
 
     def of(self, branch: Branch) -> Prediction:
-        """Return this prediction as read from another branch.
-
-        Raises:
-            InputError: The network has no such branch; a flat one has no local branch.
-        """
+        """Return this prediction as read from another branch; `InputError` if it has none."""
         return dataclasses.replace(self, branch=branch)
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,15 +134,7 @@ class Prediction:
             "image": self.image,
             "model": self.model,
             "path": list(self.path),
-            "levels": [
-                {
-                    "name": level.name,
-                    "label": level.label,
-                    "score": level.score,
-                    "scores": dict(level.scores),
-                }
-                for level in self.levels
-            ],
+            "levels": [dataclasses.asdict(level) for level in self.levels],
             "error": self.error,
         }
 
@@ -164,13 +150,7 @@ def check_reading(model: str, branch: str, decode: str, branches: Collection[str
 def pick_classes(
     hierarchy: Hierarchy, levels: Sequence[Sequence[float]], decode: Decode
 ) -> tuple[int, ...]:
-    """Decode probabilities to class ids, coarse to fine.
-
-    Args:
-        hierarchy: The emotion hierarchy.
-        levels: Probabilities of all classes of every level, coarse to fine.
-        decode: "consistent" or "independent"; see the module docstring.
-    """
+    """Decode the probabilities of all classes of every level to class ids, coarse to fine."""
     if decode == "independent":
         return tuple(max(range(len(level)), key=level.__getitem__) for level in levels)
     logs = [[math.log(p) if p > 0 else -math.inf for p in level] for level in levels]

@@ -9,7 +9,6 @@ import os
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -18,11 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from mdan_zoo._util.read_ahead import batches_ahead
-from mdan_zoo.errors import CheckpointError, ImageError, InputError, MdanZooError
+from mdan_zoo.errors import CheckpointError, DeviceError, ImageError, InputError, MdanZooError
 from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageLike, ImageOptions, load_image
 from mdan_zoo.images.naming import describe
 from mdan_zoo.images.preprocessing import Preprocessing
-from mdan_zoo.inference.devices import find_device
 from mdan_zoo.inference.prediction import Branch, Decode, Levels, Prediction, check_reading
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.models.config import ModelConfig
@@ -47,13 +45,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 _Loaded: TypeAlias = tuple[str, Tensor | ImageError]
 
 
-@dataclass(frozen=True)
-class _Result:
-    """Prediction of one image with its features (C,), or the error in their place."""
-
-    prediction: Prediction
-    features: Tensor | None = None
-    error: MdanZooError | None = None
+# Prediction of one image with its features (C,), or the error in their place.
+_Result: TypeAlias = tuple[Prediction, Tensor | MdanZooError]
 
 
 class Predictor:
@@ -78,8 +71,7 @@ class Predictor:
 
     Raises:
         UnknownNameError: The model does not exist.
-        WeightsUnavailableError: The model has no released weights; the message says how to train
-            them.
+        WeightsUnavailableError: The model has no released weights.
         CheckpointError: The checkpoint is damaged or belongs to another model.
         DeviceError: The device is not available; the message lists those that are.
         InputError: The dtype, branch or decoding does not exist.
@@ -101,7 +93,7 @@ class Predictor:
         if not isinstance(image_options, ImageOptions):
             raise InputError(f"image_options must be ImageOptions, not {image_options!r}")
         self.dtype = dtype
-        self.device = find_device(device)
+        self.device = _find_device(device)
         self.weights, self.config, network = _load_network(name, checkpoint)
         # A custom manifest may list weights under another name than that of their config.
         self.name = (name or DEFAULT_MODEL) if checkpoint is None else self.config.name
@@ -136,7 +128,7 @@ class Predictor:
         """
         if not isinstance(images, (list, tuple)):
             return self.predict([images])[0]
-        return [result.prediction for result in self._all_results(images)]
+        return [prediction for prediction, _ in self._all_results(images)]
 
     def embed(self, images: ImageLike | ImageList) -> Tensor:
         """Return the pooled last feature map of the backbone, the input of the global classifier.
@@ -150,10 +142,8 @@ class Predictor:
         """
         if not isinstance(images, (list, tuple)):
             return self.embed([images])[0]
-        rows = [r.features for r in self._all_results(images) if r.features is not None]
-        if not rows:
-            return torch.empty(0, self.network.feature_dim)
-        return torch.stack(rows)
+        rows = [features for _, features in self._all_results(images)]
+        return torch.stack(rows) if rows else torch.empty(0, self.network.feature_dim)
 
     def stream(
         self,
@@ -176,8 +166,8 @@ class Predictor:
             workers: Number of threads that decode images.
 
         Returns:
-            A generator with one prediction for every image. If an image cannot be read, `error` of
-            its prediction is the reason.
+            A generator of predictions. `error` of the prediction of an image that cannot be read is
+            the reason.
 
         Raises:
             InputError: `images` is a single image, or a number is below 1.
@@ -197,14 +187,12 @@ class Predictor:
         """Run the network on one batch and return its raw output.
 
         Args:
-            images: Either a list or tuple of images of any supported kind, which are loaded and
-                preprocessed, or a preprocessed batch: a uint8 tensor (N, 3, S, S) on any device,
-                where S is `config.input.crop`, stacked from `preprocessing.crop`.
+            images: A list or tuple of images, or a preprocessed batch: a uint8 tensor (N, 3, S, S)
+                on any device, where S is `config.input.crop`, stacked from `preprocessing.crop`.
             return_maps: Whether the output contains attention and class activation maps.
 
         Returns:
-            The output for all N images, on the predictor's device. `to_predictions` converts it to
-            predictions.
+            The output for all N images, on the predictor's device; see `to_predictions`.
 
         Raises:
             ImageError: An image cannot be read.
@@ -228,59 +216,47 @@ class Predictor:
         return output
 
     def to_predictions(self, names: Sequence[str], output: EmotionOutput) -> list[Prediction]:
-        """Convert the output of `forward` to predictions.
+        """Convert the output of `forward` to one prediction for each of the named images.
 
-        Args:
-            names: Names of the images.
-            output: The output for these images, in the same order.
-
-        Returns:
-            One prediction per image. If values overflowed in the predictor's dtype, its `error`
-            says so.
+        If values overflowed in the predictor's dtype, `error` of the prediction says so.
         """
-        return [
-            self._failed(name, self._overflow)
-            if any(math.isnan(p) for level in probabilities["overall"] for p in level)
-            else self._prediction(name, probabilities)
-            for name, probabilities in zip(names, _split(output), strict=True)
-        ]
-
-    @property
-    def _overflow(self) -> str:
+        # Rounding can raise a probability above 1.
+        lists = {
+            branch: [level.clamp(max=1).tolist() for level in levels]
+            for branch, levels in output.probs.items()
+        }
         advice = "" if self.dtype == "float32" else "; use dtype 'float32'"
-        return f"the network's values overflow in {self.dtype}{advice}"
+        overflow = f"the network's values overflow in {self.dtype}{advice}"
+        predictions = []
+        for i, name in enumerate(names):
+            rows = {b: tuple(tuple(level[i]) for level in levels) for b, levels in lists.items()}
+            failed = any(math.isnan(p) for level in rows["overall"] for p in level)
+            predictions.append(
+                self._read(name, {} if failed else rows, overflow if failed else None)
+            )
+        return predictions
 
-    def _prediction(
+    def _read(
         self, name: str, probabilities: Mapping[Branch, Levels], error: str | None = None
     ) -> Prediction:
-        return Prediction(
-            image=name,
-            model=self.name,
-            hierarchy=self.hierarchy,
-            probabilities=probabilities,
-            branch=self.branch,
-            decode=self.decode,
-            error=error,
-        )
-
-    def _failed(self, name: str, reason: str) -> Prediction:
-        return self._prediction(name, {}, " ".join(reason.split()))  # one line
+        reading = self.branch, self.decode, error
+        return Prediction(name, self.name, self.hierarchy, probabilities, *reading)
 
     def _stream(
         self, images: Iterable[ImageLike], batch_size: int, workers: int
     ) -> Generator[Prediction, None, None]:
         with closing(self._results(images, batch_size, workers)) as results:
-            for result in results:
-                yield result.prediction
+            for prediction, _ in results:
+                yield prediction
 
-    def _all_results(self, images: ImageList) -> list[_Result]:
-        """Return the results of all images, or raise the first error."""
+    def _all_results(self, images: ImageList) -> list[tuple[Prediction, Tensor]]:
+        """Return predictions and features of all images, or raise the first error."""
         found = []
         with closing(self._results(images, self.batch_size, WORKERS)) as results:
-            for result in results:
-                if result.error is not None:
-                    raise result.error
-                found.append(result)
+            for prediction, features in results:
+                if isinstance(features, MdanZooError):
+                    raise features
+                found.append((prediction, features))
         return found
 
     def _results(
@@ -300,19 +276,21 @@ class Predictor:
 
     def _run(self, batch: list[_Loaded]) -> Iterator[_Result]:
         """Run the network on the readable images of a batch."""
-        readable = [(name, loaded) for name, loaded in batch if isinstance(loaded, Tensor)]
+        readable = {i: item for i, (_, item) in enumerate(batch) if isinstance(item, Tensor)}
         rows: Iterator[tuple[Prediction, Tensor]] = iter(())
         if readable:
-            output = self.forward(torch.stack([pixels for _, pixels in readable]))
-            predictions = self.to_predictions([name for name, _ in readable], output)
+            output = self.forward(torch.stack(list(readable.values())))
+            predictions = self.to_predictions([batch[i][0] for i in readable], output)
             rows = zip(predictions, output.features.float().cpu(), strict=True)
         for name, loaded in batch:
             if isinstance(loaded, ImageError):
-                yield _Result(self._failed(name, loaded.reason), error=loaded)
+                yield self._read(name, {}, " ".join(loaded.reason.split())), loaded  # one line
                 continue
             prediction, features = next(rows)
-            overflow = prediction.error and InputError(f"{name}: {prediction.error}")
-            yield _Result(prediction, features, overflow or None)
+            if prediction.error is not None:
+                yield prediction, InputError(f"{name}: {prediction.error}")
+            else:
+                yield prediction, features
 
 
 @overload
@@ -370,15 +348,25 @@ def _load_network(
     return checkpoint.path, *load_network(checkpoint)
 
 
-def _split(output: EmotionOutput) -> Iterator[Mapping[Branch, Levels]]:
-    """Yield the probabilities of every image of a batch."""
-    # Rounding can raise a probability above 1.
-    lists = {
-        branch: [level.clamp(max=1).tolist() for level in levels]
-        for branch, levels in output.probs.items()
-    }
-    for i in range(len(output.features)):
-        yield {branch: tuple(tuple(level[i]) for level in rows) for branch, rows in lists.items()}
+def _find_device(device: str | torch.device | None) -> torch.device:
+    """Return an available device: the given one, or CUDA if available, else the CPU."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    known = ["cpu"]
+    if torch.accelerator.is_available():
+        kind = torch.accelerator.current_accelerator()
+        known += [f"{kind}:{index}" for index in range(torch.accelerator.device_count())]
+    available = f"available: {', '.join(known)}"
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise DeviceError(f"unknown device {device!r}; {available}") from error
+    try:
+        torch.zeros(1, device=found).cpu()  # raises unless the device can hold values
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]  # torch's messages are long
+        raise DeviceError(f"device {device!r} is not available ({reason}); {available}") from error
+    return found
 
 
 def _check_several(images: Any) -> None:

@@ -1,8 +1,4 @@
-"""Checkpoint verification: load a checkpoint strictly, run it, and describe it for the manifest.
-
-The checkpoint must fit the network that it describes, all its values must be finite, and the
-network is run on a fixed image, the golden image.
-"""
+"""Checkpoint verification: load a checkpoint strictly, run it, and describe it for the manifest."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.weights.checkpoint import CheckpointSource, open_checkpoint
 
-LIBRARIES = ("torch", "torchvision", "timm", "safetensors", "pillow")
+_LIBRARIES = ("torch", "torchvision", "timm", "safetensors", "pillow")
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class WeightFile:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a manifest entry that the checkpoint determines, as JSON types."""
         config = json.loads(json.dumps(self.config.to_dict()))  # lists instead of tuples
-        versions = {library: metadata.version(library) for library in LIBRARIES}
+        versions = {library: metadata.version(library) for library in _LIBRARIES}
         return {
             "parameters": self.parameters,
             "size": self.size,
@@ -58,10 +54,7 @@ class WeightFile:
             "input": config["input"],
             "hierarchy": self.hierarchy.to_dict(),
             "libraries": versions | {"python": platform.python_version()},
-            "golden": {
-                "input": f"{__name__}.{golden_image.__name__}()",
-                "output": self.golden,
-            },
+            "golden": {"input": f"{__name__}.golden_image()", "output": self.golden},
         }
 
 
@@ -93,11 +86,6 @@ def read_weight_file(source: CheckpointSource) -> WeightFile:
 def golden_image() -> Image.Image:
     """Return the 500 x 400 image of the golden outputs, three colour ramps."""
     image = Image.new("RGB", (500, 400))
-    image.putdata(
-        [
-            (255 * x // 499, 255 * y // 399, 255 * (x + y) // 898)
-            for y in range(400)
-            for x in range(500)
-        ]
-    )
+    places = [(x, y) for y in range(400) for x in range(500)]
+    image.putdata([(255 * x // 499, 255 * y // 399, 255 * (x + y) // 898) for x, y in places])
     return image
