@@ -8,18 +8,15 @@ plot(explanation, "explained.png")
 
 MDAN has two kinds of map at every level (section 4.2 of the paper):
 
-* m_k(x) = w_k . X(x), the class activation map of class k: how much position x contributes to the
-  logit of that class, where X is the feature map of the level before L-CAM and w_k is the row of
-  class k in the local classifier of the level.
-* M, the attention of L-CAM, which scales every position by 1 + M(x). It is fused from the m_k of
-  the children of one class: the most likely class of the local classifier one level up.
+* m_k(x) = w_k . X(x), the class activation map of class k: X is the feature map of the level before
+  L-CAM, and w_k is the row of class k in the local classifier of the level.
+* M, the attention of L-CAM, fused from the m_k of the children of one class: the most likely class
+  of the local classifier one level up. The logit of class k is b_k + mean of (1 + M(x)) m_k(x).
 
-The logit of class k in the local classifier is b_k + mean over x of (1 + M(x)) m_k(x). Maps are not
-normalised, except for M if the model has the option lcam="normalised", like mdan_oasis4: it scales
-M to 0..1 in every image.
-
-A flat network only has the class activation maps of its finest level, m_k(x) = w_k . C5(x), where
-C5 is the last map of the backbone (CAM, Zhou et al., 2016).
+Maps are not normalised, except for M if the model has the option lcam="normalised", like
+mdan_oasis4: it scales M to 0..1 in every image. A flat network only has the class activation maps
+of its finest level, m_k(x) = w_k . C5(x), where C5 is the last map of the backbone (CAM, Zhou et
+al., 2016).
 """
 
 from __future__ import annotations
@@ -47,17 +44,17 @@ from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL
 
 @dataclass(frozen=True, eq=False)
 class LevelMaps:
-    """Maps of one affective level.
+    """Maps of one level.
 
     Attributes:
         name: Name of the level.
         labels: Classes of the level, in the order of `class_maps`.
-        attention: M of L-CAM, float32 (H, W) at the size of the level's feature map; 0..1 in every
-            image if the model's options say lcam="normalised". None for a flat network.
+        attention: M of L-CAM, float32 (H, W) at the size of the feature map of the level. None for
+            a flat network.
         class_maps: m_k of every class, float32 (K, H, W).
-        parent: The class one level up whose children's maps are fused into `attention`. It is the
-            most likely class of the local classifier and can differ from the prediction. None at
-            the first level, where the maps of all classes are fused, and for a flat network.
+        parent: The class one level up whose children's maps are fused into `attention`; it can
+            differ from the predicted class. None for a flat network, and at the first level, where
+            the maps of all classes are fused.
     """
 
     name: str
@@ -87,31 +84,27 @@ class Explanation:
         return f"Explanation({self.prediction})"
 
     def level(self, level: int | str) -> LevelMaps:
-        """Return the maps of a level, given by its 0-based position or its name.
-
-        Raises:
-            UnknownNameError: The hierarchy has no such level.
-            InputError: The network has no maps at this level.
-        """
+        """Return the maps of a level, given by its position or name; see `on_image` for errors."""
         tree = self.prediction.hierarchy
         name = tree.level_names[tree.level_index(level)]
         for maps in self.levels:
             if maps.name == name:
                 return maps
+        known = ", ".join(repr(maps.name) for maps in self.levels)
         raise InputError(
-            f"{self.prediction.model} has no maps at level {name!r}, only at "
-            f"{', '.join(repr(maps.name) for maps in self.levels)}; an MDAN has maps at every level"
+            f"{self.prediction.model} has no maps at level {name!r}, only at {known}; an MDAN has "
+            "maps at every level"
         )
 
     def on_image(self, level: int | str, label: str | None = None) -> Map:
         """Return a map, bilinearly interpolated to the pixels of `image`.
 
         Args:
-            level: Position or name of the level.
+            level: 0-based position or name of the level.
             label: A class of the level for its class activation map; None for the attention M.
 
         Returns:
-            float32 (height, width); NaN outside `region`, which the network did not see.
+            float32 (height, width); NaN outside `region`.
 
         Raises:
             UnknownNameError: The hierarchy has no such level or class.
@@ -128,8 +121,7 @@ class Explanation:
         if maps.attention is None:
             raise InputError(
                 f"{self.prediction.model} has no attention map; give a class of level "
-                f"{maps.name!r} for its class activation map, or use an MDAN such as "
-                f"{DEFAULT_EXPLAINED_MODEL}"
+                f"{maps.name!r}, or use an MDAN such as {DEFAULT_EXPLAINED_MODEL}"
             )
         return maps.attention
 
@@ -151,8 +143,7 @@ def explain(
 
     Args:
         images: Paths, URLs, bytes, binary files, PIL images, uint8 arrays or tensors.
-        model: A model with released weights, which is loaded at the first call and cached; or a
-            `Predictor` with a checkpoint, device or other options of your choice.
+        model: A model with released weights, which is cached, or a `Predictor`.
 
     Raises:
         ImageError: An image cannot be read.
@@ -165,21 +156,17 @@ def explain(
     if isinstance(model, str):
         model = shared_predictor(model)
     if not isinstance(model, Predictor):
-        raise InputError(
-            f"model must be a name or a mdan_zoo.Predictor, not {type(model).__name__}"
-        )
-    return list(_explain_all(model, images))
+        given = type(model).__name__
+        raise InputError(f"model must be a name or a mdan_zoo.Predictor, not {given}")
+    predictor = model
 
-
-def _explain_all(predictor: Predictor, images: ImageList) -> Iterator[Explanation]:
     def load(image: ImageLike) -> _Loaded:
         rgb = load_image(image, predictor.image_options)
         return describe(image), rgb, predictor.preprocessing.crop(rgb)
 
     size = predictor.batch_size
     with closing(batches_ahead(load, images, batch_size=size, workers=WORKERS)) as batches:
-        for batch in batches:
-            yield from _explain_batch(predictor, batch)
+        return [found for batch in batches for found in _explain_batch(predictor, batch)]
 
 
 def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Explanation]:

@@ -4,8 +4,8 @@ MDAN predicts every level of the hierarchy separately, so levels can contradict 
 "negative" may be the most likely polarity while "serene", which is positive, is the most likely
 emotion. There are two ways to decode a path:
 
-consistent: the path from root to leaf with the highest product of probabilities. It is always a
-    path of the hierarchy. Ties are resolved in favour of the first leaf.
+consistent: the path from root to leaf with the highest product of probabilities; of several, the
+    path of the first leaf.
 independent: the most likely class of each level, as levels are evaluated in the paper. The result
     need not be a path of the hierarchy.
 """
@@ -56,8 +56,6 @@ class LevelPrediction:
 class Prediction:
     """Emotions that an image evokes, at every level of a hierarchy.
 
-    Contains the probabilities of every branch; `path` and `levels` are read from those of `branch`.
-
     Args:
         image: Name of the image.
         model: Name of the model.
@@ -102,10 +100,7 @@ class Prediction:
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The predicted classes, coarse to fine; empty for a failed image.
-
-        With independent decoding they need not be a path of the hierarchy.
-        """
+        """The predicted classes, coarse to fine; empty for a failed image."""
         return tuple(level.label for level in self.levels)
 
     @cached_property
@@ -126,10 +121,7 @@ class Prediction:
         return dataclasses.replace(self, branch=branch)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return image, model, path, levels and error as JSON types, in this order.
-
-        Levels are read from `branch`; use `prediction.of("local").to_dict()` for another branch.
-        """
+        """Return image, model, path, levels and error as JSON types, in this order."""
         return {
             "image": self.image,
             "model": self.model,
@@ -142,9 +134,11 @@ class Prediction:
 def check_reading(model: str, branch: str, decode: str, branches: Collection[str]) -> None:
     """Raise `InputError` unless the branch is one of the model's and the decoding exists."""
     if branch not in branches:
-        raise InputError(f"{model} has no {branch} branch; it has {_listed(branches)}")
+        known = ", ".join(map(repr, branches))
+        raise InputError(f"{model} has no {branch} branch; it has {known}")
     if decode not in DECODES:
-        raise InputError(f"decode must be one of {_listed(DECODES)}, not {decode!r}")
+        known = ", ".join(map(repr, DECODES))
+        raise InputError(f"decode must be one of {known}, not {decode!r}")
 
 
 def pick_classes(
@@ -160,7 +154,3 @@ def pick_classes(
         return math.fsum(level[k] for level, k in zip(logs, path, strict=True))
 
     return max(hierarchy.leaf_paths, key=log_product)
-
-
-def _listed(names: Collection[str]) -> str:
-    return ", ".join(repr(name) for name in names)

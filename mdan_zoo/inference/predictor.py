@@ -35,9 +35,6 @@ ImageList: TypeAlias = "list[Any] | tuple[Any, ...]"
 """Several images. An array or tensor is a single image."""
 
 WORKERS = 4
-BATCH_SIZE_CPU = 2
-"""Larger batches do not fit the caches of a CPU and take longer per image."""
-BATCH_SIZE_ACCELERATOR = 32
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -58,14 +55,11 @@ class Predictor:
         for prediction in predictor.stream(paths, batch_size=64): ...
 
     Args:
-        name: A model with released weights. By default the model whose weights are part of the
-            package, or the model of `checkpoint`.
-        checkpoint: A checkpoint to use instead of the released one; it contains its own config and
-            hierarchy.
+        name: A model with released weights; by default the model of `checkpoint`, or a bundled one.
+        checkpoint: A checkpoint to use instead of the released one, with its config and hierarchy.
         device: Such as "cpu", "cuda" or "cuda:1". By default CUDA if available, else the CPU.
         dtype: "float32", or "bfloat16" or "float16" for mixed precision by autocast.
-        branch: Classifier branch that predictions are read from; each prediction contains the
-            probabilities of all branches.
+        branch: Classifier branch that predictions are read from.
         decode: How classes are picked; see `mdan_zoo.inference.prediction`.
         image_options: How images are read.
 
@@ -90,8 +84,6 @@ class Predictor:
     ) -> None:
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
-        if not isinstance(image_options, ImageOptions):
-            raise InputError(f"image_options must be ImageOptions, not {image_options!r}")
         self.dtype = dtype
         self.device = _find_device(device)
         self.weights, self.config, network = _load_network(name, checkpoint)
@@ -108,8 +100,9 @@ class Predictor:
 
     @property
     def batch_size(self) -> int:
-        """Default number of images per forward pass."""
-        return BATCH_SIZE_CPU if self.device.type == "cpu" else BATCH_SIZE_ACCELERATOR
+        """Default number of images per forward pass: 2 on a CPU, 32 on an accelerator."""
+        # Larger batches do not fit the caches of a CPU and take longer per image.
+        return 2 if self.device.type == "cpu" else 32
 
     def __repr__(self) -> str:
         return f"Predictor({self.name!r}, device='{self.device}', dtype={self.dtype!r})"
@@ -122,8 +115,7 @@ class Predictor:
         """Predict the emotions that one image, or each image of a list or tuple, evokes.
 
         Raises:
-            ImageError: An image cannot be read. Nothing is returned for the other images of a
-                list either; `stream` continues instead.
+            ImageError: An image cannot be read; `stream` continues instead.
             InputError: The network's values overflow in the predictor's dtype.
         """
         if not isinstance(images, (list, tuple)):
@@ -161,20 +153,24 @@ class Predictor:
 
         Args:
             images: An iterable of images.
-            batch_size: Number of images per forward pass; by default 2 on a CPU, where larger
-                batches are slower, and 32 on an accelerator.
+            batch_size: Number of images per forward pass; by default `self.batch_size`.
             workers: Number of threads that decode images.
 
         Returns:
-            A generator of predictions. `error` of the prediction of an image that cannot be read is
-            the reason.
+            A generator. For an image that cannot be read, `error` of its prediction is the reason.
 
         Raises:
             InputError: `images` is a single image, or a number is below 1.
         """
-        _check_several(images)
-        if batch_size is None:
-            batch_size = self.batch_size
+        single = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image))
+        # Rows of an image would pass for grey images. An array of paths has one dimension.
+        single |= hasattr(images, "read") or len(getattr(images, "shape", ())) in (2, 3)
+        if single or not isinstance(images, Iterable):
+            raise InputError(
+                f"stream needs an iterable of images, not a single one ({describe(images)}): "
+                "put it into a list, or use predict"
+            )
+        batch_size = self.batch_size if batch_size is None else batch_size
         for argument, value in (("batch_size", batch_size), ("workers", workers)):
             if type(value) is not int:
                 raise InputError(f"{argument} must be an int, not {value!r}")
@@ -228,12 +224,12 @@ class Predictor:
         advice = "" if self.dtype == "float32" else "; use dtype 'float32'"
         overflow = f"the network's values overflow in {self.dtype}{advice}"
         predictions = []
-        for i, name in enumerate(names):
+        for i, name in zip(range(len(output.features)), names, strict=True):
             rows = {b: tuple(tuple(level[i]) for level in levels) for b, levels in lists.items()}
-            failed = any(math.isnan(p) for level in rows["overall"] for p in level)
-            predictions.append(
-                self._read(name, {} if failed else rows, overflow if failed else None)
-            )
+            if any(math.isnan(p) for level in rows["overall"] for p in level):
+                predictions.append(self._read(name, {}, overflow))
+            else:
+                predictions.append(self._read(name, rows))
         return predictions
 
     def _read(
@@ -302,8 +298,7 @@ def predict(
 ) -> Prediction | list[Prediction]:
     """Predict the emotions that one image, or each image of a list or tuple, evokes.
 
-    The model is loaded at the first call and cached. Use `Predictor` to choose the device and
-    other options.
+    The model is cached. Use `Predictor` to choose the device and other options.
 
     Args:
         images: Paths, URLs, bytes, binary files, PIL images, uint8 arrays or tensors.
@@ -356,26 +351,11 @@ def _find_device(device: str | torch.device | None) -> torch.device:
     if torch.accelerator.is_available():
         kind = torch.accelerator.current_accelerator()
         known += [f"{kind}:{index}" for index in range(torch.accelerator.device_count())]
-    available = f"available: {', '.join(known)}"
+    problem = f"unknown device {device!r}"
     try:
         found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise DeviceError(f"unknown device {device!r}; {available}") from error
-    try:
+        problem = f"device {device!r} is not available"
         torch.zeros(1, device=found).cpu()  # raises unless the device can hold values
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0]  # torch's messages are long
-        raise DeviceError(f"device {device!r} is not available ({reason}); {available}") from error
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise DeviceError(f"{problem}; available: {', '.join(known)}") from error
     return found
-
-
-def _check_several(images: Any) -> None:
-    """Raise `InputError` if `images` is a single image instead of an iterable of images."""
-    single = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image))
-    # Rows of an image would pass for grey images. An array of paths has one dimension.
-    single |= hasattr(images, "read") or len(getattr(images, "shape", ())) in (2, 3)
-    if single or not isinstance(images, Iterable):
-        raise InputError(
-            f"stream needs an iterable of images, not a single one ({describe(images)}): "
-            "put it into a list, or use predict"
-        )

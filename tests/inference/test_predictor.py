@@ -271,9 +271,7 @@ def test_unknown_options(checkpoint, argument):
 
 @pytest.mark.parametrize("device", ["cuda:99", "mps", "meta"])
 def test_a_device_that_does_not_exist(checkpoint, device):
-    with pytest.raises(
-        DeviceError, match=rf"^device '{device}' is not available \(.{{,250}}\); available: cpu"
-    ):
+    with pytest.raises(DeviceError, match=rf"^device '{device}' is not available; available: cpu"):
         Predictor(checkpoint=checkpoint, device=device)
 
 
