@@ -351,11 +351,14 @@ def _find_device(device: str | torch.device | None) -> torch.device:
     if torch.accelerator.is_available():
         kind = torch.accelerator.current_accelerator()
         known += [f"{kind}:{index}" for index in range(torch.accelerator.device_count())]
-    problem = f"unknown device {device!r}"
+    available = f"available: {', '.join(known)}"
     try:
         found = torch.device(device)
-        problem = f"device {device!r} is not available"
+    except (RuntimeError, TypeError) as error:
+        raise DeviceError(f"unknown device {device!r}; {available}") from error
+    try:
         torch.zeros(1, device=found).cpu()  # raises unless the device can hold values
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise DeviceError(f"{problem}; available: {', '.join(known)}") from error
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]  # torch's messages are long
+        raise DeviceError(f"device {device!r} is not available ({reason}); {available}") from error
     return found

@@ -24,7 +24,6 @@ from mdan_zoo.plots.figures import (
     add_text,
     check_output,
     file_name,
-    inch_axes,
     new_figure,
     save,
 )
@@ -43,10 +42,7 @@ _WIDTH = 2 * MARGIN + _COLUMNS * (_SIDE + _GAP) - _GAP
 _THUMBNAIL = 240  # pixels
 
 
-@dataclass(frozen=True)
-class _Entry:
-    image: str | os.PathLike[str]
-    prediction: Prediction
+_Entry: TypeAlias = tuple["str | os.PathLike[str]", Prediction]
 
 
 @dataclass(frozen=True)
@@ -59,9 +55,6 @@ class _Row:
     @property
     def height(self) -> float:
         return (_HEADING if self.heading else 0) + _SIDE + _CAPTION + _GAP
-
-
-_Page: TypeAlias = list[_Row]
 
 
 def check_sheet(path: str | os.PathLike[str], count: int) -> None:
@@ -91,8 +84,7 @@ def plot_contact_sheet(
         InputError: No file can be written at `path`, or it cannot hold that many images.
         ImageError: No image could be predicted, or one can no longer be read.
     """
-    entries = [_Entry(*pair) for pair in zip(images, predictions, strict=True)]
-    entries = [entry for entry in entries if entry.prediction.error is None]
+    entries = [pair for pair in zip(images, predictions, strict=True) if pair[1].error is None]
     check_sheet(path, len(entries))
     if not entries:
         raise ImageError(None, f"none of {len(predictions)} images could be read")
@@ -111,22 +103,20 @@ def _rows(entries: Sequence[_Entry]) -> Iterator[_Row]:
     """Yield the rows of the sheet in the order of the hierarchy."""
 
     def place(entry: _Entry) -> tuple[int, ...]:
-        tree = entry.prediction.hierarchy
-        return tuple(tree.index(i, label) for i, label in enumerate(entry.prediction.path))
+        tree, path = entry[1].hierarchy, entry[1].path
+        return tuple(tree.index(i, label) for i, label in enumerate(path))
 
-    def order(entry: _Entry) -> tuple[tuple[int, ...], float]:
-        return place(entry), -entry.prediction.levels[-1].score
-
-    for _, group in groupby(sorted(entries, key=order), key=place):
+    by_score = sorted(entries, key=lambda entry: entry[1].levels[-1].score, reverse=True)
+    for _, group in groupby(sorted(by_score, key=place), key=place):
         members = list(group)
         count = f"{len(members)} image{'s' if len(members) > 1 else ''}"
-        heading = f"{' > '.join(members[0].prediction.path)}: {count}"
+        heading = f"{' > '.join(members[0][1].path)}: {count}"
         for start in range(0, len(members), _COLUMNS):
             yield _Row("" if start else heading, members[start : start + _COLUMNS])
 
 
-def _paginate(rows: Sequence[_Row]) -> Iterator[_Page]:
-    page: _Page = []
+def _paginate(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    page: list[_Row] = []
     for row in rows:
         if page and sum(other.height for other in [*page, row]) > _PAGE_HEIGHT:
             yield page
@@ -135,37 +125,32 @@ def _paginate(rows: Sequence[_Row]) -> Iterator[_Page]:
     yield page
 
 
-def _draw_page(rows: _Page) -> Figure:
-    height = sum(row.height for row in rows)
-    figure = new_figure(_WIDTH, height + _LEGEND + 2 * MARGIN)
-    _draw_legend(figure, rows[0].entries[0].prediction)
+def _draw_page(rows: Sequence[_Row]) -> Figure:
+    figure = new_figure(_WIDTH, sum(row.height for row in rows) + _LEGEND + 2 * MARGIN)
+    room = _WIDTH - 2 * MARGIN
+    shown = rows[0].entries[0][1]
+    legend = (
+        f"{shown.model}; below an image: the probability of its class, level "
+        f"{shown.levels[-1].name}"
+    )
+    axes = add_axes(figure, MARGIN, MARGIN, room, _LEGEND)
+    add_text(axes, 0, _LEGEND / 2, legend, room, fontsize=9)
     top = MARGIN + _LEGEND
     for row in rows:
         if row.heading:
-            axes = inch_axes(figure, MARGIN, top, _WIDTH - 2 * MARGIN, _HEADING)
-            room = _WIDTH - 2 * MARGIN
+            axes = add_axes(figure, MARGIN, top, room, _HEADING)
             add_text(axes, 0, _HEADING / 2, row.heading, room, fontsize=11, fontweight="bold")
-        bottom = top + row.height
+        top += row.height
         for column, entry in enumerate(row.entries):
             left = MARGIN + column * (_SIDE + _GAP)
-            _draw_entry(figure, entry, left, bottom - _SIDE - _CAPTION - _GAP)
-        top = bottom
+            _draw_entry(figure, entry, left, top - _SIDE - _CAPTION - _GAP)
     return figure
 
 
-def _draw_legend(figure: Figure, prediction: Prediction) -> None:
-    """Name the model and explain the numbers."""
-    level = prediction.levels[-1].name
-    legend = f"{prediction.model}; below an image: the probability of its class, level {level}"
-    axes = inch_axes(figure, MARGIN, MARGIN, _WIDTH - 2 * MARGIN, _LEGEND)
-    add_text(axes, 0, _LEGEND / 2, legend, _WIDTH - 2 * MARGIN, fontsize=9)
-
-
 def _draw_entry(figure: Figure, entry: _Entry, left: float, top: float) -> None:
-    image = load_image(entry.image, ImageOptions(shrink_to=_THUMBNAIL))
+    path, prediction = entry
+    image = load_image(path, ImageOptions(shrink_to=_THUMBNAIL))
     square = ImageOps.fit(image, (_THUMBNAIL, _THUMBNAIL), Image.Resampling.BICUBIC)
-    axes = add_axes(figure, left, top, _SIDE, _SIDE)
-    axes.imshow(square, origin="upper")
-    caption = inch_axes(figure, left, top + _SIDE, _SIDE, _CAPTION)
-    score, name = entry.prediction.levels[-1].score, file_name(entry.prediction.image)
-    add_text(caption, 0, 0.1, f"{score:.2f}  {name}", _SIDE, fontsize=7)
+    add_axes(figure, left, top, _SIDE, _SIDE).imshow(square, origin="upper")
+    text = f"{prediction.levels[-1].score:.2f}  {file_name(prediction.image)}"
+    add_text(add_axes(figure, left, top + _SIDE, _SIDE, _CAPTION), 0, 0.1, text, _SIDE, fontsize=7)

@@ -1,7 +1,6 @@
-"""Figures: layout in inches, text that fits, and atomic files, shared by all plots.
+"""Figures: layout in inches from the left and top, text that fits, and atomic files.
 
-Everything is placed in inches from the left and top of a figure, so that nothing overlaps for any
-number of classes. pyplot and its global state are not used.
+pyplot and its global state are not used.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mdan_zoo._util.files import write_atomically
-from mdan_zoo.errors import InputError, MdanZooError, did_you_mean
+from mdan_zoo.errors import InputError, MdanZooError
 
 try:  # imported here for all plots, so that they raise the same error if it is missing
     from matplotlib import colormaps
@@ -47,13 +46,15 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def add_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Add axes without frame or ticks, placed in inches from the figure's left and top."""
+    """Add axes without frame or ticks; positions in the figure and in the axes are in inches."""
     whole_width, whole_height = figure.get_size_inches()
     bottom = whole_height - top - height
     axes = figure.add_axes(
         (left / whole_width, bottom / whole_height, width / whole_width, height / whole_height)
     )
     axes.set_axis_off()
+    axes.set_xlim(0, width, auto=True)  # imshow sets its own limits
+    axes.set_ylim(height, 0, auto=True)
     return axes
 
 
@@ -62,7 +63,7 @@ def add_text(axes: Axes, x: float, y: float, text: str, room: float, **style: An
 
     Args:
         axes: Axes to write to.
-        x: Left end in data coordinates, unless the style says otherwise.
+        x: Left end in data coordinates.
         y: Middle of the line in data coordinates.
         text: The text; dollar signs do not start a formula.
         room: Available width in inches.
@@ -102,17 +103,6 @@ def file_name(image: str) -> str:
     return image.rstrip("/").rpartition("/")[2] or image
 
 
-def inch_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Add axes whose data coordinates are inches from their left and top."""
-    axes = add_axes(figure, left, top, width, height)
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
-    return axes
-
-
-# Files
-
-
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure to a file, atomically.
 
@@ -120,33 +110,25 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         InputError: The suffix is not one of `FORMATS`, or no file can be written at `path`.
     """
     kind = check_output(path)
-    _check_size(figure, kind)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind)
-    write_atomically(Path(path), buffer.getvalue())
-
-
-def _check_size(figure: Figure, kind: str) -> None:
     width, height = (round(side * figure.dpi) for side in figure.get_size_inches())
     if kind == "webp" and max(width, height) > _WEBP_SIDE:
         raise InputError(
             f"a webp file has at most {_WEBP_SIDE} pixels a side, this figure has {width} x "
             f"{height}; write a .pdf or .png"
         )
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind)
+    write_atomically(Path(path), buffer.getvalue())
 
 
 def check_output(path: str | os.PathLike[str]) -> str:
-    """Return the format given by the suffix of a path.
-
-    Raises:
-        InputError: The suffix is not one of `FORMATS`, or no file can be written at `path`.
-    """
+    """Return the format given by the suffix of a path; raise the errors of `save`."""
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise InputError(
-            f"figures are written as {', '.join(FORMATS)}, not as {path.suffix or 'nothing'!r}; "
-            f"{did_you_mean(kind, FORMATS)}"
+            f"the suffix of a figure must be one of {', '.join(f'.{name}' for name in FORMATS)}, "
+            f"not {path.suffix!r}"
         )
     if not path.parent.is_dir():
         raise InputError(f"no figure can be written at {path}: there is no folder {path.parent}")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.prediction import Prediction
@@ -12,9 +9,9 @@ from mdan_zoo.plots.figures import (
     MARGIN,
     Figure,
     Rectangle,
+    add_axes,
     add_text,
     file_name,
-    inch_axes,
     new_figure,
 )
 
@@ -42,7 +39,7 @@ def draw_prediction(prediction: Prediction) -> Figure:
     figure = new_figure(TREE_WIDTH + 2 * MARGIN, below + footer + MARGIN)
     draw_header(figure, prediction)
     draw_tree(figure, prediction, MARGIN, MARGIN + header)
-    axes = inch_axes(figure, MARGIN, below, TREE_WIDTH, footer)
+    axes = add_axes(figure, MARGIN, below, TREE_WIDTH, footer)
     add_text(axes, 0, 0.2, LEGEND, TREE_WIDTH)
     return figure
 
@@ -50,7 +47,7 @@ def draw_prediction(prediction: Prediction) -> Figure:
 def draw_header(figure: Figure, prediction: Prediction) -> None:
     """Write the image's name and the prediction at the top of the figure."""
     room = float(figure.get_size_inches()[0]) - 2 * MARGIN
-    axes = inch_axes(figure, MARGIN, MARGIN, room, 0.5)
+    axes = add_axes(figure, MARGIN, MARGIN, room, 0.5)
     add_text(axes, 0, 0.1, file_name(prediction.image), room, fontsize=10, fontweight="bold")
     add_text(axes, 0, 0.32, f"{prediction}   ({prediction.model})", room, fontsize=9)
 
@@ -62,16 +59,16 @@ def tree_height(hierarchy: Hierarchy) -> float:
 
 def draw_tree(figure: Figure, prediction: Prediction, left: float, top: float) -> None:
     """Draw a row for every class, children below their parent, and emphasise the prediction."""
-    axes = inch_axes(figure, left, top, TREE_WIDTH, tree_height(prediction.hierarchy))
+    axes = add_axes(figure, left, top, TREE_WIDTH, tree_height(prediction.hierarchy))
     y = 0.0
-    for row in _rows(prediction.hierarchy):
-        level = prediction.levels[row.level]
-        label = prediction.hierarchy.levels[row.level][row.label]
+    for depth, k in _rows(prediction.hierarchy):
+        level = prediction.levels[depth]
+        label = prediction.hierarchy.levels[depth][k]
         score = level.scores[label]
         predicted = label == level.label
-        y += _ROW if row.level else _ROW + _LEVEL_GAP
+        y += _ROW if depth else _ROW + _LEVEL_GAP
         weight = "bold" if predicted else "normal"
-        indent = _INDENT * row.level
+        indent = _INDENT * depth
         add_text(axes, indent, y - _ROW / 2, label, _NAMES - indent - 0.1, fontweight=weight)
         bar = Rectangle((_NAMES, y - 0.85 * _ROW), score * _BARS, 0.7 * _ROW)
         bar.set_facecolor(_PREDICTED_COLOUR if predicted else _BAR_COLOUR)
@@ -80,15 +77,7 @@ def draw_tree(figure: Figure, prediction: Prediction, left: float, top: float) -
         add_text(axes, x, y - _ROW / 2, f"{score:.2f}", 0.5, fontweight=weight)
 
 
-@dataclass(frozen=True)
-class _Row:
-    level: int
-    label: int
-
-
-def _rows(hierarchy: Hierarchy, level: int = 0, labels: tuple[int, ...] = ()) -> Iterator[_Row]:
-    """Yield every class, followed by its descendants."""
-    for label in labels if level else range(hierarchy.sizes[0]):
-        yield _Row(level, label)
-        if level + 1 < hierarchy.depth:
-            yield from _rows(hierarchy, level + 1, hierarchy.children_indices[level][label])
+def _rows(hierarchy: Hierarchy) -> list[tuple[int, int]]:
+    """Return level and class id of every class, each followed by its descendants."""
+    paths = {path[: level + 1] for path in hierarchy.leaf_paths for level in range(hierarchy.depth)}
+    return [(len(path) - 1, path[-1]) for path in sorted(paths)]
