@@ -49,12 +49,7 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware that passes only the requests that the page needs.
-
-    Args:
-        app: The application.
-        uploads: Its upload folder.
-    """
+    """ASGI middleware that passes only the requests that the page needs."""
 
     def __init__(self, app: ASGIApp, uploads: Path) -> None:
         self._app = app
@@ -65,21 +60,25 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http" or not _is_needed(scope["method"], scope["path"]):
-            await _refuse(404, "there is nothing here", scope, receive, send)
+        allowed = {"GET": _GET, "HEAD": _GET, "POST": _POST}.get(scope.get("method", ""))
+        if scope["type"] != "http" or allowed is None or not allowed.fullmatch(scope["path"]):
+            refusal = PlainTextResponse("there is nothing here", 404, headers=_HEADERS)
+            await refusal(scope, receive, send)
             return
         if scope["path"] == _QUEUE:
             question = read_question(await _read(receive))
             if question is None or not names_only(self._uploads, question):
-                await _refuse(400, "not a request of this page", scope, receive, send)
+                refusal = PlainTextResponse("not a request of this page", 400, headers=_HEADERS)
+                await refusal(scope, receive, send)
                 return
             receive = _replay(json.dumps(question).encode(), receive)  # exactly what was checked
-        await self._app(scope, receive, _with_headers(send))
 
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
 
-def _is_needed(method: str, path: str) -> bool:
-    allowed = {"GET": _GET, "HEAD": _GET, "POST": _POST}.get(method)
-    return allowed is not None and allowed.fullmatch(path) is not None
+        await self._app(scope, receive, send_with_headers)
 
 
 def read_question(body: bytes | None) -> dict[str, Any] | None:
@@ -94,9 +93,7 @@ def read_question(body: bytes | None) -> dict[str, Any] | None:
 def names_only(uploads: Path, value: Any) -> bool:
     """Return whether all files named in a JSON value are in the upload folder.
 
-    Args:
-        uploads: The upload folder.
-        value: JSON value. Every object with a "path", at any depth, names a file.
+    Every object with a "path", at any depth, names a file.
     """
     unseen = [value]  # no recursion: requests may be nested arbitrarily deep
     while unseen:
@@ -140,16 +137,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return replayed
-
-
-def _with_headers(send: Send) -> Send:
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(_HEADERS)
-        await send(message)
-
-    return send_with_headers
-
-
-async def _refuse(status: int, text: str, scope: Scope, receive: Receive, send: Send) -> None:
-    await PlainTextResponse(text, status, headers=_HEADERS)(scope, receive, send)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable
 from html import escape
 
 import numpy as np
 from PIL import Image
 
-from mdan_zoo.images.geometry import Map, Region
+from mdan_zoo.images.geometry import Map
 from mdan_zoo.images.preprocessing import without_far_ends
 from mdan_zoo.inference.explanation import Explanation
 from mdan_zoo.inference.prediction import Prediction
@@ -23,34 +23,18 @@ _PHOTO_SIDE = 640  # pixels of the longer side
 _MAP_SIDE = 128
 
 
-def panel_html(number: int, content: str, shown: bool) -> str:
-    """Return the panel of one image.
-
-    Args:
-        number: Position of the image in the answer.
-        content: Return value of `content_html`.
-        shown: Whether the panel is visible initially.
-    """
-    hidden = "" if shown else " hidden"
-    return f'<article class="mz-panel" data-image="{number}"{hidden}>{content}</article>'
-
-
 def content_html(prediction: Prediction, explanation: Explanation | None) -> str:
-    """Return the content of a panel.
-
-    Args:
-        prediction: The prediction.
-        explanation: Its explanation; None if the prediction has an error.
-    """
+    """Return the content of a panel; `explanation` is None if the prediction has an error."""
     if explanation is None:
         reason = f"{prediction.image}: {prediction.error}"
         return f'<p class="mz-error" role="alert">{escape(reason)}</p>'
+    items = _items(explanation, 0, range(prediction.hierarchy.sizes[0]))
     return (
         f"<h3>{escape(prediction.image)}</h3>"
         f'<p class="mz-path">{escape(str(prediction))}</p>'
         f'<div class="mz-body">{_photo_html(prediction.image, explanation)}'
-        f'<div class="mz-classes">{_looks_html(explanation)}{_tree_html(explanation)}</div>'
-        "</div>"
+        f'<div class="mz-classes">{_looks_html(explanation)}'
+        f'<ul class="mz-tree" aria-label="Emotion hierarchy">{items}</ul></div></div>'
     )
 
 
@@ -58,7 +42,13 @@ def _photo_html(name: str, explanation: Explanation) -> str:
     shown = without_far_ends(explanation.image)
     left = (explanation.image.width - shown.width) / 2
     top = (explanation.image.height - shown.height) / 2
-    place = _place(explanation.region, left, top, shown.size)
+    region, (width, height) = explanation.region, shown.size
+    place = (
+        f"left:{100 * (region.left - left) / width:.3f}%;"
+        f"top:{100 * (region.top - top) / height:.3f}%;"
+        f"width:{100 * (region.right - region.left) / width:.3f}%;"
+        f"height:{100 * (region.bottom - region.top) / height:.3f}%"
+    )
     small = shown.copy()
     small.thumbnail((_PHOTO_SIDE, _PHOTO_SIDE))
     return (
@@ -73,17 +63,6 @@ def _photo_html(name: str, explanation: Explanation) -> str:
     )
 
 
-def _place(region: Region, left: float, top: float, size: tuple[int, int]) -> str:
-    """Return CSS that positions an overlay on the region of a cropped image."""
-    width, height = size
-    return (
-        f"left:{100 * (region.left - left) / width:.3f}%;"
-        f"top:{100 * (region.top - top) / height:.3f}%;"
-        f"width:{100 * (region.right - region.left) / width:.3f}%;"
-        f"height:{100 * (region.bottom - region.top) / height:.3f}%"
-    )
-
-
 def _looks_html(explanation: Explanation) -> str:
     """Return the buttons for the image without maps and for the attention maps."""
     buttons = ['<button type="button" class="mz-look" aria-pressed="true">image</button>']
@@ -91,27 +70,23 @@ def _looks_html(explanation: Explanation) -> str:
         if maps.attention is not None:
             fused = f"the children of {maps.parent}" if maps.parent else "all classes"
             caption = f"{maps.name}: attention M, fused from the maps of {fused}."
-            limits = (float(maps.attention.min()), float(maps.attention.max()))
-            data = _map_data(maps.attention, limits, caption)
+            data = _map_data(maps.attention, maps.attention, caption)
             label = f"attention M: {escape(maps.name)}"
             buttons.append(f'<button type="button" class="mz-look" {data}>{label}</button>')
     return f'<div class="mz-looks" role="group" aria-label="What to show">{"".join(buttons)}</div>'
 
 
-def _tree_html(explanation: Explanation) -> str:
-    rows = "".join(_rows(explanation, 0, range(explanation.prediction.hierarchy.sizes[0])))
-    return f'<ul class="mz-tree" aria-label="Emotion hierarchy">{rows}</ul>'
-
-
-def _rows(explanation: Explanation, level: int, classes: range | tuple[int, ...]) -> Iterator[str]:
-    """Yield the list items of some classes of a level, with their descendants."""
+def _items(explanation: Explanation, level: int, classes: Iterable[int]) -> str:
+    """Return the list items of some classes of a level, with their descendants."""
     tree = explanation.prediction.hierarchy
+    items = []
     for number in classes:
         below = ""
         if level + 1 < tree.depth:
             children = tree.children_indices[level][number]
-            below = f"<ul>{''.join(_rows(explanation, level + 1, children))}</ul>"
-        yield f"<li>{_row_html(explanation, level, number)}{below}</li>"
+            below = f"<ul>{_items(explanation, level + 1, children)}</ul>"
+        items.append(f"<li>{_row_html(explanation, level, number)}{below}</li>")
+    return "".join(items)
 
 
 def _row_html(explanation: Explanation, level: int, number: int) -> str:
@@ -128,37 +103,29 @@ def _row_html(explanation: Explanation, level: int, number: int) -> str:
     for maps in explanation.levels:
         if maps.name == predicted.name:
             caption = f"{maps.name}: class activation map of {label}."
-            limits = (float(maps.class_maps.min()), float(maps.class_maps.max()))
-            data = _map_data(maps.class_maps[number], limits, caption)
+            data = _map_data(maps.class_maps[number], maps.class_maps, caption)
             return f'<button type="button" class="mz-row{picked}" {data}>{content}</button>'
     return f'<div class="mz-row{picked}">{content}</div>'
 
 
-def _map_data(values: Map, limits: tuple[float, float], caption: str) -> str:
+def _map_data(values: Map, among: Map, caption: str) -> str:
     """Return the button attributes that page.js shows a map from.
 
     Args:
         values: The map, (h, w).
-        limits: Values of the darkest and lightest colour. The class maps of a level share them, so
-            that they can be compared.
+        among: The maps that share the colours, from their lowest to their highest value.
         caption: Caption of the map.
     """
-    low, high = limits
-    map_url = _data_url(_coloured(values, low, high), "PNG")
-    return (
-        f'aria-pressed="false" data-map="{map_url}" data-low="{low:.2g}" data-high="{high:.2g}" '
-        f'data-caption="{escape(caption)}"'
-    )
-
-
-def _coloured(values: Map, low: float, high: float) -> Image.Image:
-    """Interpolate and colour a map."""
+    low, high = float(among.min()), float(among.max())
     side = (_MAP_SIDE, _MAP_SIDE)
     laid = np.asarray(Image.fromarray(values).resize(side, Image.Resampling.BILINEAR))
     scaled = (laid - low) / (high - low if high > low else 1)
     image = Image.fromarray(np.clip(scaled * 255, 0, 255).round().astype(np.uint8))
     image.putpalette(colour_table())
-    return image
+    return (
+        f'aria-pressed="false" data-map="{_data_url(image, "PNG")}" data-low="{low:.2g}" '
+        f'data-high="{high:.2g}" data-caption="{escape(caption)}"'
+    )
 
 
 def _data_url(image: Image.Image, kind: str) -> str:

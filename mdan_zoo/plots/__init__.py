@@ -6,6 +6,6 @@ plot_contact_sheet(images, predictions, "sheet.pdf")
 """
 
 from mdan_zoo.plots.contact_sheet import plot_contact_sheet
-from mdan_zoo.plots.explanation import plot
+from mdan_zoo.plots.results import plot
 
 __all__ = ["plot", "plot_contact_sheet"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias
@@ -43,24 +42,17 @@ _THUMBNAIL = 240  # pixels
 
 
 _Entry: TypeAlias = tuple["str | os.PathLike[str]", Prediction]
+_Row: TypeAlias = tuple[str, Sequence[_Entry]]
+"""Up to `_COLUMNS` images of one emotion; the first row of each emotion has a heading, not ""."""
 
 
-@dataclass(frozen=True)
-class _Row:
-    """Up to `_COLUMNS` images of one emotion; the first row of each emotion has a heading."""
-
-    heading: str
-    entries: Sequence[_Entry]
-
-    @property
-    def height(self) -> float:
-        return (_HEADING if self.heading else 0) + _SIDE + _CAPTION + _GAP
+def _height(row: _Row) -> float:
+    return (_HEADING if row[0] else 0) + _SIDE + _CAPTION + _GAP
 
 
 def check_sheet(path: str | os.PathLike[str], count: int) -> None:
     """Raise `InputError` if a sheet of `count` images cannot be written at `path`."""
-    kind = check_output(path)
-    if kind != "pdf" and count > MAX_THUMBNAILS:
+    if check_output(path) != "pdf" and count > MAX_THUMBNAILS:
         raise InputError(
             f"a sheet with more than {MAX_THUMBNAILS} images, here {count}, needs a .pdf, which "
             f"has pages, instead of {path}"
@@ -112,13 +104,13 @@ def _rows(entries: Sequence[_Entry]) -> Iterator[_Row]:
         count = f"{len(members)} image{'s' if len(members) > 1 else ''}"
         heading = f"{' > '.join(members[0][1].path)}: {count}"
         for start in range(0, len(members), _COLUMNS):
-            yield _Row("" if start else heading, members[start : start + _COLUMNS])
+            yield "" if start else heading, members[start : start + _COLUMNS]
 
 
 def _paginate(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
     page: list[_Row] = []
     for row in rows:
-        if page and sum(other.height for other in [*page, row]) > _PAGE_HEIGHT:
+        if page and sum(map(_height, [*page, row])) > _PAGE_HEIGHT:
             yield page
             page = []
         page.append(row)
@@ -126,22 +118,21 @@ def _paginate(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
 
 
 def _draw_page(rows: Sequence[_Row]) -> Figure:
-    figure = new_figure(_WIDTH, sum(row.height for row in rows) + _LEGEND + 2 * MARGIN)
+    figure = new_figure(_WIDTH, sum(map(_height, rows)) + _LEGEND + 2 * MARGIN)
     room = _WIDTH - 2 * MARGIN
-    shown = rows[0].entries[0][1]
-    legend = (
-        f"{shown.model}; below an image: the probability of its class, level "
-        f"{shown.levels[-1].name}"
-    )
+    shown = rows[0][1][0][1]
+    level = shown.levels[-1].name
+    legend = f"{shown.model}; below an image: the probability of its class, level {level}"
     axes = add_axes(figure, MARGIN, MARGIN, room, _LEGEND)
     add_text(axes, 0, _LEGEND / 2, legend, room, fontsize=9)
     top = MARGIN + _LEGEND
     for row in rows:
-        if row.heading:
+        heading, entries = row
+        if heading:
             axes = add_axes(figure, MARGIN, top, room, _HEADING)
-            add_text(axes, 0, _HEADING / 2, row.heading, room, fontsize=11, fontweight="bold")
-        top += row.height
-        for column, entry in enumerate(row.entries):
+            add_text(axes, 0, _HEADING / 2, heading, room, fontsize=11, fontweight="bold")
+        top += _height(row)
+        for column, entry in enumerate(entries):
             left = MARGIN + column * (_SIDE + _GAP)
             _draw_entry(figure, entry, left, top - _SIDE - _CAPTION - _GAP)
     return figure

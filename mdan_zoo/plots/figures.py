@@ -27,20 +27,18 @@ except ImportError as error:
     raise MdanZooError("drawing needs matplotlib: pip install 'mdan-zoo[explain]'") from error
 
 FORMATS = ("png", "pdf", "svg", "jpg", "jpeg", "webp")
-DPI = 150
 MARGIN = 0.25
 """Margin of a figure in inches."""
 
 COLOUR_MAP = "viridis"
 """Perceptually uniform, also for colour-blind readers and in greyscale prints."""
 
-_TEXT_COLOUR = "#202020"
 _WEBP_SIDE = 16383  # pixels
 
 
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty white figure with its own canvas; sizes are in inches."""
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
@@ -59,17 +57,8 @@ def add_axes(figure: Figure, left: float, top: float, width: float, height: floa
 
 
 def add_text(axes: Axes, x: float, y: float, text: str, room: float, **style: Any) -> None:
-    """Write one line of literal text, shortened to `room` inches.
-
-    Args:
-        axes: Axes to write to.
-        x: Left end in data coordinates.
-        y: Middle of the line in data coordinates.
-        text: The text; dollar signs do not start a formula.
-        room: Available width in inches.
-        style: Text properties of matplotlib, such as fontsize and fontweight.
-    """
-    style = {"fontsize": 8, "color": _TEXT_COLOUR, "va": "center", **style}
+    """Write one line of literal text, shortened to `room` inches, with its left middle at x, y."""
+    style = {"fontsize": 8, "color": "#202020", "va": "center", **style}
     shown = shorten(text, room, style["fontsize"], style.get("fontweight", "normal"))
     axes.text(x, y, shown, parse_math=False, usetex=False, **style)
 
@@ -84,18 +73,13 @@ def shorten(text: str, room: float, size: float, weight: str = "normal") -> str:
 
     if fits(text):
         return text
-    for kept in range(len(text) - 1, 1, -1):
-        end = kept // 2
-        candidate = text[: kept - end] + "…" + text[-end:]
-        if fits(candidate):
-            return candidate
-    return "…"
+    kept = ((n - n // 2, n // 2) for n in range(len(text) - 1, 1, -1))
+    return next(filter(fits, (f"{text[:start]}…{text[-end:]}" for start, end in kept)), "…")
 
 
 def colour_table() -> bytes:
     """Return the 256 RGB colours of `COLOUR_MAP`, from dark to light."""
-    colours = colormaps[COLOUR_MAP](range(256), bytes=True)
-    return bytes(colours[:, :3].tobytes())
+    return bytes(colormaps[COLOUR_MAP](range(256), bytes=True)[:, :3].tobytes())
 
 
 def file_name(image: str) -> str:

@@ -1,4 +1,4 @@
-"""Plot of an explanation: the image, the maps over the part that the network saw, and the tree."""
+"""Plots of single results: predictions and explanations."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TypeAlias
 from PIL import Image
 
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
+from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.geometry import Map
 from mdan_zoo.images.preprocessing import without_far_ends
 from mdan_zoo.inference.explanation import Explanation, LevelMaps
@@ -24,28 +25,32 @@ from mdan_zoo.plots.figures import (
     Rectangle,
     add_axes,
     add_text,
+    file_name,
     new_figure,
     save,
 )
-from mdan_zoo.plots.prediction import (
-    LEGEND,
-    TREE_WIDTH,
-    draw_header,
-    draw_prediction,
-    draw_tree,
-    tree_height,
-)
 
-_STRENGTH = 0.6  # of the colours over the grey image
+LEGEND = "bold and blue: the predicted path (highest product over levels)"
+
 _HEADER = 0.6
+
+# The hierarchy
+_WIDTH = 4.2
+_ROW = 0.2
+_INDENT = 0.16
+_NAMES = 1.9
+_BARS = 1.7
+_LEVEL_GAP = 0.1
+
+# The panels
+_STRENGTH = 0.6  # of the colours over the grey image
 _TITLE = 0.42
 _BAR = 0.08
 _TICKS = 0.42
 _GAP = 0.12
 _FOOTER = 0.4
 
-
-_Panel: TypeAlias = tuple[str, str, Callable[[Axes, Axes], None]]
+_Panel: TypeAlias = tuple[str, str, Callable[[Axes, Axes], object]]
 """Title, subtitle, and a function that draws into the panel's square axes and its colour bar."""
 
 
@@ -78,12 +83,62 @@ def plot(
     if isinstance(result, Explanation):
         figure = _draw_explanation(result, level, label)
     elif level is None and label is None:
-        figure = draw_prediction(result)
+        figure = _draw_prediction(result)
     else:
         raise InputError("a prediction has no maps: level and label need an explanation")
     if path is not None:
         save(figure, path)
     return figure
+
+
+def _draw_prediction(prediction: Prediction) -> Figure:
+    if prediction.error is not None:
+        raise InputError(f"{prediction.image}: there is nothing to draw: {prediction.error}")
+    footer = 0.3
+    below = MARGIN + _HEADER + _tree_height(prediction.hierarchy)
+    figure = new_figure(_WIDTH + 2 * MARGIN, below + footer + MARGIN)
+    _draw_header(figure, prediction)
+    _draw_tree(figure, prediction, MARGIN, MARGIN + _HEADER)
+    axes = add_axes(figure, MARGIN, below, _WIDTH, footer)
+    add_text(axes, 0, 0.2, LEGEND, _WIDTH)
+    return figure
+
+
+def _draw_header(figure: Figure, prediction: Prediction) -> None:
+    room = float(figure.get_size_inches()[0]) - 2 * MARGIN
+    axes = add_axes(figure, MARGIN, MARGIN, room, 0.5)
+    add_text(axes, 0, 0.1, file_name(prediction.image), room, fontsize=10, fontweight="bold")
+    add_text(axes, 0, 0.32, f"{prediction}   ({prediction.model})", room, fontsize=9)
+
+
+def _tree_height(hierarchy: Hierarchy) -> float:
+    return _ROW * sum(hierarchy.sizes) + _LEVEL_GAP * hierarchy.sizes[0]
+
+
+def _draw_tree(figure: Figure, prediction: Prediction, left: float, top: float) -> None:
+    """Draw a row for every class, children below their parent, and emphasise the prediction."""
+    axes = add_axes(figure, left, top, _WIDTH, _tree_height(prediction.hierarchy))
+    y = 0.0
+    for depth, k in _rows(prediction.hierarchy):
+        level = prediction.levels[depth]
+        label = prediction.hierarchy.levels[depth][k]
+        score = level.scores[label]
+        predicted = label == level.label
+        y += _ROW if depth else _ROW + _LEVEL_GAP
+        weight = "bold" if predicted else "normal"
+        indent = _INDENT * depth
+        add_text(axes, indent, y - _ROW / 2, label, _NAMES - indent - 0.1, fontweight=weight)
+        bar = Rectangle((_NAMES, y - 0.85 * _ROW), score * _BARS, 0.7 * _ROW)
+        bar.set_facecolor("#26648e" if predicted else "#b9c3cc")
+        axes.add_patch(bar)
+        x = _NAMES + score * _BARS + 0.06
+        add_text(axes, x, y - _ROW / 2, f"{score:.2f}", 0.5, fontweight=weight)
+
+
+def _rows(hierarchy: Hierarchy) -> list[tuple[int, int]]:
+    """Return level and class id of every class, each followed by its descendants."""
+    paths = {path[: level + 1] for path in hierarchy.leaf_paths for level in range(hierarchy.depth)}
+    return [(len(path) - 1, path[-1]) for path in sorted(paths)]
 
 
 def _draw_explanation(
@@ -147,7 +202,7 @@ def _level_of(explanation: Explanation, level: int | str | None, label: str) -> 
 def _level_panels(
     explanation: Explanation, maps: LevelMaps, seen: Image.Image, labels: Sequence[str]
 ) -> list[_Panel]:
-    """Return the panels of a level: its attention, if it has any, and the maps of classes."""
+    """Return the panels of a level: its attention, if any, and the maps of classes."""
     scores = {level.name: level.scores for level in explanation.prediction.levels}[maps.name]
     tree = explanation.prediction.hierarchy
     shown = {label: maps.class_maps[tree.index(maps.name, label)] for label in labels}
@@ -172,11 +227,11 @@ def _arrange(explanation: Explanation, panels: Sequence[_Panel], columns: int) -
     across, down = side + _BAR + _TICKS + _GAP, side + _TITLE + _GAP
     rows = math.ceil(len(panels) / columns)
     tree_left = MARGIN + columns * across + 0.1
-    height = max(rows * down, tree_height(explanation.prediction.hierarchy) + _TITLE)
+    height = max(rows * down, _tree_height(explanation.prediction.hierarchy) + _TITLE)
     below = MARGIN + _HEADER + height
-    width = tree_left + TREE_WIDTH + MARGIN
+    width = tree_left + _WIDTH + MARGIN
     figure = new_figure(width, below + _FOOTER + MARGIN)
-    draw_header(figure, explanation.prediction)
+    _draw_header(figure, explanation.prediction)
     room = side + _BAR + _TICKS - 0.05
     for number, (title, subtitle, draw) in enumerate(panels):
         row, column = divmod(number, columns)
@@ -186,9 +241,9 @@ def _arrange(explanation: Explanation, panels: Sequence[_Panel], columns: int) -
         add_text(heading, 0, 0.29, subtitle, room, fontsize=7)
         bar = add_axes(figure, left + side + 0.05, top + _TITLE, _BAR, side)
         draw(add_axes(figure, left, top + _TITLE, side, side), bar)
-    heading = add_axes(figure, tree_left, MARGIN + _HEADER, TREE_WIDTH, _TITLE)
-    add_text(heading, 0, 0.12, "probabilities", TREE_WIDTH, fontweight="bold")
-    draw_tree(figure, explanation.prediction, tree_left, MARGIN + _HEADER + 0.5 * _TITLE)
+    heading = add_axes(figure, tree_left, MARGIN + _HEADER, _WIDTH, _TITLE)
+    add_text(heading, 0, 0.12, "probabilities", _WIDTH, fontweight="bold")
+    _draw_tree(figure, explanation.prediction, tree_left, MARGIN + _HEADER + 0.5 * _TITLE)
     maps = "Maps: yellow is high, violet is low. Class activation: contribution to the logit."
     if explanation.levels[0].attention is not None:
         maps += " Attention: M; features are multiplied by 1 + M."
@@ -234,6 +289,6 @@ def _draw_map(
     bar.set_axis_on()
     bar.invert_yaxis()
     ends = sorted({low, high})
-    axes.get_figure().colorbar(drawn, cax=bar, ticks=ends)
+    drawn.figure.colorbar(drawn, cax=bar, ticks=ends)
     bar.set_yticklabels([f"{value:.2g}" for value in ends], fontsize=7, usetex=False)
     bar.tick_params(length=2, pad=2)
