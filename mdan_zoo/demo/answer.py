@@ -32,22 +32,16 @@ def answer_html(
     images: Sequence[NamedImage],
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> str:
-    """Explain images and return the HTML that the page shows.
-
-    Args:
-        predictor: The model.
-        images: The images; only the first `MAX_IMAGES` are explained.
-        on_progress: Called after each image, with the number of completed images.
-    """
+    """Return the HTML of the first `MAX_IMAGES` images; report the number of completed images."""
     predictions: list[Prediction] = []
     contents: list[str] = []
     for done, image in enumerate(images[:MAX_IMAGES], start=1):
-        prediction, content = _answer(predictor, image)
+        prediction, explanation = explain_image(predictor, image)
         predictions.append(prediction)
-        contents.append(content)
+        contents.append(content_html(prediction, explanation))
+        del explanation  # 50 images of full size would exhaust the memory
         on_progress(done)
-    readable = (n for n, prediction in enumerate(predictions) if prediction.error is None)
-    shown = next(readable, 0)
+    shown = next((n for n, found in enumerate(predictions) if found.error is None), 0)
     panels = "".join(
         f'<article class="mz-panel" data-image="{n}"{"" if n == shown else " hidden"}>{content}'
         "</article>"
@@ -64,12 +58,6 @@ def answer_html(
             f"{_link('predictions.json', 'application/json', to_json(predictions))}.</p>",
         ]
     )
-
-
-def _answer(predictor: Predictor, image: NamedImage) -> tuple[Prediction, str]:
-    """Return only what is kept of an image: 50 images of full size would exhaust the memory."""
-    prediction, explanation = explain_image(predictor, image)
-    return prediction, content_html(prediction, explanation)
 
 
 def explain_image(predictor: Predictor, image: NamedImage) -> tuple[Prediction, Explanation | None]:

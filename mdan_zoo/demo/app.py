@@ -57,10 +57,9 @@ contained no nudity, drawings, paintings, screenshots, text or memes.
 **Predicted path.** The highlighted path has the highest product of probabilities over the levels.
 At a single level another class can be slightly more probable.
 
-**Maps.** The class activation map of a class shows how much each position contributes to the score
-of the class. The attention M of L-CAM shows where the network amplifies its features. Light is
-high, dark is low. The network only sees the centre square, so there is no map outside of it. Flat
-models have no attention, and only have maps of their finest level.
+**Maps.** The class activation map of a class shows how much each position contributes to its score,
+the attention M of L-CAM where the network amplifies its features. Light is high, dark is low. The
+network only sees the centre square. Flat models only have class maps, of their finest level.
 
 **Examples.** The cat is by Stefan van der Walt (CC0), the rocket by SpaceX (public domain); both
 are from the sample data of scikit-image.

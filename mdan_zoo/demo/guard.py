@@ -1,10 +1,9 @@
 """Request guard: an allow list for Gradio's server, and a Content Security Policy for browsers.
 
-Gradio serves more than this page needs: files by path, a proxy, an API and its description, an
-editor. File names in requests may be URLs, which Gradio fetches, or any path of this machine,
-because Gradio only checks paths if `Blocks.launch` was called. The guard answers 404 to everything
-that is not on the allow list, accepts only uploaded files, and sends a policy that makes browsers
-load nothing from other servers.
+Gradio serves more than this page needs, such as files by path, a proxy and an API. File names in
+requests may be URLs, which Gradio fetches, or any path of this machine, because Gradio only checks
+paths if `Blocks.launch` was called. The guard answers 404 to everything that is not on the allow
+list, and accepts only uploaded files.
 """
 
 from __future__ import annotations
@@ -99,7 +98,11 @@ def names_only(uploads: Path, value: Any) -> bool:
     while unseen:
         part = unseen.pop()
         if isinstance(part, dict):
-            if "path" in part and not _is_inside(uploads, part["path"]):
+            try:  # after links and dots are resolved
+                inside = Path(part.get("path", uploads)).resolve().is_relative_to(uploads.resolve())
+            except (TypeError, ValueError, OSError, RuntimeError):  # no text, null byte, link loop
+                inside = False
+            if not inside:
                 return False
             unseen += part.values()
         elif isinstance(part, list):
@@ -107,26 +110,17 @@ def names_only(uploads: Path, value: Any) -> bool:
     return True
 
 
-def _is_inside(folder: Path, path: Any) -> bool:
-    """Return whether a path is inside a folder, after links and dots are resolved."""
-    try:
-        return Path(path).resolve().is_relative_to(folder.resolve())
-    except (TypeError, ValueError, OSError, RuntimeError):  # not a string, a null byte, a link loop
-        return False
-
-
 async def _read(receive: Receive) -> bytes | None:
     """Return the body of a request; None if it is too long or the client has disconnected."""
     body = b""
-    while True:
+    while len(body) <= _MAX_QUESTION:
         message = await receive()
         if message["type"] != "http.request":
             return None
         body += bytes(message.get("body", b""))
-        if len(body) > _MAX_QUESTION:
-            return None
         if not message.get("more_body", False):
-            return body
+            break
+    return body if len(body) <= _MAX_QUESTION else None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

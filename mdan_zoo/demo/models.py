@@ -24,20 +24,12 @@ MAX_PIXELS = 64_000_000
 
 @dataclass(frozen=True)
 class ListedModel:
-    """A model and its availability.
-
-    Attributes:
-        name: Name of the model.
-        dataset: Training dataset of the model.
-        classes: Numbers of classes per level, such as "2/4".
-        status: "ready", or why it is not available and what to do.
-        weights: The checkpoint on this machine, or None.
-    """
+    """A model and its availability; `weights` is the checkpoint on this machine, or None."""
 
     name: str
     dataset: str
-    classes: str
-    status: str
+    classes: str  # per level, such as "2/4"
+    status: str  # "ready", or why it is not available and what to do
     weights: Path | None
 
 

@@ -109,13 +109,7 @@ def _row_html(explanation: Explanation, level: int, number: int) -> str:
 
 
 def _map_data(values: Map, among: Map, caption: str) -> str:
-    """Return the button attributes that page.js shows a map from.
-
-    Args:
-        values: The map, (h, w).
-        among: The maps that share the colours, from their lowest to their highest value.
-        caption: Caption of the map.
-    """
+    """Return the button attributes that page.js shows a map from; `among` sets its colours."""
     low, high = float(among.min()), float(among.max())
     side = (_MAP_SIDE, _MAP_SIDE)
     laid = np.asarray(Image.fromarray(values).resize(side, Image.Resampling.BILINEAR))

@@ -1,8 +1,4 @@
-"""Report figures: confusion matrices, reliability diagrams, and accuracy against alpha.
-
-All figures are drawn from stored probabilities, in the colour-blind safe palette of Okabe and Ito
-and a sequential colour map.
-"""
+"""Report figures: confusion matrices, reliability diagrams, and accuracy against alpha."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")  # of Okabe and Ito
 _MARKERS = ("o", "^", "s", "D", "v")
 _BORDER = "#D55E00"
 _ALPHAS = np.linspace(0, 1, 51)
@@ -65,14 +61,7 @@ def draw_figures(evaluation: Evaluation, folder: Path) -> dict[str, str]:
 
 
 def draw_confusion(counts: Ints, tree: Hierarchy, level: int, symbol: str = "P_O") -> Figure:
-    """Draw a confusion matrix with borders between the children of different parents (Fig. 6).
-
-    Args:
-        counts: Confusion matrix, (K, K): true classes in rows, predicted in columns.
-        tree: The hierarchy.
-        level: Level of the matrix.
-        symbol: Symbol of the branch, for the title.
-    """
+    """Draw a confusion matrix (K, K) with borders between the children of parents (Fig. 6)."""
     ancestry = {path[level]: path[: level + 1] for path in tree.leaf_paths}
     order = sorted(ancestry, key=ancestry.__getitem__)  # by parent
     names = [tree.levels[level][k] for k in order]

@@ -2,8 +2,7 @@
 
 Every metric takes weights (B, N), the number of times each of N images counts in each of B
 evaluations, and returns B values. A row of ones is a plain evaluation, the counts of a bootstrap
-resample are a row, and a row of zeros and ones is a fold. A thousand resamples take seconds. The
-tests compare the metrics with scikit-learn.
+resample are a row, and a row of zeros and ones is a fold.
 """
 
 from __future__ import annotations

@@ -22,12 +22,10 @@ _JSON_FILE = "evaluation.json"
 def write_report(evaluation: Evaluation, folder: str | os.PathLike[str]) -> Path:
     """Write evaluation.json, evaluation.md, probabilities.npz, the figures and created folds.
 
-    Args:
-        evaluation: The results.
-        folder: Output folder; created if missing. Files of an earlier report are replaced.
+    The folder is created if missing. Files of an earlier report are replaced.
 
     Returns:
-        The path of the report.
+        The path of evaluation.md.
 
     Raises:
         InputError: matplotlib is not installed, or the folder is not writable.

@@ -37,9 +37,8 @@ from mdan_zoo.inference.prediction import Branch
 if TYPE_CHECKING:
     from mdan_zoo.inference.predictor import Predictor
 
-Measures: TypeAlias = dict[tuple[Branch, str, str], Callable[[Floats], Floats]]
-"""For branch, level ("" for the whole hierarchy) and metric: a function from weights (B, N) to
-values (B,)."""
+# For branch, level and metric: a function from weights (B, N) to values (B,).
+_Measures: TypeAlias = dict[tuple[Branch, str, str], Callable[[Floats], Floats]]
 
 _RATED_CLASSES = {"valence": ("positive",), "arousal": ("excited", "distressed")}
 """The classes whose summed probability is correlated with each rating."""
@@ -125,11 +124,7 @@ class Evaluation:
     probabilities: Probabilities = field(repr=False)
 
     def score(self, measure: str, level: str = "", branch: Branch = "overall") -> Score:
-        """Return one metric value.
-
-        Raises:
-            UnknownNameError: Unknown metric, level or branch.
-        """
+        """Return one metric value; raise `UnknownNameError` if there is none."""
         for score in self.scores:
             if (score.measure, score.level, score.branch) == (measure, level, branch):
                 return score
@@ -259,9 +254,9 @@ def _scores(
         yield Score(*key, value, *interval(np.concatenate(draws[key])), tuple(by_fold))
 
 
-def _measures(data: Probabilities, samples: Sequence[Sample]) -> Measures:
+def _measures(data: Probabilities, samples: Sequence[Sample]) -> _Measures:
     tree = data.hierarchy
-    measures: Measures = {}
+    measures: _Measures = {}
     for branch in data.branches:
         levels = [data.outcomes(branch, level) for level in range(tree.depth)]
         for name, outcomes in zip(tree.level_names, levels, strict=True):

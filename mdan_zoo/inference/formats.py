@@ -52,12 +52,7 @@ def _csv_row(cells: Sequence[object]) -> str:
 
 @dataclass(frozen=True)
 class Format:
-    """Line-based output format.
-
-    Attributes:
-        line: Returns the line of a prediction, which may be that of an unreadable image.
-        header: Returns the lines before the first prediction, for the model's hierarchy.
-    """
+    """Line-based output format: a header for a hierarchy, then one line for every prediction."""
 
     line: Callable[[Prediction], str]
     header: Callable[[Hierarchy], str] = lambda hierarchy: ""

@@ -123,14 +123,10 @@ class Predictor:
         return [prediction for prediction, _ in self._all_results(images)]
 
     def embed(self, images: ImageLike | ImageList) -> Tensor:
-        """Return the pooled last feature map of the backbone, the input of the global classifier.
+        """Return the pooled last feature map of the backbone; the errors are those of `predict`.
 
         Returns:
             float32 on the CPU: (C,) for one image, (N, C) for a list or tuple of N.
-
-        Raises:
-            ImageError: An image cannot be read.
-            InputError: The network's values overflow in the predictor's dtype.
         """
         if not isinstance(images, (list, tuple)):
             return self.embed([images])[0]
@@ -298,11 +294,9 @@ def predict(
 ) -> Prediction | list[Prediction]:
     """Predict the emotions that one image, or each image of a list or tuple, evokes.
 
-    The model is cached. Use `Predictor` to choose the device and other options.
-
     Args:
         images: Paths, URLs, bytes, binary files, PIL images, uint8 arrays or tensors.
-        model: A model with released weights; see `mdan_zoo.list_models(pretrained=True)`.
+        model: A model with released weights, which is cached. Use `Predictor` for other options.
 
     Raises:
         ImageError: An image cannot be read.

@@ -62,8 +62,7 @@ def read_weight_file(source: CheckpointSource) -> WeightFile:
     """Load a checkpoint strictly into the network that it describes, and run `golden_image`.
 
     Raises:
-        CheckpointError: The file is missing, damaged, not safetensors, or does not fit the network
-            that it describes.
+        CheckpointError: The file is missing or damaged, or does not fit what it describes.
         UnknownNameError: It describes an unknown network.
     """
     checkpoint = open_checkpoint(source)

@@ -69,8 +69,7 @@ def plot_contact_sheet(
     Args:
         images: Paths of the images.
         predictions: Predictions of the images, in the same order. Failed images are left out.
-        path: The file to write, atomically: a PDF with pages, or an image file for up to
-            `MAX_THUMBNAILS` images.
+        path: The file to write: a PDF with pages, or an image for up to `MAX_THUMBNAILS` images.
 
     Raises:
         InputError: No file can be written at `path`, or it cannot hold that many images.

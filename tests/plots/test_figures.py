@@ -145,9 +145,7 @@ def test_a_level_shows_all_its_classes_and_a_class_itself(oasis):
 def test_unknown_levels_and_classes(oasis):
     with pytest.raises(UnknownNameError, match="no level 'mood'"):
         plot(oasis, level="mood")
-    with pytest.raises(
-        UnknownNameError, match="a class 'serne'; did you mean 'serene'"
-    ):
+    with pytest.raises(UnknownNameError, match="a class 'serne'; did you mean 'serene'"):
         plot(oasis, label="serne")
     with pytest.raises(UnknownNameError, match=r"no class 'serene' at level 'polarity'"):
         plot(oasis, level="polarity", label="serene")

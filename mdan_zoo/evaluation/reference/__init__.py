@@ -22,25 +22,15 @@ NOT_IN_THE_PAPER = {
 
 @dataclass(frozen=True)
 class ReferenceResult:
-    """A published accuracy.
-
-    Attributes:
-        dataset: Name of the dataset.
-        model: The model or baseline.
-        level: Level of the hierarchy of the dataset.
-        branch: Branch of MDAN; "overall" for all other models.
-        accuracy: In percent, as published; a number or a range such as "70 to 74".
-        source: The publication, or the table and row of the paper.
-        note: Remarks on comparability.
-    """
+    """A published accuracy in percent: a number, or a range such as "70 to 74"."""
 
     dataset: str
     model: str
     level: str
-    branch: str
+    branch: str  # "overall" for all models other than MDAN
     accuracy: str
-    source: str
-    note: str = ""
+    source: str  # the publication, or the table and row of the paper
+    note: str = ""  # remarks on comparability
 
     @property
     def low(self) -> float:
