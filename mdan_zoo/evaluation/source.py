@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,21 +86,17 @@ def find_samples(
             raise DatasetError(f"{dataset} in {root} has no images in the part {part!r}: {hint}")
         split, samples = make_split(dataset, samples, root, "official"), chosen
     if folds is not None:
-        if fold_split is not None:
-            raise InputError(
-                f"the split {fold_split.method!r} has folds already; remove folds={folds}"
-            )
+        if fold_split:
+            raise InputError(f"the split {fold_split.method!r} has folds; remove folds={folds}")
         fold_split = division = make_split(dataset, samples, root, f"grouped-{folds}-fold", seed)
-    indices = []
-    if fold_split is not None:
-        for name, _ in fold_split.parts:
-            indices.append((name, tuple(select(fold_split, samples, root, name))))
-    return samples, SampleSource(
-        dataset,
-        root,
-        split.method if split else "all",
-        split.sha256 if split else split_sha256(samples, [range(len(samples))]),
-        part or "",
-        tuple(indices),
-        division,
-    )
+    method = split.method if split else "all"
+    sha256 = split.sha256 if split else split_sha256(samples, [range(len(samples))])
+    indices = _indices(fold_split, samples, root) if fold_split else ()
+    about = dataset, root, method, sha256, part or "", indices, division
+    return samples, SampleSource(*about)
+
+
+def _indices(
+    split: Split, samples: Sequence[Sample], folder: Path
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((name, tuple(select(split, samples, folder, name))) for name, _ in split.parts)

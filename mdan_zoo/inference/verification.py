@@ -22,25 +22,15 @@ _LIBRARIES = ("torch", "torchvision", "timm", "safetensors", "pillow")
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A verified checkpoint.
-
-    Attributes:
-        path: Path of the file.
-        config: The config in the checkpoint.
-        hierarchy: The hierarchy in the checkpoint.
-        size: Size in bytes.
-        sha256: SHA-256 in hexadecimal.
-        parameters: Number of trainable values.
-        golden: Scores of the network for `golden_image`, {level: {class: score}}.
-    """
+    """A verified checkpoint, with the config and the hierarchy that it contains."""
 
     path: Path
     config: ModelConfig
     hierarchy: Hierarchy
-    size: int
+    size: int  # in bytes
     sha256: str
     parameters: int
-    golden: Mapping[str, Mapping[str, float]]
+    golden: Mapping[str, Mapping[str, float]]  # {level: {class: score}} for `golden_image`
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a manifest entry that the checkpoint determines, as JSON types."""

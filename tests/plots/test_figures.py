@@ -202,7 +202,7 @@ def test_without_matplotlib_the_extra_is_named():
 import sys
 sys.modules["matplotlib"] = None  # as if it were not installed
 from mdan_zoo.errors import MdanZooError
-for module in ("plots.results", "plots.contact_sheet", "demo.panel"):
+for module in ("plots.results", "plots.contact_sheet", "demo.answer"):
     try:
         __import__(f"mdan_zoo.{module}")
     except MdanZooError as error:
