@@ -59,29 +59,25 @@ def open_socket(host: str, port: int | None) -> socket.socket:
 
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can connect to an address."""
-    try:
+    with suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return host == "localhost"
 
 
 def serve(listener: socket.socket, models: Sequence[ListedModel], keep_seconds: int = 600) -> None:
     """Serve the page until Ctrl-C or SIGTERM; uploads are kept for at least `keep_seconds`."""
     # uvicorn stops on SIGTERM and then raises it again, which would kill the process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with _upload_folder(keep_seconds) as uploads:
+    pause = max(1, keep_seconds / 20)
+    with _upload_folder(keep_seconds, pause) as uploads:
         os.environ["GRADIO_TEMP_DIR"] = str(uploads)
-        config = uvicorn.Config(
-            _create_app(models, keep_seconds, uploads),
-            log_level="warning",
-            timeout_graceful_shutdown=2,
-        )
+        app = _create_app(models, math.ceil((keep_seconds + pause) / 60), uploads)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _create_app(models: Sequence[ListedModel], keep_seconds: int, uploads: Path) -> FastAPI:
+def _create_app(models: Sequence[ListedModel], minutes: int, uploads: Path) -> FastAPI:
     """Return the application, behind its guard; `uploads` is the folder of GRADIO_TEMP_DIR."""
-    minutes = math.ceil((keep_seconds + _sweep_seconds(keep_seconds)) / 60)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, uploads=uploads)
     served: FastAPI = gr.mount_gradio_app(
@@ -107,8 +103,8 @@ def _create_app(models: Sequence[ListedModel], keep_seconds: int, uploads: Path)
 
 
 @contextmanager
-def _upload_folder(keep_seconds: float) -> Iterator[Path]:
-    """Create an upload folder, delete old files from it, and delete it at the end.
+def _upload_folder(keep_seconds: float, pause: float) -> Iterator[Path]:
+    """Create an upload folder, delete old files every `pause` seconds, and delete it at the end.
 
     Folders left behind by killed servers of this user are deleted first. Gradio only deletes the
     uploads that it has registered, not aborted uploads or uploads in unknown fields, so every file
@@ -121,7 +117,7 @@ def _upload_folder(keep_seconds: float) -> Iterator[Path]:
         stop = threading.Event()
 
         def sweep() -> None:
-            while not stop.wait(_sweep_seconds(keep_seconds)):
+            while not stop.wait(pause):
                 for path in uploads.rglob("*"):
                     with suppress(OSError):  # moved in the meantime, or open on Windows
                         if path.is_file() and time.time() - path.stat().st_mtime > keep_seconds:
@@ -134,11 +130,6 @@ def _upload_folder(keep_seconds: float) -> Iterator[Path]:
         finally:
             stop.set()
             sweeper.join()
-
-
-def _sweep_seconds(keep_seconds: float) -> float:
-    """Return the time between two deletions of old files."""
-    return max(1, keep_seconds / 20)
 
 
 def remove_abandoned(parent: Path) -> None:

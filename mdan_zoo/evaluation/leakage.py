@@ -1,8 +1,7 @@
 """Leakage check: find test images that a checkpoint was trained on.
 
 Training writes the list of its images next to the checkpoint; the package contains the lists of
-the released ones. Images are identified by their content, so they are found in another folder,
-under another name and in another split.
+the released ones. Images are identified by their content, in any folder and under any name.
 """
 
 from __future__ import annotations
@@ -34,15 +33,9 @@ def save_trained_on(
 ) -> None:
     """Write `TRAINED_ON_FILE` next to a checkpoint: a line "SHA-256  name" for every image.
 
-    Args:
-        weights: The checkpoint.
-        images: The images that it was trained on.
-        folder: The folder that image names are relative to.
-        init: The checkpoint that the training started from. Its training images are listed as
-            well, if known.
-        dataset: The dataset of the images.
-        others: The other images of the dataset, of which `init` may have seen some.
-        files: Index of the images' files.
+    Names are relative to `folder`. The images that `init` was trained on, the checkpoint that the
+    training started from, are listed as well, if known; some of them may be among `others`, the
+    other images of the dataset.
     """
     named = {path.relative_to(folder).as_posix(): path for path in images}
     listed: list[str] = []

@@ -109,10 +109,7 @@ _NOTES = (
 def _about(evaluation: Evaluation) -> str:
     source, data = evaluation.source, evaluation.probabilities
     split = f"{source.split}, sha256 `{source.split_sha256}`" if source.split else "none"
-    bootstrap = (
-        f"95 %, percentile bootstrap over groups, {evaluation.resamples:,} resamples, "
-        f"seed {evaluation.seed}"
-    )
+    resamples = f"{evaluation.resamples:,} resamples, seed {evaluation.seed}"
     rows = [
         ("model", evaluation.model),
         ("weights", f"sha256 `{evaluation.weights_sha256}`"),
@@ -121,7 +118,7 @@ def _about(evaluation: Evaluation) -> str:
         ("part", source.part or "all images"),
         ("images", f"{len(data.images):,} in {evaluation.groups:,} groups"),
         ("computed", f"with mdan_zoo {__version__} on {evaluation.device} in {evaluation.dtype}"),
-        ("intervals", bootstrap),
+        ("intervals", f"95 %, percentile bootstrap over groups, {resamples}"),
     ]
     if data.alpha is not None:
         rows.insert(2, ("alpha", f"{data.alpha:g}, the weight of the local branch in P_O"))
@@ -135,15 +132,12 @@ def _training_images(evaluation: Evaluation) -> str:
         return (
             "It is unknown whether the model was trained on these images: the folder of the "
             "checkpoint has no list of training images, or the list does not cover the initial "
-            "weights. The results are only valid for new images if it was not. For a model that "
-            "was trained on a part of this dataset, pass the split of the training and evaluate "
-            "another part."
+            "weights. If it was, the results are not valid for new images. For a model that was "
+            "trained on a part of this dataset, evaluate another part of the split of the training."
         )
     if count:
-        return (
-            f"**The model was trained on {count:,} of these {total:,} images.** The results are "
-            "not valid for new images."
-        )
+        about = f"**The model was trained on {count:,} of these {total:,} images.**"
+        return f"{about} The results are not valid for new images."
     return "The model was not trained on any of these images."
 
 

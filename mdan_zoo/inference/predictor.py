@@ -327,8 +327,7 @@ def _load_network(
         checkpoint = open_checkpoint(read_released(name))
         network = create_model(name, checkpoint=checkpoint)
         # The mean and the standard deviation are the weights' own.
-        config = dataclasses.replace(config, input=checkpoint.config.input)
-        return checkpoint.path, config, network
+        return checkpoint.path, dataclasses.replace(config, input=checkpoint.config.input), network
     checkpoint = open_checkpoint(source)
     found = checkpoint.config.name
     if name is not None and name != found:

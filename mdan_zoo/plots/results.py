@@ -146,12 +146,8 @@ def _draw_explanation(
 ) -> Figure:
     image = explanation.image
     region = explanation.region
-    inside = (
-        max(0, region.left),
-        max(0, region.top),
-        min(image.width, region.right),
-        min(image.height, region.bottom),
-    )
+    right, bottom = min(image.width, region.right), min(image.height, region.bottom)
+    inside = (max(0, region.left), max(0, region.top), right, bottom)
     seen = image.resize((480, 480), Image.Resampling.BICUBIC, box=inside)
     what = "image" if without_far_ends(image).size == image.size else "middle of the image"
     whole: _Panel = (
@@ -164,17 +160,15 @@ def _draw_explanation(
         "resized and centre-cropped",
         lambda axes, _: axes.imshow(seen, origin="upper"),
     )
-    if label is not None:
-        maps = _level_of(explanation, level, label)
-        panels = [whole, view, *_level_panels(explanation, maps, seen, [label])]
-        return _arrange(explanation, panels, columns=2)
-    if level is not None:
-        maps = explanation.level(level)
-        panels = [whole, view, *_level_panels(explanation, maps, seen, maps.labels)]
-        return _arrange(explanation, panels, columns=math.ceil(math.sqrt(1.5 * len(panels))))
-    picked = {level.name: level.label for level in explanation.prediction.levels}
+    if level is not None or label is not None:
+        maps = _level_of(explanation, str(label)) if level is None else explanation.level(level)
+        labels = maps.labels if label is None else [label]
+        panels = [whole, view, *_level_panels(explanation, maps, seen, labels)]
+        columns = math.ceil(math.sqrt(1.5 * len(panels))) if label is None else 2
+        return _arrange(explanation, panels, columns)
+    picked = {found.name: [found.label] for found in explanation.prediction.levels}
     by_level = [
-        _level_panels(explanation, maps, seen, [picked[maps.name]]) for maps in explanation.levels
+        _level_panels(explanation, maps, seen, picked[maps.name]) for maps in explanation.levels
     ]
     if len(by_level[0]) == 1:  # a flat network has no attention
         return _arrange(explanation, [whole, view, *by_level[0]], columns=3)
@@ -183,10 +177,8 @@ def _draw_explanation(
     return _arrange(explanation, [whole, *attention, view, *class_maps], columns)
 
 
-def _level_of(explanation: Explanation, level: int | str | None, label: str) -> LevelMaps:
-    """Return the maps of the given level, or of the finest level that has the class."""
-    if level is not None:
-        return explanation.level(level)
+def _level_of(explanation: Explanation, label: str) -> LevelMaps:
+    """Return the maps of the finest level that has the class."""
     tree = explanation.prediction.hierarchy
     aliases = dict(tree.aliases)
     for maps in reversed(explanation.levels):
