@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.evaluation.ratings import rated_classes
+from mdan_zoo.evaluation.results import rated_classes
 from mdan_zoo.hierarchy.tree import Hierarchy
 
 

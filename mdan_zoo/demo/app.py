@@ -1,18 +1,21 @@
-"""Page: layout and events of the demo."""
+"""Page: texts, layout and events of the demo."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
-from mdan_zoo.demo import text
-from mdan_zoo.demo.answer import MAX_IMAGES, NamedImage, answer_html, message_html
+from mdan_zoo.demo.answer import MAX_IMAGES, NamedImage, answer_html
 from mdan_zoo.demo.gradio_import import gr
-from mdan_zoo.demo.models import ListedModel, choose_default, load_predictor
-from mdan_zoo.demo.uploads import sweep_seconds
+from mdan_zoo.demo.models import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    ListedModel,
+    choose_default,
+    load_predictor,
+)
 from mdan_zoo.errors import MdanZooError
 
 HERE = Path(__file__).parent
@@ -23,6 +26,44 @@ EXAMPLES = {
 }
 """Labels of the example buttons and their images."""
 
+_INTRODUCTION = """\
+# Visual emotion analysis: which emotion does an image evoke?
+
+The models predict what an average viewer would feel, at every level of an emotion hierarchy. **Not
+for decisions about people, for diagnosis, or for the emotion of a person in the image.**
+"""
+
+_LIMITS = (
+    f"Up to {MAX_IMAGES} images at once, each of at most {MAX_BYTES // 1_000_000} MB and "
+    f"{MAX_PIXELS // 1_000_000} megapixels. They stay on the machine that serves this page, no "
+    "other user can see them, and they are deleted within {minutes} minutes."
+)
+
+_ABOUT = """\
+**Training data.** `mdan_oasis4` and `flat_oasis4` were trained on 661 photographs of OASIS (Kurdi,
+Lozano and Banaji, 2017), each rated by about 100 adult internet users in the United States for
+valence and arousal; other people may see images differently. The table below names the dataset of
+the other models.
+
+**Intended uses.** Sorting, searching and describing sets of photographs by the mood that they are
+likely to evoke, teaching, and fine-tuning.
+
+**Limitations.** Not for decisions about people, for diagnosis, or for the emotion that a *person in
+the image* feels: the models were trained on what viewers felt. On new themes, half of the fine
+labels of the OASIS models and a quarter of their positive or negative labels are wrong: treat a
+score as weak evidence, and an average over many images as better evidence. The training images
+contained no nudity, drawings, paintings, screenshots, text or memes.
+
+**Predicted path.** The highlighted path has the highest product of probabilities over the levels.
+At a single level another class can be slightly more probable.
+
+**Maps.** The class activation map of a class shows how much each position contributes to its score,
+the attention M of L-CAM where the network amplifies its features. Light is high, dark is low. The
+network only sees the centre square. Flat models only have class maps, of their finest level.
+
+**Examples.** The cat is by Stefan van der Walt (CC0), the rocket by SpaceX (public domain); both
+are from the sample data of scikit-image.
+"""
 
 _AGAIN_IF_ANSWERED = """() => {
     const answered = document.querySelector("#mz-answer .mz-status");
@@ -30,27 +71,11 @@ _AGAIN_IF_ANSWERED = """() => {
 }"""
 
 
-@dataclass(frozen=True)
-class _Page:
-    """Components that events read or write."""
-
-    files: gr.File
-    model: gr.Radio
-    images: gr.State
-    again: gr.Button
-    answer: gr.HTML
-
-
-def build_page(models: Sequence[ListedModel], keep_seconds: int) -> gr.Blocks:
-    """Return the page.
-
-    Args:
-        models: Return value of `mdan_zoo.demo.models.find_models`.
-        keep_seconds: How long uploads are kept, so that they can be used with another model.
-    """
+def build_page(models: Sequence[ListedModel], minutes: int) -> gr.Blocks:
+    """Return the page, which offers models and says that uploads are deleted within `minutes`."""
     blocks: gr.Blocks  # Gradio is not typed
-    with gr.Blocks(title=text.TITLE, analytics_enabled=False) as blocks:
-        gr.Markdown(text.INTRODUCTION)
+    with gr.Blocks(title="mdan-zoo", analytics_enabled=False) as blocks:
+        gr.Markdown(_INTRODUCTION)
         with gr.Row(equal_height=True):
             files = gr.File(
                 file_count="multiple",
@@ -70,9 +95,7 @@ def build_page(models: Sequence[ListedModel], keep_seconds: int) -> gr.Blocks:
                         name: gr.Button(name, size="sm", min_width=80, elem_classes="mz-example")
                         for name in EXAMPLES
                     }
-        gr.Markdown(
-            text.LIMITS.format(minutes=math.ceil((keep_seconds + sweep_seconds(keep_seconds)) / 60))
-        )
+        gr.Markdown(_LIMITS.format(minutes=minutes))
         again = gr.Button("Predict again", elem_id="mz-again")
         answer = gr.HTML(
             elem_id="mz-answer",
@@ -80,41 +103,51 @@ def build_page(models: Sequence[ListedModel], keep_seconds: int) -> gr.Blocks:
             js_on_load=(HERE / "page.js").read_text(encoding="utf-8"),
         )
         with gr.Accordion("About the models", open=True):
-            gr.Markdown(text.ABOUT)
-            gr.HTML(text.models_html(models), js_on_load=None, apply_default_css=False)
-        page = _Page(files, model, gr.State(()), again, answer)
-        _connect(page, buttons)
+            gr.Markdown(_ABOUT)
+            gr.HTML(_models_html(models), js_on_load=None, apply_default_css=False)
+        _connect(files, model, again, answer, buttons)
     blocks.queue(default_concurrency_limit=1, max_size=200)
     return blocks
 
 
-def _connect(page: _Page, buttons: dict[str, gr.Button]) -> None:
-    """Connect the events: an upload, a click on an example, the choice of a model."""
-    # One prediction at a time for all events, because the network uses all cores.
-    options: dict[str, Any] = {
-        "concurrency_id": "network",
-        "concurrency_limit": 1,
-        "api_visibility": "private",
-    }
-    # By default Gradio drops uploads that arrive while the previous answer is computed.
-    queued: dict[str, Any] = {**options, "trigger_mode": "multiple"}
-    page.files.upload(
-        _take_files,
-        [page.files, page.model],
-        [page.answer, page.images, page.files],
-        show_progress_on=page.answer,
-        **queued,
+def _models_html(models: Iterable[ListedModel]) -> str:
+    """Return a table of all models with their status."""
+    rows = "".join(
+        f"<tr><td><code>{escape(model.name)}</code></td><td>{escape(model.dataset)}</td>"
+        f"<td>{model.classes}</td><td>{escape(model.status)}</td></tr>"
+        for model in models
     )
+    return (
+        '<div class="mz-table"><table><thead><tr><th scope="col">model</th>'
+        '<th scope="col">dataset</th><th scope="col">classes</th>'
+        f'<th scope="col">status</th></tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _connect(
+    files: gr.File,
+    model: gr.Radio,
+    again: gr.Button,
+    answer: gr.HTML,
+    buttons: dict[str, gr.Button],
+) -> None:
+    """Connect the events: an upload, a click on an example, the choice of a model."""
+    images = gr.State(())
+    # One prediction at a time for all events, because the network uses all cores.
+    options: dict[str, Any] = {"concurrency_id": "network", "concurrency_limit": 1}
+    options["api_visibility"] = "private"
+    # By default Gradio drops uploads that arrive while the previous answer is computed.
+    queued = {**options, "trigger_mode": "multiple", "show_progress_on": answer}
+    files.upload(_take_files, [files, model], [answer, images, files], **queued)
     # Without an answer on the page there is nothing to request. Gradio can also lose an event that
     # arrives at the moment another one ends.
-    page.model.change(None, js=_AGAIN_IF_ANSWERED)
-    page.again.click(_predict, [page.images, page.model], page.answer, **options)
+    model.change(None, js=_AGAIN_IF_ANSWERED)
+    again.click(_predict, [images, model], answer, **options)
     for name, button in buttons.items():
         button.click(
-            _take_example(EXAMPLES[name]),
-            page.model,
-            [page.answer, page.images],
-            show_progress_on=page.answer,
+            lambda model, shown=EXAMPLES[name]: (_predict(shown, model), shown),
+            model,
+            [answer, images],
             **queued,
         )
 
@@ -132,15 +165,6 @@ def _take_files(
     return _predict(images, model, progress), images, None
 
 
-def _take_example(
-    images: tuple[NamedImage, ...],
-) -> Callable[[str], tuple[str, tuple[NamedImage, ...]]]:
-    def take(model: str) -> tuple[str, tuple[NamedImage, ...]]:
-        return _predict(images, model), images
-
-    return take
-
-
 def _predict(
     images: Sequence[NamedImage],
     model: str,
@@ -151,9 +175,7 @@ def _predict(
     total = min(len(images), MAX_IMAGES)
     try:
         return answer_html(
-            load_predictor(model),
-            images,
-            lambda done: progress((done, total), unit="images"),
+            load_predictor(model), images, lambda done: progress((done, total), unit="images")
         )
     except MdanZooError as error:  # about the model; errors of images are part of the answer
-        return message_html(str(error))
+        return f'<p class="mz-error" role="alert">{escape(str(error))}</p>'

@@ -1,10 +1,9 @@
 """Request guard: an allow list for Gradio's server, and a Content Security Policy for browsers.
 
-Gradio serves more than this page needs: files by path, a proxy, an API and its description, an
-editor. File names in requests may be URLs, which Gradio fetches, or any path of this machine,
-because Gradio only checks paths if `Blocks.launch` was called. The guard answers 404 to everything
-that is not on the allow list, accepts only uploaded files, and sends a policy that makes browsers
-load nothing from other servers.
+Gradio serves more than this page needs, such as files by path, a proxy and an API. File names in
+requests may be URLs, which Gradio fetches, or any path of this machine, because Gradio only checks
+paths if `Blocks.launch` was called. The guard answers 404 to everything that is not on the allow
+list, and accepts only uploaded files.
 """
 
 from __future__ import annotations
@@ -49,12 +48,7 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware that passes only the requests that the page needs.
-
-    Args:
-        app: The application.
-        uploads: Its upload folder.
-    """
+    """ASGI middleware that passes only the requests that the page needs."""
 
     def __init__(self, app: ASGIApp, uploads: Path) -> None:
         self._app = app
@@ -65,21 +59,25 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http" or not _is_needed(scope["method"], scope["path"]):
-            await _refuse(404, "there is nothing here", scope, receive, send)
+        allowed = {"GET": _GET, "HEAD": _GET, "POST": _POST}.get(scope.get("method", ""))
+        if scope["type"] != "http" or allowed is None or not allowed.fullmatch(scope["path"]):
+            refusal = PlainTextResponse("there is nothing here", 404, headers=_HEADERS)
+            await refusal(scope, receive, send)
             return
         if scope["path"] == _QUEUE:
             question = read_question(await _read(receive))
             if question is None or not names_only(self._uploads, question):
-                await _refuse(400, "not a request of this page", scope, receive, send)
+                refusal = PlainTextResponse("not a request of this page", 400, headers=_HEADERS)
+                await refusal(scope, receive, send)
                 return
             receive = _replay(json.dumps(question).encode(), receive)  # exactly what was checked
-        await self._app(scope, receive, _with_headers(send))
 
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
 
-def _is_needed(method: str, path: str) -> bool:
-    allowed = {"GET": _GET, "HEAD": _GET, "POST": _POST}.get(method)
-    return allowed is not None and allowed.fullmatch(path) is not None
+        await self._app(scope, receive, send_with_headers)
 
 
 def read_question(body: bytes | None) -> dict[str, Any] | None:
@@ -94,15 +92,17 @@ def read_question(body: bytes | None) -> dict[str, Any] | None:
 def names_only(uploads: Path, value: Any) -> bool:
     """Return whether all files named in a JSON value are in the upload folder.
 
-    Args:
-        uploads: The upload folder.
-        value: JSON value. Every object with a "path", at any depth, names a file.
+    Every object with a "path", at any depth, names a file.
     """
     unseen = [value]  # no recursion: requests may be nested arbitrarily deep
     while unseen:
         part = unseen.pop()
         if isinstance(part, dict):
-            if "path" in part and not _is_inside(uploads, part["path"]):
+            try:  # after links and dots are resolved
+                inside = Path(part.get("path", uploads)).resolve().is_relative_to(uploads.resolve())
+            except (TypeError, ValueError, OSError, RuntimeError):  # no text, null byte, link loop
+                inside = False
+            if not inside:
                 return False
             unseen += part.values()
         elif isinstance(part, list):
@@ -110,26 +110,17 @@ def names_only(uploads: Path, value: Any) -> bool:
     return True
 
 
-def _is_inside(folder: Path, path: Any) -> bool:
-    """Return whether a path is inside a folder, after links and dots are resolved."""
-    try:
-        return Path(path).resolve().is_relative_to(folder.resolve())
-    except (TypeError, ValueError, OSError, RuntimeError):  # not a string, a null byte, a link loop
-        return False
-
-
 async def _read(receive: Receive) -> bytes | None:
     """Return the body of a request; None if it is too long or the client has disconnected."""
     body = b""
-    while True:
+    while len(body) <= _MAX_QUESTION:
         message = await receive()
         if message["type"] != "http.request":
             return None
         body += bytes(message.get("body", b""))
-        if len(body) > _MAX_QUESTION:
-            return None
         if not message.get("more_body", False):
-            return body
+            break
+    return body if len(body) <= _MAX_QUESTION else None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -140,16 +131,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return replayed
-
-
-def _with_headers(send: Send) -> Send:
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(_HEADERS)
-        await send(message)
-
-    return send_with_headers
-
-
-async def _refuse(status: int, text: str, scope: Scope, receive: Receive, send: Send) -> None:
-    await PlainTextResponse(text, status, headers=_HEADERS)(scope, receive, send)

@@ -24,29 +24,17 @@ MAX_PIXELS = 64_000_000
 
 @dataclass(frozen=True)
 class ListedModel:
-    """A model and its availability.
-
-    Attributes:
-        name: Name of the model.
-        dataset: Training dataset of the model.
-        classes: Numbers of classes per level, such as "2/4".
-        status: "ready", or why it is not available and what to do.
-        weights: The checkpoint on this machine, or None.
-    """
+    """A model and its availability; `weights` is the checkpoint on this machine, or None."""
 
     name: str
     dataset: str
-    classes: str
-    status: str
+    classes: str  # per level, such as "2/4"
+    status: str  # "ready", or why it is not available and what to do
     weights: Path | None
 
 
 def find_models() -> list[ListedModel]:
-    """Return all models, starting with those whose weights are on this machine.
-
-    Raises:
-        WeightsUnavailableError: No model has its weights on this machine.
-    """
+    """Return all models, starting with those on this machine, of which there must be one."""
     manifest = load_manifest()
     models = [_listed(name, manifest.get(name)) for name in list_models()]
     if all(model.weights is None for model in models):
@@ -69,30 +57,22 @@ def _listed(name: str, entry: ManifestEntry | None) -> ListedModel:
     except ManifestError as error:  # other models remain usable
         return ListedModel(name, "", "", str(error), None)
     weights = fetch.find_local(entry) if entry is not None and entry.released else None
-    return ListedModel(
-        name, get_config(name).dataset, sizes, _status(name, entry, weights), weights
-    )
-
-
-def _status(name: str, entry: ManifestEntry | None, weights: Path | None) -> str:
     if weights is not None:
-        return "ready"
-    if entry is None:
-        return "no entry in the weights manifest"
-    if entry.released:
-        return f"not downloaded: mdan-zoo download {name}"
-    return f"no released weights: {entry.reason}"
+        status = "ready"
+    elif entry is None:
+        status = "no entry in the weights manifest"
+    elif entry.released:
+        status = f"not downloaded: mdan-zoo download {name}"
+    else:
+        status = f"no released weights: {entry.reason}"
+    return ListedModel(name, get_config(name).dataset, sizes, status, weights)
 
 
 @functools.lru_cache(maxsize=3)  # limits the memory of the server
 def load_predictor(name: str) -> Predictor:
     """Return the predictor of a model whose released weights are on this machine.
 
-    Unlike `Predictor(name)`, it does not download the weights if the checkpoint is damaged.
-
-    Raises:
-        WeightsUnavailableError: The checkpoint no longer exists.
-        CheckpointError: It is not the released checkpoint.
+    Unlike `Predictor(name)`, it raises an error instead of downloading missing or damaged weights.
     """
     entry = load_manifest()[name]
     weights = fetch.find_local(entry)

@@ -1,44 +1,29 @@
-"""Report figures: confusion matrices, reliability diagrams, and accuracy against alpha.
-
-All figures are drawn from stored probabilities, in the colour-blind safe palette of Okabe and Ito
-and a sequential colour map.
-"""
+"""Report figures: confusion matrices, reliability diagrams, and accuracy against alpha."""
 
 from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mdan_zoo.errors import InputError
-from mdan_zoo.evaluation.metrics import (
-    CALIBRATION_BINS,
-    Floats,
-    Ints,
-    Outcomes,
-    accuracy,
-    sums_by_bin,
-)
+from mdan_zoo.evaluation.metrics import CALIBRATION_BINS, Floats, Ints, sums_by_bin
 from mdan_zoo.evaluation.probabilities import Probabilities
 from mdan_zoo.evaluation.results import Evaluation
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.inference.prediction import Branch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")  # of Okabe and Ito
 _MARKERS = ("o", "^", "s", "D", "v")
-# The branches that Fig. 6 shows side by side, with their symbols and what their files end with.
-_MATRICES: dict[Branch, tuple[str, str]] = {"overall": ("P_O", ""), "local": ("P_L", "_local")}
 _BORDER = "#D55E00"
 _ALPHAS = np.linspace(0, 1, 51)
 _FEWEST_POINTS = 5  # minimum range of the accuracy axis in percentage points
 _WHITE_FROM = 0.65  # white text above this share
-_DPI = 150
 
 
 def require_matplotlib() -> None:
@@ -50,43 +35,35 @@ def require_matplotlib() -> None:
 
 
 def draw_figures(evaluation: Evaluation, folder: Path) -> dict[str, str]:
-    """Draw all figures as PNG files.
+    """Draw all figures as PNG files; return their titles by file name.
 
-    Args:
-        evaluation: The results.
-        folder: An existing folder.
-
-    Returns:
-        Title of every figure, by file name. Networks without a local branch have no alpha figure.
+    Networks without a local branch have no alpha figure.
     """
-    tree = evaluation.probabilities.hierarchy
-    figures = {}
-    for level, name in enumerate(tree.level_names):
-        for branch, (symbol, ending) in _MATRICES.items():
-            if branch not in evaluation.probabilities.branches:
-                continue
-            file = f"confusion_{_file_name(name)}{ending}.png"
-            counts = evaluation.confusion(level, branch)
-            _save(draw_confusion(counts, tree, level, symbol), folder / file)
-            figures[file] = f"Confusion matrix of {symbol}, {name}"
-    _save(draw_reliability(evaluation.probabilities), folder / "reliability.png")
-    figures["reliability.png"] = "Accuracy against confidence"
-    if evaluation.probabilities.alpha is not None:
-        _save(draw_alpha(evaluation.probabilities), folder / "alpha.png")
-        figures["alpha.png"] = "Accuracy against alpha"
-    return figures
+    data = evaluation.probabilities
+    tree = data.hierarchy
+    titles = {}
+
+    def save(figure: Figure, name: str, title: str) -> None:
+        figure.savefig(folder / f"{name}.png", dpi=150, facecolor="white")
+        titles[f"{name}.png"] = title
+
+    for level, level_name in enumerate(tree.level_names):
+        name = "".join(c if c.isalnum() else "_" for c in level_name)
+        for branch, symbol, ending in (("overall", "P_O", ""), ("local", "P_L", "_local")):
+            if branch in data.branches:
+                figure = draw_confusion(evaluation.confusion(level, branch), tree, level, symbol)
+                title = f"Confusion matrix of {symbol}, {level_name}"
+                save(figure, f"confusion_{name}{ending}", title)
+    save(draw_reliability(data), "reliability", "Accuracy against confidence")
+    if data.alpha is not None:
+        save(draw_alpha(data), "alpha", "Accuracy against alpha")
+    return titles
 
 
 def draw_confusion(counts: Ints, tree: Hierarchy, level: int, symbol: str = "P_O") -> Figure:
-    """Draw a confusion matrix with borders between the children of different parents (Fig. 6).
-
-    Args:
-        counts: Confusion matrix, (K, K): true classes in rows, predicted in columns.
-        tree: The hierarchy.
-        level: Level of the matrix.
-        symbol: Symbol of the branch, for the title.
-    """
-    order = _tree_order(tree, level)
+    """Draw a confusion matrix (K, K) with borders between the children of parents (Fig. 6)."""
+    ancestry = {path[level]: path[: level + 1] for path in tree.leaf_paths}
+    order = sorted(ancestry, key=ancestry.__getitem__)  # by parent
     names = [tree.levels[level][k] for k in order]
     counts = counts[np.ix_(order, order)]
     given = counts.sum(axis=1)
@@ -100,19 +77,13 @@ def draw_confusion(counts: Ints, tree: Hierarchy, level: int, symbol: str = "P_O
     axes.set_yticks(range(len(names)), counted, parse_math=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
     for (row, column), share in np.ndenumerate(shares):
         if share >= 0.005:
             colour = "white" if share > _WHITE_FROM else "black"
-            axes.text(
-                column,
-                row,
-                f"{100 * share:.0f}",
-                ha="center",
-                va="center",
-                color=colour,
-                fontsize=8,
-            )
-    _draw_borders(axes, tree, level, order)
+            axes.text(column, row, f"{100 * share:.0f}", color=colour, **style)
+    if level > 0:
+        _draw_borders(axes, [tree.parents[level - 1][k] for k in order])
     axes.set_xlabel("predicted")
     axes.set_ylabel("true (images)")
     title = f"{tree.level_names[level]}: {symbol}, % of true class"
@@ -120,30 +91,23 @@ def draw_confusion(counts: Ints, tree: Hierarchy, level: int, symbol: str = "P_O
     return figure
 
 
-def _tree_order(tree: Hierarchy, level: int) -> list[int]:
-    """Return the class ids of a level, grouped by parent."""
-    ancestry = {path[level]: path[: level + 1] for path in tree.leaf_paths}
-    return sorted(ancestry, key=ancestry.__getitem__)
-
-
-def _draw_borders(axes: Axes, tree: Hierarchy, level: int, order: list[int]) -> None:
+def _draw_borders(axes: Axes, parents: list[str]) -> None:
     """Draw lines between the children of different parents, with the parent names."""
-    if level == 0:
-        return
-    parents = [tree.parents[level - 1][k] for k in order]
-    starts = [k for k in range(len(order)) if k == 0 or parents[k] != parents[k - 1]]
-    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+    start = 0
+    for parent, children in itertools.groupby(parents):
+        end = start + len(list(children))
         if start:
             axes.axhline(start - 0.5, color=_BORDER, linewidth=1.5)
             axes.axvline(start - 0.5, color=_BORDER, linewidth=1.5)
         axes.annotate(
-            parents[start],
-            (len(order) - 0.4, (start + end - 1) / 2),
+            parent,
+            (len(parents) - 0.4, (start + end - 1) / 2),
             annotation_clip=False,
             parse_math=False,
             va="center",
             color=_BORDER,
         )
+        start = end
 
 
 def draw_reliability(data: Probabilities) -> Figure:
@@ -153,20 +117,24 @@ def draw_reliability(data: Probabilities) -> Figure:
     grid = figure.subplots(
         2, tree.depth, sharex=True, squeeze=False, gridspec_kw={"height_ratios": (3, 1)}
     )
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
     for level, name in enumerate(tree.level_names):
         upper, lower = grid[:, level]
         upper.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
         styles = zip(itertools.cycle(_COLOURS), itertools.cycle(_MARKERS))
         for branch, (colour, marker) in zip(data.branches, styles, strict=False):
-            outcomes = Outcomes.of(data.of(branch, level), data.labels[:, level])
-            count, confidence, right = _by_bin(outcomes)
+            outcomes = data.outcomes(branch, level)
+            rows = np.stack([np.ones(len(data.labels)), outcomes.confidence, outcomes.correct])
+            count, confidence, right = sums_by_bin(outcomes.bins, CALIBRATION_BINS, rows)
+            filled = np.where(count, count, np.nan)
             style = {"color": colour, "marker": marker, "markersize": 4}
-            upper.plot(confidence, right, label=branch, **style)
-            lower.step(_bin_edges(), [*count, count[-1]], where="post", color=colour)
+            upper.plot(confidence / filled, right / filled, label=branch, **style)
+            lower.step(edges, [*count, count[-1]], where="post", color=colour)
         upper.set_title(name, parse_math=False)
         upper.set(xlim=(0, 1), ylim=(0, 1.02))
         lower.set(xlabel="confidence", ylim=(0, None))
-        _remove_box(upper, lower)
+        for axes in (upper, lower):
+            axes.spines[["top", "right"]].set_visible(False)
     grid[0, 0].set_ylabel("accuracy")
     grid[1, 0].set_ylabel("images")
     lines = grid[0, 0].get_lines()[1:]  # the first is the diagonal
@@ -174,30 +142,14 @@ def draw_reliability(data: Probabilities) -> Figure:
     return figure
 
 
-def _by_bin(outcomes: Outcomes) -> tuple[Floats, Floats, Floats]:
-    """Return number of images, mean confidence and accuracy of every bin; NaN if empty."""
-    rows = np.stack([np.ones(len(outcomes.labels)), outcomes.confidence, outcomes.correct])
-    count, confidence, right = sums_by_bin(outcomes.bins, CALIBRATION_BINS, rows)
-    filled = np.where(count, count, np.nan)
-    return count, confidence / filled, right / filled
-
-
-def _bin_edges() -> Floats:
-    return np.linspace(0, 1, CALIBRATION_BINS + 1)
-
-
 def alpha_accuracies(data: Probabilities, alphas: Floats) -> Floats:
     """Return the accuracy of P_O for every level and every alpha, (levels, alphas)."""
-    once = np.ones((1, len(data.labels)))
-    return np.array(
-        [
-            [
-                accuracy(Outcomes.of(data.overall(level, alpha), data.labels[:, level]), once)[0]
-                for alpha in alphas
-            ]
-            for level in range(data.hierarchy.depth)
-        ]
-    )
+    predicted = [
+        [data.overall(level, alpha).argmax(axis=1) for alpha in alphas]
+        for level in range(data.hierarchy.depth)
+    ]
+    accuracies: Floats = (np.array(predicted) == data.labels.T[:, None]).mean(axis=2)
+    return accuracies
 
 
 def draw_alpha(data: Probabilities) -> Figure:
@@ -213,7 +165,7 @@ def draw_alpha(data: Probabilities) -> Figure:
         axes.axvline(data.alpha, color="grey", linestyle=":", linewidth=1)
         axes.set_title(name, parse_math=False)
         axes.set(xlabel=f"alpha (dotted: the model's {data.alpha:g})", xlim=(0, 1))
-        _remove_box(axes)
+        axes.spines[["top", "right"]].set_visible(False)
     grid[0].set_ylabel("accuracy in %")
     return figure
 
@@ -223,16 +175,3 @@ def _new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def _remove_box(*several: Axes) -> None:
-    for axes in several:
-        axes.spines[["top", "right"]].set_visible(False)
-
-
-def _file_name(level_name: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in level_name)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=_DPI, facecolor="white")

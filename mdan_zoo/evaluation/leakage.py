@@ -1,19 +1,19 @@
 """Leakage check: find test images that a checkpoint was trained on.
 
 Training writes the list of its images next to the checkpoint; the package contains the lists of
-the released ones. Images are identified by their content, so they are found in another folder,
-under another name and in another split.
+the released ones. Images are identified by their content, in any folder and under any name.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo.datasets.file_index import FileIndex
-from mdan_zoo.datasets.splits import Split, get_split, list_splits, split_hashes
+from mdan_zoo.datasets.splits import get_split, list_splits, split_hashes
 from mdan_zoo.weights.manifest import load_manifest
 
 TRAINED_ON_FILE = "trained_on.txt"
@@ -33,22 +33,15 @@ def save_trained_on(
 ) -> None:
     """Write `TRAINED_ON_FILE` next to a checkpoint: a line "SHA-256  name" for every image.
 
-    Args:
-        weights: The checkpoint.
-        images: The images that it was trained on.
-        folder: The folder that image names are relative to.
-        init: The checkpoint that the training started from. Its training images are listed as
-            well, if known.
-        dataset: The dataset of the images.
-        others: The other images of the dataset. `init` may have been trained on some of them.
-        files: Index of the images' files.
+    Names are relative to `folder`. The images that `init` was trained on, the checkpoint that the
+    training started from, are listed as well, if known; some of them may be among `others`, the
+    other images of the dataset.
     """
     named = {path.relative_to(folder).as_posix(): path for path in images}
     listed: list[str] = []
     if init is not None:
-        found = _trained_on(init)
+        found, released = _trained_on(init, dataset)
         listed = [_UNKNOWN_START] if found is None else found
-        released = _released_names(init, dataset)
         known = {path.relative_to(folder).as_posix(): path for path in others}
         named |= {name: path for name, path in known.items() if name in released}
     hashes = (files or FileIndex()).sha256s(list(named.values()))
@@ -64,25 +57,17 @@ def count_trained_on(
     names: Sequence[str],
     files: FileIndex | None = None,
 ) -> int | None:
-    """Count the images that a checkpoint was trained on.
-
-    Args:
-        weights: The checkpoint.
-        dataset: The dataset of the images.
-        images: Their files.
-        names: Their names, relative to the dataset's folder.
-        files: Index of the images' files.
+    """Count the images that a checkpoint was trained on; `names` are relative to their folder.
 
     Returns:
         None if unknown: neither the checkpoint's folder nor the package has the list of its
         training images, or no image was found in a list that lacks the images of the checkpoint
         that the training started from.
     """
-    listed = _trained_on(weights)
+    listed, released = _trained_on(weights, dataset)
     if listed is None:
         return None
     known = {line.partition(" ")[0] for line in listed}
-    released = _released_names(weights, dataset)
     count = sum(
         sha256 in known or name in released
         for sha256, name in zip((files or FileIndex()).sha256s(images), names, strict=True)
@@ -90,50 +75,38 @@ def count_trained_on(
     return None if not count and _UNKNOWN_START in listed else count
 
 
-def _trained_on(weights: Path) -> list[str] | None:
-    """Return a line "SHA-256  name" for every training image; None if unknown."""
-    listed = _read_list(weights)
-    if listed is None:
-        split = _released_split(weights)
-        return None if split is None else split_hashes(split)
-    return listed
+def _trained_on(weights: Path, dataset: str) -> tuple[list[str] | None, set[str]]:
+    """Return what a checkpoint was trained on.
 
-
-def _read_list(weights: Path) -> list[str] | None:
-    """Return the lines of a checkpoint's list; None if it is missing or belongs to another one."""
-    try:
+    Returns:
+        A line "SHA-256  name" for every training image, or None if unknown, and for released
+        weights the names of their training images in `dataset`. Names, because a copy of the
+        dataset may have been resized or recompressed.
+    """
+    sha256 = _sha256(weights)
+    split = _released_split(sha256)
+    names: set[str] = set()
+    if split is not None and get_split(split).dataset == dataset:
+        folder, parts = get_split(split).folder, get_split(split).parts
+        names = {f"{folder}/{name}" for _, images in parts for name in images}
+    with suppress(OSError):
         content = (weights.parent / TRAINED_ON_FILE).read_bytes()
-    except OSError:
-        return None
-    first, *lines = content.decode(errors="surrogateescape").removesuffix("\n").split("\n")
-    return lines if first == _FIRST_LINE + _sha256(weights) else None
+        first, *lines = content.decode(errors="surrogateescape").removesuffix("\n").split("\n")
+        if first == _FIRST_LINE + sha256:  # the list of another checkpoint is ignored
+            return lines, names
+    return None if split is None else split_hashes(split), names
 
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _released_split(weights: Path) -> str | None:
+def _released_split(sha256: str) -> str | None:
     """Return the packaged split that released weights were trained on; None for any others."""
-    sha256 = _sha256(weights)
     for entry in load_manifest().values():
-        training = (entry.details or {}).get("training") or {}
         if entry.sha256 == sha256:
+            training = (entry.details or {}).get("training") or {}
             for name in list_splits():
                 if get_split(name).sha256 == training.get("split_sha256"):
                     return name
     return None
-
-
-def _released_names(weights: Path, dataset: str) -> set[str]:
-    """Return the image names of a dataset that released weights were trained on.
-
-    Names, because a copy of the dataset may have been resized or recompressed.
-    """
-    name = _released_split(weights)
-    split = None if name is None else get_split(name)
-    return _names(split) if split is not None and split.dataset == dataset else set()
-
-
-def _names(split: Split) -> set[str]:
-    return {f"{split.folder}/{name}" for _, names in split.parts for name in names}

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from mdan_zoo._util.files import open_atomically
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import DatasetError, ImageError
-from mdan_zoo.evaluation.metrics import Ints
+from mdan_zoo.evaluation.metrics import Ints, Outcomes
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.inference.prediction import Branch, Prediction
+from mdan_zoo.inference.prediction import Branch
 
 if TYPE_CHECKING:
     from mdan_zoo.inference.predictor import Predictor
@@ -69,6 +69,10 @@ class Probabilities:
         overall: Values = alpha * by_local + (1 - alpha) * by_global
         return overall
 
+    def outcomes(self, branch: Branch, level: int) -> Outcomes:
+        """Return the outcomes of a branch at a level."""
+        return Outcomes.of(self.of(branch, level), self.labels[:, level])
+
     def save(self, path: Path) -> None:
         """Write an .npz file.
 
@@ -95,20 +99,21 @@ def predict_probabilities(
     names: Sequence[str],
     batch_size: int | None = None,
 ) -> Probabilities:
-    """Predict labelled images.
-
-    Args:
-        predictor: The model; its `branch` and `decode` are ignored.
-        samples: The images, with labels from the hierarchy of the model.
-        names: Names of the images in the result.
-        batch_size: Batch size of the network.
+    """Predict labelled images, whose names in the result are `names`.
 
     Raises:
         DatasetError: No images, or a label is not in the hierarchy of the model.
         ImageError: Lists the images that cannot be read or predicted.
     """
     tree = predictor.hierarchy
-    labels = _check_labels(samples, tree)
+    if not samples:
+        raise DatasetError("no images to evaluate")
+    for sample in samples:
+        if sample.labels not in tree.leaf_paths:
+            raise DatasetError(
+                f"{sample.image} has the class ids {sample.labels}, which are not a path of "
+                f"the hierarchy {tree!r}; read the dataset with this hierarchy"
+            )
     network = predictor.network
     wanted: tuple[Branch, ...] = network.branches
     if network.alpha is None and len(wanted) != 1:
@@ -118,45 +123,19 @@ def predict_probabilities(
         for branch in wanted
     }
     errors = []
-    for row, prediction in enumerate(_stream(predictor, samples, batch_size)):
+    stream = predictor.stream([sample.image for sample in samples], batch_size=batch_size)
+    progress = tqdm(stream, total=len(samples), unit="image", disable=None)
+    for row, prediction in enumerate(progress):
         if prediction.error is not None:
-            errors.append(f"{prediction.image}: {prediction.error}")
+            errors.append(f"  {prediction.image}: {prediction.error}")
             continue
         for branch, levels in arrays.items():
             for array, values in zip(levels, prediction.probabilities[branch], strict=True):
                 array[row] = values
     if errors:
-        raise ImageError(None, _list_errors(errors, len(samples)))
+        heading = f"{len(errors)} of the {len(samples)} images cannot be evaluated:"
+        if len(errors) > _ERRORS_SHOWN:
+            errors[_ERRORS_SHOWN:] = [f"  and {len(errors) - _ERRORS_SHOWN} more"]
+        raise ImageError(None, "\n".join([heading, *errors]))
+    labels = np.array([sample.labels for sample in samples], np.int64)
     return Probabilities(tree, network.alpha, tuple(names), labels, arrays)
-
-
-def _stream(
-    predictor: Predictor, samples: Sequence[Sample], batch_size: int | None
-) -> Iterable[Prediction]:
-    from tqdm import tqdm
-
-    stream = predictor.stream([sample.image for sample in samples], batch_size=batch_size)
-    quiet = not sys.stderr.isatty()
-    return tqdm(stream, total=len(samples), unit="image", disable=quiet)
-
-
-def _check_labels(samples: Sequence[Sample], tree: Hierarchy) -> Ints:
-    """Return the labels, (N, levels), after checking that they are paths of the hierarchy."""
-    if not samples:
-        raise DatasetError("no images to evaluate")
-    paths = set(tree.leaf_paths)
-    for sample in samples:
-        if sample.labels not in paths:
-            raise DatasetError(
-                f"{sample.image} has the class ids {sample.labels}, which are not a path of "
-                f"the hierarchy {tree!r}; read the dataset with this hierarchy"
-            )
-    return np.array([sample.labels for sample in samples], np.int64)
-
-
-def _list_errors(errors: Sequence[str], count: int) -> str:
-    lines = [f"{len(errors)} of the {count} images cannot be evaluated:"]
-    lines += [f"  {error}" for error in errors[:_ERRORS_SHOWN]]
-    if len(errors) > _ERRORS_SHOWN:
-        lines.append(f"  and {len(errors) - _ERRORS_SHOWN} more")
-    return "\n".join(lines)

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -15,32 +14,34 @@ from mdan_zoo._version import __version__
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import InputError, UnknownNameError
-from mdan_zoo.evaluation.bootstrap import FEWEST_RESAMPLES, LEVEL, interval, resample
 from mdan_zoo.evaluation.leakage import count_trained_on
 from mdan_zoo.evaluation.metrics import (
     CALIBRATION_BINS,
+    FEWEST_RESAMPLES,
+    LEVEL,
     LEVEL_MEASURES,
     Floats,
     Ints,
-    Outcomes,
     confusion,
     correlation,
+    interval,
+    resample,
     weighted_mean,
 )
 from mdan_zoo.evaluation.probabilities import Probabilities, predict_probabilities
-from mdan_zoo.evaluation.ratings import rated_classes
 from mdan_zoo.evaluation.reference import other_results, paper_results
 from mdan_zoo.evaluation.source import SampleSource
+from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.prediction import Branch
 
 if TYPE_CHECKING:
     from mdan_zoo.inference.predictor import Predictor
 
-Key: TypeAlias = tuple[Branch, str, str]
-"""Branch, level ("" for the whole hierarchy) and metric."""
+# For branch, level and metric: a function from weights (B, N) to values (B,).
+_Measures: TypeAlias = dict[tuple[Branch, str, str], Callable[[Floats], Floats]]
 
-Measure: TypeAlias = Callable[[Floats], Floats]
-"""Function from weights (B, N) to values (B,); see `metrics`."""
+_RATED_CLASSES = {"valence": ("positive",), "arousal": ("excited", "distressed")}
+"""The classes whose summed probability is correlated with each rating."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,11 @@ class Score:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the score as JSON types, NaN as None."""
-        numbers = {"value": self.value, "low": self.low, "high": self.high}
+        content = {name: value for name, value in vars(self).items() if name != "folds"}
         if self.folds:
-            numbers |= {"mean": self.mean, "sd": self.sd}
-        return {
-            "branch": self.branch,
-            "level": self.level,
-            "measure": self.measure,
-            **{name: _json_number(number) for name, number in numbers.items()},
-            "folds": [_json_number(number) for number in self.folds],
-        }
+            content |= {"mean": self.mean, "sd": self.sd}
+        folds = [_json_number(number) for number in self.folds]
+        return {name: _json_number(value) for name, value in content.items()} | {"folds": folds}
 
 
 @dataclass(frozen=True)
@@ -128,11 +124,7 @@ class Evaluation:
     probabilities: Probabilities = field(repr=False)
 
     def score(self, measure: str, level: str = "", branch: Branch = "overall") -> Score:
-        """Return one metric value.
-
-        Raises:
-            UnknownNameError: Unknown metric, level or branch.
-        """
+        """Return one metric value; raise `UnknownNameError` if there is none."""
         for score in self.scores:
             if (score.measure, score.level, score.branch) == (measure, level, branch):
                 return score
@@ -144,27 +136,27 @@ class Evaluation:
 
     def confusion(self, level: int, branch: Branch = "overall") -> Ints:
         """Return the confusion matrix, (K, K): true classes in rows, predicted in columns."""
-        data = self.probabilities
-        outcomes = Outcomes.of(data.of(branch, level), data.labels[:, level])
-        counts: Ints = confusion(outcomes, np.ones((1, len(data.labels))))[0].astype(np.int64)
+        outcomes = self.probabilities.outcomes(branch, level)
+        counts: Ints = confusion(outcomes, np.ones((1, len(outcomes.labels))))[0].astype(np.int64)
         return counts
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the probabilities as JSON types."""
-        tree, division = self.probabilities.hierarchy, self.source.division
+        tree, source = self.probabilities.hierarchy, self.source
+        division = source.division
         return {
             "model": self.model,
             "weights_sha256": self.weights_sha256,
             "mdan_zoo": __version__,
             "device": self.device,
             "dtype": self.dtype,
-            "dataset": self.source.dataset,
-            "split": self.source.split,
-            "split_sha256": self.source.split_sha256,
-            "part": self.source.part,
+            "dataset": source.dataset,
+            "split": source.split,
+            "split_sha256": source.split_sha256,
+            "part": source.part,
             "images": len(self.probabilities.images),
             "images_trained_on": self.trained_on,
-            "folds": {name: len(indices) for name, indices in self.source.folds},
+            "folds": {name: len(indices) for name, indices in source.folds},
             "folds_split": division.method if division else "",
             "folds_split_sha256": division.sha256 if division else "",
             "bootstrap": {
@@ -184,12 +176,8 @@ class Evaluation:
                 }
                 for branch in self.probabilities.branches
             },
-            "reported_in_the_paper": [
-                result.to_dict() for result in paper_results(self.source.dataset)
-            ],
-            "reported_elsewhere": [
-                result.to_dict() for result in other_results(self.source.dataset)
-            ],
+            "reported_in_the_paper": [r.to_dict() for r in paper_results(source.dataset)],
+            "reported_elsewhere": [r.to_dict() for r in other_results(source.dataset)],
         }
 
 
@@ -225,80 +213,75 @@ def evaluate(
         )
     if seed < 0:
         raise InputError(f"seed must be at least 0, got {seed}")
-    names = [_name(sample.image, source.folder) for sample in samples]
+    images = [sample.image for sample in samples]
+    base = source.folder
+    names = [
+        (path.relative_to(base) if base and path.is_relative_to(base) else path).as_posix()
+        for path in images
+    ]
     probabilities = predict_probabilities(predictor, samples, names, batch_size)
     groups = [sample.group for sample in samples]
-    measures = dict(_measures(probabilities, samples))
-    weights_sha256 = hashlib.sha256(predictor.weights.read_bytes()).hexdigest()
     return Evaluation(
         model=predictor.name,
-        weights_sha256=weights_sha256,
+        weights_sha256=hashlib.sha256(predictor.weights.read_bytes()).hexdigest(),
         device=predictor.device.type,
         dtype=predictor.dtype,
         source=source,
-        trained_on=count_trained_on(
-            predictor.weights, source.dataset, [sample.image for sample in samples], names, files
-        ),
+        trained_on=count_trained_on(predictor.weights, source.dataset, images, names, files),
         groups=len(set(groups)),
         resamples=resamples,
         seed=seed,
-        scores=_score(measures, groups, source, resamples, seed),
+        scores=tuple(_scores(probabilities, samples, source, resamples, seed)),
         probabilities=probabilities,
     )
 
 
-def _name(image: Path, folder: Path | None) -> str:
-    if folder is not None and image.is_relative_to(folder):
-        return image.relative_to(folder).as_posix()
-    return image.as_posix()
-
-
-def _score(
-    measures: dict[Key, Measure],
-    groups: Sequence[str],
-    source: SampleSource,
-    resamples: int,
-    seed: int,
-) -> tuple[Score, ...]:
-    """Compute every metric on all images, on the resamples and on the folds."""
-    everything = np.ones((1, len(groups)))
-    folds = np.zeros((len(source.folds), len(groups)))
+def _scores(
+    data: Probabilities, samples: Sequence[Sample], source: SampleSource, resamples: int, seed: int
+) -> Iterator[Score]:
+    """Yield every metric on all images, on the resamples and on the folds."""
+    measures = _measures(data, samples)
+    folds = np.zeros((len(source.folds), len(samples)))
     for row, (_, indices) in zip(folds, source.folds, strict=True):
         row[list(indices)] = 1
-    draws: dict[Key, list[Floats]] = {key: [] for key in measures}
-    for weights in resample(groups, resamples, seed):
+    draws: dict[tuple[Branch, str, str], list[Floats]] = {key: [] for key in measures}
+    for weights in resample([sample.group for sample in samples], resamples, seed):
         for key, measure in measures.items():
             draws[key].append(measure(weights))
-    return tuple(
-        Score(
-            *key,
-            float(measure(everything)[0]),
-            *interval(np.concatenate(draws[key])),
-            tuple(measure(folds).tolist()) if source.folds else (),
-        )
-        for key, measure in measures.items()
-    )
+    for key, measure in measures.items():
+        value = float(measure(np.ones((1, len(samples))))[0])
+        by_fold = measure(folds).tolist() if source.folds else ()
+        yield Score(*key, value, *interval(np.concatenate(draws[key])), tuple(by_fold))
 
 
-def _measures(data: Probabilities, samples: Sequence[Sample]) -> Iterator[tuple[Key, Measure]]:
+def _measures(data: Probabilities, samples: Sequence[Sample]) -> _Measures:
+    tree = data.hierarchy
+    measures: _Measures = {}
     for branch in data.branches:
-        levels = [
-            Outcomes.of(data.of(branch, level), data.labels[:, level])
-            for level in range(data.hierarchy.depth)
-        ]
-        for name, outcomes in zip(data.hierarchy.level_names, levels, strict=True):
+        levels = [data.outcomes(branch, level) for level in range(tree.depth)]
+        for name, outcomes in zip(tree.level_names, levels, strict=True):
             for measure, function in LEVEL_MEASURES.items():
-                yield (branch, name, measure), partial(function, outcomes)
-        if data.hierarchy.depth > 1:
+                measures[branch, name, measure] = partial(function, outcomes)
+        if tree.depth > 1:
             violated = violations(data, [outcomes.predicted for outcomes in levels])
-            yield (branch, "", "violation_rate"), partial(weighted_mean, violated)
+            measures[branch, "", "violation_rate"] = partial(weighted_mean, violated)
         for number, (rating, _) in enumerate(samples[0].ratings):
-            rated = rated_classes(rating, data.hierarchy)
+            rated = rated_classes(rating, tree)
             if rated is not None:
                 level, classes = rated
                 found = data.of(branch, level)[:, classes].sum(axis=1).astype(np.float64)
                 given = np.array([sample.ratings[number][1] for sample in samples])
-                yield (branch, "", f"{rating}_r"), partial(correlation, found, given)
+                measures[branch, "", f"{rating}_r"] = partial(correlation, found, given)
+    return measures
+
+
+def rated_classes(rating: str, hierarchy: Hierarchy) -> tuple[int, list[int]] | None:
+    """Return the level and class ids to compare with a rating; None if there are none."""
+    classes = _RATED_CLASSES.get(rating)
+    for level, names in enumerate(hierarchy.levels):
+        if classes and set(classes) <= set(names):
+            return level, [names.index(name) for name in classes]
+    return None
 
 
 def violations(data: Probabilities, predicted: Sequence[Ints]) -> Floats:
@@ -311,5 +294,5 @@ def violations(data: Probabilities, predicted: Sequence[Ints]) -> Floats:
     return violated
 
 
-def _json_number(number: float) -> float | None:
-    return None if np.isnan(number) else number
+def _json_number(value: Any) -> Any:
+    return None if isinstance(value, float) and np.isnan(value) else value

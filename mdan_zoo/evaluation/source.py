@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +13,6 @@ from mdan_zoo.datasets.split_methods import make_split
 from mdan_zoo.datasets.splits import Split, select, split_sha256
 from mdan_zoo.errors import DatasetError, InputError, did_you_mean
 from mdan_zoo.hierarchy.tree import Hierarchy
-
-_TEST = "test"
-_EVERYTHING = "all"
 
 
 @dataclass(frozen=True)
@@ -70,69 +66,37 @@ def find_samples(
         InputError: `folds` is given but the split already has folds.
     """
     samples = read_dataset(dataset, folder, hierarchy)
-    source = SampleSource(dataset, folder_of(Path(folder)))
+    root = folder_of(Path(folder))
+    fold_split = division = None
     if split is not None:
         if split.dataset != dataset:
             raise DatasetError(f"the split is of {split.dataset}, not of {dataset}")
-        samples, source = _with_split(samples, source, split, part)
+        names = [name for name, _ in split.parts]
+        if part is None and len(names) > 1 and all(name.isdigit() for name in names):
+            fold_split = split
+        else:
+            part = part or "test"
+            samples = [samples[index] for index in select(split, samples, root, part)]
     elif part is not None or any(sample.split for sample in samples):
-        samples, source = _with_official_split(samples, source, part or _TEST)
-    else:
-        sha256 = split_sha256(samples, [range(len(samples))])
-        source = dataclasses.replace(source, split=_EVERYTHING, split_sha256=sha256)
-    if folds is None:
-        return samples, source
-    if source.folds:
-        raise InputError(f"the split {source.split!r} has folds already; remove folds={folds}")
-    return samples, _with_new_folds(samples, source, folds, seed)
+        part = part or "test"
+        chosen = [sample for sample in samples if sample.split == part]
+        if not chosen:
+            known = sorted({sample.split for sample in samples} - {""})
+            hint = did_you_mean(part, known) if known else "it has no official split; give a file"
+            raise DatasetError(f"{dataset} in {root} has no images in the part {part!r}: {hint}")
+        split, samples = make_split(dataset, samples, root, "official"), chosen
+    if folds is not None:
+        if fold_split:
+            raise InputError(f"the split {fold_split.method!r} has folds; remove folds={folds}")
+        fold_split = division = make_split(dataset, samples, root, f"grouped-{folds}-fold", seed)
+    method = split.method if split else "all"
+    sha256 = split.sha256 if split else split_sha256(samples, [range(len(samples))])
+    indices = _indices(fold_split, samples, root) if fold_split else ()
+    about = dataset, root, method, sha256, part or "", indices, division
+    return samples, SampleSource(*about)
 
 
-def _with_split(
-    samples: Sequence[Sample], source: SampleSource, split: Split, part: str | None
-) -> tuple[list[Sample], SampleSource]:
-    folder = source.folder
-    assert folder is not None
-    source = dataclasses.replace(source, split=split.method, split_sha256=split.sha256)
-    names = [name for name, _ in split.parts]
-    if part is None and len(names) > 1 and all(name.isdigit() for name in names):
-        folds = _folds_of(split, samples, folder)
-        return list(samples), dataclasses.replace(source, folds=folds)
-    part = part or _TEST
-    indices = select(split, samples, folder, part)
-    return [samples[index] for index in indices], dataclasses.replace(source, part=part)
-
-
-def _with_new_folds(
-    samples: Sequence[Sample], source: SampleSource, count: int, seed: int
-) -> SampleSource:
-    assert source.folder is not None
-    method = f"grouped-{count}-fold"
-    division = make_split(source.dataset, samples, source.folder, method, seed)
-    folds = _folds_of(division, samples, source.folder)
-    return dataclasses.replace(source, folds=folds, division=division)
-
-
-def _folds_of(
+def _indices(
     split: Split, samples: Sequence[Sample], folder: Path
 ) -> tuple[tuple[str, tuple[int, ...]], ...]:
     return tuple((name, tuple(select(split, samples, folder, name))) for name, _ in split.parts)
-
-
-def _with_official_split(
-    samples: Sequence[Sample], source: SampleSource, part: str
-) -> tuple[list[Sample], SampleSource]:
-    assert source.folder is not None
-    chosen = [sample for sample in samples if sample.split == part]
-    if not chosen:
-        known = sorted({sample.split for sample in samples} - {""})
-        raise DatasetError(
-            f"{source.dataset} in {source.folder} has no images in the part {part!r}: "
-            + (
-                did_you_mean(part, known)
-                if known
-                else "it has no official split; give a split file"
-            )
-        )
-    split = make_split(source.dataset, samples, source.folder, "official")
-    about = dataclasses.replace(source, split=split.method, split_sha256=split.sha256, part=part)
-    return chosen, about

@@ -6,21 +6,17 @@ explanation.on_image("polarity")  # attention M of L-CAM at image size, (height,
 explanation.on_image("quadrant", "serene")  # class activation map of one class
 plot(explanation, "explained.png")
 
-MDAN has two kinds of map at every affective level (section 4.2 of the paper):
+MDAN has two kinds of map at every level (section 4.2 of the paper):
 
-* m_k(x) = w_k . X(x), the class activation map of class k: how much position x contributes to the
-  score of that class, where X is the feature map of the level before L-CAM and w_k is the row of
-  class k in the local classifier of the level.
-* M, the attention of L-CAM, which scales every position by 1 + M(x). It is fused from the m_k of
-  the children of one class: the most likely class of the local classifier one level up.
+* m_k(x) = w_k . X(x), the class activation map of class k: X is the feature map of the level before
+  L-CAM, and w_k is the row of class k in the local classifier of the level.
+* M, the attention of L-CAM, fused from the m_k of the children of one class: the most likely class
+  of the local classifier one level up. The logit of class k is b_k + mean of (1 + M(x)) m_k(x).
 
-The score of class k in the local classifier, before the softmax, is
-b_k + mean over x of (1 + M(x)) m_k(x). Maps have the scale of the network: m_k is not normalised,
-and neither is M, unless the model's options say so. The released mdan_oasis4 has lcam="normalised",
-which scales M to 0..1 in every image.
-
-A flat network has no attention and one classifier on C5, the last map of the backbone. It only has
-the class activation maps of its finest level, m_k(x) = w_k . C5(x) (CAM, Zhou et al., 2016).
+Maps are not normalised, except for M if the model has the option lcam="normalised", like
+mdan_oasis4: it scales M to 0..1 in every image. A flat network only has the class activation maps
+of its finest level, m_k(x) = w_k . C5(x), where C5 is the last map of the backbone (CAM, Zhou et
+al., 2016).
 """
 
 from __future__ import annotations
@@ -28,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import overload
+from typing import TypeAlias, overload
 
 import torch
 from PIL import Image
@@ -48,17 +44,17 @@ from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL
 
 @dataclass(frozen=True, eq=False)
 class LevelMaps:
-    """Maps of one affective level.
+    """Maps of one level.
 
     Attributes:
         name: Name of the level.
         labels: Classes of the level, in the order of `class_maps`.
-        attention: M of L-CAM, float32 (H, W) at the size of the level's feature map; 0..1 in every
-            image if the model's options say lcam="normalised". None for a flat network.
+        attention: M of L-CAM, float32 (H, W) at the size of the feature map of the level. None for
+            a flat network.
         class_maps: m_k of every class, float32 (K, H, W).
-        parent: The class one level up whose children's maps are fused into `attention`. It is the
-            most likely class of the local classifier and can differ from the prediction. None at
-            the first level, where the maps of all classes are fused, and for a flat network.
+        parent: The class one level up whose children's maps are fused into `attention`; it can
+            differ from the predicted class. None for a flat network, and at the first level, where
+            the maps of all classes are fused.
     """
 
     name: str
@@ -88,31 +84,27 @@ class Explanation:
         return f"Explanation({self.prediction})"
 
     def level(self, level: int | str) -> LevelMaps:
-        """Return the maps of a level, given by its 0-based position or its name.
-
-        Raises:
-            UnknownNameError: The hierarchy has no such level.
-            InputError: The network has no maps at this level.
-        """
+        """Return the maps of a level, given by its position or name; see `on_image` for errors."""
         tree = self.prediction.hierarchy
         name = tree.level_names[tree.level_index(level)]
         for maps in self.levels:
             if maps.name == name:
                 return maps
+        known = ", ".join(repr(maps.name) for maps in self.levels)
         raise InputError(
-            f"{self.prediction.model} has no maps at level {name!r}, only at "
-            f"{', '.join(repr(maps.name) for maps in self.levels)}; an MDAN has maps at every level"
+            f"{self.prediction.model} has no maps at level {name!r}, only at {known}; an MDAN has "
+            "maps at every level"
         )
 
     def on_image(self, level: int | str, label: str | None = None) -> Map:
         """Return a map, bilinearly interpolated to the pixels of `image`.
 
         Args:
-            level: Position or name of the level.
+            level: 0-based position or name of the level.
             label: A class of the level for its class activation map; None for the attention M.
 
         Returns:
-            float32 (height, width); NaN outside `region`, which the network did not see.
+            float32 (height, width); NaN outside `region`.
 
         Raises:
             UnknownNameError: The hierarchy has no such level or class.
@@ -129,17 +121,13 @@ class Explanation:
         if maps.attention is None:
             raise InputError(
                 f"{self.prediction.model} has no attention map; give a class of level "
-                f"{maps.name!r} for its class activation map, or use an MDAN such as "
-                f"{DEFAULT_EXPLAINED_MODEL}"
+                f"{maps.name!r}, or use an MDAN such as {DEFAULT_EXPLAINED_MODEL}"
             )
         return maps.attention
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    name: str
-    image: Image.Image
-    pixels: Tensor
+# Name, image at full size, and preprocessed pixels.
+_Loaded: TypeAlias = tuple[str, Image.Image, Tensor]
 
 
 @overload
@@ -151,13 +139,11 @@ def explain(
 ) -> Explanation | list[Explanation]:
     """Predict one image, or each image of a list or tuple, and return the network's maps too.
 
-    Every explanation holds its image at full size. Explain many large images one by one and keep
-    only what you need.
+    Every explanation holds its image at full size, so explain large images one at a time.
 
     Args:
         images: Paths, URLs, bytes, binary files, PIL images, uint8 arrays or tensors.
-        model: A model with released weights, which is loaded at the first call and cached; or a
-            `Predictor` with a checkpoint, device or other options of your choice.
+        model: A model with released weights, which is cached, or a `Predictor`.
 
     Raises:
         ImageError: An image cannot be read.
@@ -170,59 +156,54 @@ def explain(
     if isinstance(model, str):
         model = shared_predictor(model)
     if not isinstance(model, Predictor):
-        raise InputError(
-            f"model must be a name or a mdan_zoo.Predictor, not {type(model).__name__}"
-        )
-    return list(_explain_all(model, images))
+        given = type(model).__name__
+        raise InputError(f"model must be a name or a mdan_zoo.Predictor, not {given}")
+    predictor = model
 
-
-def _explain_all(predictor: Predictor, images: ImageList) -> Iterator[Explanation]:
     def load(image: ImageLike) -> _Loaded:
         rgb = load_image(image, predictor.image_options)
-        return _Loaded(describe(image), rgb, predictor.preprocessing.crop(rgb))
+        return describe(image), rgb, predictor.preprocessing.crop(rgb)
 
     size = predictor.batch_size
     with closing(batches_ahead(load, images, batch_size=size, workers=WORKERS)) as batches:
-        for batch in batches:
-            yield from _explain_batch(predictor, batch)
+        return [found for batch in batches for found in _explain_batch(predictor, batch)]
 
 
 def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Explanation]:
-    output = predictor.forward(torch.stack([loaded.pixels for loaded in batch]), return_maps=True)
+    output = predictor.forward(torch.stack([pixels for _, _, pixels in batch]), return_maps=True)
     if not output.class_maps:
         raise InputError(f"{predictor.name} cannot be explained: it has no class activation maps")
-    predictions = predictor.to_predictions([loaded.name for loaded in batch], output)
-    levels = _maps_by_image(output, predictor.hierarchy)
-    for loaded, prediction, maps in zip(batch, predictions, levels, strict=True):
+    predictions = predictor.to_predictions([name for name, _, _ in batch], output)
+    depth = predictor.hierarchy.depth
+    with_maps = range(depth - len(output.class_maps), depth)
+    for row, ((_, image, _), prediction) in enumerate(zip(batch, predictions, strict=True)):
         if prediction.error is not None:
             raise InputError(f"{prediction.image}: {prediction.error}")
         yield Explanation(
             prediction=prediction,
-            image=loaded.image,
-            region=seen_region(loaded.image.size, predictor.config.input),
-            levels=maps,
+            image=image,
+            region=seen_region(image.size, predictor.config.input),
+            levels=tuple(_maps_at(output, predictor.hierarchy, n, row) for n in with_maps),
         )
 
 
-def _maps_by_image(output: EmotionOutput, tree: Hierarchy) -> list[tuple[LevelMaps, ...]]:
-    """Return the maps of every image of a batch, coarse to fine, from the first level with maps."""
-    first = tree.depth - len(output.class_maps)
-    by_level = [_maps_at(output, tree, level) for level in range(first, tree.depth)]
-    return list(zip(*by_level, strict=True))
+def _maps_at(output: EmotionOutput, tree: Hierarchy, level: int, row: int) -> LevelMaps:
+    """Return the maps of one image of a batch at one level."""
+    attention = output.maps[level][row] if output.maps else None
+    parent = None
+    if level > 0 and attention is not None and "local" in output.logits:
+        winner = output.logits["local"][level - 1][row].argmax()
+        parent = tree.levels[level - 1][int(winner)]
+    return LevelMaps(
+        name=tree.level_names[level],
+        labels=tree.levels[level],
+        attention=None if attention is None else _to_numpy(attention),
+        class_maps=_to_numpy(output.class_maps[level - tree.depth][row]),
+        parent=parent,
+    )
 
 
-def _maps_at(output: EmotionOutput, tree: Hierarchy, level: int) -> Iterator[LevelMaps]:
-    """Yield the maps of every image at one level."""
-    class_maps = output.class_maps[level - tree.depth].float().cpu().numpy()
-    attention = output.maps[level].float().cpu().numpy() if output.maps else None
-    has_parent = level > 0 and attention is not None and "local" in output.logits
-    parents = output.logits["local"][level - 1].argmax(dim=1).tolist() if has_parent else None
-    for i in range(len(class_maps)):
-        yield LevelMaps(
-            name=tree.level_names[level],
-            labels=tree.levels[level],
-            # Copies, because views would keep the maps of the whole batch in memory.
-            attention=None if attention is None else attention[i].copy(),
-            class_maps=class_maps[i].copy(),
-            parent=None if parents is None else tree.levels[level - 1][parents[i]],
-        )
+def _to_numpy(values: Tensor) -> Map:
+    # A copy, because a view would keep the maps of the whole batch in memory.
+    copied: Map = values.float().cpu().numpy().copy()
+    return copied

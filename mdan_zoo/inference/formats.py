@@ -15,22 +15,9 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.prediction import Prediction
 
 
-@dataclass(frozen=True)
-class Format:
-    """Line-based output format.
-
-    Attributes:
-        header: Returns the lines before the first prediction, for the model's hierarchy.
-        line: Returns the line of a prediction, which may be that of an unreadable image.
-    """
-
-    header: Callable[[Hierarchy], str]
-    line: Callable[[Prediction], str]
-
-
 def to_csv(predictions: Iterable[Prediction], hierarchy: Hierarchy) -> str:
     """Return predictions as CSV with a header."""
-    return _csv_header(hierarchy) + "".join(map(_csv_line, predictions))
+    return _csv_row(csv_columns(hierarchy)) + "".join(map(_csv_line, predictions))
 
 
 def to_json(predictions: Iterable[Prediction]) -> str:
@@ -50,18 +37,6 @@ def csv_columns(hierarchy: Hierarchy) -> list[str]:
     return columns
 
 
-def _text_line(prediction: Prediction) -> str:
-    return f"{prediction.image}  {prediction}\n"
-
-
-def _json_line(prediction: Prediction) -> str:
-    return json.dumps(prediction.to_dict()) + "\n"
-
-
-def _csv_header(hierarchy: Hierarchy) -> str:
-    return _csv_row(csv_columns(hierarchy))
-
-
 def _csv_line(prediction: Prediction) -> str:
     row: list[object] = [prediction.image, prediction.error]
     for level in prediction.levels:
@@ -75,12 +50,16 @@ def _csv_row(cells: Sequence[object]) -> str:
     return buffer.getvalue()
 
 
-def _no_header(hierarchy: Hierarchy) -> str:
-    return ""
+@dataclass(frozen=True)
+class Format:
+    """Line-based output format: a header for a hierarchy, then one line for every prediction."""
+
+    line: Callable[[Prediction], str]
+    header: Callable[[Hierarchy], str] = lambda hierarchy: ""
 
 
 FORMATS = {
-    "text": Format(_no_header, _text_line),
-    "json": Format(_no_header, _json_line),
-    "csv": Format(_csv_header, _csv_line),
+    "text": Format(lambda prediction: f"{prediction.image}  {prediction}\n"),
+    "json": Format(lambda prediction: json.dumps(prediction.to_dict()) + "\n"),
+    "csv": Format(_csv_line, lambda hierarchy: to_csv([], hierarchy)),
 }

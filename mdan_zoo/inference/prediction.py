@@ -1,11 +1,11 @@
-"""Predictions: probabilities of every level, and the path of emotions read from them. No torch.
+"""Predictions: probabilities of every level, and the path of emotions read from them.
 
 MDAN predicts every level of the hierarchy separately, so levels can contradict each other:
 "negative" may be the most likely polarity while "serene", which is positive, is the most likely
 emotion. There are two ways to decode a path:
 
-consistent: the path from root to leaf with the highest product of probabilities. It is always a
-    path of the hierarchy. Ties are resolved in favour of the first leaf.
+consistent: the path from root to leaf with the highest product of probabilities; of several, the
+    path of the first leaf.
 independent: the most likely class of each level, as levels are evaluated in the paper. The result
     need not be a path of the hierarchy.
 """
@@ -56,8 +56,6 @@ class LevelPrediction:
 class Prediction:
     """Emotions that an image evokes, at every level of a hierarchy.
 
-    Contains the probabilities of every branch; `path` and `levels` are read from those of `branch`.
-
     Args:
         image: Name of the image.
         model: Name of the model.
@@ -102,10 +100,7 @@ class Prediction:
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The predicted classes, coarse to fine; empty for a failed image.
-
-        With independent decoding they need not be a path of the hierarchy.
-        """
+        """The predicted classes, coarse to fine; empty for a failed image."""
         return tuple(level.label for level in self.levels)
 
     @cached_property
@@ -113,42 +108,25 @@ class Prediction:
         """The levels, coarse to fine; empty for a failed image."""
         if self.error is not None:
             return ()
-        probabilities = self.probabilities[self.branch]
-        picked = pick_classes(self.hierarchy, probabilities, self.decode)
-        hierarchy = self.hierarchy
+        hierarchy, probabilities = self.hierarchy, self.probabilities[self.branch]
+        picked = pick_classes(hierarchy, probabilities, self.decode)
+        rows = zip(hierarchy.level_names, hierarchy.levels, probabilities, picked, strict=True)
         return tuple(
             LevelPrediction(name, names[k], scores[k], dict(zip(names, scores, strict=True)))
-            for name, names, scores, k in zip(
-                hierarchy.level_names, hierarchy.levels, probabilities, picked, strict=True
-            )
+            for name, names, scores, k in rows
         )
 
     def of(self, branch: Branch) -> Prediction:
-        """Return this prediction as read from another branch.
-
-        Raises:
-            InputError: The network has no such branch; a flat one has no local branch.
-        """
+        """Return this prediction as read from another branch; `InputError` if it has none."""
         return dataclasses.replace(self, branch=branch)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return image, model, path, levels and error as JSON types, in this order.
-
-        Levels are read from `branch`; use `prediction.of("local").to_dict()` for another branch.
-        """
+        """Return image, model, path, levels and error as JSON types, in this order."""
         return {
             "image": self.image,
             "model": self.model,
             "path": list(self.path),
-            "levels": [
-                {
-                    "name": level.name,
-                    "label": level.label,
-                    "score": level.score,
-                    "scores": dict(level.scores),
-                }
-                for level in self.levels
-            ],
+            "levels": [dataclasses.asdict(level) for level in self.levels],
             "error": self.error,
         }
 
@@ -156,21 +134,17 @@ class Prediction:
 def check_reading(model: str, branch: str, decode: str, branches: Collection[str]) -> None:
     """Raise `InputError` unless the branch is one of the model's and the decoding exists."""
     if branch not in branches:
-        raise InputError(f"{model} has no {branch} branch; it has {_listed(branches)}")
+        known = ", ".join(map(repr, branches))
+        raise InputError(f"{model} has no {branch} branch; it has {known}")
     if decode not in DECODES:
-        raise InputError(f"decode must be one of {_listed(DECODES)}, not {decode!r}")
+        known = ", ".join(map(repr, DECODES))
+        raise InputError(f"decode must be one of {known}, not {decode!r}")
 
 
 def pick_classes(
     hierarchy: Hierarchy, levels: Sequence[Sequence[float]], decode: Decode
 ) -> tuple[int, ...]:
-    """Decode probabilities to class ids, coarse to fine.
-
-    Args:
-        hierarchy: The emotion hierarchy.
-        levels: Probabilities of all classes of every level, coarse to fine.
-        decode: "consistent" or "independent"; see the module docstring.
-    """
+    """Decode the probabilities of all classes of every level to class ids, coarse to fine."""
     if decode == "independent":
         return tuple(max(range(len(level)), key=level.__getitem__) for level in levels)
     logs = [[math.log(p) if p > 0 else -math.inf for p in level] for level in levels]
@@ -180,7 +154,3 @@ def pick_classes(
         return math.fsum(level[k] for level, k in zip(logs, path, strict=True))
 
     return max(hierarchy.leaf_paths, key=log_product)
-
-
-def _listed(names: Collection[str]) -> str:
-    return ", ".join(repr(name) for name in names)

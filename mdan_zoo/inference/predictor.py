@@ -9,7 +9,6 @@ import os
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -18,11 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from mdan_zoo._util.read_ahead import batches_ahead
-from mdan_zoo.errors import CheckpointError, ImageError, InputError, MdanZooError
+from mdan_zoo.errors import CheckpointError, DeviceError, ImageError, InputError, MdanZooError
 from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageLike, ImageOptions, load_image
 from mdan_zoo.images.naming import describe
 from mdan_zoo.images.preprocessing import Preprocessing
-from mdan_zoo.inference.devices import find_device
 from mdan_zoo.inference.prediction import Branch, Decode, Levels, Prediction, check_reading
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.models.config import ModelConfig
@@ -37,9 +35,6 @@ ImageList: TypeAlias = "list[Any] | tuple[Any, ...]"
 """Several images. An array or tensor is a single image."""
 
 WORKERS = 4
-BATCH_SIZE_CPU = 2
-"""Larger batches do not fit the caches of a CPU and take longer per image."""
-BATCH_SIZE_ACCELERATOR = 32
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -47,13 +42,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 _Loaded: TypeAlias = tuple[str, Tensor | ImageError]
 
 
-@dataclass(frozen=True)
-class _Result:
-    """Prediction of one image with its features (C,), or the error in their place."""
-
-    prediction: Prediction
-    features: Tensor | None = None
-    error: MdanZooError | None = None
+# Prediction of one image with its features (C,), or the error in their place.
+_Result: TypeAlias = tuple[Prediction, Tensor | MdanZooError]
 
 
 class Predictor:
@@ -65,21 +55,17 @@ class Predictor:
         for prediction in predictor.stream(paths, batch_size=64): ...
 
     Args:
-        name: A model with released weights. By default the model whose weights are part of the
-            package, or the model of `checkpoint`.
-        checkpoint: A checkpoint to use instead of the released one; it contains its own config and
-            hierarchy.
+        name: A model with released weights; by default the model of `checkpoint`, or a bundled one.
+        checkpoint: A checkpoint to use instead of the released one, with its config and hierarchy.
         device: Such as "cpu", "cuda" or "cuda:1". By default CUDA if available, else the CPU.
         dtype: "float32", or "bfloat16" or "float16" for mixed precision by autocast.
-        branch: Classifier branch that predictions are read from; each prediction contains the
-            probabilities of all branches.
+        branch: Classifier branch that predictions are read from.
         decode: How classes are picked; see `mdan_zoo.inference.prediction`.
         image_options: How images are read.
 
     Raises:
         UnknownNameError: The model does not exist.
-        WeightsUnavailableError: The model has no released weights; the message says how to train
-            them.
+        WeightsUnavailableError: The model has no released weights.
         CheckpointError: The checkpoint is damaged or belongs to another model.
         DeviceError: The device is not available; the message lists those that are.
         InputError: The dtype, branch or decoding does not exist.
@@ -98,10 +84,8 @@ class Predictor:
     ) -> None:
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
-        if not isinstance(image_options, ImageOptions):
-            raise InputError(f"image_options must be ImageOptions, not {image_options!r}")
         self.dtype = dtype
-        self.device = find_device(device)
+        self.device = _find_device(device)
         self.weights, self.config, network = _load_network(name, checkpoint)
         # A custom manifest may list weights under another name than that of their config.
         self.name = (name or DEFAULT_MODEL) if checkpoint is None else self.config.name
@@ -116,8 +100,9 @@ class Predictor:
 
     @property
     def batch_size(self) -> int:
-        """Default number of images per forward pass."""
-        return BATCH_SIZE_CPU if self.device.type == "cpu" else BATCH_SIZE_ACCELERATOR
+        """Default number of images per forward pass: 2 on a CPU, 32 on an accelerator."""
+        # Larger batches do not fit the caches of a CPU and take longer per image.
+        return 2 if self.device.type == "cpu" else 32
 
     def __repr__(self) -> str:
         return f"Predictor({self.name!r}, device='{self.device}', dtype={self.dtype!r})"
@@ -130,30 +115,23 @@ class Predictor:
         """Predict the emotions that one image, or each image of a list or tuple, evokes.
 
         Raises:
-            ImageError: An image cannot be read. Nothing is returned for the other images of a
-                list either; `stream` continues instead.
+            ImageError: An image cannot be read; `stream` continues instead.
             InputError: The network's values overflow in the predictor's dtype.
         """
         if not isinstance(images, (list, tuple)):
             return self.predict([images])[0]
-        return [result.prediction for result in self._all_results(images)]
+        return [prediction for prediction, _ in self._all_results(images)]
 
     def embed(self, images: ImageLike | ImageList) -> Tensor:
-        """Return the pooled last feature map of the backbone, the input of the global classifier.
+        """Return the pooled last feature map of the backbone; the errors are those of `predict`.
 
         Returns:
             float32 on the CPU: (C,) for one image, (N, C) for a list or tuple of N.
-
-        Raises:
-            ImageError: An image cannot be read.
-            InputError: The network's values overflow in the predictor's dtype.
         """
         if not isinstance(images, (list, tuple)):
             return self.embed([images])[0]
-        rows = [r.features for r in self._all_results(images) if r.features is not None]
-        if not rows:
-            return torch.empty(0, self.network.feature_dim)
-        return torch.stack(rows)
+        rows = [features for _, features in self._all_results(images)]
+        return torch.stack(rows) if rows else torch.empty(0, self.network.feature_dim)
 
     def stream(
         self,
@@ -171,20 +149,24 @@ class Predictor:
 
         Args:
             images: An iterable of images.
-            batch_size: Number of images per forward pass; by default 2 on a CPU, where larger
-                batches are slower, and 32 on an accelerator.
+            batch_size: Number of images per forward pass; by default `self.batch_size`.
             workers: Number of threads that decode images.
 
         Returns:
-            A generator with one prediction for every image. If an image cannot be read, `error` of
-            its prediction is the reason.
+            A generator. For an image that cannot be read, `error` of its prediction is the reason.
 
         Raises:
             InputError: `images` is a single image, or a number is below 1.
         """
-        _check_several(images)
-        if batch_size is None:
-            batch_size = self.batch_size
+        single = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image))
+        # Rows of an image would pass for grey images. An array of paths has one dimension.
+        single |= hasattr(images, "read") or len(getattr(images, "shape", ())) in (2, 3)
+        if single or not isinstance(images, Iterable):
+            raise InputError(
+                f"stream needs an iterable of images, not a single one ({describe(images)}): "
+                "put it into a list, or use predict"
+            )
+        batch_size = self.batch_size if batch_size is None else batch_size
         for argument, value in (("batch_size", batch_size), ("workers", workers)):
             if type(value) is not int:
                 raise InputError(f"{argument} must be an int, not {value!r}")
@@ -197,14 +179,12 @@ class Predictor:
         """Run the network on one batch and return its raw output.
 
         Args:
-            images: Either a list or tuple of images of any supported kind, which are loaded and
-                preprocessed, or a preprocessed batch: a uint8 tensor (N, 3, S, S) on any device,
-                where S is `config.input.crop`, stacked from `preprocessing.crop`.
+            images: A list or tuple of images, or a preprocessed batch: a uint8 tensor (N, 3, S, S)
+                on any device, where S is `config.input.crop`, stacked from `preprocessing.crop`.
             return_maps: Whether the output contains attention and class activation maps.
 
         Returns:
-            The output for all N images, on the predictor's device. `to_predictions` converts it to
-            predictions.
+            The output for all N images, on the predictor's device; see `to_predictions`.
 
         Raises:
             ImageError: An image cannot be read.
@@ -228,59 +208,47 @@ class Predictor:
         return output
 
     def to_predictions(self, names: Sequence[str], output: EmotionOutput) -> list[Prediction]:
-        """Convert the output of `forward` to predictions.
+        """Convert the output of `forward` to one prediction for each of the named images.
 
-        Args:
-            names: Names of the images.
-            output: The output for these images, in the same order.
-
-        Returns:
-            One prediction per image. If values overflowed in the predictor's dtype, its `error`
-            says so.
+        If values overflowed in the predictor's dtype, `error` of the prediction says so.
         """
-        return [
-            self._failed(name, self._overflow)
-            if any(math.isnan(p) for level in probabilities["overall"] for p in level)
-            else self._prediction(name, probabilities)
-            for name, probabilities in zip(names, _split(output), strict=True)
-        ]
-
-    @property
-    def _overflow(self) -> str:
+        # Rounding can raise a probability above 1.
+        lists = {
+            branch: [level.clamp(max=1).tolist() for level in levels]
+            for branch, levels in output.probs.items()
+        }
         advice = "" if self.dtype == "float32" else "; use dtype 'float32'"
-        return f"the network's values overflow in {self.dtype}{advice}"
+        overflow = f"the network's values overflow in {self.dtype}{advice}"
+        predictions = []
+        for i, name in zip(range(len(output.features)), names, strict=True):
+            rows = {b: tuple(tuple(level[i]) for level in levels) for b, levels in lists.items()}
+            if any(math.isnan(p) for level in rows["overall"] for p in level):
+                predictions.append(self._read(name, {}, overflow))
+            else:
+                predictions.append(self._read(name, rows))
+        return predictions
 
-    def _prediction(
+    def _read(
         self, name: str, probabilities: Mapping[Branch, Levels], error: str | None = None
     ) -> Prediction:
-        return Prediction(
-            image=name,
-            model=self.name,
-            hierarchy=self.hierarchy,
-            probabilities=probabilities,
-            branch=self.branch,
-            decode=self.decode,
-            error=error,
-        )
-
-    def _failed(self, name: str, reason: str) -> Prediction:
-        return self._prediction(name, {}, " ".join(reason.split()))  # one line
+        reading = self.branch, self.decode, error
+        return Prediction(name, self.name, self.hierarchy, probabilities, *reading)
 
     def _stream(
         self, images: Iterable[ImageLike], batch_size: int, workers: int
     ) -> Generator[Prediction, None, None]:
         with closing(self._results(images, batch_size, workers)) as results:
-            for result in results:
-                yield result.prediction
+            for prediction, _ in results:
+                yield prediction
 
-    def _all_results(self, images: ImageList) -> list[_Result]:
-        """Return the results of all images, or raise the first error."""
+    def _all_results(self, images: ImageList) -> list[tuple[Prediction, Tensor]]:
+        """Return predictions and features of all images, or raise the first error."""
         found = []
         with closing(self._results(images, self.batch_size, WORKERS)) as results:
-            for result in results:
-                if result.error is not None:
-                    raise result.error
-                found.append(result)
+            for prediction, features in results:
+                if isinstance(features, MdanZooError):
+                    raise features
+                found.append((prediction, features))
         return found
 
     def _results(
@@ -300,19 +268,21 @@ class Predictor:
 
     def _run(self, batch: list[_Loaded]) -> Iterator[_Result]:
         """Run the network on the readable images of a batch."""
-        readable = [(name, loaded) for name, loaded in batch if isinstance(loaded, Tensor)]
+        readable = {i: item for i, (_, item) in enumerate(batch) if isinstance(item, Tensor)}
         rows: Iterator[tuple[Prediction, Tensor]] = iter(())
         if readable:
-            output = self.forward(torch.stack([pixels for _, pixels in readable]))
-            predictions = self.to_predictions([name for name, _ in readable], output)
+            output = self.forward(torch.stack(list(readable.values())))
+            predictions = self.to_predictions([batch[i][0] for i in readable], output)
             rows = zip(predictions, output.features.float().cpu(), strict=True)
         for name, loaded in batch:
             if isinstance(loaded, ImageError):
-                yield _Result(self._failed(name, loaded.reason), error=loaded)
+                yield self._read(name, {}, " ".join(loaded.reason.split())), loaded  # one line
                 continue
             prediction, features = next(rows)
-            overflow = prediction.error and InputError(f"{name}: {prediction.error}")
-            yield _Result(prediction, features, overflow or None)
+            if prediction.error is not None:
+                yield prediction, InputError(f"{name}: {prediction.error}")
+            else:
+                yield prediction, features
 
 
 @overload
@@ -324,12 +294,9 @@ def predict(
 ) -> Prediction | list[Prediction]:
     """Predict the emotions that one image, or each image of a list or tuple, evokes.
 
-    The model is loaded at the first call and cached. Use `Predictor` to choose the device and
-    other options.
-
     Args:
         images: Paths, URLs, bytes, binary files, PIL images, uint8 arrays or tensors.
-        model: A model with released weights; see `mdan_zoo.list_models(pretrained=True)`.
+        model: A model with released weights, which is cached. Use `Predictor` for other options.
 
     Raises:
         ImageError: An image cannot be read.
@@ -360,8 +327,7 @@ def _load_network(
         checkpoint = open_checkpoint(read_released(name))
         network = create_model(name, checkpoint=checkpoint)
         # The mean and the standard deviation are the weights' own.
-        config = dataclasses.replace(config, input=checkpoint.config.input)
-        return checkpoint.path, config, network
+        return checkpoint.path, dataclasses.replace(config, input=checkpoint.config.input), network
     checkpoint = open_checkpoint(source)
     found = checkpoint.config.name
     if name is not None and name != found:
@@ -370,24 +336,22 @@ def _load_network(
     return checkpoint.path, *load_network(checkpoint)
 
 
-def _split(output: EmotionOutput) -> Iterator[Mapping[Branch, Levels]]:
-    """Yield the probabilities of every image of a batch."""
-    # Rounding can raise a probability above 1.
-    lists = {
-        branch: [level.clamp(max=1).tolist() for level in levels]
-        for branch, levels in output.probs.items()
-    }
-    for i in range(len(output.features)):
-        yield {branch: tuple(tuple(level[i]) for level in rows) for branch, rows in lists.items()}
-
-
-def _check_several(images: Any) -> None:
-    """Raise `InputError` if `images` is a single image instead of an iterable of images."""
-    single = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image))
-    # Rows of an image would pass for grey images. An array of paths has one dimension.
-    single |= hasattr(images, "read") or len(getattr(images, "shape", ())) in (2, 3)
-    if single or not isinstance(images, Iterable):
-        raise InputError(
-            f"stream needs an iterable of images, not a single one ({describe(images)}): "
-            "put it into a list, or use predict"
-        )
+def _find_device(device: str | torch.device | None) -> torch.device:
+    """Return an available device: the given one, or CUDA if available, else the CPU."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    known = ["cpu"]
+    if torch.accelerator.is_available():
+        kind = torch.accelerator.current_accelerator()
+        known += [f"{kind}:{index}" for index in range(torch.accelerator.device_count())]
+    available = f"available: {', '.join(known)}"
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise DeviceError(f"unknown device {device!r}; {available}") from error
+    try:
+        torch.zeros(1, device=found).cpu()  # raises unless the device can hold values
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]  # torch's messages are long
+        raise DeviceError(f"device {device!r} is not available ({reason}); {available}") from error
+    return found

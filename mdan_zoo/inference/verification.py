@@ -1,8 +1,4 @@
-"""Checkpoint verification: load a checkpoint strictly, run it, and describe it for the manifest.
-
-The checkpoint must fit the network that it describes, all its values must be finite, and the
-network is run on a fixed image, the golden image.
-"""
+"""Checkpoint verification: load a checkpoint strictly, run it, and describe it for the manifest."""
 
 from __future__ import annotations
 
@@ -21,35 +17,25 @@ from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.weights.checkpoint import CheckpointSource, open_checkpoint
 
-LIBRARIES = ("torch", "torchvision", "timm", "safetensors", "pillow")
+_LIBRARIES = ("torch", "torchvision", "timm", "safetensors", "pillow")
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A verified checkpoint.
-
-    Attributes:
-        path: Path of the file.
-        config: The config in the checkpoint.
-        hierarchy: The hierarchy in the checkpoint.
-        size: Size in bytes.
-        sha256: SHA-256 in hexadecimal.
-        parameters: Number of trainable values.
-        golden: Scores of the network for `golden_image`, {level: {class: score}}.
-    """
+    """A verified checkpoint, with the config and the hierarchy that it contains."""
 
     path: Path
     config: ModelConfig
     hierarchy: Hierarchy
-    size: int
+    size: int  # in bytes
     sha256: str
     parameters: int
-    golden: Mapping[str, Mapping[str, float]]
+    golden: Mapping[str, Mapping[str, float]]  # {level: {class: score}} for `golden_image`
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a manifest entry that the checkpoint determines, as JSON types."""
         config = json.loads(json.dumps(self.config.to_dict()))  # lists instead of tuples
-        versions = {library: metadata.version(library) for library in LIBRARIES}
+        versions = {library: metadata.version(library) for library in _LIBRARIES}
         return {
             "parameters": self.parameters,
             "size": self.size,
@@ -58,10 +44,7 @@ class WeightFile:
             "input": config["input"],
             "hierarchy": self.hierarchy.to_dict(),
             "libraries": versions | {"python": platform.python_version()},
-            "golden": {
-                "input": f"{__name__}.{golden_image.__name__}()",
-                "output": self.golden,
-            },
+            "golden": {"input": f"{__name__}.golden_image()", "output": self.golden},
         }
 
 
@@ -69,8 +52,7 @@ def read_weight_file(source: CheckpointSource) -> WeightFile:
     """Load a checkpoint strictly into the network that it describes, and run `golden_image`.
 
     Raises:
-        CheckpointError: The file is missing, damaged, not safetensors, or does not fit the network
-            that it describes.
+        CheckpointError: The file is missing or damaged, or does not fit what it describes.
         UnknownNameError: It describes an unknown network.
     """
     checkpoint = open_checkpoint(source)
@@ -93,11 +75,6 @@ def read_weight_file(source: CheckpointSource) -> WeightFile:
 def golden_image() -> Image.Image:
     """Return the 500 x 400 image of the golden outputs, three colour ramps."""
     image = Image.new("RGB", (500, 400))
-    image.putdata(
-        [
-            (255 * x // 499, 255 * y // 399, 255 * (x + y) // 898)
-            for y in range(400)
-            for x in range(500)
-        ]
-    )
+    places = [(x, y) for y in range(400) for x in range(500)]
+    image.putdata([(255 * x // 499, 255 * y // 399, 255 * (x + y) // 898) for x, y in places])
     return image

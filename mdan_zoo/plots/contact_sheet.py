@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias
@@ -24,7 +23,6 @@ from mdan_zoo.plots.figures import (
     add_text,
     check_output,
     file_name,
-    inch_axes,
     new_figure,
     save,
 )
@@ -43,31 +41,18 @@ _WIDTH = 2 * MARGIN + _COLUMNS * (_SIDE + _GAP) - _GAP
 _THUMBNAIL = 240  # pixels
 
 
-@dataclass(frozen=True)
-class _Entry:
-    image: str | os.PathLike[str]
-    prediction: Prediction
+_Entry: TypeAlias = tuple["str | os.PathLike[str]", Prediction]
+_Row: TypeAlias = tuple[str, Sequence[_Entry]]
+"""Up to `_COLUMNS` images of one emotion; the first row of each emotion has a heading, not ""."""
 
 
-@dataclass(frozen=True)
-class _Row:
-    """Up to `_COLUMNS` images of one emotion; the first row of each emotion has a heading."""
-
-    heading: str
-    entries: Sequence[_Entry]
-
-    @property
-    def height(self) -> float:
-        return (_HEADING if self.heading else 0) + _SIDE + _CAPTION + _GAP
-
-
-_Page: TypeAlias = list[_Row]
+def _height(row: _Row) -> float:
+    return (_HEADING if row[0] else 0) + _SIDE + _CAPTION + _GAP
 
 
 def check_sheet(path: str | os.PathLike[str], count: int) -> None:
     """Raise `InputError` if a sheet of `count` images cannot be written at `path`."""
-    kind = check_output(path)
-    if kind != "pdf" and count > MAX_THUMBNAILS:
+    if check_output(path) != "pdf" and count > MAX_THUMBNAILS:
         raise InputError(
             f"a sheet with more than {MAX_THUMBNAILS} images, here {count}, needs a .pdf, which "
             f"has pages, instead of {path}"
@@ -84,15 +69,13 @@ def plot_contact_sheet(
     Args:
         images: Paths of the images.
         predictions: Predictions of the images, in the same order. Failed images are left out.
-        path: The file to write, atomically: a PDF with pages, or an image file for up to
-            `MAX_THUMBNAILS` images.
+        path: The file to write: a PDF with pages, or an image for up to `MAX_THUMBNAILS` images.
 
     Raises:
         InputError: No file can be written at `path`, or it cannot hold that many images.
         ImageError: No image could be predicted, or one can no longer be read.
     """
-    entries = [_Entry(*pair) for pair in zip(images, predictions, strict=True)]
-    entries = [entry for entry in entries if entry.prediction.error is None]
+    entries = [pair for pair in zip(images, predictions, strict=True) if pair[1].error is None]
     check_sheet(path, len(entries))
     if not entries:
         raise ImageError(None, f"none of {len(predictions)} images could be read")
@@ -111,61 +94,53 @@ def _rows(entries: Sequence[_Entry]) -> Iterator[_Row]:
     """Yield the rows of the sheet in the order of the hierarchy."""
 
     def place(entry: _Entry) -> tuple[int, ...]:
-        tree = entry.prediction.hierarchy
-        return tuple(tree.index(i, label) for i, label in enumerate(entry.prediction.path))
+        tree, path = entry[1].hierarchy, entry[1].path
+        return tuple(tree.index(i, label) for i, label in enumerate(path))
 
-    def order(entry: _Entry) -> tuple[tuple[int, ...], float]:
-        return place(entry), -entry.prediction.levels[-1].score
-
-    for _, group in groupby(sorted(entries, key=order), key=place):
+    by_score = sorted(entries, key=lambda entry: entry[1].levels[-1].score, reverse=True)
+    for _, group in groupby(sorted(by_score, key=place), key=place):
         members = list(group)
         count = f"{len(members)} image{'s' if len(members) > 1 else ''}"
-        heading = f"{' > '.join(members[0].prediction.path)}: {count}"
+        heading = f"{' > '.join(members[0][1].path)}: {count}"
         for start in range(0, len(members), _COLUMNS):
-            yield _Row("" if start else heading, members[start : start + _COLUMNS])
+            yield "" if start else heading, members[start : start + _COLUMNS]
 
 
-def _paginate(rows: Sequence[_Row]) -> Iterator[_Page]:
-    page: _Page = []
+def _paginate(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    page: list[_Row] = []
     for row in rows:
-        if page and sum(other.height for other in [*page, row]) > _PAGE_HEIGHT:
+        if page and sum(map(_height, [*page, row])) > _PAGE_HEIGHT:
             yield page
             page = []
         page.append(row)
     yield page
 
 
-def _draw_page(rows: _Page) -> Figure:
-    height = sum(row.height for row in rows)
-    figure = new_figure(_WIDTH, height + _LEGEND + 2 * MARGIN)
-    _draw_legend(figure, rows[0].entries[0].prediction)
+def _draw_page(rows: Sequence[_Row]) -> Figure:
+    figure = new_figure(_WIDTH, sum(map(_height, rows)) + _LEGEND + 2 * MARGIN)
+    room = _WIDTH - 2 * MARGIN
+    shown = rows[0][1][0][1]
+    level = shown.levels[-1].name
+    legend = f"{shown.model}; below an image: the probability of its class, level {level}"
+    axes = add_axes(figure, MARGIN, MARGIN, room, _LEGEND)
+    add_text(axes, 0, _LEGEND / 2, legend, room, fontsize=9)
     top = MARGIN + _LEGEND
     for row in rows:
-        if row.heading:
-            axes = inch_axes(figure, MARGIN, top, _WIDTH - 2 * MARGIN, _HEADING)
-            room = _WIDTH - 2 * MARGIN
-            add_text(axes, 0, _HEADING / 2, row.heading, room, fontsize=11, fontweight="bold")
-        bottom = top + row.height
-        for column, entry in enumerate(row.entries):
+        heading, entries = row
+        if heading:
+            axes = add_axes(figure, MARGIN, top, room, _HEADING)
+            add_text(axes, 0, _HEADING / 2, heading, room, fontsize=11, fontweight="bold")
+        top += _height(row)
+        for column, entry in enumerate(entries):
             left = MARGIN + column * (_SIDE + _GAP)
-            _draw_entry(figure, entry, left, bottom - _SIDE - _CAPTION - _GAP)
-        top = bottom
+            _draw_entry(figure, entry, left, top - _SIDE - _CAPTION - _GAP)
     return figure
 
 
-def _draw_legend(figure: Figure, prediction: Prediction) -> None:
-    """Name the model and explain the numbers."""
-    level = prediction.levels[-1].name
-    legend = f"{prediction.model}; below an image: the probability of its class, level {level}"
-    axes = inch_axes(figure, MARGIN, MARGIN, _WIDTH - 2 * MARGIN, _LEGEND)
-    add_text(axes, 0, _LEGEND / 2, legend, _WIDTH - 2 * MARGIN, fontsize=9)
-
-
 def _draw_entry(figure: Figure, entry: _Entry, left: float, top: float) -> None:
-    image = load_image(entry.image, ImageOptions(shrink_to=_THUMBNAIL))
+    path, prediction = entry
+    image = load_image(path, ImageOptions(shrink_to=_THUMBNAIL))
     square = ImageOps.fit(image, (_THUMBNAIL, _THUMBNAIL), Image.Resampling.BICUBIC)
-    axes = add_axes(figure, left, top, _SIDE, _SIDE)
-    axes.imshow(square, origin="upper")
-    caption = inch_axes(figure, left, top + _SIDE, _SIDE, _CAPTION)
-    score, name = entry.prediction.levels[-1].score, file_name(entry.prediction.image)
-    add_text(caption, 0, 0.1, f"{score:.2f}  {name}", _SIDE, fontsize=7)
+    add_axes(figure, left, top, _SIDE, _SIDE).imshow(square, origin="upper")
+    text = f"{prediction.levels[-1].score:.2f}  {file_name(prediction.image)}"
+    add_text(add_axes(figure, left, top + _SIDE, _SIDE, _CAPTION), 0, 0.1, text, _SIDE, fontsize=7)

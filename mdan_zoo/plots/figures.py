@@ -1,7 +1,6 @@
-"""Figures: layout in inches, text that fits, and atomic files, shared by all plots.
+"""Figures: layout in inches from the left and top, text that fits, and atomic files.
 
-Everything is placed in inches from the left and top of a figure, so that nothing overlaps for any
-number of classes. pyplot and its global state are not used.
+pyplot and its global state are not used.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mdan_zoo._util.files import write_atomically
-from mdan_zoo.errors import InputError, MdanZooError, did_you_mean
+from mdan_zoo.errors import InputError, MdanZooError
 
 try:  # imported here for all plots, so that they raise the same error if it is missing
     from matplotlib import colormaps
@@ -28,47 +27,38 @@ except ImportError as error:
     raise MdanZooError("drawing needs matplotlib: pip install 'mdan-zoo[explain]'") from error
 
 FORMATS = ("png", "pdf", "svg", "jpg", "jpeg", "webp")
-DPI = 150
 MARGIN = 0.25
 """Margin of a figure in inches."""
 
 COLOUR_MAP = "viridis"
 """Perceptually uniform, also for colour-blind readers and in greyscale prints."""
 
-_TEXT_COLOUR = "#202020"
 _WEBP_SIDE = 16383  # pixels
 
 
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty white figure with its own canvas; sizes are in inches."""
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
 def add_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Add axes without frame or ticks, placed in inches from the figure's left and top."""
+    """Add axes without frame or ticks; positions in the figure and in the axes are in inches."""
     whole_width, whole_height = figure.get_size_inches()
     bottom = whole_height - top - height
     axes = figure.add_axes(
         (left / whole_width, bottom / whole_height, width / whole_width, height / whole_height)
     )
     axes.set_axis_off()
+    axes.set_xlim(0, width, auto=True)  # imshow sets its own limits
+    axes.set_ylim(height, 0, auto=True)
     return axes
 
 
 def add_text(axes: Axes, x: float, y: float, text: str, room: float, **style: Any) -> None:
-    """Write one line of literal text, shortened to `room` inches.
-
-    Args:
-        axes: Axes to write to.
-        x: Left end in data coordinates, unless the style says otherwise.
-        y: Middle of the line in data coordinates.
-        text: The text; dollar signs do not start a formula.
-        room: Available width in inches.
-        style: Text properties of matplotlib, such as fontsize and fontweight.
-    """
-    style = {"fontsize": 8, "color": _TEXT_COLOUR, "va": "center", **style}
+    """Write one line of literal text, shortened to `room` inches, with its left middle at x, y."""
+    style = {"fontsize": 8, "color": "#202020", "va": "center", **style}
     shown = shorten(text, room, style["fontsize"], style.get("fontweight", "normal"))
     axes.text(x, y, shown, parse_math=False, usetex=False, **style)
 
@@ -83,34 +73,18 @@ def shorten(text: str, room: float, size: float, weight: str = "normal") -> str:
 
     if fits(text):
         return text
-    for kept in range(len(text) - 1, 1, -1):
-        end = kept // 2
-        candidate = text[: kept - end] + "…" + text[-end:]
-        if fits(candidate):
-            return candidate
-    return "…"
+    kept = ((n - n // 2, n // 2) for n in range(len(text) - 1, 1, -1))
+    return next(filter(fits, (f"{text[:start]}…{text[-end:]}" for start, end in kept)), "…")
 
 
 def colour_table() -> bytes:
     """Return the 256 RGB colours of `COLOUR_MAP`, from dark to light."""
-    colours = colormaps[COLOUR_MAP](range(256), bytes=True)
-    return bytes(colours[:, :3].tobytes())
+    return bytes(colormaps[COLOUR_MAP](range(256), bytes=True)[:, :3].tobytes())
 
 
 def file_name(image: str) -> str:
     """Return the last part of an image's name."""
     return image.rstrip("/").rpartition("/")[2] or image
-
-
-def inch_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Add axes whose data coordinates are inches from their left and top."""
-    axes = add_axes(figure, left, top, width, height)
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
-    return axes
-
-
-# Files
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
@@ -120,33 +94,25 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         InputError: The suffix is not one of `FORMATS`, or no file can be written at `path`.
     """
     kind = check_output(path)
-    _check_size(figure, kind)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind)
-    write_atomically(Path(path), buffer.getvalue())
-
-
-def _check_size(figure: Figure, kind: str) -> None:
     width, height = (round(side * figure.dpi) for side in figure.get_size_inches())
     if kind == "webp" and max(width, height) > _WEBP_SIDE:
         raise InputError(
             f"a webp file has at most {_WEBP_SIDE} pixels a side, this figure has {width} x "
             f"{height}; write a .pdf or .png"
         )
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind)
+    write_atomically(Path(path), buffer.getvalue())
 
 
 def check_output(path: str | os.PathLike[str]) -> str:
-    """Return the format given by the suffix of a path.
-
-    Raises:
-        InputError: The suffix is not one of `FORMATS`, or no file can be written at `path`.
-    """
+    """Return the format given by the suffix of a path; raise the errors of `save`."""
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise InputError(
-            f"figures are written as {', '.join(FORMATS)}, not as {path.suffix or 'nothing'!r}; "
-            f"{did_you_mean(kind, FORMATS)}"
+            f"the suffix of a figure must be one of {', '.join(f'.{name}' for name in FORMATS)}, "
+            f"not {path.suffix!r}"
         )
     if not path.parent.is_dir():
         raise InputError(f"no figure can be written at {path}: there is no folder {path.parent}")

@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeAlias
 
-from mdan_zoo.errors import InputError
-from mdan_zoo.inference.explanation import Explanation
+from PIL import Image
+
+from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
+from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.images.geometry import Map
+from mdan_zoo.images.preprocessing import without_far_ends
+from mdan_zoo.inference.explanation import Explanation, LevelMaps
 from mdan_zoo.inference.prediction import Prediction
-from mdan_zoo.plots.explanation import draw_explanation
-from mdan_zoo.plots.figures import Figure, save
-from mdan_zoo.plots.prediction import draw_prediction
+from mdan_zoo.plots.figures import (
+    COLOUR_MAP,
+    MARGIN,
+    Axes,
+    Figure,
+    Normalize,
+    Rectangle,
+    add_axes,
+    add_text,
+    file_name,
+    new_figure,
+    save,
+)
+
+LEGEND = "bold and blue: the predicted path (highest product over levels)"
+
+_HEADER = 0.6
+
+# The hierarchy
+_WIDTH = 4.2
+_ROW = 0.2
+_INDENT = 0.16
+_NAMES = 1.9
+_BARS = 1.7
+_LEVEL_GAP = 0.1
+
+# The panels
+_STRENGTH = 0.6  # of the colours over the grey image
+_TITLE = 0.42
+_BAR = 0.08
+_TICKS = 0.42
+_GAP = 0.12
+_FOOTER = 0.4
+
+_Panel: TypeAlias = tuple[str, str, Callable[[Axes, Axes], object]]
+"""Title, subtitle, and a function that draws into the panel's square axes and its colour bar."""
 
 
 def plot(
@@ -32,9 +74,6 @@ def plot(
         label: For an explanation, draw the attention and the map of this class only, at `level` or
             at the finest level that has the class.
 
-    Returns:
-        The figure.
-
     Raises:
         UnknownNameError: The hierarchy has no such level or class.
         InputError: The image could not be predicted, the network has no such map, a prediction is
@@ -42,11 +81,206 @@ def plot(
         MdanZooError: matplotlib is not installed.
     """
     if isinstance(result, Explanation):
-        figure = draw_explanation(result, level, label)
+        figure = _draw_explanation(result, level, label)
     elif level is None and label is None:
-        figure = draw_prediction(result)
+        figure = _draw_prediction(result)
     else:
         raise InputError("a prediction has no maps: level and label need an explanation")
     if path is not None:
         save(figure, path)
     return figure
+
+
+def _draw_prediction(prediction: Prediction) -> Figure:
+    if prediction.error is not None:
+        raise InputError(f"{prediction.image}: there is nothing to draw: {prediction.error}")
+    footer = 0.3
+    below = MARGIN + _HEADER + _tree_height(prediction.hierarchy)
+    figure = new_figure(_WIDTH + 2 * MARGIN, below + footer + MARGIN)
+    _draw_header(figure, prediction)
+    _draw_tree(figure, prediction, MARGIN, MARGIN + _HEADER)
+    axes = add_axes(figure, MARGIN, below, _WIDTH, footer)
+    add_text(axes, 0, 0.2, LEGEND, _WIDTH)
+    return figure
+
+
+def _draw_header(figure: Figure, prediction: Prediction) -> None:
+    room = float(figure.get_size_inches()[0]) - 2 * MARGIN
+    axes = add_axes(figure, MARGIN, MARGIN, room, 0.5)
+    add_text(axes, 0, 0.1, file_name(prediction.image), room, fontsize=10, fontweight="bold")
+    add_text(axes, 0, 0.32, f"{prediction}   ({prediction.model})", room, fontsize=9)
+
+
+def _tree_height(hierarchy: Hierarchy) -> float:
+    return _ROW * sum(hierarchy.sizes) + _LEVEL_GAP * hierarchy.sizes[0]
+
+
+def _draw_tree(figure: Figure, prediction: Prediction, left: float, top: float) -> None:
+    """Draw a row for every class, children below their parent, and emphasise the prediction."""
+    axes = add_axes(figure, left, top, _WIDTH, _tree_height(prediction.hierarchy))
+    y = 0.0
+    for depth, k in _rows(prediction.hierarchy):
+        level = prediction.levels[depth]
+        label = prediction.hierarchy.levels[depth][k]
+        score = level.scores[label]
+        predicted = label == level.label
+        y += _ROW if depth else _ROW + _LEVEL_GAP
+        weight = "bold" if predicted else "normal"
+        indent = _INDENT * depth
+        add_text(axes, indent, y - _ROW / 2, label, _NAMES - indent - 0.1, fontweight=weight)
+        bar = Rectangle((_NAMES, y - 0.85 * _ROW), score * _BARS, 0.7 * _ROW)
+        bar.set_facecolor("#26648e" if predicted else "#b9c3cc")
+        axes.add_patch(bar)
+        x = _NAMES + score * _BARS + 0.06
+        add_text(axes, x, y - _ROW / 2, f"{score:.2f}", 0.5, fontweight=weight)
+
+
+def _rows(hierarchy: Hierarchy) -> list[tuple[int, int]]:
+    """Return level and class id of every class, each followed by its descendants."""
+    paths = {path[: level + 1] for path in hierarchy.leaf_paths for level in range(hierarchy.depth)}
+    return [(len(path) - 1, path[-1]) for path in sorted(paths)]
+
+
+def _draw_explanation(
+    explanation: Explanation, level: int | str | None, label: str | None
+) -> Figure:
+    image = explanation.image
+    region = explanation.region
+    right, bottom = min(image.width, region.right), min(image.height, region.bottom)
+    inside = (max(0, region.left), max(0, region.top), right, bottom)
+    seen = image.resize((480, 480), Image.Resampling.BICUBIC, box=inside)
+    what = "image" if without_far_ends(image).size == image.size else "middle of the image"
+    whole: _Panel = (
+        f"{what}, {image.width} x {image.height}",
+        "frame: the part that the network saw",
+        partial(_draw_image, explanation),
+    )
+    view: _Panel = (
+        "what the network saw",
+        "resized and centre-cropped",
+        lambda axes, _: axes.imshow(seen, origin="upper"),
+    )
+    if level is not None or label is not None:
+        maps = _level_of(explanation, str(label)) if level is None else explanation.level(level)
+        labels = maps.labels if label is None else [label]
+        panels = [whole, view, *_level_panels(explanation, maps, seen, labels)]
+        columns = math.ceil(math.sqrt(1.5 * len(panels))) if label is None else 2
+        return _arrange(explanation, panels, columns)
+    picked = {found.name: [found.label] for found in explanation.prediction.levels}
+    by_level = [
+        _level_panels(explanation, maps, seen, picked[maps.name]) for maps in explanation.levels
+    ]
+    if len(by_level[0]) == 1:  # a flat network has no attention
+        return _arrange(explanation, [whole, view, *by_level[0]], columns=3)
+    attention, class_maps = zip(*by_level, strict=True)
+    columns = 1 + len(by_level)
+    return _arrange(explanation, [whole, *attention, view, *class_maps], columns)
+
+
+def _level_of(explanation: Explanation, label: str) -> LevelMaps:
+    """Return the maps of the finest level that has the class."""
+    tree = explanation.prediction.hierarchy
+    aliases = dict(tree.aliases)
+    for maps in reversed(explanation.levels):
+        if aliases.get(label, label) in maps.labels:
+            return maps
+    known = [name for maps in explanation.levels for name in maps.labels]
+    raise UnknownNameError(
+        f"{explanation.prediction.model} has no map for a class {label!r}; "
+        + did_you_mean(label, known)
+    )
+
+
+def _level_panels(
+    explanation: Explanation, maps: LevelMaps, seen: Image.Image, labels: Sequence[str]
+) -> list[_Panel]:
+    """Return the panels of a level: its attention, if any, and the maps of classes."""
+    scores = {level.name: level.scores for level in explanation.prediction.levels}[maps.name]
+    tree = explanation.prediction.hierarchy
+    shown = {label: maps.class_maps[tree.index(maps.name, label)] for label in labels}
+    low = min(float(values.min()) for values in shown.values())
+    high = max(float(values.max()) for values in shown.values())  # shared, to compare classes
+    panels: list[_Panel] = []
+    if maps.attention is not None:
+        fused = f"children of {maps.parent}" if maps.parent else "all classes"
+        limits = float(maps.attention.min()), float(maps.attention.max())
+        draw = partial(_draw_map, seen, maps.attention, *limits)
+        panels.append((f"{maps.name}: attention", f"L-CAM of {fused}", draw))
+    for label, values in shown.items():
+        name = maps.labels[tree.index(maps.name, label)]  # without aliases
+        draw = partial(_draw_map, seen, values, low, high)
+        panels.append((f"{name} {scores[name]:.2f}", f"{maps.name}: class activation map", draw))
+    return panels
+
+
+def _arrange(explanation: Explanation, panels: Sequence[_Panel], columns: int) -> Figure:
+    """Place panels in rows, with the hierarchy to their right and an explanation below."""
+    side = 2.4 if len(panels) <= 8 else 1.7
+    across, down = side + _BAR + _TICKS + _GAP, side + _TITLE + _GAP
+    rows = math.ceil(len(panels) / columns)
+    tree_left = MARGIN + columns * across + 0.1
+    height = max(rows * down, _tree_height(explanation.prediction.hierarchy) + _TITLE)
+    below = MARGIN + _HEADER + height
+    width = tree_left + _WIDTH + MARGIN
+    figure = new_figure(width, below + _FOOTER + MARGIN)
+    _draw_header(figure, explanation.prediction)
+    room = side + _BAR + _TICKS - 0.05
+    for number, (title, subtitle, draw) in enumerate(panels):
+        row, column = divmod(number, columns)
+        left, top = MARGIN + column * across, MARGIN + _HEADER + row * down
+        heading = add_axes(figure, left, top, room, _TITLE)
+        add_text(heading, 0, 0.12, title, room, fontweight="bold")
+        add_text(heading, 0, 0.29, subtitle, room, fontsize=7)
+        bar = add_axes(figure, left + side + 0.05, top + _TITLE, _BAR, side)
+        draw(add_axes(figure, left, top + _TITLE, side, side), bar)
+    heading = add_axes(figure, tree_left, MARGIN + _HEADER, _WIDTH, _TITLE)
+    add_text(heading, 0, 0.12, "probabilities", _WIDTH, fontweight="bold")
+    _draw_tree(figure, explanation.prediction, tree_left, MARGIN + _HEADER + 0.5 * _TITLE)
+    maps = "Maps: yellow is high, violet is low. Class activation: contribution to the logit."
+    if explanation.levels[0].attention is not None:
+        maps += " Attention: M; features are multiplied by 1 + M."
+    room = width - 2 * MARGIN
+    footer = add_axes(figure, MARGIN, below, room, _FOOTER)
+    add_text(footer, 0, 0.15, maps, room)
+    add_text(footer, 0, 0.33, f"Hierarchy: {LEGEND}.", room)
+    return figure
+
+
+def _draw_image(explanation: Explanation, axes: Axes, bar: Axes) -> None:
+    """Draw the image, or the middle of a very long one, and frame what the network saw."""
+    image, region = explanation.image, explanation.region
+    middle = without_far_ends(image)
+    small = middle.copy()
+    small.thumbnail((600, 600))
+    left, top = (image.width - middle.width) / 2, (image.height - middle.height) / 2
+    side = max(middle.size)
+    extent = (left, left + middle.width, top + middle.height, top)
+    axes.imshow(small, origin="upper", extent=extent)
+    size = region.right - region.left, region.bottom - region.top
+    frame = Rectangle((region.left, region.top), *size)
+    frame.set(facecolor="none", edgecolor="#ffb000", linewidth=1.5)
+    axes.add_patch(frame)
+    axes.set(xlim=(left, left + side), ylim=(top + side, top))
+
+
+def _draw_map(
+    seen: Image.Image, values: Map, low: float, high: float, axes: Axes, bar: Axes
+) -> None:
+    """Draw a map over the greyscale image, with a colour bar."""
+    extent = (0, seen.width, seen.height, 0)
+    axes.imshow(seen.convert("L"), origin="upper", cmap="gray", vmin=0, vmax=255, extent=extent)
+    drawn = axes.imshow(
+        values,
+        origin="upper",
+        cmap=COLOUR_MAP,
+        norm=Normalize(low, high if high > low else low + 1),
+        alpha=_STRENGTH,
+        interpolation="bilinear",
+        extent=extent,
+    )
+    bar.set_axis_on()
+    bar.invert_yaxis()
+    ends = sorted({low, high})
+    drawn.figure.colorbar(drawn, cax=bar, ticks=ends)
+    bar.set_yticklabels([f"{value:.2g}" for value in ends], fontsize=7, usetex=False)
+    bar.tick_params(length=2, pad=2)

@@ -27,8 +27,13 @@ from mdan_zoo.cli.demo import add_parser
 from mdan_zoo.demo.app import EXAMPLES
 from mdan_zoo.demo.guard import names_only, read_question
 from mdan_zoo.demo.models import choose_default, find_models
-from mdan_zoo.demo.server import DEFAULT_PORT, MAX_UPLOAD, is_loopback, open_socket
-from mdan_zoo.demo.uploads import remove_abandoned
+from mdan_zoo.demo.server import (
+    DEFAULT_PORT,
+    MAX_UPLOAD,
+    is_loopback,
+    open_socket,
+    remove_abandoned,
+)
 from mdan_zoo.errors import InputError
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import load_manifest

@@ -165,7 +165,7 @@ def test_a_split_into_folds_gives_all_of_them_or_one(folder):
     one, source = find_samples("OASIS", folder, CIRCUMPLEX, split=split, part="1")
     assert one == [samples[index] for index in grouped_folds(samples, 3, seed=2)[1]]
     assert (source.part, source.folds) == ("1", ())
-    with pytest.raises(InputError, match="'grouped-3-fold, seed 2' has folds already"):
+    with pytest.raises(InputError, match="'grouped-3-fold, seed 2' has folds; remove folds=3"):
         find_samples("OASIS", folder, CIRCUMPLEX, split=split, folds=3)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from mdan_zoo.evaluation.bootstrap import interval, resample
 from mdan_zoo.evaluation.metrics import (
     LEVEL_MEASURES,
     SMALLEST_PROBABILITY,
@@ -16,8 +15,10 @@ from mdan_zoo.evaluation.metrics import (
     calibration_error,
     confusion,
     correlation,
+    interval,
     macro_f1,
     negative_log_likelihood,
+    resample,
     weighted_mean,
 )
 

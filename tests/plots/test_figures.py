@@ -35,7 +35,7 @@ from mdan_zoo.plots import (
     plot_contact_sheet,
 )
 from mdan_zoo.plots.contact_sheet import MAX_THUMBNAILS
-from mdan_zoo.plots.prediction import LEGEND
+from mdan_zoo.plots.results import LEGEND
 
 LONG = Hierarchy.from_nested(
     {
@@ -145,7 +145,7 @@ def test_a_level_shows_all_its_classes_and_a_class_itself(oasis):
 def test_unknown_levels_and_classes(oasis):
     with pytest.raises(UnknownNameError, match="no level 'mood'"):
         plot(oasis, level="mood")
-    with pytest.raises(UnknownNameError, match=r"'serne'; did you mean 'serene'"):
+    with pytest.raises(UnknownNameError, match="a class 'serne'; did you mean 'serene'"):
         plot(oasis, label="serne")
     with pytest.raises(UnknownNameError, match=r"no class 'serene' at level 'polarity'"):
         plot(oasis, level="polarity", label="serene")
@@ -202,7 +202,7 @@ def test_without_matplotlib_the_extra_is_named():
 import sys
 sys.modules["matplotlib"] = None  # as if it were not installed
 from mdan_zoo.errors import MdanZooError
-for module in ("plots.results", "plots.contact_sheet", "demo.panel"):
+for module in ("plots.results", "plots.contact_sheet", "demo.answer"):
     try:
         __import__(f"mdan_zoo.{module}")
     except MdanZooError as error:
@@ -230,7 +230,8 @@ def test_figures_are_written_as_the_suffix_says(suffix, oasis, tmp_path):
 
 
 def test_where_no_figure_can_be_written(oasis, tmp_path):
-    with pytest.raises(InputError, match=r"png, pdf, svg.*not as '\.pgn'; did you mean 'png'"):
+    allowed = r"\.png, \.pdf, \.svg, \.jpg, \.jpeg, \.webp"
+    with pytest.raises(InputError, match=rf"must be one of {allowed}, not '\.pgn'$"):
         plot(oasis, tmp_path / "figure.pgn")
     with pytest.raises(InputError, match="there is no folder"):
         plot(oasis, tmp_path / "absent" / "figure.png")
@@ -256,7 +257,7 @@ def test_a_sheet_is_sorted_by_emotion_and_score(photos):
     leaves = ["serene", "gloomy", "serene", "excited", "gloomy"]
     scores = [0.5, 0.6, 0.9, 0.7, 0.8]
     entries = [
-        contact_sheet._Entry(photo, prediction_of(photo, leaf, score))
+        (photo, prediction_of(photo, leaf, score))
         for photo, leaf, score in zip(photos, leaves, scores, strict=False)
     ]
     figure = contact_sheet._draw_page(list(contact_sheet._rows(entries)))

@@ -1,4 +1,4 @@
-"""Published results for comparison: `paper.csv` and `other.csv`. Needs no torch.
+"""Published results for comparison: `paper.csv` and `other.csv`.
 
 `paper.csv` holds Tables 1 and 3 of Xu, Wang, Wu & Lui, "MDAN: Multi-level Dependent Attention
 Network for Visual Emotion Analysis", CVPR 2022. `other.csv` holds majority-class baselines and
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from functools import cache
 from importlib import resources
 
 NOT_IN_THE_PAPER = {
@@ -23,25 +22,15 @@ NOT_IN_THE_PAPER = {
 
 @dataclass(frozen=True)
 class ReferenceResult:
-    """A published accuracy.
-
-    Attributes:
-        dataset: Name of the dataset.
-        model: The model or baseline.
-        level: Level of the hierarchy of the dataset.
-        branch: Branch of MDAN; "overall" for all other models.
-        accuracy: In percent, as published; a number or a range such as "70 to 74".
-        source: The publication, or the table and row of the paper.
-        note: Remarks on comparability.
-    """
+    """A published accuracy in percent: a number, or a range such as "70 to 74"."""
 
     dataset: str
     model: str
     level: str
-    branch: str
+    branch: str  # "overall" for all models other than MDAN
     accuracy: str
-    source: str
-    note: str = ""
+    source: str  # the publication, or the table and row of the paper
+    note: str = ""  # remarks on comparability
 
     @property
     def low(self) -> float:
@@ -60,15 +49,15 @@ class ReferenceResult:
 
 def paper_results(dataset: str) -> list[ReferenceResult]:
     """Return the results of the MDAN paper on a dataset, in the order of its tables."""
-    return [result for result in _load("paper.csv") if result.dataset == dataset]
+    return _load("paper.csv", dataset)
 
 
 def other_results(dataset: str) -> list[ReferenceResult]:
     """Return baselines and results of other publications on a dataset."""
-    return [result for result in _load("other.csv") if result.dataset == dataset]
+    return _load("other.csv", dataset)
 
 
-@cache
-def _load(name: str) -> tuple[ReferenceResult, ...]:
+def _load(name: str, dataset: str) -> list[ReferenceResult]:
     text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-    return tuple(ReferenceResult(**row) for row in csv.DictReader(text.splitlines()))
+    rows = csv.DictReader(text.splitlines())
+    return [ReferenceResult(**row) for row in rows if row["dataset"] == dataset]
