@@ -9,15 +9,10 @@ from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import (
-    DataLoaderConfiguration,
-    DistributedDataParallelKwargs,
-    broadcast_object_list,
-)
+from accelerate.utils import DataLoaderConfiguration, broadcast_object_list
 
 from mdan_zoo.errors import InputError, TrainingError
 from mdan_zoo.training.config import TrainingConfig
-from mdan_zoo.training.recipe import Recipe
 
 Value = TypeVar("Value")
 
@@ -62,7 +57,7 @@ def in_main_process(work: Callable[[], Value]) -> Value:
 def disconnect() -> None:
     """Destroy the process group at the end of a program.
 
-    Its threads otherwise run until Python exits, and occasionally abort a finished process.
+    Its threads otherwise occasionally abort a finished process.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -74,14 +69,12 @@ def check_precision(config: TrainingConfig) -> None:
         raise InputError("fp16 needs a GPU; on a CPU use bf16 or float32")
 
 
-def make_accelerator(config: TrainingConfig, recipe: Recipe, folder: Path | None) -> Accelerator:
+def make_accelerator(config: TrainingConfig, folder: Path | None) -> Accelerator:
     """Return the accelerator of a training run.
 
     Raises:
         InputError: This machine does not support the configuration.
     """
-    # Without the loss of a branch, its classifiers have no gradients.
-    partial = not recipe.overall_weight and not (recipe.local_weight and recipe.global_weight)
     check_precision(config)
     processes()  # first, for its timeout
     try:
@@ -90,7 +83,6 @@ def make_accelerator(config: TrainingConfig, recipe: Recipe, folder: Path | None
             mixed_precision=config.precision,
             gradient_accumulation_steps=config.accumulate,
             dataloader_config=DataLoaderConfiguration(split_batches=True),
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=partial)],
             log_with="tensorboard" if config.tensorboard else None,
             project_dir=folder,
         )

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from mdan_zoo.errors import CheckpointError, HierarchyError
-from mdan_zoo.weights.checkpoint import check_tensors, open_checkpoint, read_tensors
-from mdan_zoo.zoo.factory import build_network
+from mdan_zoo.weights.checkpoint import check_tensors, read_tensors
+from mdan_zoo.zoo.factory import load_network
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
@@ -34,14 +33,10 @@ def load_backbone_file(backbone: nn.Module, path: str | os.PathLike[str]) -> Non
 
 
 def load_model_file(network: EmotionModel, path: str | os.PathLike[str]) -> list[str]:
-    """Initialise a network from a model whose hierarchy has the same depth.
+    """Initialise a network from a checkpoint of the same architecture and hierarchy depth.
 
     All weights except the classifiers must match. Classifier rows are copied for classes that have
     the same name at the same level in both hierarchies; the other rows are unchanged.
-
-    Args:
-        network: A network of the same architecture.
-        path: A checkpoint.
 
     Returns:
         The names of the classes whose rows were copied.
@@ -50,18 +45,15 @@ def load_model_file(network: EmotionModel, path: str | os.PathLike[str]) -> list
         CheckpointError: The file is damaged, or belongs to another architecture.
         HierarchyError: Its hierarchy has another depth.
     """
-    checkpoint = open_checkpoint(path)
-    config, theirs, tensors = checkpoint.config, checkpoint.hierarchy, checkpoint.tensors
-    ours = network.hierarchy
+    config, source = load_network(path)
+    theirs, ours = source.hierarchy, network.hierarchy
     if theirs.depth != ours.depth:
         raise HierarchyError(
             f"{path} has a hierarchy of {theirs.depth} levels, {theirs!r}; a model with "
             f"{ours.depth} levels, {ours!r}, cannot start from it"
         )
-    with torch.device("meta"):
-        expected = build_network(config, theirs).state_dict()
-    check_tensors(path, tensors, expected)
     state = {name: value.clone() for name, value in network.state_dict().items()}
+    tensors = source.state_dict()
     if state.keys() != tensors.keys():
         raise CheckpointError(
             f"{path} contains {config.architecture} with {config.backbone}, which is not the "
@@ -77,7 +69,7 @@ def load_model_file(network: EmotionModel, path: str | os.PathLike[str]) -> list
                 state[name][own_rows.index(row)] = value[rows.index(row)]
                 copied.add(row)
         elif state[name].shape == value.shape:
-            state[name] = value.to(state[name].dtype)
+            state[name] = value
         else:
             raise CheckpointError(
                 f"{path}: {name} has shape {tuple(value.shape)}, not {tuple(state[name].shape)}; "

@@ -1,22 +1,26 @@
-"""Loss functions: Eq. 3 of the paper, also for single branches."""
+"""Loss functions: Eq. 3 of the paper, also for single branches, and the training step."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mdan_zoo.backbones.pyramid import stages_after
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.models.base import EmotionModel, EmotionOutput
+from mdan_zoo.images.preprocessing import Preprocessing
+from mdan_zoo.models.base import EmotionModel
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.recipe import LOSS_WEIGHTS, Recipe
+
+_CACHED_STAGES = 3
 
 
 def level_targets(leaves: Tensor, hierarchy: Hierarchy) -> tuple[Tensor, ...]:
@@ -70,32 +74,6 @@ def branch_weights(network: type[EmotionModel], recipe: Recipe) -> dict[str, flo
     return {name: fields.get(f"{name}_weight", weight) for name, weight in weights.items()}
 
 
-def loss(
-    network: EmotionModel,
-    output: EmotionOutput,
-    targets: Sequence[Tensor],
-    by_branch: Mapping[str, float],
-    weights: Tensor | None = None,
-) -> Tensor:
-    """Return the weighted sum of the losses on a network's branches, and its auxiliary loss.
-
-    Args:
-        network: The network.
-        output: Its output.
-        targets: Distributions (N, K_l) for every level.
-        by_branch: Weights of the branches, from `branch_weights`.
-        weights: Weights of the images in the losses on the branches, (N,); None for equal weights.
-    """
-    terms = [
-        weight * cross_entropy(output.log_probs[branch], targets, weights)
-        for branch, weight in by_branch.items()
-    ]
-    auxiliary = network.auxiliary_loss(output, targets)
-    if auxiliary is not None:
-        terms.append(auxiliary)
-    return functools.reduce(operator.add, terms)
-
-
 def check_losses(recipe: Recipe, config: ModelConfig) -> None:
     """Raise `InputError` if a recipe gives no weight to any branch of a model."""
     weights = branch_weights(get_architecture(config.architecture), recipe)
@@ -107,6 +85,44 @@ def check_losses(recipe: Recipe, config: ModelConfig) -> None:
             + " and ".join(f"{branch}_weight" for branch in weights)
             + f" must not {'both' if len(weights) == 2 else 'all'} be 0"
         )
+
+
+class TrainingStep(nn.Module):
+    """Normalisation, network and loss in one module, to be distributed and compiled."""
+
+    def __init__(self, network: EmotionModel, preprocessing: Preprocessing, recipe: Recipe) -> None:
+        super().__init__()
+        self.network = network
+        self.preprocessing = preprocessing
+        self.branch_weights = branch_weights(type(network), recipe)
+        self.last_stage: nn.Module | None = None
+        if recipe.cached_views and recipe.frozen_stages == _CACHED_STAGES:
+            self.last_stage = stages_after(network.backbone, _CACHED_STAGES)
+
+    def forward(
+        self, inputs: Tensor | list[Tensor], targets: list[Tensor], weights: Tensor | None
+    ) -> Tensor:
+        """Return the weighted sum of the losses on the branches, and the auxiliary loss.
+
+        Args:
+            inputs: Images, uint8 (B, 3, S, S), or cached maps C2..C5.
+            targets: Distributions (B, K_l) for every level.
+            weights: Weights of the images in the losses on the branches, (B,); None for equal ones.
+        """
+        if isinstance(inputs, Tensor):
+            output = self.network(self.preprocessing.normalise(inputs))
+        else:
+            maps = [stage.float() for stage in inputs]
+            if self.last_stage is not None:
+                maps[3] = self.last_stage(maps[2])
+            output = self.network.classify(maps)
+        # Branches of weight 0 are included: on several GPUs all parameters need gradients.
+        terms = [
+            weight * cross_entropy(output.log_probs[branch], targets, weights)
+            for branch, weight in self.branch_weights.items()
+        ]
+        auxiliary = self.network.auxiliary_loss(output, targets)
+        return functools.reduce(operator.add, terms if auxiliary is None else [*terms, auxiliary])
 
 
 def balancing_weights(leaves: Tensor) -> Tensor:

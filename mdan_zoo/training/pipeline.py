@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from mdan_zoo.training.preflight import check_images, check_output, has_state
 from mdan_zoo.training.report import add_cross_validation, describe_run
 from mdan_zoo.training.report import write_report as write_training_report
 from mdan_zoo.training.run import WEIGHTS_FILE, Run, prepare
-from mdan_zoo.training.splitting import keep_split
+from mdan_zoo.training.splitting import keep_split, training_sets
 from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import save_checkpoint
 
@@ -43,20 +43,18 @@ def train(config: TrainingConfig) -> Path:
     run = prepare(config)
     if not config.recipe.cached_views and not has_state(config.output):
         check_images(run.samples, run.files)  # cached views have already been read
-    everything = list(range(len(run.samples)))
-    if run.split is None:
-        return _train_one(run, everything, config.output)
-    keep_split(run.split, config.output)
-    pick = partial(select, run.split, run.samples, config.folder)
-    parts = dict(run.split.parts)
-    if "train" in parts:
-        return _train_one(run, pick("train"), config.output, "test" if "test" in parts else "")
-    folds = {part: config.output / f"fold_{part}" for part in parts}
-    for part, folder in folds.items():
-        held_out = set(pick(part))
-        _train_one(run, [n for n in everything if n not in held_out], folder, part)
-    path = _train_one(run, everything, config.output)
-    in_main_process(partial(add_cross_validation, config.output, list(folds.values())))
+    if run.split is not None:
+        keep_split(run.split, config.output)
+    sets = training_sets(run.samples, config.folder, run.split)
+    if len(sets) == 1:
+        ((part, indices),) = sets.items()
+        return _train_one(run, indices, config.output, part)
+    folds = [
+        _train_one(run, indices, config.output / f"fold_{part}", part).parent
+        for part, indices in sets.items()
+    ]
+    path = _train_one(run, list(range(len(run.samples))), config.output)
+    in_main_process(functools.partial(add_cross_validation, config.output, folds))
     return path
 
 

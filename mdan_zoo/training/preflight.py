@@ -16,11 +16,7 @@ _SHOWN = 5
 
 
 def check_output(folder: Path, data: Path) -> None:
-    """Check that an output folder can be used.
-
-    Args:
-        folder: The output folder; it need not exist.
-        data: The dataset's folder, or its table.
+    """Check an output folder, which need not exist, for a dataset's folder or table.
 
     Raises:
         InputError: The folder is not writable, or is inside the data.
@@ -47,10 +43,6 @@ def has_state(folder: Path) -> bool:
 def check_images(samples: Sequence[Sample], files: FileIndex) -> None:
     """Check in the main process that every image can be decoded; the others wait.
 
-    Args:
-        samples: The images.
-        files: Index of the files, which decodes them in the main process.
-
     Raises:
         ImageError: Images cannot be read; raised in all processes.
     """
@@ -63,14 +55,9 @@ def check_images(samples: Sequence[Sample], files: FileIndex) -> None:
 
 
 def raise_unreadable(problems: Sequence[str], images: int) -> None:
-    """Raise one error for all images that cannot be read, if any.
+    """Raise one `ImageError` for all of the `images` that cannot be read, if any.
 
-    Args:
-        problems: A description of each, starting with the path.
-        images: Number of images in total.
-
-    Raises:
-        ImageError: `problems` is not empty.
+    Each problem starts with the path of the image.
     """
     if problems:
         more = len(problems) - _SHOWN

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from mdan_zoo.backbones.pretrained import pretrained_backbone
-from mdan_zoo.backbones.pyramid import build_backbone
+from mdan_zoo.backbones.pyramid import build_backbone, pretrained_backbone
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.registry import get_dataset, read_dataset
 from mdan_zoo.datasets.sample import Sample
@@ -89,7 +88,7 @@ class Run:
             load_model_file(network, self.init)
         return network
 
-    @cached_property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Hash of the names, sizes and labels of the images, which must not change on resume.
 
@@ -113,50 +112,40 @@ def prepare(config: TrainingConfig) -> Run:
         WeightsUnavailableError: The weights to start from cannot be fetched.
         InputError: The configuration contradicts itself.
     """
+    recipe = config.recipe
     init = _find_init(config)
     if init is not None and config.backbone_weights is not None:
         raise InputError(
-            f"the initial weights, {config.recipe.init}, include the backbone; remove "
+            f"the initial weights, {recipe.init}, include the backbone; remove "
             f"--backbone-weights {config.backbone_weights}"
         )
     model, hierarchy = _describe(config, init)
-    check_losses(config.recipe, model)
-    samples = read_samples(config, model, hierarchy)
-    # The main process decodes all images as a check, unless cached views are computed from them
-    # anyway or the run is resumed.
-    decode = not config.recipe.cached_views and not has_state(config.output) and is_main_process()
-    files = FileIndex(decode=decode)
-    split = find_split(config, model, hierarchy, samples, files)
-    backbone, model = _initial_backbone(config, model, hierarchy, init)
-    return Run(
-        config=config,
-        hierarchy=hierarchy,
-        samples=samples,
-        split=split,
-        model=model,
-        data=_input_data(config, backbone, samples, model, hierarchy),
-        targets=leaf_targets(samples, hierarchy, config.recipe),
-        backbone_state=backbone.state_dict(),
-        init=init,
-        files=files,
-    )
-
-
-def read_samples(config: TrainingConfig, model: ModelConfig, hierarchy: Hierarchy) -> list[Sample]:
-    """Read the dataset of a training run.
-
-    Raises:
-        DatasetError: The folder is not a copy of the dataset.
-        HierarchyError: The labels of the dataset do not fit the hierarchy.
-    """
-    name = config.dataset or model.dataset
-    scale = config.recipe.label_std_scale
-    has_scale = "label_std_scale" in get_dataset(name).options
-    options = {"label_std_scale": scale} if scale and has_scale else {}
+    check_losses(recipe, model)
+    name, options = config.dataset or model.dataset, {}
+    if recipe.label_std_scale and "label_std_scale" in get_dataset(name).options:
+        options["label_std_scale"] = recipe.label_std_scale
     samples = read_dataset(name, config.data, hierarchy, **options)
     if len(samples) < 2:
         raise InputError(f"{config.data} has {len(samples)} image; training needs at least two")
-    return samples
+    # The main process decodes all images as a check, unless cached views are computed from them
+    # anyway or the run is resumed.
+    decode = not recipe.cached_views and not has_state(config.output) and is_main_process()
+    files = FileIndex(decode=decode)
+    split = find_split(config, model, hierarchy, samples, files)
+    backbone, model = _initial_backbone(config, model, hierarchy, init)
+    data: ImageDataset | PyramidCache
+    if recipe.cached_views:
+        read = get_architecture(model.architecture).pyramid_stages(hierarchy.depth)
+        # C4 is the input of the last stage, which may be trained.
+        stages, device = sorted({2, *read}), processes().device
+        data = compute_pyramids(
+            backbone, samples, model.input, recipe, stages=stages, device=device
+        )
+    else:
+        data = ImageDataset(samples, model.input, recipe, config.cache)
+    targets = leaf_targets(samples, hierarchy, recipe)
+    state = backbone.state_dict()
+    return Run(config, hierarchy, samples, split, model, data, targets, state, init, files)
 
 
 def leaf_targets(samples: Sequence[Sample], hierarchy: Hierarchy, recipe: Recipe) -> Tensor:
@@ -219,24 +208,3 @@ def _initial_backbone(
     backbone, _ = build_backbone(model.backbone, model.input.crop)
     load_backbone_file(backbone, config.backbone_weights)
     return backbone, model
-
-
-def _input_data(
-    config: TrainingConfig,
-    backbone: nn.Module,
-    samples: Sequence[Sample],
-    model: ModelConfig,
-    hierarchy: Hierarchy,
-) -> ImageDataset | PyramidCache:
-    """Return the images, or the feature maps of their cached views."""
-    if not config.recipe.cached_views:
-        return ImageDataset(samples, model.input, config.recipe, config.cache)
-    read = get_architecture(model.architecture).pyramid_stages(hierarchy.depth)
-    return compute_pyramids(
-        backbone,
-        samples,
-        model.input,
-        config.recipe,
-        stages=sorted({2, *read}),  # C4 is the input of the last stage, which may be trained
-        device=processes().device,
-    )

@@ -26,21 +26,17 @@ def sigterm() -> Iterator[threading.Event]:
         signal.signal(signal.SIGTERM, before)
 
 
-def defer_sigterm(worker: int) -> None:
-    """Initialise a DataLoader worker that exits some time after SIGTERM.
+def init_worker(worker: int, *, low_priority: bool) -> None:
+    """Initialise a DataLoader worker, which then exits some time after SIGTERM.
 
-    The training process needs its images to finish the step, and then ends the worker. A worker
-    that ignored the signal completely could block the exit of Python, which sends SIGTERM to the
-    remaining workers and waits for them.
+    The training process needs its images to finish the step. A worker that ignored the signal
+    completely could block the exit of Python, which waits for the workers that remain.
+
+    Args:
+        worker: Number of the worker.
+        low_priority: Whether it yields to the training step, for training on a CPU. The threads of
+            a step wait for each other, so a worker that interrupts one delays all of them.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_SECONDS))
-
-
-def defer_sigterm_at_low_priority(worker: int) -> None:
-    """Initialise a DataLoader worker for training on the CPU, at the lowest priority.
-
-    The threads of a step wait for each other, so a worker that interrupts one delays all of them.
-    """
-    defer_sigterm(worker)
-    if hasattr(os, "nice"):
+    if low_priority and hasattr(os, "nice"):
         os.nice(_LOWEST_PRIORITY)

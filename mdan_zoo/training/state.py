@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import hashlib
 import io
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,12 +52,8 @@ def changes_since(before: Mapping[str, float], recipe: Recipe) -> dict[str, dict
     """Return the changeable fields that differ, with their values "from" and "to"; {} if none."""
     now = changeable_fields(recipe)
     changed = [name for name in now if now[name] != before[name]]
-    if not changed:
-        return {}
-    return {
-        "from": {name: before[name] for name in changed},
-        "to": {name: now[name] for name in changed},
-    }
+    ends = {"from": before, "to": now}
+    return {end: {n: values[n] for n in changed} for end, values in ends.items() if changed}
 
 
 def save_state(folder: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
@@ -98,30 +93,15 @@ def load_state(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | No
         found = state.pop("identity")
         found["recipe"] = current_fields(found["recipe"])
         state["rates"] = current_fields(state["rates"])
-        differing = [name for name, value in identity.items() if found.get(name) != value]
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        pickle.UnpicklingError,
-    ) as error:
+    except Exception as error:  # whatever damage makes torch raise
         raise CheckpointError(f"cannot resume from {path}, it is damaged: {error}") from error
+    differing = [name for name, value in identity.items() if found.get(name) != value]
     if differing:
         raise CheckpointError(
             f"cannot resume from {path}: it was created with another {differing[0]}; choose "
             "another output folder, or remove the file to start over"
         )
     return state
-
-
-def epoch_line(row: Mapping[str, float], epochs: int) -> str:
-    """Return the line to print after an epoch, from its row of the log."""
-    text = f"epoch {row['epoch']:.0f} of {epochs}: loss {row['loss']:.4f}, "
-    return text + f"{row['images_per_second']:.1f} images/s"
 
 
 def save_log(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:

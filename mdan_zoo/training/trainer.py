@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 import logging
 import math
 import sys
@@ -19,31 +21,36 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mdan_zoo._util.files import remove_leftovers
-from mdan_zoo.errors import CheckpointError, InputError, TrainingError, TrainingStoppedError
+from mdan_zoo.errors import (
+    CheckpointError,
+    ImageError,
+    InputError,
+    TrainingError,
+    TrainingStoppedError,
+)
 from mdan_zoo.images.preprocessing import Preprocessing
-from mdan_zoo.training.dataset import ImageDataset, Steps, collate, number_from, raise_errors
+from mdan_zoo.training.dataset import ImageDataset, Steps, collate, number_from
 from mdan_zoo.training.distributed import make_accelerator
-from mdan_zoo.training.feature_cache import CachedViews, PyramidCache
-from mdan_zoo.training.losses import balancing_weights, level_targets, with_loss_weights
+from mdan_zoo.training.feature_cache import PyramidCache
+from mdan_zoo.training.losses import (
+    TrainingStep,
+    balancing_weights,
+    level_targets,
+    with_loss_weights,
+)
 from mdan_zoo.training.optimizer import build_optimizer, rate_factor, set_mode
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.run import Run
-from mdan_zoo.training.shutdown import (
-    defer_sigterm,
-    defer_sigterm_at_low_priority,
-    sigterm,
-)
+from mdan_zoo.training.shutdown import init_worker, sigterm
 from mdan_zoo.training.state import (
     changeable_fields,
     changes_since,
-    epoch_line,
     fixed_fields,
     hash_of_start,
     load_state,
     save_log,
     save_state,
 )
-from mdan_zoo.training.step import TrainingStep
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
@@ -58,7 +65,7 @@ class Trainer:
         run: The prepared training run.
         indices: Indices of the training samples.
         recipe: The recipe; by default that of the run.
-        folder: Folder for the log and, after every epoch, the state to resume from. None saves
+        folder: Folder of the log and the state, which is saved after every epoch; None saves
             nothing. With several machines it must be on a shared file system.
         network: The network, which is trained in place; by default a new one.
 
@@ -88,18 +95,18 @@ class Trainer:
         self.training = run
         self.config = run.config
         self.indices = list(indices)
-        self.dataset: ImageDataset | CachedViews = (
-            CachedViews(run.data, self.recipe.seed)
-            if isinstance(run.data, PyramidCache)
-            else run.data
-        )
+        self.dataset = run.data
+        if isinstance(run.data, PyramidCache):
+            self.dataset = dataclasses.replace(run.data, seed=recipe.seed)
         self.preprocessing = Preprocessing(run.model.input)
         self.folder = folder
-        self.accelerator = make_accelerator(self.config, self.recipe, folder)
+        self.accelerator = make_accelerator(self.config, folder)
         self.optimizer = build_optimizer(self.network, self.recipe)
         self._start = hash_of_start(self.network.backbone, run.model.input)
         if self.recipe.init_bias_from_priors:
-            self._init_bias_from_priors()
+            # Count a class without images as half an image, since log 0 would make the loss NaN.
+            frequencies = run.targets[self.indices].mean(dim=0)
+            self.network.set_priors(frequencies.clamp(min=0.5 / len(self.indices)))
         self.average = copy.deepcopy(self.network).eval() if self.recipe.ema_decay else None
         self.step = 0
         self.history: list[dict[str, float]] = []
@@ -119,22 +126,27 @@ class Trainer:
             TrainingStoppedError: SIGTERM was received; the state has been saved.
             CheckpointError: The folder's state belongs to another recipe or dataset.
         """
-        accelerator = self.accelerator
+        accelerator, recipe = self.accelerator, self.recipe
         model, optimizer = self._distribute()
         self._resume()
-        set_mode(self.network, self.recipe)
+        set_mode(self.network, recipe)
         steps = self.steps()
         targets, weights = self._targets()
-        total = self.recipe.epochs * steps.per_epoch
+        total = recipe.epochs * steps.per_epoch
+        hidden = None if accelerator.is_main_process else True  # None: unless on a terminal
         with (
             closing(self.loader(steps)) as loader,  # ends the workers on errors, too
             sigterm() as stop,
-            self._progress_bar(total) as bar,
+            tqdm(total=total, initial=self.step, unit="step", disable=hidden) as bar,
         ):
             self._timed_from = (self.step, time.perf_counter())
             for number, (inputs, images) in enumerate(loader):
-                self._seed(number)
-                self._set_rates(steps.per_epoch)
+                # Dropout depends on step and process only.
+                part = (number % self.config.accumulate, accelerator.process_index)
+                torch.manual_seed(number_from(recipe.seed, self.step, *part))
+                factor = rate_factor(recipe, self.step, steps.per_epoch)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = group["rate"] * factor
                 levels = [level[images] for level in targets]
                 picked = None if weights is None else weights[images]
                 with accelerator.accumulate(model):
@@ -148,9 +160,7 @@ class Trainer:
                 bar.update()
                 ends_epoch = self.step % steps.per_epoch == 0
                 if ends_epoch:
-                    self._end_epoch(steps)
-                    if bar.disable:
-                        self._print(epoch_line(self.history[-1], self.recipe.epochs))
+                    self._end_epoch(steps, show=bool(bar.disable))
                 if ends_epoch or stopping:
                     self._check_weights(inputs, levels)
                     self._save()
@@ -159,8 +169,7 @@ class Trainer:
                     raise TrainingStoppedError(
                         f"stopped after step {self.step} of {total}; run the same command to resume"
                     )
-        result = self.network if self.average is None else self.average
-        return result.eval()
+        return (self.average or self.network).eval()
 
     # Set up
 
@@ -178,12 +187,6 @@ class Trainer:
             torch.compile(step) if config.compile else step, self.optimizer
         )
         return model, optimizer
-
-    def _init_bias_from_priors(self) -> None:
-        # Count a class without images as half an image, since log 0 would make the loss NaN.
-        rarest = 0.5 / len(self.indices)
-        frequencies = self.training.targets[self.indices].mean(dim=0).clamp(min=rarest)
-        self.network.set_priors(frequencies)
 
     def steps(self) -> Steps:
         """Return the remaining steps."""
@@ -206,19 +209,20 @@ class Trainer:
         return steps
 
     def loader(self, steps: Steps) -> Generator[Any, None, None]:
-        """Return the batches of this process; closing the generator ends the workers."""
-        accelerator = self.accelerator
-        workers = 0 if isinstance(self.dataset, CachedViews) else self.config.worker_count
-        on_gpu = accelerator.device.type == "cuda"
+        """Yield the batches of this process; closing the generator ends the workers."""
+        on_gpu = self.accelerator.device.type == "cuda"
         loader: Any = DataLoader(
             self.dataset,
             batch_sampler=steps,
             collate_fn=collate,
-            num_workers=workers,
+            num_workers=self.config.worker_count if isinstance(self.dataset, ImageDataset) else 0,
             pin_memory=on_gpu,
-            worker_init_fn=defer_sigterm if on_gpu else defer_sigterm_at_low_priority,
+            worker_init_fn=functools.partial(init_worker, low_priority=not on_gpu),
         )
-        return raise_errors(accelerator.prepare(loader))
+        for batch in self.accelerator.prepare(loader):
+            if isinstance(batch, ImageError):
+                raise batch
+            yield batch
 
     def _targets(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Return the targets of every level, (N, K_l), and the weights of the images."""
@@ -233,22 +237,6 @@ class Trainer:
         return tuple(level.to(device) for level in targets), weights
 
     # During a step
-
-    def _seed(self, part: int) -> None:
-        """Seed dropout by step and process."""
-        torch.manual_seed(
-            number_from(
-                self.recipe.seed,
-                self.step,
-                part % self.config.accumulate,
-                self.accelerator.process_index,
-            )
-        )
-
-    def _set_rates(self, steps_per_epoch: int) -> None:
-        factor = rate_factor(self.recipe, self.step, steps_per_epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * factor
 
     def _note(self, value: Tensor, stop: threading.Event) -> bool:
         """Record a loss; return whether any process received SIGTERM."""
@@ -308,28 +296,30 @@ class Trainer:
 
     # After an epoch
 
-    def _end_epoch(self, steps: Steps) -> None:
+    def _end_epoch(self, steps: Steps, *, show: bool) -> None:
+        """Add a row to the log; print it if `show`."""
         first, started = self._timed_from
-        seconds = time.perf_counter() - started
+        rate = steps.step_size * (self.step - first) / (time.perf_counter() - started)
+        epoch = self.step // steps.per_epoch
+        loss = sum(self._epoch_losses) / len(self._epoch_losses)
         row = {
-            "epoch": float(self.step // steps.per_epoch),
-            "loss": sum(self._epoch_losses) / len(self._epoch_losses),
+            "epoch": float(epoch),
+            "loss": loss,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "images_per_second": steps.step_size * (self.step - first) / seconds,
+            "images_per_second": rate,
         }
         self.history.append(row)
         self._epoch_losses = []
         if self.config.tensorboard:
-            self.accelerator.log(row, step=int(row["epoch"]))
+            self.accelerator.log(row, step=epoch)
+        if show:
+            line = f"epoch {epoch} of {self.recipe.epochs}: loss {loss:.4f}, {rate:.1f} images/s"
+            self._print(line)
 
     def _print(self, text: str) -> None:
         """Print a line in the main process."""
         if self.folder is not None and self.accelerator.is_main_process:
             print(text, file=sys.stderr, flush=True)
-
-    def _progress_bar(self, total: int) -> Any:
-        hidden = None if self.accelerator.is_main_process else True  # None: unless on a terminal
-        return tqdm(total=total, initial=self.step, unit="step", disable=hidden)
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -363,9 +353,11 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
-        if self.folder is not None and self.accelerator.is_main_process:
+        if self.folder is None:
+            return
+        if self.accelerator.is_main_process:
             remove_leftovers(self.folder)
-        state = None if self.folder is None else load_state(self.folder, self._identity())
+        state = load_state(self.folder, self._identity())
         if state is None:
             return
         self.network.load_state_dict(state["network"])

@@ -284,11 +284,12 @@ def test_reading_leaves_the_cores_to_the_step(model, data, tmp_path):
 @pytest.mark.slow
 def test_a_reading_process_that_is_left_does_not_keep_python_from_exiting():
     code = """
+import functools
 import gc
 from torch.utils.data import DataLoader
 from mdan_zoo.training import shutdown
 shutdown._GRACE_SECONDS = 1
-start = shutdown.defer_sigterm_at_low_priority
+start = functools.partial(shutdown.init_worker, low_priority=True)
 loaded = iter(DataLoader(range(9), num_workers=1, worker_init_fn=start))
 next(loaded)
 gc.disable()
