@@ -22,8 +22,7 @@ from mdan_zoo.models.options import ArchitectureOptions
 class EmotionOutput:
     """Predictions for N images and a hierarchy with K_1, ..., K_n classes per level.
 
-    Tuples have one tensor per level, coarse to fine. Log-probabilities are float32 (or float64),
-    also under autocast.
+    Tuples have one tensor per level, coarse to fine. Log-probabilities are at least float32.
 
     Attributes:
         log_probs: Log-probabilities of every branch, (N, K_l) each: "overall", and the network's
@@ -34,8 +33,8 @@ class EmotionOutput:
         auxiliary_logits: Logits by name that only the network's `auxiliary_loss` uses.
         dimensions: Continuous predictions by name, such as "valence", (N,) each.
         maps: Attention maps, (N, H_l, W_l) each, for all levels or none; empty unless requested.
-        class_maps: Class activation maps m_k, (N, K_l, H_l, W_l) each; empty unless requested. They
-            are those of the finest levels where there are fewer than levels.
+        class_maps: Class activation maps m_k, (N, K_l, H_l, W_l) each, for all levels or only the
+            finest ones; empty unless requested.
     """
 
     log_probs: Mapping[str, tuple[Tensor, ...]]
@@ -55,12 +54,10 @@ class EmotionOutput:
         }
 
 
-_FIELDS = tuple(EmotionOutput.__dataclass_fields__)
-
 # Without this, torch.export and torch.func do not see the tensors inside.
 _pytree.register_pytree_node(
     EmotionOutput,
-    lambda output: ([getattr(output, name) for name in _FIELDS], None),
+    lambda output: (list(vars(output).values()), None),
     lambda values, _: EmotionOutput(*values),
     serialized_type_name="mdan_zoo.EmotionOutput",
 )

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
     Network = TypeVar("Network", bound=type[EmotionModel])
 
-_BUILT_IN = {"mdan": "mdan_zoo.models.mdan.network", "flat": "mdan_zoo.models.flat"}
-"""The module that registers each built-in architecture."""
+_PATHS = {
+    "mdan": "mdan_zoo.models.mdan.network.MDAN",
+    "flat": "mdan_zoo.models.flat.FlatClassifier",
+}
+"""Module and name of each class; a class that is reloaded is another object of the same name."""
 
 _OPTIONS: dict[str, type[ArchitectureOptions]] = {"mdan": MDANOptions, "flat": FlatOptions}
 _CLASSES: dict[str, type[EmotionModel]] = {}
@@ -42,13 +45,8 @@ def register_architecture(
     """
 
     def register(network: Network) -> Network:
-        # Names, not classes, are compared: a class is another one when its module is reloaded.
-        known = _CLASSES.get(name, network)
-        is_other = (known.__module__, known.__qualname__) != (
-            network.__module__,
-            network.__qualname__,
-        )
-        if is_other or _BUILT_IN.get(name, network.__module__) != network.__module__:
+        path = f"{network.__module__}.{network.__qualname__}"
+        if _PATHS.setdefault(name, path) != path:
             raise InputError(f"the architecture {name!r} is already registered")
         network.architecture = name
         _OPTIONS[name] = options
@@ -66,7 +64,7 @@ def get_architecture(name: str) -> type[EmotionModel]:
     """
     get_options_class(name)
     if name not in _CLASSES:
-        importlib.import_module(_BUILT_IN[name])
+        importlib.import_module(_PATHS[name].rpartition(".")[0])
     return _CLASSES[name]
 
 

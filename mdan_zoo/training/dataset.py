@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.errors import ImageError
+from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.images.load import ImageOptions, load_image
 from mdan_zoo.images.preprocessing import without_far_ends
@@ -35,6 +35,7 @@ _ASPECTS = (0.8, 1.25)
 
 _CACHE_QUALITY = 95
 _MOST_ENLARGED = 1.1
+_SHOWN = 5
 
 
 def random_crop(spec: InputSpec, recipe: Recipe) -> v2.Transform:
@@ -148,12 +149,18 @@ class Steps(Sampler[list[Key]]):
         self.indices = torch.tensor(indices)
         self.recipe = recipe
         unit = parts * processes
-        self.step_size = min(recipe.batch_size, len(indices)) // unit * unit
+        size = min(recipe.batch_size, len(indices))
+        if size < unit:
+            raise InputError(
+                f"a step of {size} images cannot be divided among {processes} processes with "
+                f"{parts} parts each; raise batch_size"
+            )
+        self.step_size = size // unit * unit
         self.batch_size = self.step_size // parts
         self.parts = parts
         self.start = start
         self.weights = weights
-        self.per_epoch = len(indices) // self.step_size if self.step_size else 0
+        self.per_epoch = len(indices) // self.step_size
 
     def __len__(self) -> int:
         return (self.recipe.epochs * self.per_epoch - self.start) * self.parts
@@ -189,6 +196,18 @@ def number_from(*parts: Any) -> int:
     """Return a seed that depends on all of `parts`, the same on every machine."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=7).digest()
     return int.from_bytes(digest, "little")
+
+
+def raise_unreadable(problems: Sequence[str], images: int) -> None:
+    """Raise one `ImageError` for all of the `images` that cannot be read, if any."""
+    if problems:
+        more = len(problems) - _SHOWN
+        raise ImageError(
+            None,
+            f"{len(problems)} of {images} images cannot be read: "
+            + "; ".join(problems[:_SHOWN])
+            + (f"; and {more} more, which mdan-zoo dataset lists" if more > 0 else ""),
+        )
 
 
 def collate(batch: Any) -> Any:

@@ -1,8 +1,12 @@
-"""Distributed training: process group and set-up of Accelerate."""
+"""Processes: process group, set-up of Accelerate, and graceful shutdown on SIGTERM."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,6 +22,9 @@ Value = TypeVar("Value")
 
 _PATIENCE = timedelta(hours=6)
 """Timeout of waiting for the main process, which checks and tests alone; torch's is 10 minutes."""
+
+_GRACE_SECONDS = 30  # usual time between SIGTERM and SIGKILL on clusters
+_LOWEST_PRIORITY = 19
 
 
 def processes() -> PartialState:
@@ -93,3 +100,33 @@ def make_accelerator(config: TrainingConfig, folder: Path | None) -> Accelerator
     if config.tensorboard:
         accelerator.init_trackers("tensorboard")
     return accelerator
+
+
+@contextmanager
+def sigterm() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM sets, so that training stops between two steps."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # signals reach the main thread only
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def init_worker(worker: int, *, low_priority: bool) -> None:
+    """Initialise a DataLoader worker, which then exits some time after SIGTERM.
+
+    The training process needs its images to finish the step. A worker that ignored the signal
+    completely could block the exit of Python, which waits for the workers that remain.
+
+    Args:
+        worker: Number of the worker.
+        low_priority: Whether it yields to the training step, for training on a CPU. The threads of
+            a step wait for each other, so a worker that interrupts one delays all of them.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_SECONDS))
+    if low_priority and hasattr(os, "nice"):
+        os.nice(_LOWEST_PRIORITY)

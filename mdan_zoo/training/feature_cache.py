@@ -23,8 +23,7 @@ from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.images.load import load_image
 from mdan_zoo.images.preprocessing import Preprocessing
-from mdan_zoo.training.dataset import Key, number_from, random_crop
-from mdan_zoo.training.preflight import raise_unreadable
+from mdan_zoo.training.dataset import Key, number_from, raise_unreadable, random_crop
 from mdan_zoo.training.recipe import Recipe
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -68,7 +67,7 @@ def compute_pyramids(
     stages: Sequence[int] = (1, 2, 3),
     device: torch.device | str = "cpu",
 ) -> PyramidCache:
-    """Compute the feature maps of every view of every image.
+    """Compute the feature maps of every view of every image; they are kept in main memory.
 
     Args:
         backbone: Computes C2..C5; set to evaluation mode.
@@ -76,7 +75,7 @@ def compute_pyramids(
         spec: Input of the model.
         recipe: Number and kind of the views, and the seed.
         stages: The maps to keep; 0 is C2, 3 is C5.
-        device: Device of the backbone; the maps are kept in main memory.
+        device: Device of the backbone.
 
     Raises:
         ImageError: Images cannot be read.
@@ -113,7 +112,7 @@ def compute_pyramids(
 
 
 def _check_memory(maps: Iterable[Tensor], images: int, views: int) -> None:
-    """Raise `InputError` if the maps of all images do not fit into memory, given those of one."""
+    """Raise `InputError` if the maps of all images do not fit, given those of one."""
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each keeps all maps
     needed = sum(stage.nbytes for stage in maps) * images * local_processes
     available = available_memory()
@@ -126,10 +125,7 @@ def _check_memory(maps: Iterable[Tensor], images: int, views: int) -> None:
 
 
 def draw_views(image: Image.Image, spec: InputSpec, recipe: Recipe, seed: int) -> list[Tensor]:
-    """Return views of an image, uint8 (3, S, S): plain, mirrored, then random crops.
-
-    Half of the random crops are mirrored.
-    """
+    """Return views of an image, uint8 (3, S, S): plain, mirrored, crops, mirrored crops."""
     plain = Preprocessing(spec).crop(image)
     crop = random_crop(spec, recipe)
     with torch.random.fork_rng(devices=[]):
@@ -158,7 +154,4 @@ def available_memory() -> int:
 
 
 def _read_text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
+    return path.read_text() if path.is_file() else ""

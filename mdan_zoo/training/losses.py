@@ -38,7 +38,7 @@ def cross_entropy(
 ) -> Tensor:
     """Return the mean over levels and images of -sum_k Y_k log P_k (Eq. 3).
 
-    The paper omits the logarithm that its text, cross-entropy, implies.
+    The equation omits the logarithm that the paper's text, cross-entropy, implies.
 
     Args:
         log_probabilities: (N, K_l) for every level.
@@ -63,11 +63,7 @@ def with_loss_weights(recipe: Recipe, network: type[EmotionModel]) -> Recipe:
 
 
 def branch_weights(network: type[EmotionModel], recipe: Recipe) -> dict[str, float]:
-    """Return the weights of the losses on a network's branches, zeros included.
-
-    The paper uses the loss on P_O alone. The branch that learns faster then dominates and the other
-    one only learns the remainder; with few images, each branch needs its own loss.
-    """
+    """Return the weights of the losses on a network's branches, zeros included."""
     weights: dict[str, float] = dict.fromkeys(("overall", *network.branches), 0.0)
     weights |= network.loss_weights
     fields = dataclasses.asdict(with_loss_weights(recipe, network))
@@ -126,12 +122,10 @@ class TrainingStep(nn.Module):
 
 
 def balancing_weights(leaves: Tensor) -> Tensor:
-    """Return weights of the images, (N,), inversely proportional to class frequency, with mean 1.
+    """Return weights of images with distributions (N, K_n) over the leaves, (N,), with mean 1.
 
-    Args:
-        leaves: Distributions over the leaves, (N, K_n).
+    They are inversely proportional to the class frequencies.
     """
     frequencies = leaves.sum(dim=0)
-    rarity = torch.where(frequencies > 0, 1 / frequencies, 0)
-    weights = leaves @ rarity
+    weights = leaves @ torch.where(frequencies > 0, 1 / frequencies, 0)
     return weights / weights.mean()

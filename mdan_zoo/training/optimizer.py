@@ -54,6 +54,15 @@ def set_mode(network: EmotionModel, recipe: Recipe) -> None:
         trained.train()
 
 
+def set_rates(
+    optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps_per_epoch: int
+) -> None:
+    """Set the learning rates of a step."""
+    factor = rate_factor(recipe, step, steps_per_epoch)
+    for group in optimizer.param_groups:
+        group["lr"] = group["rate"] * factor
+
+
 def rate_factor(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """Return the factor of all learning rates at a step; the first step is 0."""
     total = recipe.epochs * steps_per_epoch

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mdan_zoo.datasets.file_index import FileIndex
+from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.splits import select, split_sha256
+from mdan_zoo.errors import InputError
 from mdan_zoo.evaluation import SampleSource, evaluate, write_report
 from mdan_zoo.evaluation.leakage import save_trained_on
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.training.config import TrainingConfig
+from mdan_zoo.training.dataset import raise_unreadable
 from mdan_zoo.training.distributed import check_precision, in_main_process, is_main_process
-from mdan_zoo.training.preflight import check_images, check_output, has_state
 from mdan_zoo.training.report import add_cross_validation, describe_run
 from mdan_zoo.training.report import write_report as write_training_report
 from mdan_zoo.training.run import WEIGHTS_FILE, Run, prepare
 from mdan_zoo.training.splitting import keep_split, training_sets
+from mdan_zoo.training.state import has_state
 from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import save_checkpoint
 
@@ -56,6 +62,40 @@ def train(config: TrainingConfig) -> Path:
     path = _train_one(run, list(range(len(run.samples))), config.output)
     in_main_process(functools.partial(add_cross_validation, config.output, folds))
     return path
+
+
+def check_output(folder: Path, data: Path) -> None:
+    """Check an output folder, which need not exist, for a dataset's folder or table.
+
+    Raises:
+        InputError: The folder is not writable, or is inside the data.
+    """
+    path = folder.resolve()
+    if data.is_dir() and path.is_relative_to(data.resolve()):
+        raise InputError(
+            f"the output must be outside the data, not {folder} in {data}: later runs would read "
+            "it as a class"
+        )
+    existing = next(place for place in (path, *path.parents) if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(
+            f"the output must be a folder that is writable, not {folder}: {existing} is "
+            + ("not writable" if existing.is_dir() else "a file")
+        )
+
+
+def check_images(samples: Sequence[Sample], files: FileIndex) -> None:
+    """Check in the main process that every image can be decoded; the others wait.
+
+    Raises:
+        ImageError: Images cannot be read; raised in all processes.
+    """
+
+    def problems() -> list[str]:
+        found = files.read([sample.image for sample in samples])
+        return [file.problem for file in found if file.problem]
+
+    raise_unreadable(in_main_process(problems), len(samples))
 
 
 def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") -> Path:

@@ -20,7 +20,7 @@ from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.registry import get_dataset, read_dataset
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.splits import Split
-from mdan_zoo.errors import InputError
+from mdan_zoo.errors import CheckpointError, HierarchyError, InputError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.config import ModelConfig
@@ -29,14 +29,13 @@ from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.dataset import ImageDataset
 from mdan_zoo.training.distributed import is_main_process, processes
 from mdan_zoo.training.feature_cache import PyramidCache, compute_pyramids
-from mdan_zoo.training.initial_weights import load_backbone_file, load_model_file
 from mdan_zoo.training.losses import check_losses
-from mdan_zoo.training.preflight import has_state
 from mdan_zoo.training.recipe import Recipe, is_weight_file
 from mdan_zoo.training.splitting import find_split
-from mdan_zoo.weights.checkpoint import read_identity
+from mdan_zoo.training.state import has_state
+from mdan_zoo.weights.checkpoint import check_tensors, read_identity, read_tensors
 from mdan_zoo.zoo.configs import MODELS
-from mdan_zoo.zoo.factory import build_network, get_config, released_weights
+from mdan_zoo.zoo.factory import build_network, get_config, load_network, released_weights
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
@@ -90,10 +89,7 @@ class Run:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Hash of the names, sizes and labels of the images, which must not change on resume.
-
-        Names are relative to the common folder of all images, so the dataset can be moved.
-        """
+        """Hash of the images' names, sizes and labels; the folder of the dataset may change."""
         base = os.path.commonpath([sample.image.parent for sample in self.samples])
         digest = hashlib.sha256()
         for sample in self.samples:
@@ -208,3 +204,66 @@ def _initial_backbone(
     backbone, _ = build_backbone(model.backbone, model.input.crop)
     load_backbone_file(backbone, config.backbone_weights)
     return backbone, model
+
+
+def load_backbone_file(backbone: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Load a safetensors file of a timm model into its feature pyramid.
+
+    Tensors that are not part of the pyramid, such as the ImageNet classifier, are ignored.
+
+    Raises:
+        CheckpointError: The file is damaged, or belongs to another backbone.
+    """
+    state = backbone.state_dict()
+    # BatchNorm's batch count does not affect the output, and converted files lack it.
+    expected = {name: v for name, v in state.items() if not name.endswith("num_batches_tracked")}
+    found = {name: value for name, value in read_tensors(path).items() if name in expected}
+    check_tensors(path, found, expected)
+    backbone.load_state_dict({**state, **found}, strict=True)
+
+
+def load_model_file(network: EmotionModel, path: str | os.PathLike[str]) -> list[str]:
+    """Initialise a network from a checkpoint of the same architecture and hierarchy depth.
+
+    Of the classifiers, the rows of classes that have the same name at the same level in both
+    hierarchies are copied.
+
+    Returns:
+        The names of these classes.
+
+    Raises:
+        CheckpointError: The file is damaged, or belongs to another architecture.
+        HierarchyError: Its hierarchy has another depth.
+    """
+    config, source = load_network(path)
+    theirs, ours = source.hierarchy, network.hierarchy
+    if theirs.depth != ours.depth:
+        raise HierarchyError(
+            f"{path} has a hierarchy of {theirs.depth} levels, {theirs!r}; a model with "
+            f"{ours.depth} levels, {ours!r}, cannot start from it"
+        )
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    tensors = source.state_dict()
+    if state.keys() != tensors.keys():
+        raise CheckpointError(
+            f"{path} contains {config.architecture} with {config.backbone}, which is not the "
+            "network to be trained"
+        )
+    copied: set[str] = set()
+    levels = network.classifiers()
+    for name, value in tensors.items():
+        level = levels.get(name.rpartition(".")[0])
+        if level is not None:
+            rows, own_rows = theirs.levels[level], ours.levels[level]
+            for row in set(rows) & set(own_rows):
+                state[name][own_rows.index(row)] = value[rows.index(row)]
+                copied.add(row)
+        elif state[name].shape == value.shape:
+            state[name] = value
+        else:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(value.shape)}, not {tuple(state[name].shape)}; "
+                "the initial model must have the same backbone and width"
+            )
+    network.load_state_dict(state, strict=True)
+    return sorted(copied)

@@ -73,30 +73,20 @@ def check_classes(
 ) -> None:
     """Check that every leaf has a training image, in every fold.
 
-    Args:
-        samples: The dataset.
-        folder: Its folder.
-        hierarchy: The emotion hierarchy.
-        split: The split; None trains on everything.
-        custom: Whether it is a custom hierarchy. For published datasets, of which copies may be
-            incomplete, a missing class is only a warning.
+    Copies of published datasets may be incomplete, so a missing class is only a warning there.
 
     Raises:
         InputError: A leaf of a custom hierarchy has no training image, or the split has no
             training parts.
     """
-    for held_out, indices in training_sets(samples, folder, split).items():
+    sets = training_sets(samples, folder, split)
+    for held_out, indices in sets.items():
         trained = {samples[index].labels[-1] for index in indices}
         missing = [leaf for k, leaf in enumerate(hierarchy.leaves) if k not in trained]
         if missing:
-            where = ""
-            if split is not None:
-                folds = "train" not in dict(split.parts)
-                where = (
-                    f"with fold {held_out} held out, "
-                    if folds
-                    else f"in the split {split.method!r}, "
-                )
+            where = "" if split is None else f"in the split {split.method!r}, "
+            if len(sets) > 1:
+                where = f"with fold {held_out} held out, "
             problem = (
                 f"{where}there is no training image of {', '.join(missing)} (hierarchy "
                 f"{hierarchy.name!r})"
@@ -109,12 +99,10 @@ def check_classes(
 def training_sets(
     samples: Sequence[Sample], folder: Path, split: Split | None
 ) -> dict[str, list[int]]:
-    """Return the training images of every network of a split, by the part that tests it.
-
-    The part is "" if there is none. With folds there are several networks.
+    """Return the training images of every network by the part that tests it, "" for none.
 
     Raises:
-        InputError: The split has only one fold.
+        InputError: The split has a single part, which is not "train".
     """
     everything = list(range(len(samples)))
     if split is None:

@@ -25,6 +25,11 @@ _CHANGEABLE = ("lr", "backbone_lr", "max_grad_norm")
 """Recipe fields that may change on resume, to recover from divergence."""
 
 
+def has_state(folder: Path) -> bool:
+    """Return whether an output folder has the state of a run or of one of its folds."""
+    return any(folder.glob(STATE_FILE)) or any(folder.glob(f"fold_*/{STATE_FILE}"))
+
+
 def fixed_fields(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe fields that must not change on resume."""
     fields = {**dataclasses.asdict(recipe), **dict.fromkeys(_CHANGEABLE)}
@@ -32,10 +37,7 @@ def fixed_fields(recipe: Recipe) -> dict[str, Any]:
 
 
 def hash_of_start(backbone: nn.Module, spec: InputSpec) -> str:
-    """Return a hash of the initial backbone weights and the input spec.
-
-    Cached feature maps depend on them and are not part of the state.
-    """
+    """Return a hash of the initial backbone weights and the input spec, as of cached maps."""
     digest = hashlib.sha256(repr(spec).encode())
     for name, value in backbone.state_dict().items():
         digest.update(name.encode())
@@ -57,15 +59,10 @@ def changes_since(before: Mapping[str, float], recipe: Recipe) -> dict[str, dict
 
 
 def save_state(folder: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Write a state; the previous one is replaced when the new one is complete.
-
-    Args:
-        folder: The output folder.
-        identity: Values that must be equal on resume.
-        state: Tensors and plain values.
+    """Write a state of tensors and plain values; `identity` must be equal on resume.
 
     Raises:
-        TrainingError: The state cannot be written, for example because the disk is full.
+        TrainingError: The state cannot be written; the previous one is kept.
     """
     content = io.BytesIO()
     torch.save({"identity": dict(identity), **state}, content)

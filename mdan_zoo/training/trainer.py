@@ -30,7 +30,7 @@ from mdan_zoo.errors import (
 )
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.training.dataset import ImageDataset, Steps, collate, number_from
-from mdan_zoo.training.distributed import make_accelerator
+from mdan_zoo.training.distributed import init_worker, make_accelerator, sigterm
 from mdan_zoo.training.feature_cache import PyramidCache
 from mdan_zoo.training.losses import (
     TrainingStep,
@@ -38,10 +38,9 @@ from mdan_zoo.training.losses import (
     level_targets,
     with_loss_weights,
 )
-from mdan_zoo.training.optimizer import build_optimizer, rate_factor, set_mode
+from mdan_zoo.training.optimizer import build_optimizer, set_mode, set_rates
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.run import Run
-from mdan_zoo.training.shutdown import init_worker, sigterm
 from mdan_zoo.training.state import (
     changeable_fields,
     changes_since,
@@ -66,7 +65,7 @@ class Trainer:
         indices: Indices of the training samples.
         recipe: The recipe; by default that of the run.
         folder: Folder of the log and the state, which is saved after every epoch; None saves
-            nothing. With several machines it must be on a shared file system.
+            nothing.
         network: The network, which is trained in place; by default a new one.
 
     Attributes:
@@ -144,15 +143,17 @@ class Trainer:
                 # Dropout depends on step and process only.
                 part = (number % self.config.accumulate, accelerator.process_index)
                 torch.manual_seed(number_from(recipe.seed, self.step, *part))
-                factor = rate_factor(recipe, self.step, steps.per_epoch)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = group["rate"] * factor
+                set_rates(self.optimizer, recipe, self.step, steps.per_epoch)
                 levels = [level[images] for level in targets]
                 picked = None if weights is None else weights[images]
                 with accelerator.accumulate(model):
                     value = model(inputs, levels, picked)
                     stopping = self._note(value, stop)
-                    self._update(value, model, optimizer)
+                    accelerator.backward(value)
+                    if accelerator.sync_gradients and recipe.max_grad_norm:
+                        accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+                    optimizer.step()
+                    optimizer.zero_grad()
                 if not accelerator.sync_gradients:
                     continue
                 self._update_average()
@@ -175,38 +176,31 @@ class Trainer:
 
     def _distribute(self) -> tuple[Any, Any]:
         """Return training step and optimizer, compiled and distributed as configured."""
-        accelerator, config = self.accelerator, self.config
         # Accelerate has one value per process; the environment or another trainer may have set it.
-        accelerator.gradient_accumulation_steps = config.accumulate
-        layout = torch.channels_last if config.channels_last else torch.preserve_format
-        self.network.to(memory_format=layout)
+        self.accelerator.gradient_accumulation_steps = self.config.accumulate
+        if self.config.channels_last:
+            self.network.to(memory_format=torch.channels_last)
         if self.average is not None:
-            self.average.to(accelerator.device)
-        step = TrainingStep(self.network, self.preprocessing, self.recipe)
-        model, optimizer = accelerator.prepare(
-            torch.compile(step) if config.compile else step, self.optimizer
-        )
+            self.average.to(self.accelerator.device)
+        step: Any = TrainingStep(self.network, self.preprocessing, self.recipe)
+        if self.config.compile:
+            step = torch.compile(step)
+        model, optimizer = self.accelerator.prepare(step, self.optimizer)
         return model, optimizer
 
     def steps(self) -> Steps:
         """Return the remaining steps."""
-        accelerator, config, recipe = self.accelerator, self.config, self.recipe
-        leaves = self.training.targets[self.indices]
-        steps = Steps(
+        weights = None
+        if self.recipe.balance == "sampling":
+            weights = balancing_weights(self.training.targets[self.indices])
+        return Steps(
             self.indices,
-            recipe,
-            parts=config.accumulate,
-            processes=accelerator.num_processes,
+            self.recipe,
+            parts=self.config.accumulate,
+            processes=self.accelerator.num_processes,
             start=self.step,
-            weights=balancing_weights(leaves) if recipe.balance == "sampling" else None,
+            weights=weights,
         )
-        if not steps.step_size:
-            raise InputError(
-                f"a step of {min(recipe.batch_size, len(self.indices))} images cannot be "
-                f"divided among {accelerator.num_processes} processes with {config.accumulate} "
-                "parts each; raise batch_size"
-            )
-        return steps
 
     def loader(self, steps: Steps) -> Generator[Any, None, None]:
         """Yield the batches of this process; closing the generator ends the workers."""
@@ -226,8 +220,7 @@ class Trainer:
 
     def _targets(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Return the targets of every level, (N, K_l), and the weights of the images."""
-        device = self.accelerator.device
-        leaves = self.training.targets
+        leaves, device = self.training.targets, self.accelerator.device
         targets = level_targets(leaves, self.network.hierarchy)
         weights = None
         if self.recipe.balance == "loss":
@@ -246,14 +239,6 @@ class Trainer:
             raise self._explosion(f"the loss became {mean} in step {self.step + 1}")
         self._epoch_losses.append(mean)
         return bool(stopping > 0)
-
-    def _update(self, value: Tensor, model: Any, optimizer: Any) -> None:
-        """Backpropagate, and update the weights after the last micro-batch of a step."""
-        self.accelerator.backward(value)
-        if self.accelerator.sync_gradients and self.recipe.max_grad_norm:
-            self.accelerator.clip_grad_norm_(model.parameters(), self.recipe.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
 
     @torch.no_grad()
     def _check_weights(self, inputs: Any, targets: list[Tensor]) -> None:
@@ -276,10 +261,11 @@ class Trainer:
             raise self._explosion(f"the update in step {self.step} ruined the weights")
 
     def _explosion(self, what: str) -> TrainingError:
-        if self._kept_step is None:
-            return TrainingError(f"{what}. A lower learning rate may help")
-        kept = f"The state after step {self._kept_step} is kept"
-        return TrainingError(f"{what}. {kept}; resume from it with a lower learning rate")
+        advice = "A lower learning rate may help"
+        if self._kept_step is not None:
+            kept = f"The state after step {self._kept_step} is kept"
+            advice = f"{kept}; resume from it with a lower learning rate"
+        return TrainingError(f"{what}. {advice}")
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -317,7 +303,6 @@ class Trainer:
             self._print(line)
 
     def _print(self, text: str) -> None:
-        """Print a line in the main process."""
         if self.folder is not None and self.accelerator.is_main_process:
             print(text, file=sys.stderr, flush=True)
 
@@ -330,22 +315,22 @@ class Trainer:
             "step size": self.steps().step_size,  # the state counts steps
         }
 
+    def _parts(self) -> dict[str, Any]:
+        """Return the objects with a state dict, and None for those that are not used."""
+        own = {name: getattr(self, name) for name in ("network", "average", "optimizer")}
+        return {**own, "scaler": self.accelerator.scaler}
+
     def _save(self) -> None:
-        """Save state and log in the main process; the others wait."""
         if self.folder is None:
             return
         if self.accelerator.is_main_process:
-            scaler = self.accelerator.scaler
             state = {
                 "step": self.step,
                 "history": self.history,
                 "epoch_losses": self._epoch_losses,
                 "rates": changeable_fields(self.recipe),
                 "changes": self.changes,
-                "network": self.network.state_dict(),
-                "average": None if self.average is None else self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": None if scaler is None else scaler.state_dict(),
+                **{name: part and part.state_dict() for name, part in self._parts().items()},
             }
             save_state(self.folder, self._identity(), state)
             save_log(self.folder, self.history)
@@ -360,15 +345,12 @@ class Trainer:
         state = load_state(self.folder, self._identity())
         if state is None:
             return
-        self.network.load_state_dict(state["network"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
         rates = [group["rate"] for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name, part in self._parts().items():
+            if part is not None and state[name] is not None:
+                part.load_state_dict(state[name])
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["rate"] = rate
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step = self._kept_step = state["step"]
         self.history = state["history"]
         self._epoch_losses = state["epoch_losses"]

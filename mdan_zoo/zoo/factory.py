@@ -210,6 +210,6 @@ def read_released(name: str, *, hint: str = "") -> FileContents:
             f"{name} has no entry in the weights manifest. {hint}".strip()
         )
     if not entry.released:
-        what = hint or f"To train them: {entry.command}"
+        what = hint or f"To train the model: {entry.command}"
         raise WeightsUnavailableError(f"{name} has no released weights: {entry.reason}. {what}")
     return fetch.read_weights(entry)

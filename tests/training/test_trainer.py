@@ -18,10 +18,10 @@ from mdan_zoo.backbones.pyramid import build_backbone, stages_after
 from mdan_zoo.errors import CheckpointError, DatasetError, WeightsUnavailableError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.training import TrainingConfig, prepare, train
-from mdan_zoo.training.initial_weights import load_backbone_file
 from mdan_zoo.training.losses import balancing_weights, cross_entropy, level_targets
 from mdan_zoo.training.optimizer import rate_factor
 from mdan_zoo.training.recipe import Recipe, load_recipe
+from mdan_zoo.training.run import load_backbone_file
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
 from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import read_identity

@@ -24,6 +24,7 @@ Shapes in this file: N images, D channels of F (C^H in the paper's Fig. 4), K ch
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -39,14 +40,14 @@ def interpolation_matrix(coarse: int, fine: int, like: Tensor) -> Tensor:
     return F.interpolate(basis[None], size=fine, mode="linear", align_corners=False)[0].T
 
 
-def upsample(coarse: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample(coarse: Tensor, size: Sequence[int]) -> Tensor:
     """Interpolate a map (N, D, h, w) bilinearly to `size` = (H, W)."""
     rows = interpolation_matrix(coarse.shape[2], size[0], coarse)
     columns = interpolation_matrix(coarse.shape[3], size[1], coarse)
     return rows @ (coarse @ columns.T)
 
 
-def upsample_adjoint(fine: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample_adjoint(fine: Tensor, size: Sequence[int]) -> Tensor:
     """Apply the transpose of `upsample` to a map (N, H, W); return (N, h, w) for `size` = (h, w).
 
     sum(upsample(F) * fine) == sum(F * upsample_adjoint(fine)) for any F.

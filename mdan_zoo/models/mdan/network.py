@@ -60,19 +60,12 @@ def fuse(class_maps: Tensor, allowed: Tensor, mode: LCAMMode) -> Tensor:
 
 
 class TopDownLevel(nn.Module):
-    """One affective level of the top-down branch: MHCCA, L-CAM and the local classifier.
+    """One affective level of the top-down branch: MHCCA, L-CAM and the local classifier."""
 
-    Args:
-        dim: D, channels of the top-down branch.
-        heads: MHCCA's heads at this level.
-        classes: K, the number of emotions at this level.
-        options: The network's options.
-    """
-
-    def __init__(self, dim: int, heads: int, classes: int, options: MDANOptions) -> None:
+    def __init__(self, heads: int, classes: int, options: MDANOptions) -> None:
         super().__init__()
-        self.mhcca = MHCCA(dim, heads)
-        self.classifier = nn.Linear(dim, classes)
+        self.mhcca = MHCCA(options.dim, heads)
+        self.classifier = nn.Linear(options.dim, classes)
         self.dropout = nn.Dropout(options.dropout)
         self.lcam = options.lcam
 
@@ -89,7 +82,7 @@ class TopDownLevel(nn.Module):
         Returns:
             Local logits (N, K), m_k (N, K, H, W), M (N, H, W), and F of this level (N, D, H, W).
         """
-        combined = self.mhcca(coarse, fine) + upsample(coarse, _size(fine))
+        combined = self.mhcca(coarse, fine) + upsample(coarse, fine.shape[2:])
         class_maps = activation_maps(combined, self.classifier.weight)
         attention_map = fuse(class_maps, allowed, self.lcam)
         features = (1 + attention_map)[:, None] * combined
@@ -125,7 +118,7 @@ class TopDownLevel(nn.Module):
         weighted = bands @ gain.reshape(bands.shape[0], -1, 1)
         attended = (attention @ weighted).reshape(n, self.mhcca.heads, -1).sum(dim=1)
         attended = attended @ output_weight.T
-        passed_on = torch.einsum("ndhw,nhw->nd", coarse, upsample_adjoint(gain, _size(coarse)))
+        passed_on = torch.einsum("ndhw,nhw->nd", coarse, upsample_adjoint(gain, coarse.shape[2:]))
         logits = self.classifier(self.dropout(scale * (attended + passed_on)))
         return logits, class_maps, attention_map
 
@@ -147,14 +140,14 @@ class MDAN(EmotionModel):
         sizes = hierarchy.sizes
         self.reduce = nn.Conv2d(channels[3], options.dim, 1, bias=False)
         self.levels = nn.ModuleList(
-            TopDownLevel(options.dim, heads, classes, options)
+            TopDownLevel(heads, classes, options)
             for heads, classes in zip(options.heads, sizes, strict=False)
         )
         self.global_classifier = nn.Linear(channels[3], sizes[-1])
         self.dropout = nn.Dropout(options.dropout)
-        read = (channels[3], channels[2], channels[1], channels[0])[: len(sizes) + 1]
         self.norms = nn.ModuleList(
-            nn.BatchNorm2d(c) if options.normalise_pyramid else nn.Identity() for c in read
+            nn.BatchNorm2d(count) if options.normalise_pyramid else nn.Identity()
+            for count in channels[::-1][: len(sizes) + 1]
         )
 
     def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
@@ -190,8 +183,7 @@ class MDAN(EmotionModel):
     @property
     def alpha(self) -> float:
         """Weight of the local branch in P_O."""
-        alpha: float = self.options.alpha
-        return alpha
+        return float(self.options.alpha)
 
     @classmethod
     def pyramid_stages(cls, depth: int) -> range:
@@ -219,10 +211,6 @@ class MDAN(EmotionModel):
                 logits, class_maps, attention_map = level.forward_last(coarse, fine, allowed)
             results.append((logits, attention_map, class_maps))
         return tuple(zip(*results, strict=True))
-
-
-def _size(feature_map: Tensor) -> tuple[int, int]:
-    return feature_map.shape[2], feature_map.shape[3]
 
 
 def _log(value: float) -> float:
