@@ -166,15 +166,13 @@ class Steps(Sampler[list[Key]]):
         return (self.recipe.epochs * self.per_epoch - self.start) * self.parts
 
     def __iter__(self) -> Iterator[list[Key]]:
-        step = self.start
-        while step < self.recipe.epochs * self.per_epoch:
+        for step in range(self.start, self.recipe.epochs * self.per_epoch):
             epoch, number = divmod(step, self.per_epoch)
             if number == 0 or step == self.start:
                 order = self._order(epoch)
             begin = number * self.step_size
             for first in range(begin, begin + self.step_size, self.batch_size):
                 yield order[first : first + self.batch_size]
-            step += 1
 
     def _order(self, epoch: int) -> list[Key]:
         """Return the images of an epoch; one that is drawn again gets another epoch's crop."""

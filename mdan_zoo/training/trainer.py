@@ -41,15 +41,7 @@ from mdan_zoo.training.losses import (
 from mdan_zoo.training.optimizer import build_optimizer, set_mode, set_rates
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.run import Run
-from mdan_zoo.training.state import (
-    changeable_fields,
-    changes_since,
-    fixed_fields,
-    hash_of_start,
-    load_state,
-    save_log,
-    save_state,
-)
+from mdan_zoo.training.state import hash_of_start, load_state, save_state
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
@@ -308,7 +300,6 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         return {
-            "recipe": fixed_fields(self.recipe),
             "data": self.training.fingerprint,
             "split": self.indices,
             "backbone to start from": self._start,
@@ -328,12 +319,10 @@ class Trainer:
                 "step": self.step,
                 "history": self.history,
                 "epoch_losses": self._epoch_losses,
-                "rates": changeable_fields(self.recipe),
                 "changes": self.changes,
                 **{name: part and part.state_dict() for name, part in self._parts().items()},
             }
-            save_state(self.folder, self._identity(), state)
-            save_log(self.folder, self.history)
+            save_state(self.folder, self.recipe, self._identity(), state)
         self._kept_step = self.step
         self.accelerator.wait_for_everyone()
 
@@ -342,7 +331,7 @@ class Trainer:
             return
         if self.accelerator.is_main_process:
             remove_leftovers(self.folder)
-        state = load_state(self.folder, self._identity())
+        state = load_state(self.folder, self.recipe, self._identity())
         if state is None:
             return
         rates = [group["rate"] for group in self.optimizer.param_groups]
@@ -358,7 +347,7 @@ class Trainer:
         left = len(self.steps())
         where = f"after step {self.step}, {left} steps left" if left else "which is complete"
         self._print(f"resuming the training in {self.folder}, {where}")
-        change = changes_since(state["rates"], self.recipe)
+        change = state["change"]
         if not change:
             return
         if not left:
