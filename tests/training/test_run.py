@@ -284,12 +284,11 @@ def test_reading_leaves_the_cores_to_the_step(model, data, tmp_path):
 @pytest.mark.slow
 def test_a_reading_process_that_is_left_does_not_keep_python_from_exiting():
     code = """
-import functools
 import gc
 from torch.utils.data import DataLoader
 from mdan_zoo.training import distributed
 distributed._GRACE_SECONDS = 1
-start = functools.partial(distributed.init_worker, low_priority=True)
+start = lambda worker: distributed.init_worker(worker, low_priority=True)
 loaded = iter(DataLoader(range(9), num_workers=1, worker_init_fn=start))
 next(loaded)
 gc.disable()
