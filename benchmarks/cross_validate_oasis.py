@@ -33,7 +33,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from mdan_zoo.backbones.pyramid import last_stage
+from mdan_zoo.backbones.pyramid import stages_after
 from mdan_zoo.datasets.readers.oasis import AROUSAL_THRESHOLD, VALENCE_THRESHOLD
 from mdan_zoo.datasets.splits import grouped_folds, split_sha256
 from mdan_zoo.hierarchy.builtin import get_hierarchy
@@ -173,8 +173,8 @@ def train_network(
 def classify(trained: EmotionModel, images: Sequence[int]) -> Iterator[EmotionOutput]:
     """Classify the plain views of images; C5 is computed by the trained last stage."""
     for batch in torch.split(torch.tensor(images), 64):
-        maps = cached_maps().batch(torch.zeros_like(batch), batch)
-        maps[3] = last_stage(trained.backbone)(maps[2])
+        maps = [stage[0, batch].float() if stage.numel() else stage for stage in cached_maps().maps]
+        maps[3] = stages_after(trained.backbone, 3)(maps[2])
         yield trained.classify(maps)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,14 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
+from mdan_zoo.errors import (
+    InputError,
+    MdanZooError,
+    UnknownNameError,
+    WeightsUnavailableError,
+    did_you_mean,
+)
+from mdan_zoo.images.input_spec import InputSpec
 
 STRIDES = (4, 8, 16, 32)
 """Strides of C2, C3, C4 and C5."""
@@ -52,8 +60,7 @@ def build_backbone(
         UnknownNameError: timm has no such model.
         InputError: The model has no maps at strides 4, 8, 16 and 32, or does not accept the size.
     """
-    _check_known(name)
-    maker = timm.models.model_entrypoint(name)
+    maker = _maker(name)
     indices = _stage_indices(name, maker)
     if size is not None:
         _check_size(name, maker, size)
@@ -62,25 +69,43 @@ def build_backbone(
     return _channels_first(backbone), (c2, c3, c4, c5)
 
 
-def backbone_state(name: str) -> dict[str, Tensor]:
-    """Return the state dict of a backbone on the meta device, that is names and shapes only.
+def pretrained_backbone(name: str, spec: InputSpec) -> tuple[nn.Module, InputSpec]:
+    """Build a backbone with timm's pretrained weights, from the Hub or its cache.
+
+    Returns:
+        The backbone, and `spec` with the mean and standard deviation that its weights need.
 
     Raises:
-        UnknownNameError: timm has no such model.
-        InputError: The model has no maps at strides 4, 8, 16 and 32.
+        WeightsUnavailableError: The weights cannot be fetched.
+        UnknownNameError, InputError: As in `build_backbone`.
     """
-    _check_known(name)
-    indices = _stage_indices(name, timm.models.model_entrypoint(name))
-    shapes = _channels_first(_create_shapes(name, out_indices=indices))
-    return dict(shapes.state_dict())
+    try:
+        backbone, _ = build_backbone(name, spec.crop, pretrained=True)
+    except MdanZooError:
+        raise
+    except Exception as error:  # whatever timm, huggingface_hub and the network raise
+        raise WeightsUnavailableError(
+            f"the pretrained weights of {name} cannot be fetched ({error}); pass a safetensors "
+            "file with --backbone-weights"
+        ) from error
+    cfg: Any = timm.get_pretrained_cfg(name)
+    return backbone, dataclasses.replace(spec, mean=tuple(cfg.mean), std=tuple(cfg.std))
 
 
-def _check_known(name: str) -> None:
+def backbone_state(name: str) -> dict[str, Tensor]:
+    """Return the state dict of a backbone on the meta device; errors as in `build_backbone`."""
+    indices = _stage_indices(name, _maker(name))
+    return dict(_channels_first(_create_shapes(name, out_indices=indices)).state_dict())
+
+
+def _maker(name: str) -> Any:
+    """Return the function that creates a model."""
     if not isinstance(name, str) or not timm.is_model(name):
         raise UnknownNameError(
             f"timm {timm.__version__} has no backbone {name!r}; "
             + did_you_mean(name, timm.list_models())
         )
+    return timm.models.model_entrypoint(name)
 
 
 def _create(name: str, **options: Any) -> Any:
@@ -90,7 +115,7 @@ def _create(name: str, **options: Any) -> Any:
 
 
 def _create_shapes(name: str, **options: Any) -> Any:
-    """Create a model on the meta device, which needs neither memory nor time."""
+    """Create a model on the meta device, which takes no memory."""
     try:
         with torch.device("meta"):
             return _create(name, **options)
@@ -99,11 +124,9 @@ def _create_shapes(name: str, **options: Any) -> Any:
             return _create(name, **options).to("meta")
 
 
-def _channels_first(backbone: Any) -> nn.Module:
-    made: nn.Module = backbone
-    if str(getattr(backbone, "output_fmt", "NCHW")).endswith("NHWC"):
-        return ChannelsFirst(made)
-    return made
+def _channels_first(backbone: nn.Module) -> nn.Module:
+    last = str(getattr(backbone, "output_fmt", "NCHW")).endswith("NHWC")
+    return ChannelsFirst(backbone) if last else backbone
 
 
 # Cached by the function that creates the model, not by its name, which may be registered again.
@@ -114,7 +137,7 @@ def _stage_indices(name: str, maker: Callable[..., Any]) -> tuple[int, ...]:
         reductions = [stage["reduction"] for stage in _create_shapes(name).feature_info.info]
     except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
         raise InputError(
-            f"backbone {name!r} gives no feature maps ({error}); MDAN needs a timm model with "
+            f"backbone {name!r} has no feature maps ({error}); MDAN needs a timm model with "
             f"maps at strides 4, 8, 16 and 32, such as {_FITTING}"
         ) from error
     if not set(STRIDES) <= set(reductions):
@@ -137,31 +160,17 @@ def _check_size(name: str, maker: Callable[..., Any], size: int) -> None:
         own = shapes.pretrained_cfg["input_size"][-1]
         reason = str(error) or type(error).__name__
         raise InputError(
-            f"backbone {name!r} cannot take images of {size} x {size} pixels ({reason}); it is "
-            f"made for {own} x {own}. Give a config with a crop that it takes, or a backbone that "
-            f"takes every size, such as {_FITTING}"
+            f"backbone {name!r} does not accept images of {size} x {size} pixels ({reason}); it "
+            f"is made for {own} x {own}. Use a config with a crop that it accepts, or a backbone "
+            f"that accepts every size, such as {_FITTING}"
         ) from error
     found = [" x ".join(map(str, feature_map.shape[2:])) for feature_map in maps]
     needed = [f"{size // stride} x {size // stride}" for stride in STRIDES]
     if found != needed:
         raise InputError(
-            f"backbone {name!r} makes maps of {', '.join(found)} of an image of "
-            f"{size} x {size} pixels; MDAN needs {', '.join(needed)}, as {_FITTING} make"
+            f"backbone {name!r} has maps of {', '.join(found)} for an image of "
+            f"{size} x {size} pixels; MDAN needs {', '.join(needed)}, as {_FITTING} have"
         )
-
-
-def last_stage(backbone: nn.Module) -> nn.Module:
-    """Return the part of a backbone that computes C5 from C4, sharing its parameters.
-
-    If everything before it is frozen, C2..C4 of an image need to be computed only once.
-
-    Args:
-        backbone: Result of `build_backbone`.
-
-    Raises:
-        InputError: The backbone is not a chain of modules and cannot be cut there.
-    """
-    return stages_after(backbone, 3)
 
 
 def stages_after(backbone: nn.Module, stages: int) -> nn.Sequential:
@@ -176,12 +185,11 @@ def stages_after(backbone: nn.Module, stages: int) -> nn.Sequential:
     """
     info: Any = getattr(backbone, "feature_info", None)
     names = info.module_name() if info is not None else []
-    for mark in (".", "_"):  # timm flattens some backbones: stages.2 becomes stages_2
-        if not names:
-            break
+    modules = dict(backbone.named_modules())
+    for mark in (".", "_") if names else ():  # timm flattens some backbones: stages_2, not stages.2
         before, until = (name.replace(".", mark) for name in (names[stages - 1], names[-1]))
         parent, _, before = before.rpartition(".")
-        children = _children(backbone, parent)
+        children = dict(modules[parent].named_children()) if parent in modules else {}
         until = until.removeprefix(f"{parent}.")
         if before in children and until in children:
             order = list(children)
@@ -191,13 +199,3 @@ def stages_after(backbone: nn.Module, stages: int) -> nn.Sequential:
         f"{type(backbone).__name__} cannot be cut after its stage {stages}: freeze none (0) or all "
         "(4) of its stages"
     )
-
-
-def _children(module: nn.Module, name: str) -> dict[str, nn.Module]:
-    """Return the children of a submodule by name, or none if the submodule does not exist."""
-    for part in filter(None, name.split(".")):
-        found = dict(module.named_children()).get(part)
-        if found is None:
-            return {}
-        module = found
-    return dict(module.named_children())

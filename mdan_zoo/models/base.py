@@ -22,8 +22,7 @@ from mdan_zoo.models.options import ArchitectureOptions
 class EmotionOutput:
     """Predictions for N images and a hierarchy with K_1, ..., K_n classes per level.
 
-    Tuples have one tensor per level, coarse to fine. Log-probabilities are float32 (or float64),
-    also under autocast.
+    Tuples have one tensor per level, coarse to fine. Log-probabilities are at least float32.
 
     Attributes:
         log_probs: Log-probabilities of every branch, (N, K_l) each: "overall", and the network's
@@ -34,8 +33,8 @@ class EmotionOutput:
         auxiliary_logits: Logits by name that only the network's `auxiliary_loss` uses.
         dimensions: Continuous predictions by name, such as "valence", (N,) each.
         maps: Attention maps, (N, H_l, W_l) each, for all levels or none; empty unless requested.
-        class_maps: Class activation maps m_k, (N, K_l, H_l, W_l) each; empty unless requested. They
-            are those of the finest levels where there are fewer than levels.
+        class_maps: Class activation maps m_k, (N, K_l, H_l, W_l) each, for all levels or only the
+            finest ones; empty unless requested.
     """
 
     log_probs: Mapping[str, tuple[Tensor, ...]]
@@ -55,12 +54,10 @@ class EmotionOutput:
         }
 
 
-_FIELDS = tuple(EmotionOutput.__dataclass_fields__)
-
 # Without this, torch.export and torch.func do not see the tensors inside.
 _pytree.register_pytree_node(
     EmotionOutput,
-    lambda output: ([getattr(output, name) for name in _FIELDS], None),
+    lambda output: (list(vars(output).values()), None),
     lambda values, _: EmotionOutput(*values),
     serialized_type_name="mdan_zoo.EmotionOutput",
 )
@@ -69,8 +66,8 @@ _pytree.register_pytree_node(
 class EmotionModel(nn.Module, abc.ABC):
     """Base class of every network: a backbone, and classifiers for the levels of a hierarchy.
 
-    A subclass is registered with `mdan_zoo.models.registry.register_architecture`. It implements
-    `classify`, `classifiers` and `card_text`, and may override the other methods.
+    A subclass is registered with `register_architecture`. It implements `classify`, `classifiers`
+    and `card_text`, and may override the other methods.
 
     Args:
         backbone: Maps images (N, 3, H, W) to the maps C2..C5 at strides 4, 8, 16 and 32.
@@ -120,7 +117,7 @@ class EmotionModel(nn.Module, abc.ABC):
             InputError: The shape or the dtype of the images is not supported.
         """
         name = next(iter(self.classifiers()))
-        check_images(images, self.get_parameter(f"{name}.weight"))
+        _check_images(images, self.get_parameter(f"{name}.weight"))
         return self.classify(list(self.backbone(images)), return_maps)
 
     @abc.abstractmethod
@@ -150,51 +147,43 @@ class EmotionModel(nn.Module, abc.ABC):
         return range(4)
 
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
-        """Return the parameters outside the backbone, in groups of equal learning rate.
-
-        Each group is a factor of the recipe's learning rate and the parameters.
-        """
+        """Return the parameters outside the backbone, in groups with a learning-rate factor."""
         named = self.named_parameters()
         return [(1.0, [value for name, value in named if not name.startswith("backbone.")])]
 
     def auxiliary_loss(self, output: EmotionOutput, targets: Sequence[Tensor]) -> Tensor | None:
         """Return a loss that is added to those of the branches, or None.
 
-        Args:
-            output: Output of the network.
-            targets: Target distributions (N, K_l) of every level.
+        The targets are distributions (N, K_l) of every level.
         """
         return None
 
     @torch.no_grad()
     def set_priors(self, frequencies: Tensor) -> None:
-        """Initialise the finest classifiers so that they predict given class frequencies.
-
-        Args:
-            frequencies: (K_n,), all positive.
-        """
+        """Initialise the finest classifiers to predict class frequencies (K_n,), all positive."""
         for name, level in self.classifiers().items():
             if level == self.hierarchy.depth - 1:
                 self.get_parameter(f"{name}.weight").zero_()
                 self.get_parameter(f"{name}.bias").copy_(frequencies.log())
 
 
-def check_images(images: Tensor, weights: Tensor) -> None:
+def _check_images(images: Tensor, weights: Tensor) -> None:
     """Raise `InputError` unless `images` is (N, 3, H, W) with sides that are multiples of 32.
 
     Its dtype must be that of the weights, or be converted to it by autocast.
     """
+    needed = "images must be a tensor (N, 3, height, width), not"
     if not isinstance(images, Tensor):
-        raise InputError(
-            f"images must be a tensor (N, 3, height, width), not {type(images).__name__}"
-        )
+        raise InputError(f"{needed} {type(images).__name__}")
     shape = tuple(images.shape)
     if len(shape) != 4 or shape[1] != 3 or shape[0] == 0:
-        raise InputError(f"images must be a tensor (N, 3, height, width), not of shape {shape}")
+        raise InputError(f"{needed} of shape {shape}")
     if not images.is_floating_point():
         raise InputError(f"images must be normalised floating-point values, not {images.dtype}")
     types = {images.dtype, weights.dtype}
-    if len(types) > 1 and (torch.float64 in types or not _is_mixed(images)):
+    if len(types) > 1 and (  # autocast converts all dtypes except float64
+        torch.float64 in types or not torch.is_autocast_enabled(images.device.type)
+    ):
         raise InputError(
             f"the images are {images.dtype}, but the network's weights {weights.dtype}; "
             "convert the images with .to(...)"
@@ -206,8 +195,3 @@ def check_images(images: Tensor, weights: Tensor) -> None:
             f"the sides of the images must be multiples of {STRIDE}, not {height} x {width}; "
             f"the nearest such size is {nearest}"
         )
-
-
-def _is_mixed(images: Tensor) -> bool:
-    """Return whether autocast is enabled, which converts all dtypes except float64."""
-    return torch.is_autocast_enabled(images.device.type)

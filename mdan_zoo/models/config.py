@@ -9,7 +9,7 @@ from typing import Any
 
 from mdan_zoo.errors import InputError, UnknownNameError
 from mdan_zoo.images.input_spec import InputSpec
-from mdan_zoo.models.options import ArchitectureOptions
+from mdan_zoo.models.options import ArchitectureOptions, with_tuples
 from mdan_zoo.models.registry import get_options_class
 
 
@@ -64,14 +64,9 @@ class ModelConfig:
             InputError: A field is missing, unknown or invalid.
         """
         try:
-            fields = dict(values)
-            kind = get_options_class(fields.get("architecture", "mdan"))
-            fields["options"] = kind.from_dict(fields["options"])
-            fields["input"] = InputSpec(**_with_tuples(fields["input"]))
-            return cls(**fields)
+            kind = get_options_class(values.get("architecture", "mdan"))
+            options = kind.from_dict(values["options"])
+            spec = InputSpec(**with_tuples(values["input"]))
+            return cls(**{**values, "options": options, "input": spec})
         except (TypeError, KeyError, AttributeError, UnknownNameError) as error:
             raise InputError(f"not a model config: {error}") from error
-
-
-def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}

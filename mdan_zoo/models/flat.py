@@ -1,7 +1,6 @@
-"""Flat classifier: the backbone with one linear classifier on its pooled last map.
+"""Flat classifier: the backbone with one linear classifier, a control for MDAN.
 
-It is MDAN without the top-down branch, and serves as its control. The finest level is classified;
-the coarser levels are sums of its probabilities (Eq. 2).
+The finest level is classified; the coarser levels are sums of its probabilities (Eq. 2).
 """
 
 from __future__ import annotations
@@ -19,14 +18,7 @@ from mdan_zoo.models.registry import register_architecture
 
 @register_architecture("flat", options=FlatOptions)
 class FlatClassifier(EmotionModel):
-    """Backbone, global average pooling, one linear classifier, sums up the hierarchy.
-
-    Args:
-        backbone: Maps images (N, 3, H, W) to the maps C2..C5, of which C5 is used.
-        channels: Numbers of channels of C2, C3, C4 and C5.
-        hierarchy: The emotion hierarchy.
-        options: See `FlatOptions`.
-    """
+    """Backbone, global average pooling, one linear classifier, sums up the hierarchy."""
 
     branches = ("global",)
 

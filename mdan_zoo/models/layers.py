@@ -9,21 +9,14 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 
 
 class HierarchyMasks(nn.Module):
-    """A hierarchy as masks on the model's device.
-
-    The masks follow from the hierarchy and are therefore not part of the state dict.
-
-    Args:
-        hierarchy: The emotion hierarchy.
-    """
+    """A hierarchy as masks on the model's device, which are not part of the state dict."""
 
     def __init__(self, hierarchy: Hierarchy) -> None:
         super().__init__()
         self.depth = hierarchy.depth
-        root = torch.ones(1, hierarchy.sizes[0], dtype=torch.bool)
-        self.register_buffer("child_mask_0", root, persistent=False)
-        for level, parents in enumerate(hierarchy.parent_indices, start=1):
-            count = hierarchy.sizes[level - 1]
+        parents_of = ((0,) * hierarchy.sizes[0], *hierarchy.parent_indices)  # the root is 0
+        counts = (1, *hierarchy.sizes[:-1])
+        for level, (count, parents) in enumerate(zip(counts, parents_of, strict=True)):
             mask = torch.arange(count)[:, None] == torch.tensor(parents)[None, :]
             self.register_buffer(f"child_mask_{level}", mask, persistent=False)
 
@@ -58,14 +51,11 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 
 def activation_maps(features: Tensor, weight: Tensor) -> Tensor:
-    """Return the class activation maps m_k(x) = w_k . X(x).
+    """Return the class activation maps m_k(x) = w_k . X(x), (N, K, H, W).
 
     Args:
         features: X, (N, C, H, W).
         weight: w, (K, C).
-
-    Returns:
-        (N, K, H, W).
     """
     n, _, height, width = features.shape
     # One product per image; einsum would first move the channels to the front, a copy of the map.

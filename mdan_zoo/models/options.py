@@ -31,12 +31,13 @@ class ArchitectureOptions:
             InputError: A value is invalid.
             TypeError: A field is unknown.
         """
-        fields = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in dict(values).items()
-            if name not in cls.ignored
-        }
-        return cls(**fields)
+        kept = {name: value for name, value in values.items() if name not in cls.ignored}
+        return cls(**with_tuples(kept))
+
+
+def with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values from JSON, with tuples in place of lists."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,7 @@ class FlatOptions(ArchitectureOptions):
     """
 
     # Version 0.1 stored all options of MDAN, of which a flat classifier used the dropout alone.
-    ignored: ClassVar[frozenset[str]] = frozenset(
-        {"dim", "alpha", "heads", "lcam", "normalise_pyramid"}
-    )
+    ignored = frozenset({"dim", "alpha", "heads", "lcam", "normalise_pyramid"})
 
     dropout: float = 0.0
 
@@ -70,6 +69,9 @@ off: M = 0, the network without L-CAM (the ablation of Table 5).
 
 LCAM_MODES: tuple[str, ...] = get_args(LCAMMode)
 
+_ROWS = (2, 4, 8)
+"""Numbers that the rows of C4, C3 and C2 are multiples of."""
+
 _WIDEST = 1 << 20
 """An upper limit of the number of channels, far above that of any network."""
 
@@ -83,10 +85,10 @@ class MDANOptions(ArchitectureOptions):
         alpha: Weight of the local branch in P_O = alpha P_L + (1 - alpha) P_G.
         heads: MHCCA's heads at affective levels 1, 2 and 3, that is for C4, C3 and C2 (Table 4).
         lcam: How the attention map is transformed; see `LCAMMode`.
-        normalise_pyramid: Put a BatchNorm between the backbone's maps and the top-down branch.
-            Off for ResNets. A backbone without a closing nonlinearity, such as MobileNetV2, has
-            maps with standard deviations of 4 to 6, on which the softmax of Eq. 4 saturates. The
-            global classifier reads the plain C5 either way.
+        normalise_pyramid: Put a BatchNorm between the backbone's maps and the top-down branch, for
+            backbones without a closing nonlinearity: the maps of MobileNetV2 have standard
+            deviations of 4 to 6, on which the softmax of Eq. 4 saturates. The global classifier
+            reads the plain C5 either way.
         dropout: Dropout probability of the classifiers' inputs during training.
     """
 
@@ -100,7 +102,11 @@ class MDANOptions(ArchitectureOptions):
     def __post_init__(self) -> None:
         if type(self.dim) is not int or not 1 <= self.dim <= _WIDEST:
             raise InputError(f"dim must be a whole number from 1 to {_WIDEST}, not {self.dim!r}")
-        if not _divide(self.heads, (2, 4, 8)):
+        three = isinstance(self.heads, (tuple, list)) and len(self.heads) == 3
+        if not three or not all(
+            type(h) is int and h >= 1 and rows % h == 0
+            for h, rows in zip(self.heads, _ROWS, strict=True)
+        ):
             raise InputError(
                 "heads must be three numbers that divide 2, 4 and 8, so that every head gets whole "
                 f"rows, not {self.heads!r}"
@@ -110,17 +116,12 @@ class MDANOptions(ArchitectureOptions):
         if self.lcam not in LCAM_MODES:
             raise InputError(f"lcam must be one of {', '.join(LCAM_MODES)}, not {self.lcam!r}")
         if not isinstance(self.normalise_pyramid, bool):
-            raise InputError(f"normalise_pyramid is True or False, not {self.normalise_pyramid!r}")
+            raise InputError(
+                f"normalise_pyramid must be True or False, not {self.normalise_pyramid!r}"
+            )
         _check_dropout(self.dropout)
 
 
-def _divide(heads: object, rows: tuple[int, ...]) -> bool:
-    if not isinstance(heads, (tuple, list)) or len(heads) != len(rows):
-        return False
-    return all(type(h) is int and h >= 1 and r % h == 0 for h, r in zip(heads, rows, strict=True))
-
-
 def _check_dropout(dropout: float) -> None:
-    """Raise `InputError` unless `dropout` is a number in [0, 1)."""
     if not is_number(dropout) or not 0.0 <= dropout < 1.0:
         raise InputError(f"dropout must be at least 0 and below 1, not {dropout!r}")

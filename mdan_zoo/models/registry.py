@@ -4,8 +4,7 @@
     class ResNetSentiment(EmotionModel): ...
 
 The class is then built for every `ModelConfig` with `architecture="resnet_sentiment"`. Built-in
-architectures are imported when their class is first needed; others, when the module that defines
-them is imported.
+architectures are imported when their class is first needed.
 """
 
 from __future__ import annotations
@@ -22,8 +21,11 @@ if TYPE_CHECKING:
 
     Network = TypeVar("Network", bound=type[EmotionModel])
 
-_BUILT_IN = {"mdan": "mdan_zoo.models.mdan.network", "flat": "mdan_zoo.models.flat"}
-"""The module that registers each built-in architecture."""
+_PATHS = {
+    "mdan": "mdan_zoo.models.mdan.network.MDAN",
+    "flat": "mdan_zoo.models.flat.FlatClassifier",
+}
+"""Module and name of each class; a class that is reloaded is another object of the same name."""
 
 _OPTIONS: dict[str, type[ArchitectureOptions]] = {"mdan": MDANOptions, "flat": FlatOptions}
 _CLASSES: dict[str, type[EmotionModel]] = {}
@@ -43,9 +45,8 @@ def register_architecture(
     """
 
     def register(network: Network) -> Network:
-        known = _CLASSES.get(name)
-        is_other_class = known is not None and _full_name(known) != _full_name(network)
-        if is_other_class or _BUILT_IN.get(name, network.__module__) != network.__module__:
+        path = f"{network.__module__}.{network.__qualname__}"
+        if _PATHS.setdefault(name, path) != path:
             raise InputError(f"the architecture {name!r} is already registered")
         network.architecture = name
         _OPTIONS[name] = options
@@ -63,16 +64,12 @@ def get_architecture(name: str) -> type[EmotionModel]:
     """
     get_options_class(name)
     if name not in _CLASSES:
-        importlib.import_module(_BUILT_IN[name])
+        importlib.import_module(_PATHS[name].rpartition(".")[0])
     return _CLASSES[name]
 
 
 def get_options_class(name: str) -> type[ArchitectureOptions]:
-    """Return the class of an architecture's options, without importing the network.
-
-    Raises:
-        UnknownNameError: No architecture has that name; suggests the nearest names.
-    """
+    """Return the class of an architecture's options; errors as in `get_architecture`."""
     if not isinstance(name, str) or name not in _OPTIONS:
         raise UnknownNameError(
             f"there is no architecture {name!r}; {did_you_mean(name, list_architectures())}"
@@ -83,8 +80,3 @@ def get_options_class(name: str) -> type[ArchitectureOptions]:
 def list_architectures() -> list[str]:
     """Return the names of all architectures, sorted."""
     return sorted(_OPTIONS)
-
-
-def _full_name(network: type[EmotionModel]) -> str:
-    """Return a name that stays the same when the class's module is reloaded."""
-    return f"{network.__module__}.{network.__qualname__}"

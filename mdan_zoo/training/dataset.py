@@ -1,7 +1,6 @@
 """Training dataset and batch sampler: random crops of images, in a reproducible order.
 
-All randomness depends only on the seed of the recipe, the epoch and the image, so training resumes
-exactly and does not depend on the number of workers or GPUs.
+All randomness depends only on the seed, the epoch and the image, not on workers or GPUs.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import hashlib
 import io
 import math
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from torchvision.transforms import v2
 
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.errors import ImageError
+from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.images.load import ImageOptions, load_image
 from mdan_zoo.images.preprocessing import without_far_ends
@@ -36,6 +35,7 @@ _ASPECTS = (0.8, 1.25)
 
 _CACHE_QUALITY = 95
 _MOST_ENLARGED = 1.1
+_SHOWN = 5
 
 
 def random_crop(spec: InputSpec, recipe: Recipe) -> v2.Transform:
@@ -47,7 +47,6 @@ def random_crop(spec: InputSpec, recipe: Recipe) -> v2.Transform:
             scale=(recipe.min_crop_area, 1.0),
             ratio=_ASPECTS,
             interpolation=interpolation,
-            antialias=True,
         )
     return v2.Compose([v2.Resize(spec.resize, interpolation), v2.RandomCrop(spec.crop)])
 
@@ -71,8 +70,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         samples: The dataset.
         spec: The model's input.
         recipe: Kind and seed of the crops.
-        cache: A folder for copies of the images at the size that training needs, as high-quality
-            JPEG; None decodes the original files in every epoch.
+        cache: Folder for JPEG copies at the size that training needs; None keeps no copies.
     """
 
     def __init__(
@@ -100,52 +98,32 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         return pixels, index
 
     def __getitems__(self, keys: list[Key]) -> list[tuple[Tensor, int]] | ImageError:
-        """Return a batch, or the error of an image that cannot be read.
-
-        DataLoader workers cannot raise an error with its attributes, so it is returned instead;
-        `raise_errors` raises it in the consumer.
-        """
+        """Return a batch, or the error of an image, which a worker cannot raise unchanged."""
         try:
             return [self[key] for key in keys]
         except ImageError as error:
             return error.with_traceback(None)
 
     def load(self, index: int) -> Image.Image:
-        """Return an image, from the cache if there is one.
-
-        Raises:
-            ImageError: It cannot be read.
-        """
+        """Return an image, from the cache if there is one."""
         file = self.files[index]
         if self.cache is None:
             return load_image(file, self.options)
-        kept = self.cache / f"{self._name(file)}.jpg"
+        status = file.stat()
+        about = f"{file.resolve()}\t{status.st_size}\t{status.st_mtime_ns}\t{self.side}"
+        kept = self.cache / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.jpg"
         if not kept.exists():
             image = without_far_ends(load_image(file, self.options))  # JPEG has a longest side
-            image.thumbnail(_size_with_shorter_side(image.size, self.side))
+            scale = min(1.0, self.side / min(image.size))
+            image.thumbnail((round(image.width * scale), round(image.height * scale)))
             content = io.BytesIO()
             image.save(content, "JPEG", quality=_CACHE_QUALITY, subsampling=0)
             write_atomically(kept, content.getvalue())
         return load_image(kept)
 
-    def _name(self, file: Path) -> str:
-        """Return a file name that changes with the path, the file and the cached size."""
-        status = file.stat()
-        about = f"{file.resolve()}\t{status.st_size}\t{status.st_mtime_ns}\t{self.side}"
-        return hashlib.sha256(about.encode()).hexdigest()[:32]
-
-
-def _size_with_shorter_side(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Return the size scaled down to a shorter side of `side` pixels."""
-    scale = min(1.0, side / min(size))
-    return round(size[0] * scale), round(size[1] * scale)
-
 
 class Steps(Sampler[list[Key]]):
-    """Batch sampler from a given step to the last.
-
-    Every epoch shuffles all images. The incomplete last batch is dropped, so all steps of all
-    processes have the same weight.
+    """Batch sampler from a given step to the last; drops the incomplete last batch of an epoch.
 
     Args:
         indices: Images to train on.
@@ -171,32 +149,33 @@ class Steps(Sampler[list[Key]]):
         self.indices = torch.tensor(indices)
         self.recipe = recipe
         unit = parts * processes
-        self.step_size = min(recipe.batch_size, len(indices)) // unit * unit
+        size = min(recipe.batch_size, len(indices))
+        if size < unit:
+            raise InputError(
+                f"a step of {size} images cannot be divided among {processes} processes with "
+                f"{parts} parts each; raise batch_size"
+            )
+        self.step_size = size // unit * unit
         self.batch_size = self.step_size // parts
         self.parts = parts
         self.start = start
         self.weights = weights
-        self.per_epoch = len(indices) // self.step_size if self.step_size else 0
+        self.per_epoch = len(indices) // self.step_size
 
     def __len__(self) -> int:
         return (self.recipe.epochs * self.per_epoch - self.start) * self.parts
 
     def __iter__(self) -> Iterator[list[Key]]:
-        step = self.start
-        while step < self.recipe.epochs * self.per_epoch:
+        for step in range(self.start, self.recipe.epochs * self.per_epoch):
             epoch, number = divmod(step, self.per_epoch)
             if number == 0 or step == self.start:
                 order = self._order(epoch)
             begin = number * self.step_size
             for first in range(begin, begin + self.step_size, self.batch_size):
                 yield order[first : first + self.batch_size]
-            step += 1
 
     def _order(self, epoch: int) -> list[Key]:
-        """Return the images of an epoch.
-
-        An image that is sampled again gets another crop, that of an epoch after the last one.
-        """
+        """Return the images of an epoch; one that is drawn again gets another epoch's crop."""
         generator = torch.Generator().manual_seed(number_from(self.recipe.seed, epoch, -1))
         count = len(self.indices)
         if self.weights is None:
@@ -217,14 +196,18 @@ def number_from(*parts: Any) -> int:
     return int.from_bytes(digest, "little")
 
 
+def raise_unreadable(problems: Sequence[str], images: int) -> None:
+    """Raise one `ImageError` for all of the `images` that cannot be read, if any."""
+    if problems:
+        more = len(problems) - _SHOWN
+        raise ImageError(
+            None,
+            f"{len(problems)} of {images} images cannot be read: "
+            + "; ".join(problems[:_SHOWN])
+            + (f"; and {more} more, which mdan-zoo dataset lists" if more > 0 else ""),
+        )
+
+
 def collate(batch: Any) -> Any:
     """Collate a batch; the error of an unreadable image is passed through."""
     return batch if isinstance(batch, ImageError) else default_collate(batch)
-
-
-def raise_errors(batches: Iterable[Any]) -> Generator[Any, None, None]:
-    """Yield the batches; raise the error of an image that cannot be read."""
-    for batch in batches:
-        if isinstance(batch, ImageError):
-            raise batch
-        yield batch

@@ -1,28 +1,30 @@
-"""Distributed training: process group and set-up of Accelerate."""
+"""Processes: process group, set-up of Accelerate, and graceful shutdown on SIGTERM."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import (
-    DataLoaderConfiguration,
-    DistributedDataParallelKwargs,
-    broadcast_object_list,
-)
+from accelerate.utils import DataLoaderConfiguration, broadcast_object_list
 
 from mdan_zoo.errors import InputError, TrainingError
 from mdan_zoo.training.config import TrainingConfig
-from mdan_zoo.training.recipe import Recipe
 
 Value = TypeVar("Value")
 
 _PATIENCE = timedelta(hours=6)
 """Timeout of waiting for the main process, which checks and tests alone; torch's is 10 minutes."""
+
+_GRACE_SECONDS = 30  # usual time between SIGTERM and SIGKILL on clusters
+_LOWEST_PRIORITY = 19
 
 
 def processes() -> PartialState:
@@ -62,7 +64,7 @@ def in_main_process(work: Callable[[], Value]) -> Value:
 def disconnect() -> None:
     """Destroy the process group at the end of a program.
 
-    Its threads otherwise run until Python exits, and occasionally abort a finished process.
+    Its threads otherwise occasionally abort a finished process.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -74,14 +76,12 @@ def check_precision(config: TrainingConfig) -> None:
         raise InputError("fp16 needs a GPU; on a CPU use bf16 or float32")
 
 
-def make_accelerator(config: TrainingConfig, recipe: Recipe, folder: Path | None) -> Accelerator:
+def make_accelerator(config: TrainingConfig, folder: Path | None) -> Accelerator:
     """Return the accelerator of a training run.
 
     Raises:
         InputError: This machine does not support the configuration.
     """
-    # Without the loss of a branch, its classifiers have no gradients.
-    partial = not recipe.overall_weight and not (recipe.local_weight and recipe.global_weight)
     check_precision(config)
     processes()  # first, for its timeout
     try:
@@ -90,7 +90,6 @@ def make_accelerator(config: TrainingConfig, recipe: Recipe, folder: Path | None
             mixed_precision=config.precision,
             gradient_accumulation_steps=config.accumulate,
             dataloader_config=DataLoaderConfiguration(split_batches=True),
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=partial)],
             log_with="tensorboard" if config.tensorboard else None,
             project_dir=folder,
         )
@@ -101,3 +100,33 @@ def make_accelerator(config: TrainingConfig, recipe: Recipe, folder: Path | None
     if config.tensorboard:
         accelerator.init_trackers("tensorboard")
     return accelerator
+
+
+@contextmanager
+def sigterm() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM sets, so that training stops between two steps."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # signals reach the main thread only
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def init_worker(worker: int, *, low_priority: bool) -> None:
+    """Initialise a DataLoader worker, which then exits some time after SIGTERM.
+
+    The training process needs its images to finish the step. A worker that ignored the signal
+    completely could block the exit of Python, which waits for the workers that remain.
+
+    Args:
+        worker: Number of the worker.
+        low_priority: Whether it yields to the training step, for training on a CPU. The threads of
+            a step wait for each other, so a worker that interrupts one delays all of them.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_SECONDS))
+    if low_priority and hasattr(os, "nice"):
+        os.nice(_LOWEST_PRIORITY)

@@ -23,53 +23,38 @@ from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.images.load import load_image
 from mdan_zoo.images.preprocessing import Preprocessing
-from mdan_zoo.training.dataset import Key, number_from, random_crop
-from mdan_zoo.training.preflight import raise_unreadable
+from mdan_zoo.training.dataset import Key, number_from, raise_unreadable, random_crop
 from mdan_zoo.training.recipe import Recipe
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
-class PyramidCache:
-    """Feature maps of every view of every image, in float16.
+class PyramidCache(Dataset[tuple[list[Tensor], int]]):
+    """Dataset of the cached maps of a random view of each image, with the image's index.
 
     Attributes:
-        maps: C2, C3, C4 and C5, (V, N, C, H, W) each. View 0 is the image with the preprocessing
-            of inference, view 1 its mirror image. Maps that the network does not read are empty.
+        maps: C2, C3, C4 and C5, (V, N, C, H, W) each, in float16. View 0 is the image with the
+            preprocessing of inference, view 1 its mirror image. Maps that the network does not
+            read are empty.
+        seed: Seed of the random views.
     """
 
     maps: tuple[Tensor, Tensor, Tensor, Tensor]
+    seed: int = 0
 
     @property
     def views(self) -> int:
         """Number of views of each image, V."""
         return self.maps[3].shape[0]
 
-    def batch(self, views: Tensor, images: Tensor) -> list[Tensor]:
-        """Return C2..C5 (B, C, H, W) in float32 of the given view (B,) of each image (B,)."""
-        return [stage[views, images].float() if stage.numel() else stage for stage in self.maps]
-
-
-class CachedViews(Dataset[tuple[list[Tensor], int]]):
-    """Dataset of the cached maps of a random view of each image, with the image's index.
-
-    Args:
-        cache: Maps of every view of every image.
-        seed: Seed of the random views.
-    """
-
-    def __init__(self, cache: PyramidCache, seed: int) -> None:
-        self.cache = cache
-        self.seed = seed
-
     def __len__(self) -> int:
-        return self.cache.maps[3].shape[1]
+        return self.maps[3].shape[1]
 
     def __getitem__(self, key: Key) -> tuple[list[Tensor], int]:
-        view = number_from(self.seed, *key) % self.cache.views
+        view = number_from(self.seed, *key) % self.views
         index = key[1]
-        return [maps[view, index] if maps.numel() else maps for maps in self.cache.maps], index
+        return [maps[view, index] if maps.numel() else maps for maps in self.maps], index
 
 
 @torch.inference_mode()
@@ -82,7 +67,7 @@ def compute_pyramids(
     stages: Sequence[int] = (1, 2, 3),
     device: torch.device | str = "cpu",
 ) -> PyramidCache:
-    """Compute the feature maps of every view of every image.
+    """Compute the feature maps of every view of every image; they are kept in main memory.
 
     Args:
         backbone: Computes C2..C5; set to evaluation mode.
@@ -90,7 +75,7 @@ def compute_pyramids(
         spec: Input of the model.
         recipe: Number and kind of the views, and the seed.
         stages: The maps to keep; 0 is C2, 3 is C5.
-        device: Device of the backbone; the maps are kept in main memory.
+        device: Device of the backbone.
 
     Raises:
         ImageError: Images cannot be read.
@@ -123,11 +108,11 @@ def compute_pyramids(
     raise_unreadable(problems, len(samples))
     backbone.cpu()
     c2, c3, c4, c5 = (kept.get(stage, torch.empty(0)) for stage in range(4))
-    return PyramidCache((c2, c3, c4, c5))
+    return PyramidCache((c2, c3, c4, c5), recipe.seed)
 
 
 def _check_memory(maps: Iterable[Tensor], images: int, views: int) -> None:
-    """Raise `InputError` if the maps of all images do not fit into memory, given those of one."""
+    """Raise `InputError` if the maps of all images do not fit, given those of one."""
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each keeps all maps
     needed = sum(stage.nbytes for stage in maps) * images * local_processes
     available = available_memory()
@@ -140,10 +125,7 @@ def _check_memory(maps: Iterable[Tensor], images: int, views: int) -> None:
 
 
 def draw_views(image: Image.Image, spec: InputSpec, recipe: Recipe, seed: int) -> list[Tensor]:
-    """Return views of an image, uint8 (3, S, S): plain, mirrored, then random crops.
-
-    Half of the random crops are mirrored.
-    """
+    """Return views of an image, uint8 (3, S, S): plain, mirrored, crops, mirrored crops."""
     plain = Preprocessing(spec).crop(image)
     crop = random_crop(spec, recipe)
     with torch.random.fork_rng(devices=[]):
@@ -155,14 +137,8 @@ def draw_views(image: Image.Image, spec: InputSpec, recipe: Recipe, seed: int) -
 
 def available_memory() -> int:
     """Return the available memory in bytes, of the machine, container or job."""
-    return min([int(psutil.virtual_memory().available), *_group_limits()])
-
-
-def _group_limits() -> list[int]:
-    """Return the memory limits of this process's control groups (Linux)."""
-    membership = _read_text(Path("/proc/self/cgroup"))
-    limits = []
-    for line in membership.splitlines():
+    limits = [int(psutil.virtual_memory().available)]
+    for line in _read_text(Path("/proc/self/cgroup")).splitlines():  # Linux
         _, controllers, group = line.split(":", 2)
         if not controllers:
             root, name = _CGROUPS, "memory.max"
@@ -174,11 +150,8 @@ def _group_limits() -> list[int]:
         for folder in (path, *path.parents):  # limits apply to nested groups
             text = _read_text(root / folder.relative_to("/") / name).strip()
             limits += [int(text)] if text.isdigit() else []  # not "max"
-    return limits
+    return min(limits)
 
 
 def _read_text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
+    return path.read_text() if path.is_file() else ""

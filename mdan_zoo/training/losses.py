@@ -1,22 +1,26 @@
-"""Loss functions: Eq. 3 of the paper, also for single branches."""
+"""Loss functions: Eq. 3 of the paper, also for single branches, and the training step."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mdan_zoo.backbones.pyramid import stages_after
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.models.base import EmotionModel, EmotionOutput
+from mdan_zoo.images.preprocessing import Preprocessing
+from mdan_zoo.models.base import EmotionModel
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.recipe import LOSS_WEIGHTS, Recipe
+
+_CACHED_STAGES = 3
 
 
 def level_targets(leaves: Tensor, hierarchy: Hierarchy) -> tuple[Tensor, ...]:
@@ -34,7 +38,7 @@ def cross_entropy(
 ) -> Tensor:
     """Return the mean over levels and images of -sum_k Y_k log P_k (Eq. 3).
 
-    The paper omits the logarithm that its text, cross-entropy, implies.
+    The equation omits the logarithm that the paper's text, cross-entropy, implies.
 
     Args:
         log_probabilities: (N, K_l) for every level.
@@ -59,41 +63,11 @@ def with_loss_weights(recipe: Recipe, network: type[EmotionModel]) -> Recipe:
 
 
 def branch_weights(network: type[EmotionModel], recipe: Recipe) -> dict[str, float]:
-    """Return the weights of the losses on a network's branches, zeros included.
-
-    The paper uses the loss on P_O alone. The branch that learns faster then dominates and the other
-    one only learns the remainder; with few images, each branch needs its own loss.
-    """
+    """Return the weights of the losses on a network's branches, zeros included."""
     weights: dict[str, float] = dict.fromkeys(("overall", *network.branches), 0.0)
     weights |= network.loss_weights
     fields = dataclasses.asdict(with_loss_weights(recipe, network))
     return {name: fields.get(f"{name}_weight", weight) for name, weight in weights.items()}
-
-
-def loss(
-    network: EmotionModel,
-    output: EmotionOutput,
-    targets: Sequence[Tensor],
-    by_branch: Mapping[str, float],
-    weights: Tensor | None = None,
-) -> Tensor:
-    """Return the weighted sum of the losses on a network's branches, and its auxiliary loss.
-
-    Args:
-        network: The network.
-        output: Its output.
-        targets: Distributions (N, K_l) for every level.
-        by_branch: Weights of the branches, from `branch_weights`.
-        weights: Weights of the images in the losses on the branches, (N,); None for equal weights.
-    """
-    terms = [
-        weight * cross_entropy(output.log_probs[branch], targets, weights)
-        for branch, weight in by_branch.items()
-    ]
-    auxiliary = network.auxiliary_loss(output, targets)
-    if auxiliary is not None:
-        terms.append(auxiliary)
-    return functools.reduce(operator.add, terms)
 
 
 def check_losses(recipe: Recipe, config: ModelConfig) -> None:
@@ -109,13 +83,49 @@ def check_losses(recipe: Recipe, config: ModelConfig) -> None:
         )
 
 
-def balancing_weights(leaves: Tensor) -> Tensor:
-    """Return weights of the images, (N,), inversely proportional to class frequency, with mean 1.
+class TrainingStep(nn.Module):
+    """Normalisation, network and loss in one module, to be distributed and compiled."""
 
-    Args:
-        leaves: Distributions over the leaves, (N, K_n).
+    def __init__(self, network: EmotionModel, preprocessing: Preprocessing, recipe: Recipe) -> None:
+        super().__init__()
+        self.network = network
+        self.preprocessing = preprocessing
+        self.branch_weights = branch_weights(type(network), recipe)
+        self.last_stage: nn.Module | None = None
+        if recipe.cached_views and recipe.frozen_stages == _CACHED_STAGES:
+            self.last_stage = stages_after(network.backbone, _CACHED_STAGES)
+
+    def forward(
+        self, inputs: Tensor | list[Tensor], targets: list[Tensor], weights: Tensor | None
+    ) -> Tensor:
+        """Return the weighted sum of the losses on the branches, and the auxiliary loss.
+
+        Args:
+            inputs: Images, uint8 (B, 3, S, S), or cached maps C2..C5.
+            targets: Distributions (B, K_l) for every level.
+            weights: Weights of the images in the losses on the branches, (B,); None for equal ones.
+        """
+        if isinstance(inputs, Tensor):
+            output = self.network(self.preprocessing.normalise(inputs))
+        else:
+            maps = [stage.float() for stage in inputs]
+            if self.last_stage is not None:
+                maps[3] = self.last_stage(maps[2])
+            output = self.network.classify(maps)
+        # Branches of weight 0 are included: on several GPUs all parameters need gradients.
+        terms = [
+            weight * cross_entropy(output.log_probs[branch], targets, weights)
+            for branch, weight in self.branch_weights.items()
+        ]
+        auxiliary = self.network.auxiliary_loss(output, targets)
+        return functools.reduce(operator.add, terms if auxiliary is None else [*terms, auxiliary])
+
+
+def balancing_weights(leaves: Tensor) -> Tensor:
+    """Return weights of images with distributions (N, K_n) over the leaves, (N,), with mean 1.
+
+    They are inversely proportional to the class frequencies.
     """
     frequencies = leaves.sum(dim=0)
-    rarity = torch.where(frequencies > 0, 1 / frequencies, 0)
-    weights = leaves @ rarity
+    weights = leaves @ torch.where(frequencies > 0, 1 / frequencies, 0)
     return weights / weights.mean()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -23,19 +23,6 @@ def build_optimizer(network: EmotionModel, recipe: Recipe) -> torch.optim.Optimi
     In every parameter group, "rate" is the base learning rate and "lr" the learning rate of the
     current step, "rate" times `rate_factor`.
     """
-    groups = _parameter_groups(network, recipe)
-    if recipe.optimizer == "adamw":
-        betas = (recipe.momentum, 0.999)
-        return torch.optim.AdamW(groups, betas=betas, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(
-        groups,
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-    )
-
-
-def _parameter_groups(network: EmotionModel, recipe: Recipe) -> list[dict[str, Any]]:
     groups = [
         {"params": parameters, "rate": factor * recipe.lr}
         for factor, parameters in network.parameter_groups()
@@ -45,7 +32,10 @@ def _parameter_groups(network: EmotionModel, recipe: Recipe) -> list[dict[str, A
     if trained is not None and recipe.backbone_lr:
         trained.requires_grad_(True)
         groups.append({"params": list(trained.parameters()), "rate": recipe.backbone_lr})
-    return groups
+    decay, momentum = recipe.weight_decay, recipe.momentum
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, betas=(momentum, 0.999), weight_decay=decay)
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=momentum, weight_decay=decay)
 
 
 def _trained_stages(backbone: nn.Module, recipe: Recipe) -> nn.Module | None:
@@ -62,6 +52,15 @@ def set_mode(network: EmotionModel, recipe: Recipe) -> None:
     network.backbone.eval()
     if trained is not None and not recipe.freeze_bn:
         trained.train()
+
+
+def set_rates(
+    optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps_per_epoch: int
+) -> None:
+    """Set the learning rates of a step."""
+    factor = rate_factor(recipe, step, steps_per_epoch)
+    for group in optimizer.param_groups:
+        group["lr"] = group["rate"] * factor
 
 
 def rate_factor(recipe: Recipe, step: int, steps_per_epoch: int) -> float:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from functools import partial
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mdan_zoo.datasets.file_index import FileIndex
+from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.splits import select, split_sha256
+from mdan_zoo.errors import InputError
 from mdan_zoo.evaluation import SampleSource, evaluate, write_report
 from mdan_zoo.evaluation.leakage import save_trained_on
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.training.config import TrainingConfig
+from mdan_zoo.training.dataset import raise_unreadable
 from mdan_zoo.training.distributed import check_precision, in_main_process, is_main_process
-from mdan_zoo.training.preflight import check_images, check_output, has_state
 from mdan_zoo.training.report import add_cross_validation, describe_run
 from mdan_zoo.training.report import write_report as write_training_report
 from mdan_zoo.training.run import WEIGHTS_FILE, Run, prepare
-from mdan_zoo.training.splitting import keep_split
+from mdan_zoo.training.splitting import keep_split, training_sets
+from mdan_zoo.training.state import has_state
 from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import save_checkpoint
 
@@ -43,21 +49,53 @@ def train(config: TrainingConfig) -> Path:
     run = prepare(config)
     if not config.recipe.cached_views and not has_state(config.output):
         check_images(run.samples, run.files)  # cached views have already been read
-    everything = list(range(len(run.samples)))
-    if run.split is None:
-        return _train_one(run, everything, config.output)
-    keep_split(run.split, config.output)
-    pick = partial(select, run.split, run.samples, config.folder)
-    parts = dict(run.split.parts)
-    if "train" in parts:
-        return _train_one(run, pick("train"), config.output, "test" if "test" in parts else "")
-    folds = {part: config.output / f"fold_{part}" for part in parts}
-    for part, folder in folds.items():
-        held_out = set(pick(part))
-        _train_one(run, [n for n in everything if n not in held_out], folder, part)
-    path = _train_one(run, everything, config.output)
-    in_main_process(partial(add_cross_validation, config.output, list(folds.values())))
+    if run.split is not None:
+        keep_split(run.split, config.output)
+    sets = training_sets(run.samples, config.folder, run.split)
+    if len(sets) == 1:
+        ((part, indices),) = sets.items()
+        return _train_one(run, indices, config.output, part)
+    folds = [
+        _train_one(run, indices, config.output / f"fold_{part}", part).parent
+        for part, indices in sets.items()
+    ]
+    path = _train_one(run, list(range(len(run.samples))), config.output)
+    in_main_process(functools.partial(add_cross_validation, config.output, folds))
     return path
+
+
+def check_output(folder: Path, data: Path) -> None:
+    """Check an output folder, which need not exist, for a dataset's folder or table.
+
+    Raises:
+        InputError: The folder is not writable, or is inside the data.
+    """
+    path = folder.resolve()
+    if data.is_dir() and path.is_relative_to(data.resolve()):
+        raise InputError(
+            f"the output must be outside the data, not {folder} in {data}: later runs would read "
+            "it as a class"
+        )
+    existing = next(place for place in (path, *path.parents) if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(
+            f"the output must be a folder that is writable, not {folder}: {existing} is "
+            + ("not writable" if existing.is_dir() else "a file")
+        )
+
+
+def check_images(samples: Sequence[Sample], files: FileIndex) -> None:
+    """Check in the main process that every image can be decoded; the others wait.
+
+    Raises:
+        ImageError: Images cannot be read; raised in all processes.
+    """
+
+    def problems() -> list[str]:
+        found = files.read([sample.image for sample in samples])
+        return [file.problem for file in found if file.problem]
+
+    raise_unreadable(in_main_process(problems), len(samples))
 
 
 def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") -> Path:

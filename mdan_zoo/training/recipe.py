@@ -1,4 +1,4 @@
-"""Training recipes: the hyperparameters of every model, as data; torch is not imported.
+"""Training recipes: the hyperparameters of every model, as data. No torch.
 
 The defaults are those of the paper (section 5.2). A model's TOML file lists what differs.
 """
@@ -200,16 +200,20 @@ def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises:
         UnknownNameError: The model has no recipe, or the recipe has no such field.
-        InputError: A value is invalid.
+        InputError: A value is invalid, or the file is no valid TOML.
     """
-    path = _FOLDER / f"{model}.toml"
     if model not in list_recipes():
         raise UnknownNameError(
             f"there is no training recipe for {model!r}; {did_you_mean(model, list_recipes())}"
         )
-    values = tomllib.loads(path.read_text(encoding="utf-8"))
+    path = _FOLDER / f"{model}.toml"
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"the recipe {path} is not valid TOML: {error}") from error
+    changes: dict[str, str] = {}
     for override in overrides:
-        name, equals, text = override.partition("=")
+        name, equals, changes[name] = override.partition("=")
         if not equals:
             raise InputError(f"changes to the recipe have the form FIELD=VALUE, not {override!r}")
         if name == "model":
@@ -217,12 +221,31 @@ def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
         if name in _RENAMED:
             inverted = ", with the opposite value" if name == "batch_statistics" else ""
             raise UnknownNameError(f"{name} is now called {_RENAMED[name]}{inverted}")
-        values[name] = text
-    if values.get("init") and not any(
-        text.startswith("init_bias_from_priors=") for text in overrides
-    ):
+    values |= changes
+    if values.get("init") and "init_bias_from_priors" not in changes:
         values["init_bias_from_priors"] = False  # the trained classifier is kept
-    return _read(values)
+    types = {field.name: str(field.type) for field in dataclasses.fields(Recipe)}
+    for name in values:
+        if name not in types:
+            raise UnknownNameError(f"a recipe has no field {name!r}; {did_you_mean(name, types)}")
+    return Recipe(**{name: _convert(name, value, types[name]) for name, value in values.items()})
+
+
+def _convert(name: str, value: object, kind: str) -> Any:
+    """Convert a value from TOML or the command line to the type of its field."""
+    text = str(value)
+    if kind.endswith(" | None") and text.lower() == "none":
+        return None
+    kind = kind.removesuffix(" | None")
+    try:
+        if kind == "bool":
+            return {"true": True, "false": False}[text.lower()]
+        if kind == "int":
+            return int(text)  # of the text, so that 2.5 is not truncated to 2
+        return float(text) if kind == "float" else text
+    except (ValueError, KeyError) as error:
+        words = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+        raise InputError(f"{name} must be {words[kind]}, not {text!r}") from error
 
 
 def fine_tuning_recipe(init: str, overrides: Sequence[str] = (), *, recipe: str = "") -> Recipe:
@@ -240,21 +263,16 @@ def fine_tuning_recipe(init: str, overrides: Sequence[str] = (), *, recipe: str 
         CheckpointError: The checkpoint is damaged.
     """
     if not recipe:
-        recipe = _recipe_of(init)
+        recipe = init
+        if is_weight_file(init):
+            recipe = _registered_like(init)
+        elif init not in list_recipes() and init in load_manifest():
+            recipe = _registered_like(str(released_weights(init)))
     # The classifier rows of classes that both hierarchies have are kept.
     start = ["split=official or 80/20", "init_bias_from_priors=false", "save_dtype=float32"]
     if not any(override.startswith("epochs=") for override in overrides):
         start.append(f"min_steps={_FINE_TUNING_STEPS}")
     return dataclasses.replace(load_recipe(recipe, [*start, *overrides]), init=init)
-
-
-def _recipe_of(init: str) -> str:
-    """Return the model whose recipe fits a model's name or a checkpoint."""
-    if is_weight_file(init):
-        return _registered_like(init)
-    if init not in list_recipes() and init in load_manifest():
-        return _registered_like(str(released_weights(init)))
-    return init
 
 
 def is_weight_file(init: str) -> bool:
@@ -263,17 +281,15 @@ def is_weight_file(init: str) -> bool:
 
 
 def _registered_like(path: str) -> str:
+    """Return the registered model of a checkpoint, or the first one with the same network."""
     from mdan_zoo.weights.checkpoint import read_identity  # loads torch
 
     config, _ = read_identity(path)
     if config.name in MODELS:
         return config.name
+    network = (config.architecture, config.backbone, config.options)
     for name, known in MODELS.items():
-        if (known.architecture, known.backbone, known.options) == (
-            config.architecture,
-            config.backbone,
-            config.options,
-        ):
+        if (known.architecture, known.backbone, known.options) == network:
             return name
     raise InputError(
         f"no registered model has the network of {path}; choose a recipe, such as "
@@ -287,29 +303,3 @@ def current_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     if "batch_statistics" in values:
         fields["freeze_bn"] = not values["batch_statistics"]
     return fields
-
-
-def _read(values: Mapping[str, Any]) -> Recipe:
-    types = {field.name: str(field.type) for field in dataclasses.fields(Recipe)}
-    parsed: dict[str, Any] = {}
-    for name, value in current_fields(values).items():
-        if name not in types:
-            raise UnknownNameError(f"a recipe has no {name!r}; {did_you_mean(name, types)}")
-        parsed[name] = _convert(name, value, types[name])
-    return Recipe(**parsed)
-
-
-def _convert(name: str, value: object, kind: str) -> object:
-    """Convert a value from TOML or the command line to the type of its field."""
-    text = str(value)
-    if kind.endswith(" | None"):
-        return None if text.lower() == "none" else _convert(name, value, kind[: -len(" | None")])
-    try:
-        if kind == "bool":
-            return {"true": True, "false": False}[text.lower()]
-        if kind == "int":
-            return int(text)  # of the text, so that 2.5 is not truncated to 2
-        return float(text) if kind == "float" else text
-    except (ValueError, KeyError) as error:
-        words = {"int": "a whole number", "float": "a number", "bool": "true or false"}
-        raise InputError(f"{name} must be {words[kind]}, not {text!r}") from error

@@ -49,8 +49,8 @@ def describe_run(trainer: Trainer, weights: Path) -> dict[str, Any]:
 def repeating_command(config: TrainingConfig) -> list[str]:
     """Return the command that repeats a training run; [] if the recipe belongs to no model.
 
-    As in the manifest, FOLDER, FILE and DIR stand for the data, other files and the output. Options
-    that do not affect the weights, such as the number of workers, are omitted.
+    FOLDER, FILE and DIR stand for the data, other files and the output. Options that do not affect
+    the weights, such as the number of workers, are omitted.
     """
     recipe = config.recipe
     if recipe.model not in list_recipes():
@@ -76,7 +76,8 @@ def repeating_command(config: TrainingConfig) -> list[str]:
     command += ["--precision", config.precision] if config.precision != "no" else []
     command += ["--accumulate", str(config.accumulate)] if config.accumulate > 1 else []
     command += ["--channels-last"] if config.channels_last else []
-    return [*command, *(["--compile"] if config.compile else [])]
+    command += ["--compile"] if config.compile else []
+    return command
 
 
 def add_cross_validation(folder: Path, folds: Sequence[Path]) -> None:
@@ -85,11 +86,8 @@ def add_cross_validation(folder: Path, folds: Sequence[Path]) -> None:
     summary = {}
     for level in tests[0]:
         values = [test[level] for test in tests]
-        summary[level] = {
-            "folds": values,
-            "mean": statistics.mean(values),
-            "sd": statistics.stdev(values),
-        }
+        mean, sd = statistics.mean(values), statistics.stdev(values)
+        summary[level] = {"folds": values, "mean": mean, "sd": sd}
     write_report(folder, {**read_report(folder), "cross_validation": {"accuracy": summary}})
 
 

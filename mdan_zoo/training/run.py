@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from mdan_zoo.backbones.pretrained import pretrained_backbone
-from mdan_zoo.backbones.pyramid import build_backbone
+from mdan_zoo.backbones.pyramid import build_backbone, pretrained_backbone
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.registry import get_dataset, read_dataset
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.splits import Split
-from mdan_zoo.errors import InputError
+from mdan_zoo.errors import CheckpointError, HierarchyError, InputError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.config import ModelConfig
@@ -30,14 +29,13 @@ from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.dataset import ImageDataset
 from mdan_zoo.training.distributed import is_main_process, processes
 from mdan_zoo.training.feature_cache import PyramidCache, compute_pyramids
-from mdan_zoo.training.initial_weights import load_backbone_file, load_model_file
 from mdan_zoo.training.losses import check_losses
-from mdan_zoo.training.preflight import has_state
 from mdan_zoo.training.recipe import Recipe, is_weight_file
 from mdan_zoo.training.splitting import find_split
-from mdan_zoo.weights.checkpoint import read_identity
+from mdan_zoo.training.state import has_state
+from mdan_zoo.weights.checkpoint import check_tensors, read_identity, read_tensors
 from mdan_zoo.zoo.configs import MODELS
-from mdan_zoo.zoo.factory import build_network, get_config, released_weights
+from mdan_zoo.zoo.factory import build_network, get_config, load_network, released_weights
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
@@ -89,12 +87,9 @@ class Run:
             load_model_file(network, self.init)
         return network
 
-    @cached_property
+    @functools.cached_property
     def fingerprint(self) -> str:
-        """Hash of the names, sizes and labels of the images, which must not change on resume.
-
-        Names are relative to the common folder of all images, so the dataset can be moved.
-        """
+        """Hash of the images' names, sizes and labels; the folder of the dataset may change."""
         base = os.path.commonpath([sample.image.parent for sample in self.samples])
         digest = hashlib.sha256()
         for sample in self.samples:
@@ -113,50 +108,40 @@ def prepare(config: TrainingConfig) -> Run:
         WeightsUnavailableError: The weights to start from cannot be fetched.
         InputError: The configuration contradicts itself.
     """
+    recipe = config.recipe
     init = _find_init(config)
     if init is not None and config.backbone_weights is not None:
         raise InputError(
-            f"the initial weights, {config.recipe.init}, include the backbone; remove "
+            f"the initial weights, {recipe.init}, include the backbone; remove "
             f"--backbone-weights {config.backbone_weights}"
         )
     model, hierarchy = _describe(config, init)
-    check_losses(config.recipe, model)
-    samples = read_samples(config, model, hierarchy)
-    # The main process decodes all images as a check, unless cached views are computed from them
-    # anyway or the run is resumed.
-    decode = not config.recipe.cached_views and not has_state(config.output) and is_main_process()
-    files = FileIndex(decode=decode)
-    split = find_split(config, model, hierarchy, samples, files)
-    backbone, model = _initial_backbone(config, model, hierarchy, init)
-    return Run(
-        config=config,
-        hierarchy=hierarchy,
-        samples=samples,
-        split=split,
-        model=model,
-        data=_input_data(config, backbone, samples, model, hierarchy),
-        targets=leaf_targets(samples, hierarchy, config.recipe),
-        backbone_state=backbone.state_dict(),
-        init=init,
-        files=files,
-    )
-
-
-def read_samples(config: TrainingConfig, model: ModelConfig, hierarchy: Hierarchy) -> list[Sample]:
-    """Read the dataset of a training run.
-
-    Raises:
-        DatasetError: The folder is not a copy of the dataset.
-        HierarchyError: The labels of the dataset do not fit the hierarchy.
-    """
-    name = config.dataset or model.dataset
-    scale = config.recipe.label_std_scale
-    has_scale = "label_std_scale" in get_dataset(name).options
-    options = {"label_std_scale": scale} if scale and has_scale else {}
+    check_losses(recipe, model)
+    name, options = config.dataset or model.dataset, {}
+    if recipe.label_std_scale and "label_std_scale" in get_dataset(name).options:
+        options["label_std_scale"] = recipe.label_std_scale
     samples = read_dataset(name, config.data, hierarchy, **options)
     if len(samples) < 2:
         raise InputError(f"{config.data} has {len(samples)} image; training needs at least two")
-    return samples
+    # The main process decodes all images as a check, unless cached views are computed from them
+    # anyway or the run is resumed.
+    decode = not recipe.cached_views and not has_state(config.output) and is_main_process()
+    files = FileIndex(decode=decode)
+    split = find_split(config, model, hierarchy, samples, files)
+    backbone, model = _initial_backbone(config, model, hierarchy, init)
+    data: ImageDataset | PyramidCache
+    if recipe.cached_views:
+        read = get_architecture(model.architecture).pyramid_stages(hierarchy.depth)
+        # C4 is the input of the last stage, which may be trained.
+        stages, device = sorted({2, *read}), processes().device
+        data = compute_pyramids(
+            backbone, samples, model.input, recipe, stages=stages, device=device
+        )
+    else:
+        data = ImageDataset(samples, model.input, recipe, config.cache)
+    targets = leaf_targets(samples, hierarchy, recipe)
+    state = backbone.state_dict()
+    return Run(config, hierarchy, samples, split, model, data, targets, state, init, files)
 
 
 def leaf_targets(samples: Sequence[Sample], hierarchy: Hierarchy, recipe: Recipe) -> Tensor:
@@ -221,22 +206,64 @@ def _initial_backbone(
     return backbone, model
 
 
-def _input_data(
-    config: TrainingConfig,
-    backbone: nn.Module,
-    samples: Sequence[Sample],
-    model: ModelConfig,
-    hierarchy: Hierarchy,
-) -> ImageDataset | PyramidCache:
-    """Return the images, or the feature maps of their cached views."""
-    if not config.recipe.cached_views:
-        return ImageDataset(samples, model.input, config.recipe, config.cache)
-    read = get_architecture(model.architecture).pyramid_stages(hierarchy.depth)
-    return compute_pyramids(
-        backbone,
-        samples,
-        model.input,
-        config.recipe,
-        stages=sorted({2, *read}),  # C4 is the input of the last stage, which may be trained
-        device=processes().device,
-    )
+def load_backbone_file(backbone: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Load a safetensors file of a timm model into its feature pyramid.
+
+    Tensors that are not part of the pyramid, such as the ImageNet classifier, are ignored.
+
+    Raises:
+        CheckpointError: The file is damaged, or belongs to another backbone.
+    """
+    state = backbone.state_dict()
+    # BatchNorm's batch count does not affect the output, and converted files lack it.
+    expected = {name: v for name, v in state.items() if not name.endswith("num_batches_tracked")}
+    found = {name: value for name, value in read_tensors(path).items() if name in expected}
+    check_tensors(path, found, expected)
+    backbone.load_state_dict({**state, **found}, strict=True)
+
+
+def load_model_file(network: EmotionModel, path: str | os.PathLike[str]) -> list[str]:
+    """Initialise a network from a checkpoint of the same architecture and hierarchy depth.
+
+    Of the classifiers, the rows of classes that have the same name at the same level in both
+    hierarchies are copied.
+
+    Returns:
+        The names of these classes.
+
+    Raises:
+        CheckpointError: The file is damaged, or belongs to another architecture.
+        HierarchyError: Its hierarchy has another depth.
+    """
+    config, source = load_network(path)
+    theirs, ours = source.hierarchy, network.hierarchy
+    if theirs.depth != ours.depth:
+        raise HierarchyError(
+            f"{path} has a hierarchy of {theirs.depth} levels, {theirs!r}; a model with "
+            f"{ours.depth} levels, {ours!r}, cannot start from it"
+        )
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    tensors = source.state_dict()
+    if state.keys() != tensors.keys():
+        raise CheckpointError(
+            f"{path} contains {config.architecture} with {config.backbone}, which is not the "
+            "network to be trained"
+        )
+    copied: set[str] = set()
+    levels = network.classifiers()
+    for name, value in tensors.items():
+        level = levels.get(name.rpartition(".")[0])
+        if level is not None:
+            rows, own_rows = theirs.levels[level], ours.levels[level]
+            for row in set(rows) & set(own_rows):
+                state[name][own_rows.index(row)] = value[rows.index(row)]
+                copied.add(row)
+        elif state[name].shape == value.shape:
+            state[name] = value
+        else:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(value.shape)}, not {tuple(state[name].shape)}; "
+                "the initial model must have the same backbone and width"
+            )
+    network.load_state_dict(state, strict=True)
+    return sorted(copied)

@@ -28,49 +28,29 @@ def find_split(
 ) -> Split | None:
     """Return the split of a training run; None to train on everything.
 
-    Args:
-        config: The training configuration.
-        model: Config of the model.
-        hierarchy: The emotion hierarchy.
-        samples: The dataset.
-        files: Index of its files.
-
     Raises:
         DatasetError: The split belongs to another dataset, or cannot be created.
         InputError: A class has no training image, or the output folder has another split.
     """
-    name = config.dataset or model.dataset
+    name, recipe, path = config.dataset or model.dataset, config.recipe, config.output / SPLIT_FILE
     given = None if config.split is None else Split.load(config.split)
     if given is not None and given.dataset != name:
         raise DatasetError(f"{config.split} is a split of {given.dataset}, not of {name}")
-    if given is None and config.recipe.split == "all":
-        split = None
-    else:
-        split = given or _kept_or_new(config, name, samples, files)
+    split = given
+    if given is None and recipe.split != "all":
+        if path.exists():
+            split = Split.load(path)
+        if split is None or split.method != describe_method(samples, recipe.split, recipe.seed):
+            split = make_split(name, samples, config.folder, recipe.split, recipe.seed, files)
+            if split.method == "official":
+                _check_official(config, split)
     check_classes(samples, config.folder, hierarchy, split, custom=config.hierarchy is not None)
-    path = config.output / SPLIT_FILE
     if split is not None and path.exists() and Split.load(path) != split:
-        kept = Split.load(path)
         raise InputError(
-            f"{path} is the split {kept.method!r}, not "
+            f"{path} is the split {Split.load(path).method!r}, not "
             + (f"that of {config.split}" if given else f"the recipe's, {split.method!r}")
             + "; choose another output folder, or remove the file to start over"
         )
-    return split
-
-
-def _kept_or_new(
-    config: TrainingConfig, dataset: str, samples: Sequence[Sample], files: FileIndex
-) -> Split:
-    """Return the split of the recipe, from the output folder if it is there."""
-    recipe, path = config.recipe, config.output / SPLIT_FILE
-    if path.exists():
-        kept = Split.load(path)
-        if kept.method == describe_method(samples, recipe.split, recipe.seed):
-            return kept
-    split = make_split(dataset, samples, config.folder, recipe.split, recipe.seed, files)
-    if split.method == "official":
-        _check_official(config, split)
     return split
 
 
@@ -93,22 +73,20 @@ def check_classes(
 ) -> None:
     """Check that every leaf has a training image, in every fold.
 
-    Args:
-        samples: The dataset.
-        folder: Its folder.
-        hierarchy: The emotion hierarchy.
-        split: The split; None trains on everything.
-        custom: Whether it is a custom hierarchy. For published datasets, of which copies may be
-            incomplete, a missing class is only a warning.
+    Copies of published datasets may be incomplete, so a missing class is only a warning there.
 
     Raises:
         InputError: A leaf of a custom hierarchy has no training image, or the split has no
             training parts.
     """
-    for where, indices in _training_sets(samples, folder, split).items():
+    sets = training_sets(samples, folder, split)
+    for held_out, indices in sets.items():
         trained = {samples[index].labels[-1] for index in indices}
         missing = [leaf for k, leaf in enumerate(hierarchy.leaves) if k not in trained]
         if missing:
+            where = "" if split is None else f"in the split {split.method!r}, "
+            if len(sets) > 1:
+                where = f"with fold {held_out} held out, "
             problem = (
                 f"{where}there is no training image of {', '.join(missing)} (hierarchy "
                 f"{hierarchy.name!r})"
@@ -118,26 +96,27 @@ def check_classes(
             _LOGGER.warning(problem)
 
 
-def _training_sets(
+def training_sets(
     samples: Sequence[Sample], folder: Path, split: Split | None
 ) -> dict[str, list[int]]:
-    """Return the training set of every network of a split, by its description."""
+    """Return the training images of every network by the part that tests it, "" for none.
+
+    Raises:
+        InputError: The split has a single part, which is not "train".
+    """
     everything = list(range(len(samples)))
     if split is None:
         return {"": everything}
     parts = dict(split.parts)
     if "train" in parts:
-        return {f"in the split {split.method!r}, ": select(split, samples, folder, "train")}
+        return {"test" if "test" in parts else "": select(split, samples, folder, "train")}
     if len(parts) < 2:
         raise InputError(
             f"the split {split.method!r} has only the part {', '.join(parts)}; it needs the parts "
             "train and test, or at least two folds"
         )
     held_out = {part: set(select(split, samples, folder, part)) for part in parts}
-    return {
-        f"with fold {part} held out, ": [n for n in everything if n not in kept]
-        for part, kept in held_out.items()
-    }
+    return {part: [n for n in everything if n not in kept] for part, kept in held_out.items()}
 
 
 def _check_official(config: TrainingConfig, split: Split) -> None:

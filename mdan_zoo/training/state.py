@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import io
-import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +24,13 @@ _CHANGEABLE = ("lr", "backbone_lr", "max_grad_norm")
 """Recipe fields that may change on resume, to recover from divergence."""
 
 
-def fixed_fields(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe fields that must not change on resume."""
-    fields = {**dataclasses.asdict(recipe), **dict.fromkeys(_CHANGEABLE)}
-    return {**fields, "backbone_lr": bool(recipe.backbone_lr)}  # 0 freezes the backbone
+def has_state(folder: Path) -> bool:
+    """Return whether an output folder has the state of a run or of one of its folds."""
+    return any(folder.glob(STATE_FILE)) or any(folder.glob(f"fold_*/{STATE_FILE}"))
 
 
 def hash_of_start(backbone: nn.Module, spec: InputSpec) -> str:
-    """Return a hash of the initial backbone weights and the input spec.
-
-    Cached feature maps depend on them and are not part of the state.
-    """
+    """Return a hash of the initial backbone weights and the input spec, as of cached maps."""
     digest = hashlib.sha256(repr(spec).encode())
     for name, value in backbone.state_dict().items():
         digest.update(name.encode())
@@ -44,36 +38,30 @@ def hash_of_start(backbone: nn.Module, spec: InputSpec) -> str:
     return digest.hexdigest()
 
 
-def changeable_fields(recipe: Recipe) -> dict[str, float]:
-    """Return the recipe fields that may change on resume."""
-    return {name: getattr(recipe, name) for name in _CHANGEABLE}
+def _identity(recipe: Recipe, others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must not change on resume: most fields of the recipe, and other values."""
+    fields = {**dataclasses.asdict(recipe), **dict.fromkeys(_CHANGEABLE)}
+    fields["backbone_lr"] = bool(recipe.backbone_lr)  # 0 freezes the backbone
+    return {"recipe": fields, **others}
 
 
-def changes_since(before: Mapping[str, float], recipe: Recipe) -> dict[str, dict[str, float]]:
-    """Return the changeable fields that differ, with their values "from" and "to"; {} if none."""
-    now = changeable_fields(recipe)
-    changed = [name for name in now if now[name] != before[name]]
-    if not changed:
-        return {}
-    return {
-        "from": {name: before[name] for name in changed},
-        "to": {name: now[name] for name in changed},
-    }
-
-
-def save_state(folder: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Write a state; the previous one is replaced when the new one is complete.
+def save_state(
+    folder: Path, recipe: Recipe, identity: Mapping[str, Any], state: Mapping[str, Any]
+) -> None:
+    """Write a state of tensors and plain values, and its "history" as a log.
 
     Args:
         folder: The output folder.
-        identity: Values that must be equal on resume.
-        state: Tensors and plain values.
+        recipe: The recipe.
+        identity: Other values that must be equal on resume.
+        state: The state.
 
     Raises:
-        TrainingError: The state cannot be written, for example because the disk is full.
+        TrainingError: The state cannot be written; the previous one is kept.
     """
     content = io.BytesIO()
-    torch.save({"identity": dict(identity), **state}, content)
+    rates = {name: getattr(recipe, name) for name in _CHANGEABLE}
+    torch.save({"identity": _identity(recipe, identity), "rates": rates, **state}, content)
     try:
         write_atomically(folder / STATE_FILE, content.getvalue())
     except OSError as error:
@@ -81,10 +69,16 @@ def save_state(folder: Path, identity: Mapping[str, Any], state: Mapping[str, An
             f"the training state cannot be written to {folder}: {error.strerror}. The previous "
             "state is kept; free some space and repeat the command"
         ) from error
+    rows = state["history"]
+    lines = [",".join(row) for row in rows[:1]]
+    lines += [",".join(f"{value:.6g}" for value in row.values()) for row in rows]
+    write_atomically(folder / LOG_FILE, "".join(f"{line}\n" for line in lines).encode())
 
 
-def load_state(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+def load_state(folder: Path, recipe: Recipe, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the state in a folder, or None if the folder has none.
+
+    Its "change" has the recipe fields that differ, with their values "from" and "to"; {} if none.
 
     Raises:
         CheckpointError: The file is damaged, or belongs to another training run.
@@ -97,38 +91,18 @@ def load_state(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | No
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = state.pop("identity")
         found["recipe"] = current_fields(found["recipe"])
-        state["rates"] = current_fields(state["rates"])
-        differing = [name for name, value in identity.items() if found.get(name) != value]
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        pickle.UnpicklingError,
-    ) as error:
+        before = current_fields(state.pop("rates"))
+        now = {name: getattr(recipe, name) for name in before}
+    except Exception as error:  # whatever damage makes torch raise
         raise CheckpointError(f"cannot resume from {path}, it is damaged: {error}") from error
+    expected = _identity(recipe, identity)
+    differing = [name for name, value in expected.items() if found.get(name) != value]
     if differing:
         raise CheckpointError(
             f"cannot resume from {path}: it was created with another {differing[0]}; choose "
             "another output folder, or remove the file to start over"
         )
+    changed = [name for name in before if before[name] != now[name]]
+    ends = {"from": before, "to": now}
+    state["change"] = {end: {n: v[n] for n in changed} for end, v in ends.items() if changed}
     return state
-
-
-def epoch_line(row: Mapping[str, float], epochs: int) -> str:
-    """Return the line to print after an epoch, from its row of the log."""
-    text = f"epoch {row['epoch']:.0f} of {epochs}: loss {row['loss']:.4f}, "
-    return text + f"{row['images_per_second']:.1f} images/s"
-
-
-def save_log(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write one row per epoch to `LOG_FILE`."""
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
-    write_atomically(folder / LOG_FILE, text.getvalue().encode())

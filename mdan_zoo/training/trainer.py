@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 import logging
 import math
 import sys
@@ -19,31 +21,27 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mdan_zoo._util.files import remove_leftovers
-from mdan_zoo.errors import CheckpointError, InputError, TrainingError, TrainingStoppedError
+from mdan_zoo.errors import (
+    CheckpointError,
+    ImageError,
+    InputError,
+    TrainingError,
+    TrainingStoppedError,
+)
 from mdan_zoo.images.preprocessing import Preprocessing
-from mdan_zoo.training.dataset import ImageDataset, Steps, collate, number_from, raise_errors
-from mdan_zoo.training.distributed import make_accelerator
-from mdan_zoo.training.feature_cache import CachedViews, PyramidCache
-from mdan_zoo.training.losses import balancing_weights, level_targets, with_loss_weights
-from mdan_zoo.training.optimizer import build_optimizer, rate_factor, set_mode
+from mdan_zoo.training.dataset import ImageDataset, Steps, collate, number_from
+from mdan_zoo.training.distributed import init_worker, make_accelerator, sigterm
+from mdan_zoo.training.feature_cache import PyramidCache
+from mdan_zoo.training.losses import (
+    TrainingStep,
+    balancing_weights,
+    level_targets,
+    with_loss_weights,
+)
+from mdan_zoo.training.optimizer import build_optimizer, set_mode, set_rates
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.run import Run
-from mdan_zoo.training.shutdown import (
-    defer_sigterm,
-    defer_sigterm_at_low_priority,
-    sigterm,
-)
-from mdan_zoo.training.state import (
-    changeable_fields,
-    changes_since,
-    epoch_line,
-    fixed_fields,
-    hash_of_start,
-    load_state,
-    save_log,
-    save_state,
-)
-from mdan_zoo.training.step import TrainingStep
+from mdan_zoo.training.state import hash_of_start, load_state, save_state
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
@@ -58,8 +56,8 @@ class Trainer:
         run: The prepared training run.
         indices: Indices of the training samples.
         recipe: The recipe; by default that of the run.
-        folder: Folder for the log and, after every epoch, the state to resume from. None saves
-            nothing. With several machines it must be on a shared file system.
+        folder: Folder of the log and the state, which is saved after every epoch; None saves
+            nothing.
         network: The network, which is trained in place; by default a new one.
 
     Attributes:
@@ -88,18 +86,18 @@ class Trainer:
         self.training = run
         self.config = run.config
         self.indices = list(indices)
-        self.dataset: ImageDataset | CachedViews = (
-            CachedViews(run.data, self.recipe.seed)
-            if isinstance(run.data, PyramidCache)
-            else run.data
-        )
+        self.dataset = run.data
+        if isinstance(run.data, PyramidCache):
+            self.dataset = dataclasses.replace(run.data, seed=recipe.seed)
         self.preprocessing = Preprocessing(run.model.input)
         self.folder = folder
-        self.accelerator = make_accelerator(self.config, self.recipe, folder)
+        self.accelerator = make_accelerator(self.config, folder)
         self.optimizer = build_optimizer(self.network, self.recipe)
         self._start = hash_of_start(self.network.backbone, run.model.input)
         if self.recipe.init_bias_from_priors:
-            self._init_bias_from_priors()
+            # Count a class without images as half an image, since log 0 would make the loss NaN.
+            frequencies = run.targets[self.indices].mean(dim=0)
+            self.network.set_priors(frequencies.clamp(min=0.5 / len(self.indices)))
         self.average = copy.deepcopy(self.network).eval() if self.recipe.ema_decay else None
         self.step = 0
         self.history: list[dict[str, float]] = []
@@ -119,28 +117,35 @@ class Trainer:
             TrainingStoppedError: SIGTERM was received; the state has been saved.
             CheckpointError: The folder's state belongs to another recipe or dataset.
         """
-        accelerator = self.accelerator
+        accelerator, recipe = self.accelerator, self.recipe
         model, optimizer = self._distribute()
         self._resume()
-        set_mode(self.network, self.recipe)
+        set_mode(self.network, recipe)
         steps = self.steps()
         targets, weights = self._targets()
-        total = self.recipe.epochs * steps.per_epoch
+        total = recipe.epochs * steps.per_epoch
+        hidden = None if accelerator.is_main_process else True  # None: unless on a terminal
         with (
             closing(self.loader(steps)) as loader,  # ends the workers on errors, too
             sigterm() as stop,
-            self._progress_bar(total) as bar,
+            tqdm(total=total, initial=self.step, unit="step", disable=hidden) as bar,
         ):
             self._timed_from = (self.step, time.perf_counter())
             for number, (inputs, images) in enumerate(loader):
-                self._seed(number)
-                self._set_rates(steps.per_epoch)
+                # Dropout depends on step and process only.
+                part = (number % self.config.accumulate, accelerator.process_index)
+                torch.manual_seed(number_from(recipe.seed, self.step, *part))
+                set_rates(self.optimizer, recipe, self.step, steps.per_epoch)
                 levels = [level[images] for level in targets]
                 picked = None if weights is None else weights[images]
                 with accelerator.accumulate(model):
                     value = model(inputs, levels, picked)
                     stopping = self._note(value, stop)
-                    self._update(value, model, optimizer)
+                    accelerator.backward(value)
+                    if accelerator.sync_gradients and recipe.max_grad_norm:
+                        accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+                    optimizer.step()
+                    optimizer.zero_grad()
                 if not accelerator.sync_gradients:
                     continue
                 self._update_average()
@@ -148,9 +153,7 @@ class Trainer:
                 bar.update()
                 ends_epoch = self.step % steps.per_epoch == 0
                 if ends_epoch:
-                    self._end_epoch(steps)
-                    if bar.disable:
-                        self._print(epoch_line(self.history[-1], self.recipe.epochs))
+                    self._end_epoch(steps, show=bool(bar.disable))
                 if ends_epoch or stopping:
                     self._check_weights(inputs, levels)
                     self._save()
@@ -159,71 +162,57 @@ class Trainer:
                     raise TrainingStoppedError(
                         f"stopped after step {self.step} of {total}; run the same command to resume"
                     )
-        result = self.network if self.average is None else self.average
-        return result.eval()
+        return (self.average or self.network).eval()
 
     # Set up
 
     def _distribute(self) -> tuple[Any, Any]:
         """Return training step and optimizer, compiled and distributed as configured."""
-        accelerator, config = self.accelerator, self.config
         # Accelerate has one value per process; the environment or another trainer may have set it.
-        accelerator.gradient_accumulation_steps = config.accumulate
-        layout = torch.channels_last if config.channels_last else torch.preserve_format
-        self.network.to(memory_format=layout)
+        self.accelerator.gradient_accumulation_steps = self.config.accumulate
+        if self.config.channels_last:
+            self.network.to(memory_format=torch.channels_last)
         if self.average is not None:
-            self.average.to(accelerator.device)
-        step = TrainingStep(self.network, self.preprocessing, self.recipe)
-        model, optimizer = accelerator.prepare(
-            torch.compile(step) if config.compile else step, self.optimizer
-        )
+            self.average.to(self.accelerator.device)
+        step: Any = TrainingStep(self.network, self.preprocessing, self.recipe)
+        if self.config.compile:
+            step = torch.compile(step)
+        model, optimizer = self.accelerator.prepare(step, self.optimizer)
         return model, optimizer
-
-    def _init_bias_from_priors(self) -> None:
-        # Count a class without images as half an image, since log 0 would make the loss NaN.
-        rarest = 0.5 / len(self.indices)
-        frequencies = self.training.targets[self.indices].mean(dim=0).clamp(min=rarest)
-        self.network.set_priors(frequencies)
 
     def steps(self) -> Steps:
         """Return the remaining steps."""
-        accelerator, config, recipe = self.accelerator, self.config, self.recipe
-        leaves = self.training.targets[self.indices]
-        steps = Steps(
+        weights = None
+        if self.recipe.balance == "sampling":
+            weights = balancing_weights(self.training.targets[self.indices])
+        return Steps(
             self.indices,
-            recipe,
-            parts=config.accumulate,
-            processes=accelerator.num_processes,
+            self.recipe,
+            parts=self.config.accumulate,
+            processes=self.accelerator.num_processes,
             start=self.step,
-            weights=balancing_weights(leaves) if recipe.balance == "sampling" else None,
+            weights=weights,
         )
-        if not steps.step_size:
-            raise InputError(
-                f"a step of {min(recipe.batch_size, len(self.indices))} images cannot be "
-                f"divided among {accelerator.num_processes} processes with {config.accumulate} "
-                "parts each; raise batch_size"
-            )
-        return steps
 
     def loader(self, steps: Steps) -> Generator[Any, None, None]:
-        """Return the batches of this process; closing the generator ends the workers."""
-        accelerator = self.accelerator
-        workers = 0 if isinstance(self.dataset, CachedViews) else self.config.worker_count
-        on_gpu = accelerator.device.type == "cuda"
+        """Yield the batches of this process; closing the generator ends the workers."""
+        on_gpu = self.accelerator.device.type == "cuda"
         loader: Any = DataLoader(
             self.dataset,
             batch_sampler=steps,
             collate_fn=collate,
-            num_workers=workers,
+            num_workers=self.config.worker_count if isinstance(self.dataset, ImageDataset) else 0,
             pin_memory=on_gpu,
-            worker_init_fn=defer_sigterm if on_gpu else defer_sigterm_at_low_priority,
+            worker_init_fn=functools.partial(init_worker, low_priority=not on_gpu),
         )
-        return raise_errors(accelerator.prepare(loader))
+        for batch in self.accelerator.prepare(loader):
+            if isinstance(batch, ImageError):
+                raise batch
+            yield batch
 
     def _targets(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Return the targets of every level, (N, K_l), and the weights of the images."""
-        device = self.accelerator.device
-        leaves = self.training.targets
+        leaves, device = self.training.targets, self.accelerator.device
         targets = level_targets(leaves, self.network.hierarchy)
         weights = None
         if self.recipe.balance == "loss":
@@ -234,22 +223,6 @@ class Trainer:
 
     # During a step
 
-    def _seed(self, part: int) -> None:
-        """Seed dropout by step and process."""
-        torch.manual_seed(
-            number_from(
-                self.recipe.seed,
-                self.step,
-                part % self.config.accumulate,
-                self.accelerator.process_index,
-            )
-        )
-
-    def _set_rates(self, steps_per_epoch: int) -> None:
-        factor = rate_factor(self.recipe, self.step, steps_per_epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * factor
-
     def _note(self, value: Tensor, stop: threading.Event) -> bool:
         """Record a loss; return whether any process received SIGTERM."""
         mine = torch.stack([value.detach().float(), value.new_tensor(float(stop.is_set())).float()])
@@ -258,14 +231,6 @@ class Trainer:
             raise self._explosion(f"the loss became {mean} in step {self.step + 1}")
         self._epoch_losses.append(mean)
         return bool(stopping > 0)
-
-    def _update(self, value: Tensor, model: Any, optimizer: Any) -> None:
-        """Backpropagate, and update the weights after the last micro-batch of a step."""
-        self.accelerator.backward(value)
-        if self.accelerator.sync_gradients and self.recipe.max_grad_norm:
-            self.accelerator.clip_grad_norm_(model.parameters(), self.recipe.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
 
     @torch.no_grad()
     def _check_weights(self, inputs: Any, targets: list[Tensor]) -> None:
@@ -288,10 +253,11 @@ class Trainer:
             raise self._explosion(f"the update in step {self.step} ruined the weights")
 
     def _explosion(self, what: str) -> TrainingError:
-        if self._kept_step is None:
-            return TrainingError(f"{what}. A lower learning rate may help")
-        kept = f"The state after step {self._kept_step} is kept"
-        return TrainingError(f"{what}. {kept}; resume from it with a lower learning rate")
+        advice = "A lower learning rate may help"
+        if self._kept_step is not None:
+            kept = f"The state after step {self._kept_step} is kept"
+            advice = f"{kept}; resume from it with a lower learning rate"
+        return TrainingError(f"{what}. {advice}")
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -308,75 +274,72 @@ class Trainer:
 
     # After an epoch
 
-    def _end_epoch(self, steps: Steps) -> None:
+    def _end_epoch(self, steps: Steps, *, show: bool) -> None:
+        """Add a row to the log; print it if `show`."""
         first, started = self._timed_from
-        seconds = time.perf_counter() - started
+        rate = steps.step_size * (self.step - first) / (time.perf_counter() - started)
+        epoch = self.step // steps.per_epoch
+        loss = sum(self._epoch_losses) / len(self._epoch_losses)
         row = {
-            "epoch": float(self.step // steps.per_epoch),
-            "loss": sum(self._epoch_losses) / len(self._epoch_losses),
+            "epoch": float(epoch),
+            "loss": loss,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "images_per_second": steps.step_size * (self.step - first) / seconds,
+            "images_per_second": rate,
         }
         self.history.append(row)
         self._epoch_losses = []
         if self.config.tensorboard:
-            self.accelerator.log(row, step=int(row["epoch"]))
+            self.accelerator.log(row, step=epoch)
+        if show:
+            line = f"epoch {epoch} of {self.recipe.epochs}: loss {loss:.4f}, {rate:.1f} images/s"
+            self._print(line)
 
     def _print(self, text: str) -> None:
-        """Print a line in the main process."""
         if self.folder is not None and self.accelerator.is_main_process:
             print(text, file=sys.stderr, flush=True)
 
-    def _progress_bar(self, total: int) -> Any:
-        hidden = None if self.accelerator.is_main_process else True  # None: unless on a terminal
-        return tqdm(total=total, initial=self.step, unit="step", disable=hidden)
-
     def _identity(self) -> dict[str, Any]:
         return {
-            "recipe": fixed_fields(self.recipe),
             "data": self.training.fingerprint,
             "split": self.indices,
             "backbone to start from": self._start,
             "step size": self.steps().step_size,  # the state counts steps
         }
 
+    def _parts(self) -> dict[str, Any]:
+        """Return the objects with a state dict, and None for those that are not used."""
+        own = {name: getattr(self, name) for name in ("network", "average", "optimizer")}
+        return {**own, "scaler": self.accelerator.scaler}
+
     def _save(self) -> None:
-        """Save state and log in the main process; the others wait."""
         if self.folder is None:
             return
         if self.accelerator.is_main_process:
-            scaler = self.accelerator.scaler
             state = {
                 "step": self.step,
                 "history": self.history,
                 "epoch_losses": self._epoch_losses,
-                "rates": changeable_fields(self.recipe),
                 "changes": self.changes,
-                "network": self.network.state_dict(),
-                "average": None if self.average is None else self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": None if scaler is None else scaler.state_dict(),
+                **{name: part and part.state_dict() for name, part in self._parts().items()},
             }
-            save_state(self.folder, self._identity(), state)
-            save_log(self.folder, self.history)
+            save_state(self.folder, self.recipe, self._identity(), state)
         self._kept_step = self.step
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
-        if self.folder is not None and self.accelerator.is_main_process:
+        if self.folder is None:
+            return
+        if self.accelerator.is_main_process:
             remove_leftovers(self.folder)
-        state = None if self.folder is None else load_state(self.folder, self._identity())
+        state = load_state(self.folder, self.recipe, self._identity())
         if state is None:
             return
-        self.network.load_state_dict(state["network"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
         rates = [group["rate"] for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name, part in self._parts().items():
+            if part is not None and state[name] is not None:
+                part.load_state_dict(state[name])
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["rate"] = rate
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step = self._kept_step = state["step"]
         self.history = state["history"]
         self._epoch_losses = state["epoch_losses"]
@@ -384,7 +347,7 @@ class Trainer:
         left = len(self.steps())
         where = f"after step {self.step}, {left} steps left" if left else "which is complete"
         self._print(f"resuming the training in {self.folder}, {where}")
-        change = changes_since(state["rates"], self.recipe)
+        change = state["change"]
         if not change:
             return
         if not left:

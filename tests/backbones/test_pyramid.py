@@ -61,7 +61,9 @@ def test_a_size_that_a_backbone_cannot_take_is_refused(name, size, made_for):
     with pytest.raises(InputError) as caught:
         build_backbone(name, size)
     message = str(caught.value)
-    assert message.startswith(f"backbone '{name}' cannot take images of {size} x {size} pixels (")
+    assert message.startswith(
+        f"backbone '{name}' does not accept images of {size} x {size} pixels ("
+    )
     assert f"it is made for {made_for} x {made_for}" in message
     assert "resnet101" in message
     assert "()" not in message, "no reason is told"
@@ -75,9 +77,9 @@ def test_maps_of_other_sizes_are_refused():
     with pytest.raises(InputError) as caught:
         create_model("mdan_fi8", backbone="inception_v3")
     assert str(caught.value) == (
-        "backbone 'inception_v3' makes maps of 108 x 108, 53 x 53, 26 x 26, 12 x 12 of an image "
+        "backbone 'inception_v3' has maps of 108 x 108, 53 x 53, 26 x 26, 12 x 12 for an image "
         "of 448 x 448 pixels; MDAN needs 112 x 112, 56 x 56, 28 x 28, 14 x 14, as resnet101, "
-        "convnext_tiny or mobilenetv2_100 make"
+        "convnext_tiny or mobilenetv2_100 have"
     )
 
 
@@ -89,7 +91,7 @@ def test_a_backbone_without_a_pyramid_is_refused():
 @pytest.mark.parametrize("architecture", ["mdan", "flat"])
 def test_networks_are_checked_at_the_crop_of_their_config(architecture):
     config = dataclasses.replace(get_config(f"{architecture}_oasis4"), backbone="hiera_tiny_224")
-    with pytest.raises(InputError, match="cannot take images of 320 x 320"):
+    with pytest.raises(InputError, match="does not accept images of 320 x 320"):
         build_network(config)
     fitting = dataclasses.replace(config, input=InputSpec(resize=256, crop=224))
     with torch.inference_mode():

@@ -19,11 +19,10 @@ from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.models.base import EmotionModel, EmotionOutput
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.registry import get_architecture
-from mdan_zoo.training.initial_weights import load_model_file
-from mdan_zoo.training.losses import level_targets
+from mdan_zoo.training.losses import TrainingStep, level_targets
 from mdan_zoo.training.optimizer import build_optimizer, set_mode
 from mdan_zoo.training.recipe import Recipe
-from mdan_zoo.training.step import TrainingStep
+from mdan_zoo.training.run import load_model_file
 from mdan_zoo.weights.checkpoint import save_checkpoint
 from mdan_zoo.zoo.factory import create_model, load_network
 

@@ -17,9 +17,8 @@ from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.models.flat import FlatClassifier
 from mdan_zoo.models.mdan import reference
-from mdan_zoo.models.mdan.lcam import fuse
 from mdan_zoo.models.mdan.mhcca import upsample, upsample_adjoint
-from mdan_zoo.models.mdan.network import MDAN
+from mdan_zoo.models.mdan.network import MDAN, fuse
 from mdan_zoo.models.options import LCAM_MODES, MDANOptions
 
 

@@ -19,7 +19,7 @@ from mdan_zoo import Predictor, get_hierarchy
 from mdan_zoo.cli.main import main
 from mdan_zoo.errors import CheckpointError, HierarchyError
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.training.initial_weights import load_model_file
+from mdan_zoo.training.run import load_model_file
 from mdan_zoo.training.state import STATE_FILE
 from mdan_zoo.weights.checkpoint import read_identity
 from mdan_zoo.zoo.configs import MODELS

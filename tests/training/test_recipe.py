@@ -65,7 +65,7 @@ def test_a_recipe_is_changed_field_by_field():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ("epoch=3", UnknownNameError, "no 'epoch'; did you mean 'epochs'"),
+        ("epoch=3", UnknownNameError, "no field 'epoch'; did you mean 'epochs'"),
         ("epochs", InputError, "FIELD=VALUE, not 'epochs'"),
         ("epochs=many", InputError, "epochs must be a whole number, not 'many'"),
         ("epochs=2.5", InputError, r"epochs must be a whole number, not '2\.5'"),

@@ -23,7 +23,7 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.flat import FlatClassifier
 from mdan_zoo.training import TrainingConfig, feature_cache, prepare, train
 from mdan_zoo.training.feature_cache import available_memory
-from mdan_zoo.training.preflight import check_output
+from mdan_zoo.training.pipeline import check_output
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.report import read_report
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
@@ -286,9 +286,9 @@ def test_a_reading_process_that_is_left_does_not_keep_python_from_exiting():
     code = """
 import gc
 from torch.utils.data import DataLoader
-from mdan_zoo.training import shutdown
-shutdown._GRACE_SECONDS = 1
-start = shutdown.defer_sigterm_at_low_priority
+from mdan_zoo.training import distributed
+distributed._GRACE_SECONDS = 1
+start = lambda worker: distributed.init_worker(worker, low_priority=True)
 loaded = iter(DataLoader(range(9), num_workers=1, worker_init_fn=start))
 next(loaded)
 gc.disable()

@@ -14,14 +14,14 @@ import torch
 from oasis_folder import write_oasis
 from safetensors.torch import load_file, save_file
 
-from mdan_zoo.backbones.pyramid import build_backbone, last_stage
+from mdan_zoo.backbones.pyramid import build_backbone, stages_after
 from mdan_zoo.errors import CheckpointError, DatasetError, WeightsUnavailableError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.training import TrainingConfig, prepare, train
-from mdan_zoo.training.initial_weights import load_backbone_file
 from mdan_zoo.training.losses import balancing_weights, cross_entropy, level_targets
 from mdan_zoo.training.optimizer import rate_factor
 from mdan_zoo.training.recipe import Recipe, load_recipe
+from mdan_zoo.training.run import load_backbone_file
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
 from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import read_identity
@@ -71,7 +71,7 @@ def test_the_last_stage_makes_c5_of_c4(name):
     backbone.eval()
     with torch.inference_mode():
         pyramid = list(backbone(torch.randn(1, 3, 64, 64)))
-        assert last_stage(backbone)(pyramid[2]).equal(pyramid[3])
+        assert stages_after(backbone, 3)(pyramid[2]).equal(pyramid[3])
 
 
 def test_a_file_of_another_backbone_is_refused(backbone_file):
@@ -92,7 +92,7 @@ def test_training_changes_the_last_stage_and_nothing_before_it(folder, backbone_
     data = prepare(plan(folder, backbone_file, tmp_path, "backbone_lr=0.01"))
     recipe = load_recipe("mdan_oasis4", [*QUICK, "backbone_lr=0.01"])
     network = Trainer(data, list(range(12)), recipe).run()
-    names = {name for name, _ in last_stage(network.backbone).named_parameters()}
+    names = {name for name, _ in stages_after(network.backbone, 3).named_parameters()}
     assert names
     changed = [
         name

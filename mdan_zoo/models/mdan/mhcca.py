@@ -1,14 +1,12 @@
 """Multi-head Cross Channel Attention (MHCCA), Eq. 4 of the MDAN paper.
 
-Channels attend to channels: each channel of the coarse map F asks which channels of the finer
-backbone map C it correlates with. As the formula stands it is
+Each channel of the coarse map F attends to the channels of the finer backbone map C. As printed:
 
     A_h = softmax over C's channels of  Q(U)_h C_h^T / sqrt(d),    U = upsample(F)
     C'  = O( A_h C_h, the heads put back side by side )
 
-where head h holds the h-th group of d = H*W/heads positions in row-major order. Evaluated as it
-stands, most of its work is spent on a map U that is only an interpolation of F. Three identities
-avoid that; none is an approximation:
+where head h holds the h-th group of d = H*W/heads positions in row-major order. Most of this work
+is spent on U, an interpolation of F. Three identities, none an approximation, avoid that:
 
 * A 1x1 convolution acts on channels and bilinear upsampling on positions, so they commute:
   Q(U) = upsample(Q(F)), on a quarter of the positions. Or Q goes past the product,
@@ -26,6 +24,7 @@ Shapes in this file: N images, D channels of F (C^H in the paper's Fig. 4), K ch
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -33,36 +32,25 @@ from torch import Tensor, nn
 
 
 def interpolation_matrix(coarse: int, fine: int, like: Tensor) -> Tensor:
-    """Return bilinear interpolation along one axis as a matrix.
+    """Return bilinear interpolation along one axis as a matrix (fine, coarse).
 
-    Args:
-        coarse: Number of samples that are interpolated.
-        fine: Number of samples wanted.
-        like: Tensor whose dtype and device the matrix gets.
-
-    Returns:
-        (fine, coarse); its rows sum to one. Equal to `F.interpolate(..., align_corners=False)`.
+    It is that of `F.interpolate(..., align_corners=False)`, with the dtype and device of `like`.
     """
     basis = torch.eye(coarse, dtype=like.dtype, device=like.device)
     return F.interpolate(basis[None], size=fine, mode="linear", align_corners=False)[0].T
 
 
-def upsample(coarse: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample(coarse: Tensor, size: Sequence[int]) -> Tensor:
     """Interpolate a map (N, D, h, w) bilinearly to `size` = (H, W)."""
     rows = interpolation_matrix(coarse.shape[2], size[0], coarse)
     columns = interpolation_matrix(coarse.shape[3], size[1], coarse)
     return rows @ (coarse @ columns.T)
 
 
-def upsample_adjoint(fine: Tensor, size: tuple[int, int]) -> Tensor:
-    """Apply the transpose of `upsample` to a single-channel map.
+def upsample_adjoint(fine: Tensor, size: Sequence[int]) -> Tensor:
+    """Apply the transpose of `upsample` to a map (N, H, W); return (N, h, w) for `size` = (h, w).
 
-    Args:
-        fine: (N, H, W).
-        size: (h, w) of the coarse map.
-
-    Returns:
-        (N, h, w), such that sum(upsample(F) * fine) == sum(F * upsample_adjoint(fine)) for any F.
+    sum(upsample(F) * fine) == sum(F * upsample_adjoint(fine)) for any F.
     """
     rows = interpolation_matrix(size[0], fine.shape[-2], fine)
     columns = interpolation_matrix(size[1], fine.shape[-1], fine)
@@ -103,15 +91,7 @@ class MHCCA(nn.Module):
         return self.output.weight[:, :, 0, 0]
 
     def attention(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        """Return A_h, how much each coarse channel attends to each fine channel.
-
-        Args:
-            coarse: F (N, D, h, w), not upsampled.
-            fine: C (N, K, H, W).
-
-        Returns:
-            (N*g, D, K); every row over K sums to one.
-        """
+        """Return A_h (N*g, D, K) for F (N, D, h, w), not upsampled, and C (N, K, H, W)."""
         channels = fine.shape[1]
         if coarse.shape[2] * coarse.shape[3] <= self.heads * channels:
             scores = self._correlate(self.query(coarse), fine)

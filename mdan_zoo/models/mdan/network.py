@@ -3,8 +3,11 @@
 A backbone gives the maps C2..C5. The bottom-up branch classifies C5 at the finest affective level
 and sums probabilities up the hierarchy (Eq. 2). The top-down branch goes from C5 back to finer
 maps, one affective level at a time: level l_a reads C_(5 - l_a), attends to its channels (MHCCA,
-Eq. 4) and positions (L-CAM), and has its own classifier (Eq. 1). Both are fused, level by level,
-into P_O = alpha P_L + (1 - alpha) P_G.
+Eq. 4) and positions (L-CAM, section 4.2), and has its own classifier (Eq. 1). Both are fused, level
+by level, into P_O = alpha P_L + (1 - alpha) P_G.
+
+L-CAM fuses the class activation maps m_k(x) = w_k . X(x) of the children k of the class predicted
+one level up, M(x) = mean_k m_k(x) + max_k m_k(x), and attends the features as (1 + M) * X.
 
 `mdan_zoo.models.mdan.reference` has the same network as the formulas are printed.
 """
@@ -20,9 +23,8 @@ from torch import Tensor, nn
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.base import EmotionModel, EmotionOutput
 from mdan_zoo.models.layers import activation_maps, log_softmax
-from mdan_zoo.models.mdan.lcam import children_of_predicted, fuse
 from mdan_zoo.models.mdan.mhcca import MHCCA, join_heads, split_heads, upsample, upsample_adjoint
-from mdan_zoo.models.options import MDANOptions
+from mdan_zoo.models.options import LCAMMode, MDANOptions
 from mdan_zoo.models.registry import register_architecture
 
 _PAPER = (
@@ -30,21 +32,40 @@ _PAPER = (
     "Network_for_Visual_Emotion_Analysis_CVPR_2022_paper.html"
 )
 
+_FLAT = 1e-3
+"""Maps with a smaller range count as constant; scaling them would amplify noise and gradients."""
+
+
+def fuse(class_maps: Tensor, allowed: Tensor, mode: LCAMMode) -> Tensor:
+    """Fuse class activation maps m_k, (N, K, H, W), into the attention map M, (N, H, W).
+
+    `allowed`, bool (N, K), selects the classes whose maps are fused.
+    """
+    if mode == "off":
+        return class_maps.new_zeros(class_maps[:, 0].shape)
+    mask = allowed[:, :, None, None]
+    mean = (class_maps * mask).sum(dim=1) / allowed.sum(dim=1)[:, None, None]
+    # Not amax, whose gradient looks for the highest value again: a compiled step rounds it to half
+    # precision in one place and not in the other, finds it nowhere, and divides by zero.
+    highest = class_maps.masked_fill(~mask, -torch.inf).max(dim=1).values
+    fused = mean + highest
+    if mode == "detached":
+        return fused.detach()
+    if mode == "normalised":
+        values = fused.flatten(1)
+        low, high = values.min(dim=1).values, values.max(dim=1).values
+        scaled: Tensor = (fused - low[:, None, None]) / (high - low).clamp_min(_FLAT)[:, None, None]
+        return scaled
+    return fused.tanh() if mode == "bounded" else fused
+
 
 class TopDownLevel(nn.Module):
-    """One affective level of the top-down branch: MHCCA, L-CAM and the local classifier.
+    """One affective level of the top-down branch: MHCCA, L-CAM and the local classifier."""
 
-    Args:
-        dim: D, channels of the top-down branch.
-        heads: MHCCA's heads at this level.
-        classes: K, the number of emotions at this level.
-        options: The network's options.
-    """
-
-    def __init__(self, dim: int, heads: int, classes: int, options: MDANOptions) -> None:
+    def __init__(self, heads: int, classes: int, options: MDANOptions) -> None:
         super().__init__()
-        self.mhcca = MHCCA(dim, heads)
-        self.classifier = nn.Linear(dim, classes)
+        self.mhcca = MHCCA(options.dim, heads)
+        self.classifier = nn.Linear(options.dim, classes)
         self.dropout = nn.Dropout(options.dropout)
         self.lcam = options.lcam
 
@@ -61,11 +82,11 @@ class TopDownLevel(nn.Module):
         Returns:
             Local logits (N, K), m_k (N, K, H, W), M (N, H, W), and F of this level (N, D, H, W).
         """
-        combined = self.mhcca(coarse, fine) + upsample(coarse, _size(fine))
+        combined = self.mhcca(coarse, fine) + upsample(coarse, fine.shape[2:])
         class_maps = activation_maps(combined, self.classifier.weight)
         attention_map = fuse(class_maps, allowed, self.lcam)
         features = (1 + attention_map)[:, None] * combined
-        logits = self._classify(features.mean(dim=(2, 3)))
+        logits = self.classifier(self.dropout(features.mean(dim=(2, 3))))
         return logits, class_maps, attention_map, features
 
     def forward_last(
@@ -79,9 +100,6 @@ class TopDownLevel(nn.Module):
             mean_x (1 + M) X = [ W_o sum_h A_h (C_h (1 + M)_h) + sum_y F(y) up^T(1 + M)(y) ] / HW
 
         so the map X (N, D, H, W), the largest tensor of the network, is never made.
-
-        Returns:
-            Local logits (N, K), m_k (N, K, H, W) and M (N, H, W).
         """
         attention = self.mhcca.attention(coarse, fine)
         bands = split_heads(fine, self.mhcca.heads)
@@ -100,27 +118,14 @@ class TopDownLevel(nn.Module):
         weighted = bands @ gain.reshape(bands.shape[0], -1, 1)
         attended = (attention @ weighted).reshape(n, self.mhcca.heads, -1).sum(dim=1)
         attended = attended @ output_weight.T
-        passed_on = torch.einsum("ndhw,nhw->nd", coarse, upsample_adjoint(gain, _size(coarse)))
-        return self._classify(scale * (attended + passed_on)), class_maps, attention_map
-
-    def _classify(self, pooled: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.dropout(pooled))
-        return logits
+        passed_on = torch.einsum("ndhw,nhw->nd", coarse, upsample_adjoint(gain, coarse.shape[2:]))
+        logits = self.classifier(self.dropout(scale * (attended + passed_on)))
+        return logits, class_maps, attention_map
 
 
 @register_architecture("mdan", options=MDANOptions)
 class MDAN(EmotionModel):
-    """Multi-level Dependent Attention Network for any emotion hierarchy of 1 to 3 levels.
-
-    Args:
-        backbone: Maps images (N, 3, H, W) to the four maps C2..C5 at strides 4, 8, 16 and 32.
-        channels: Numbers of channels of C2, C3, C4 and C5.
-        hierarchy: The emotion hierarchy.
-        options: See `MDANOptions`.
-
-    Raises:
-        InputError: `channels` does not have four entries.
-    """
+    """Multi-level Dependent Attention Network for any emotion hierarchy of 1 to 3 levels."""
 
     branches = ("local", "global")
 
@@ -135,14 +140,14 @@ class MDAN(EmotionModel):
         sizes = hierarchy.sizes
         self.reduce = nn.Conv2d(channels[3], options.dim, 1, bias=False)
         self.levels = nn.ModuleList(
-            TopDownLevel(options.dim, heads, classes, options)
+            TopDownLevel(heads, classes, options)
             for heads, classes in zip(options.heads, sizes, strict=False)
         )
         self.global_classifier = nn.Linear(channels[3], sizes[-1])
         self.dropout = nn.Dropout(options.dropout)
-        read = (channels[3], channels[2], channels[1], channels[0])[: len(sizes) + 1]
         self.norms = nn.ModuleList(
-            nn.BatchNorm2d(c) if options.normalise_pyramid else nn.Identity() for c in read
+            nn.BatchNorm2d(count) if options.normalise_pyramid else nn.Identity()
+            for count in channels[::-1][: len(sizes) + 1]
         )
 
     def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
@@ -153,9 +158,8 @@ class MDAN(EmotionModel):
 
         log_local = tuple(log_softmax(logits) for logits in local_logits)
         log_global = self.masks.sum_upwards(log_softmax(global_logits))
-        alpha: float = self.options.alpha
         log_overall = tuple(
-            torch.logaddexp(by_local + _log(alpha), by_global + _log(1 - alpha))
+            torch.logaddexp(by_local + _log(self.alpha), by_global + _log(1 - self.alpha))
             for by_local, by_global in zip(log_local, log_global, strict=True)
         )
         return EmotionOutput(
@@ -179,8 +183,7 @@ class MDAN(EmotionModel):
     @property
     def alpha(self) -> float:
         """Weight of the local branch in P_O."""
-        alpha: float = self.options.alpha
-        return alpha
+        return float(self.options.alpha)
 
     @classmethod
     def pyramid_stages(cls, depth: int) -> range:
@@ -196,26 +199,18 @@ class MDAN(EmotionModel):
     def _top_down(self, pyramid: list[Tensor]) -> tuple[tuple[Tensor, ...], ...]:
         """Run the local branch over C2..C5; return logits, M and m_k, each coarse to fine."""
         coarse = self.reduce(self.norms[0](pyramid[3]))
-        parent_logits = coarse.new_zeros(coarse.shape[0], 1)  # the root is always predicted
-        all_logits: list[Tensor] = []
-        all_maps: list[Tensor] = []
-        all_class_maps: list[Tensor] = []
+        logits = coarse.new_zeros(coarse.shape[0], 1)  # the root is always predicted
+        results: list[tuple[Tensor, Tensor, Tensor]] = []
         for number, level in enumerate(self.levels):
             assert isinstance(level, TopDownLevel)
             fine = self.norms[number + 1](pyramid[2 - number])
-            allowed = children_of_predicted(parent_logits, self.masks.child_mask(number))
+            allowed = self.masks.child_mask(number)[logits.argmax(dim=1)]
             if number + 1 < len(self.levels):
-                parent_logits, class_maps, attention_map, coarse = level(coarse, fine, allowed)
+                logits, class_maps, attention_map, coarse = level(coarse, fine, allowed)
             else:
-                parent_logits, class_maps, attention_map = level.forward_last(coarse, fine, allowed)
-            all_logits.append(parent_logits)
-            all_maps.append(attention_map)
-            all_class_maps.append(class_maps)
-        return tuple(all_logits), tuple(all_maps), tuple(all_class_maps)
-
-
-def _size(feature_map: Tensor) -> tuple[int, int]:
-    return feature_map.shape[2], feature_map.shape[3]
+                logits, class_maps, attention_map = level.forward_last(coarse, fine, allowed)
+            results.append((logits, attention_map, class_maps))
+        return tuple(zip(*results, strict=True))
 
 
 def _log(value: float) -> float:

@@ -87,13 +87,10 @@ def forward(
     pyramid: Sequence[Tensor],
     children: Sequence[Sequence[Sequence[int]]] | None = None,
 ) -> tuple[Levels, Levels, Levels, Levels, Levels]:
-    """Return P_L, P_G, P_O, M and m_k, each coarse to fine.
+    """Return P_L, P_G, P_O, M and m_k, each coarse to fine, from the maps C2..C5.
 
-    Args:
-        model: The network whose weights are used.
-        pyramid: The maps C2..C5.
-        children: The class ids that L-CAM fuses, of each level and image; by default the children
-            of the predicted class.
+    `children` has the class ids that L-CAM fuses, of each level and image; by default the children
+    of the predicted class.
     """
     local, maps, class_maps = top_down(model, pyramid, children)
     global_ = bottom_up(model, pyramid[3])
@@ -118,13 +115,8 @@ def top_down(
         fine = standardised(model, number + 1, pyramid[2 - number])
         name = f"levels.{number}"
         upsampled = upsample_like(feature, fine)
-        attended = mhcca(
-            weight_of(f"{name}.mhcca.query.weight"),
-            weight_of(f"{name}.mhcca.output.weight"),
-            upsampled,
-            fine,
-            model.options.heads[number],
-        )
+        query, output = (weight_of(f"{name}.mhcca.{part}.weight") for part in ("query", "output"))
+        attended = mhcca(query, output, upsampled, fine, model.options.heads[number])
         combined = attended + upsampled
         if children is None:
             root = torch.zeros(len(fine), dtype=torch.long, device=fine.device)
