@@ -23,6 +23,7 @@ FAMILIES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families_of_backbones_train_at_the_size_of_their_config(name):
     model = create_model("mdan_oasis4", backbone=name)

@@ -53,6 +53,7 @@ def test_top_down_cost_writes_a_row_for_every_variant(tmp_path):
         assert float(row["memory_ratio"]) == pytest.approx(ratio, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_variants_are_of_one_network():
     """Naive and fast are the same function, and bare has their backbone."""
     steppers = {variant: Stepper(case(), variant) for variant in top_down_cost.VARIANTS}
@@ -96,6 +97,7 @@ def test_a_refused_allocation_is_distinguished_from_other_errors():
     assert not top_down_cost.is_out_of_memory(other.value)
 
 
+@pytest.mark.slow
 def test_a_worker_without_memory_says_so():
     worker = Worker(case(batch=10**9), "bare")  # 49 terabytes of images
     with pytest.raises(MemoryError):

@@ -45,6 +45,7 @@ def test_no_image_is_both_trained_and_tested_on(found, tmp_path):
     assert first != second
 
 
+@pytest.mark.slow
 def test_a_training_is_as_long_as_asked_and_tested(found, tmp_path):
     write_images(found, {"train": 1, "test": 1}, seed=0, to=tmp_path / "drawn")
     turn = measure(tmp_path / "drawn", min_steps=9, seed=0)

@@ -189,6 +189,7 @@ def test_a_worker_has_a_whole_batch_to_read_in_every_epoch(bench):
     assert len(list(trainer.loader(trainer.steps()))) == 3 * 5
 
 
+@pytest.mark.slow
 def test_training_is_distinguished_from_its_step_in_the_same_turn(bench):
     turn = bench.turn(reading("training"))
     assert turn.seconds > 0
@@ -207,6 +208,7 @@ def test_the_ways_to_decode(bench, tmp_path):
     assert len(list(tmp_path.glob("*.jpg"))) == 4
 
 
+@pytest.mark.slow
 def test_cached_views_are_trained_on_as_the_recipe_says(bench):
     (name,) = bench.images
     job = Job("mdan_oasis4", "mobilenetv2_100", "fast", 64, 2, "cpu", 1, "no", False, False, "")

@@ -32,6 +32,7 @@ def start(*arguments: object, **options) -> subprocess.Popen:
     return subprocess.Popen(command, text=True, env=environment, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
@@ -52,6 +53,7 @@ def test_an_interrupt_leaves_no_half_written_file(sent, status, checkpoint, phot
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_results_come_as_soon_as_they_are_known(checkpoint, photos):
     with image_server(b"") as server:
         process = start(
@@ -76,6 +78,7 @@ def test_a_reader_that_is_gone_from_the_start_is_no_error():
     assert process.returncode == 141
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error(checkpoint, photos):
     process = start(
         *("predict", "--checkpoint", checkpoint, "--batch-size", 1, *photos * 300),
@@ -135,6 +138,7 @@ def test_the_progress_bar_is_for_terminals(checkpoint, photos):
     assert f"{len(photos)}/{len(photos)}" in shown
 
 
+@pytest.mark.slow
 def test_lines_and_the_progress_bar_share_a_terminal(checkpoint, photos):
     termios = pytest.importorskip("termios", reason="needs pseudo terminals")
     fcntl = pytest.importorskip("fcntl")

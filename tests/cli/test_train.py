@@ -136,6 +136,7 @@ def test_a_built_in_hierarchy_is_given_by_its_name(tiny_model, own_images, tmp_p
     assert read_identity(output / "model.safetensors")[1] == get_hierarchy("mikels8")
 
 
+@pytest.mark.slow
 def test_a_table_of_votes_trains_and_is_reported_on(tiny_model, own_images, tmp_path):
     """The table itself can be given; shares are learned if label_std_scale is above 0."""
     table = tmp_path / "images" / "votes.csv"

@@ -155,6 +155,7 @@ def drawn_labels(axis: Axis) -> list[Text]:
     return [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_two_labels_overlap(data, name):
     """All texts of a figure are apart from each other and inside of it."""

@@ -287,6 +287,7 @@ def test_the_default_device(checkpoint):
     assert Predictor(checkpoint=checkpoint).device.type == there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_mixed_precision(checkpoint, photos, singly, dtype):
     mixed = Predictor(checkpoint=checkpoint, device="cpu", dtype=dtype)

@@ -17,8 +17,9 @@ from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.models.flat import FlatClassifier
 from mdan_zoo.models.mdan import reference
+from mdan_zoo.models.mdan.lcam import fuse
 from mdan_zoo.models.mdan.mhcca import upsample, upsample_adjoint
-from mdan_zoo.models.mdan.network import MDAN, fuse
+from mdan_zoo.models.mdan.network import MDAN
 from mdan_zoo.models.options import LCAM_MODES, MDANOptions
 
 
@@ -218,6 +219,7 @@ def test_compiled_attention_maps_have_gradients_in_half_precision(mode):
         assert torch.linalg.norm(mine - theirs) < 0.02 * torch.linalg.norm(theirs)
 
 
+@pytest.mark.slow
 def test_a_few_steps_learn_sixteen_images_by_heart():
     torch.manual_seed(0)
     backbone, channels = build_backbone("test_resnet")

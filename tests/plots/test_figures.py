@@ -100,6 +100,7 @@ def assert_nothing_overlaps(figure):
 # Explanations and predictions
 
 
+@pytest.mark.slow
 def test_nothing_overlaps_at_any_hierarchy(explanation):
     tree = explanation.prediction.hierarchy
     assert_nothing_overlaps(plot(explanation))
@@ -168,6 +169,7 @@ def test_a_failed_prediction_has_nothing_to_draw(predictor):
         plot(failed)
 
 
+@pytest.mark.slow
 def test_drawing_in_threads_gives_the_same_pixels(oasis):
     expected = png(plot(oasis))
     with ThreadPoolExecutor(4) as pool:
@@ -181,6 +183,7 @@ def test_settings_of_the_user_turn_nothing_upside_down(oasis):
         assert png(plot(oasis)) == expected
 
 
+@pytest.mark.slow
 def test_pyplot_is_not_used(photos, checkpoint, tmp_path):
     code = """
 import sys
@@ -197,6 +200,7 @@ assert "matplotlib.pyplot" not in sys.modules
     subprocess.run(command, check=True)
 
 
+@pytest.mark.slow
 def test_without_matplotlib_the_extra_is_named():
     code = """
 import sys

@@ -165,6 +165,7 @@ def test_a_manifest_that_cannot_be_read_is_left_alone(released, tmp_path, conten
     assert (tmp_path / "weights_manifest.json").read_text() == content
 
 
+@pytest.mark.slow
 def test_nothing_half_written_stays(released, tmp_path):
     """The disk is full after half of the weights, as a limit on the size of files has it."""
     code = f"""if True:
@@ -184,6 +185,7 @@ def test_nothing_half_written_stays(released, tmp_path):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_what_a_killed_publication_left_is_removed(released, tmp_path):
     code = f"""if True:

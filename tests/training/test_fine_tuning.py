@@ -82,6 +82,7 @@ def test_a_model_of_another_width_is_refused(model):
 # --- trainings
 
 
+@pytest.mark.slow
 def test_fine_tuning_learns_the_custom_classes(data, tree, tmp_path, capsys):
     """From the released weights; the result is a file to predict with."""
     output = tmp_path / "feelings4"
@@ -169,6 +170,7 @@ def test_two_processes_learn_what_one_does(model, data, tree, tmp_path):
     assert _distance(one, other) > 1e-3
 
 
+@pytest.mark.slow
 def test_parts_of_a_step_add_up_to_the_whole(model, data, tree, tmp_path):
     changes = ("--set", "epochs=2", "--set", "batch_size=8", "--set", "split=all")
     frozen = ("--set", "freeze_bn=true")
@@ -212,6 +214,7 @@ def test_fp16_without_a_gpu_is_refused(model, data, tree, tmp_path, capsys):
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_frozen_stages_keep_their_weights(model, data, tree, tmp_path):
     changes = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "frozen_stages=2")
     assert main(arguments(model, data, tree, tmp_path / "run", *changes)) == 0

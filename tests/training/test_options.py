@@ -120,6 +120,7 @@ def test_the_loss_of_rare_classes_weighs_more(trainer):
     assert expected.item() != pytest.approx(losses.mean().item(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_the_log(model, data, tmp_path):
     train(plan(model, data, tmp_path / "run", {"workers": 0, "tensorboard": True}, epochs=2))
     (events,) = (tmp_path / "run").rglob("events.out.tfevents.*")

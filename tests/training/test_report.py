@@ -20,6 +20,7 @@ from mdan_zoo.training.report import repeating_command
 FOLDER, DIR = Path("images"), Path("run")
 
 
+@pytest.mark.slow
 def test_the_report_has_hash_and_command_of_the_weights(tmp_path):
     model = write_tiny_model(tmp_path / "tiny.safetensors")
     data = write_own_data(tmp_path / "images")

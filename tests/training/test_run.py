@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 import torch
 from oasis_folder import write_oasis
@@ -21,8 +20,7 @@ from mdan_zoo.datasets.splits import SPLIT_FILE, Split
 from mdan_zoo.errors import CheckpointError, HierarchyError, ImageError, InputError, TrainingError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.flat import FlatClassifier
-from mdan_zoo.training import TrainingConfig, feature_cache, prepare, train
-from mdan_zoo.training.feature_cache import available_memory
+from mdan_zoo.training import TrainingConfig, prepare, train
 from mdan_zoo.training.pipeline import check_output
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.report import read_report
@@ -99,6 +97,7 @@ def test_trainers_side_by_side_keep_their_own_number_of_parts(model, data, tmp_p
 # --- what stops it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "ema_decay"), [(float("nan"), 0.0), (1e30, 0.9)])
 def test_an_update_that_ruins_the_weights_leaves_the_state_before(
     factor, ema_decay, model, data, tmp_path
@@ -149,6 +148,7 @@ def test_a_copy_of_the_data_elsewhere_is_the_same_data(model, data, tmp_path):
         train(plan(model, tmp_path / "moved", tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_an_exploded_training_goes_on_with_a_lower_rate(model, data, tmp_path, caplog):
     """The state before is of use: no other rate would mean the same explosion again."""
     given = plan(model, data, tmp_path / "run", batch_size=24, epochs=3)
@@ -191,6 +191,7 @@ def test_a_state_is_not_resumed_by_another_recipe(change, model, data, tmp_path)
         train(plan(model, data, tmp_path / "run", **change))
 
 
+@pytest.mark.slow
 def test_steps_of_another_size_are_not_resumed(model, data, tmp_path):
     """24 images in steps of 7 are 3 steps an epoch; those of 4, which 4 parts need, are 6."""
     steps = {"epochs": 2, "batch_size": 7}
@@ -200,6 +201,7 @@ def test_steps_of_another_size_are_not_resumed(model, data, tmp_path):
         train(in_parts)
 
 
+@pytest.mark.slow
 def test_a_state_is_not_resumed_from_other_weights(model, data, tmp_path):
     """What frozen stages make of the images is not in the state."""
     start = tmp_path / "start.safetensors"
@@ -226,6 +228,7 @@ def test_paths_can_be_text(model, data, tmp_path):
     assert (given.data, given.output) == (data, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_split_of_another_recipe_is_not_taken_for_its_own(model, data, tmp_path):
     train(plan(model, data, tmp_path / "run", split="80/20"))
     (tmp_path / "run" / STATE_FILE).unlink()
@@ -304,6 +307,7 @@ print("exits")
 # --- what is refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, VIEWS], ids=["crops", "views"])
 def test_images_that_cannot_be_read_are_reported_before_the_work(changes, model, data, tmp_path):
     """All at once, and also those that are held out and would be read at the very end."""
@@ -322,26 +326,6 @@ def test_images_that_break_later_are_not_looked_for_when_a_training_goes_on(mode
     train(plan(model, data, tmp_path / "run"))
     (data / "calm" / "3.jpg").write_bytes(bytes((data / "calm" / "3.jpg").stat().st_size))
     assert train(plan(model, data, tmp_path / "run")).exists()
-
-
-def test_maps_that_do_not_fit_into_memory_are_reported_at_the_first_image(
-    model, data, tmp_path, monkeypatch
-):
-    """24 images x 2 views x C3, C4, C5 of 128 x 8 x 8, 256 x 4 x 4, 512 x 2 x 2 in 2 bytes."""
-    needed = 24 * 2 * (128 * 64 + 256 * 16 + 512 * 4) * 2
-    monkeypatch.setattr(feature_cache, "available_memory", lambda: needed)
-    assert prepare(plan(model, data, tmp_path / "run", **VIEWS)).data.views == 2
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # torchrun's; each process keeps all maps
-    with pytest.raises(InputError, match=r"needs 0\.0 GB.*--set cached_views=0"):
-        prepare(plan(model, data, tmp_path / "run", **VIEWS))
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-    monkeypatch.setattr(feature_cache, "available_memory", lambda: needed - 1)
-    with pytest.raises(InputError, match=r"2 views of 24 images"):
-        prepare(plan(model, data, tmp_path / "run", **VIEWS))
-
-
-def test_the_memory_that_is_there_is_known():
-    assert 0 < available_memory() <= psutil.virtual_memory().total
 
 
 @pytest.mark.parametrize("workers", [0, 1])

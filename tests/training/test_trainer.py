@@ -114,12 +114,14 @@ def test_hard_and_soft_labels(folder, backbone_file, tmp_path):
     assert 0.3 < soft.max(dim=1).values.min() < 0.9
 
 
+@pytest.mark.slow
 def test_a_state_of_another_recipe_is_refused(folder, backbone_file, tmp_path):
     train(plan(folder, backbone_file, tmp_path))
     with pytest.raises(CheckpointError, match="another recipe"):
         train(plan(folder, backbone_file, tmp_path, "lr=0.5"))
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_not_repeated(folder, backbone_file, tmp_path):
     weights = train(plan(folder, backbone_file, tmp_path))
     before = weights.read_bytes()
@@ -176,6 +178,7 @@ def test_a_killed_training_on_cached_maps_resumes_exactly(folder, backbone_file,
     assert not list(output.glob(".*")), "leftovers"
 
 
+@pytest.mark.slow
 def test_a_state_of_other_data_is_refused(folder, backbone_file, tmp_path):
     output = tmp_path / "run"
     train(plan(folder, backbone_file, output))

@@ -258,6 +258,7 @@ def test_a_changed_checkpoint_is_noticed(tmp_path):
         fetch.verify_file(copy, entry)
 
 
+@pytest.mark.slow
 def test_released_weights_are_opened_once():
     """In a process of its own: an audit hook cannot be removed."""
     script = """

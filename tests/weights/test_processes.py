@@ -42,6 +42,7 @@ def held(seconds: float) -> Fault:
     return answer
 
 
+@pytest.mark.slow
 def test_many_processes_at_once_make_one_download(server, cache):
     entry = mirrored(server)
     server.faults[PLACE] = [held(0.5)]
@@ -108,6 +109,7 @@ def kill_after(count: int, victims: queue.Queue[subprocess.Popen[str]]) -> Fault
     return answer
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_download_leaves_nothing_that_matters(server, cache):
     entry = mirrored(server)

@@ -92,6 +92,7 @@ answer({name: torch.hub.help(repository, name, **options) for name in names})
         assert config.backbone.partition("v2")[0] in helps[name].lower().replace("-", "")
 
 
+@pytest.mark.slow
 def test_local_load_builds_the_network_of_the_checkout(ask):
     found = ask("""
 from pathlib import Path
@@ -135,6 +136,7 @@ answer(messages)
         assert message.startswith(f"{name} has no released weights")
 
 
+@pytest.mark.slow
 def test_weights_and_predictor_of_the_checkout(ask):
     weights, prediction = ask("""
 import hashlib

@@ -6,9 +6,6 @@ maps, one affective level at a time: level l_a reads C_(5 - l_a), attends to its
 Eq. 4) and positions (L-CAM, section 4.2), and has its own classifier (Eq. 1). Both are fused, level
 by level, into P_O = alpha P_L + (1 - alpha) P_G.
 
-L-CAM fuses the class activation maps m_k(x) = w_k . X(x) of the children k of the class predicted
-one level up, M(x) = mean_k m_k(x) + max_k m_k(x), and attends the features as (1 + M) * X.
-
 `mdan_zoo.models.mdan.reference` has the same network as the formulas are printed.
 """
 
@@ -23,40 +20,15 @@ from torch import Tensor, nn
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.base import EmotionModel, EmotionOutput
 from mdan_zoo.models.layers import activation_maps, log_softmax
+from mdan_zoo.models.mdan.lcam import fuse
 from mdan_zoo.models.mdan.mhcca import MHCCA, join_heads, split_heads, upsample, upsample_adjoint
-from mdan_zoo.models.options import LCAMMode, MDANOptions
+from mdan_zoo.models.options import MDANOptions
 from mdan_zoo.models.registry import register_architecture
 
 _PAPER = (
     "https://openaccess.thecvf.com/content/CVPR2022/html/Xu_MDAN_Multi-Level_Dependent_Attention_"
     "Network_for_Visual_Emotion_Analysis_CVPR_2022_paper.html"
 )
-
-_FLAT = 1e-3
-"""Maps with a smaller range count as constant; scaling them would amplify noise and gradients."""
-
-
-def fuse(class_maps: Tensor, allowed: Tensor, mode: LCAMMode) -> Tensor:
-    """Fuse class activation maps m_k, (N, K, H, W), into the attention map M, (N, H, W).
-
-    `allowed`, bool (N, K), selects the classes whose maps are fused.
-    """
-    if mode == "off":
-        return class_maps.new_zeros(class_maps[:, 0].shape)
-    mask = allowed[:, :, None, None]
-    mean = (class_maps * mask).sum(dim=1) / allowed.sum(dim=1)[:, None, None]
-    # Not amax, whose gradient looks for the highest value again: a compiled step rounds it to half
-    # precision in one place and not in the other, finds it nowhere, and divides by zero.
-    highest = class_maps.masked_fill(~mask, -torch.inf).max(dim=1).values
-    fused = mean + highest
-    if mode == "detached":
-        return fused.detach()
-    if mode == "normalised":
-        values = fused.flatten(1)
-        low, high = values.min(dim=1).values, values.max(dim=1).values
-        scaled: Tensor = (fused - low[:, None, None]) / (high - low).clamp_min(_FLAT)[:, None, None]
-        return scaled
-    return fused.tanh() if mode == "bounded" else fused
 
 
 class TopDownLevel(nn.Module):
