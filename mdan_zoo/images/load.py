@@ -29,8 +29,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 from PIL import Image, ImageFile
 
 from mdan_zoo.errors import ImageError, InputError
-from mdan_zoo.images.arrays import image_array
-from mdan_zoo.images.modes import to_upright_rgb
+from mdan_zoo.images.modes import image_array, to_upright_rgb
 from mdan_zoo.images.naming import (
     UnreadableImageError,
     describe,
