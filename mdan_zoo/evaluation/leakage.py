@@ -76,12 +76,10 @@ def count_trained_on(
 
 
 def _trained_on(weights: Path, dataset: str) -> tuple[list[str] | None, set[str]]:
-    """Return what a checkpoint was trained on.
+    """Return a line "SHA-256  name" for every training image, or None if unknown, and names.
 
-    Returns:
-        A line "SHA-256  name" for every training image, or None if unknown, and for released
-        weights the names of their training images in `dataset`. Names, because a copy of the
-        dataset may have been resized or recompressed.
+    The names are those of the training images of released weights in `dataset`; a copy of the
+    dataset may have been resized or recompressed.
     """
     sha256 = _sha256(weights)
     split = _released_split(sha256)

@@ -49,12 +49,10 @@ class Score:
     """One metric value with its interval.
 
     Attributes:
-        branch: The evaluated branch.
         level: Name of the level; "" for metrics of the whole hierarchy.
         measure: Name of the metric; see `Evaluation`.
         value: The value; NaN for a correlation with a constant.
-        low: Lower end of the 95 % bootstrap interval.
-        high: Upper end of the interval.
+        low, high: Ends of the 95 % bootstrap interval.
         folds: The value for each fold.
     """
 
@@ -98,17 +96,11 @@ class Evaluation:
     matching classes.
 
     Attributes:
-        model: Name of the model.
-        weights_sha256: Hash of the checkpoint.
         device: Device type, such as "cuda".
-        dtype: Data type of the computation.
-        source: Origin of the images.
         trained_on: Number of images that were in the training data; None if unknown.
         groups: Number of groups, the units of the bootstrap.
         resamples: Number of bootstrap resamples.
         seed: Seed of the bootstrap.
-        scores: All metric values.
-        probabilities: The predicted probabilities.
     """
 
     model: str

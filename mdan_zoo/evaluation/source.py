@@ -20,7 +20,6 @@ class SampleSource:
     """Origin of the evaluated samples.
 
     Attributes:
-        dataset: Name of the dataset.
         folder: Folder of the dataset; image names are relative to it.
         split: Method of the split, such as "80/20, seed 0"; "all" for all images.
         split_sha256: Hash of the split.
@@ -82,7 +81,8 @@ def find_samples(
         chosen = [sample for sample in samples if sample.split == part]
         if not chosen:
             known = sorted({sample.split for sample in samples} - {""})
-            hint = did_you_mean(part, known) if known else "it has no official split; give a file"
+            hint = "it has no official split; give a split file"
+            hint = did_you_mean(part, known) if known else hint
             raise DatasetError(f"{dataset} in {root} has no images in the part {part!r}: {hint}")
         split, samples = make_split(dataset, samples, root, "official"), chosen
     if folds is not None:

@@ -47,7 +47,6 @@ class LevelMaps:
     """Maps of one level.
 
     Attributes:
-        name: Name of the level.
         labels: Classes of the level, in the order of `class_maps`.
         attention: M of L-CAM, float32 (H, W) at the size of the feature map of the level. None for
             a flat network.
@@ -69,7 +68,6 @@ class Explanation:
     """A prediction and its maps.
 
     Attributes:
-        prediction: The prediction.
         image: The loaded image, RGB and upright.
         region: The part of `image` that the network saw, in pixels.
         levels: Maps of the levels that have maps, coarse to fine.

@@ -57,9 +57,7 @@ class Prediction:
     """Emotions that an image evokes, at every level of a hierarchy.
 
     Args:
-        image: Name of the image.
-        model: Name of the model.
-        hierarchy: The emotion hierarchy.
+        image, model: Their names.
         probabilities: Probabilities of every branch of the network; empty for a failed image.
         branch: The branch that `path` and `levels` are read from.
         decode: How the path is decoded.

@@ -5,7 +5,5 @@ plot(explanation, "explanation.png")
 plot_contact_sheet(images, predictions, "sheet.pdf")
 """
 
-from mdan_zoo.plots.contact_sheet import plot_contact_sheet
-from mdan_zoo.plots.results import plot
-
-__all__ = ["plot", "plot_contact_sheet"]
+from mdan_zoo.plots.contact_sheet import plot_contact_sheet as plot_contact_sheet
+from mdan_zoo.plots.results import plot as plot
