@@ -13,10 +13,9 @@ _M_MMAP_MAX = -4
 def keep_freed_memory() -> None:
     """Make this process keep freed memory for reuse instead of returning it to the system.
 
-    By default, glibc returns every block above 32 MiB, such as the feature maps of a batch, and the
-    system must then clear the pages of the next block: more than a third of a training step on two
-    cores (benchmarks/freed_memory.py). The peak memory is up to a fifth higher. Only for commands;
-    a library must not change the allocator of its host program. No-op without glibc.
+    By default, glibc returns every block above 32 MiB, and the system must clear the pages of the
+    next one: over a third of a training step on two cores (benchmarks/freed_memory.py). The peak
+    memory is up to a fifth higher. Only for commands, not for libraries. No-op without glibc.
     """
     if sys.platform != "linux":
         return

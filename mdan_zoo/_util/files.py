@@ -14,6 +14,16 @@ from mdan_zoo.errors import InputError
 _PREFIX, _SUFFIX = ".mdan_zoo.", ".part"
 
 
+def check_output(path: Path) -> None:
+    """Raise `InputError` unless a file can be at a path: its folder exists, it is not a folder."""
+    if not path.parent.is_dir():
+        raise InputError(f"no file can be written at {path}: there is no folder {path.parent}")
+    if path.exists() and not path.is_file():
+        raise InputError(
+            f"no file can be written at {path}: it is not a file, but a folder or a device"
+        )
+
+
 def refuse_input(output: Path, inputs: Iterable[str | os.PathLike[str]]) -> None:
     """Raise `InputError` if a file that is to be written is one of those to be read."""
     if not output.exists():
@@ -39,11 +49,8 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         InputError: No file can be at the path: its folder is missing, say, or it is a folder.
         OSError: The file cannot be written for another reason, such as a full disk.
     """
+    check_output(path)
     target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        raise InputError(
-            f"no file can be written at {path}: it is not a file, but a folder or a device"
-        )
     temporary = target.with_name(f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
     with ExitStack() as stack:
         try:

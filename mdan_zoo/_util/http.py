@@ -72,12 +72,9 @@ def fetch_bytes(
 ) -> bytes:
     """Download an http:// or https:// URL into memory.
 
-    Args:
-        url: The URL.
-        timeout: Seconds for all of it, from the name lookup to the last byte.
-        check: Called with every redirected URL, and every number of bytes announced or received;
-            raises an error of class `error` if one is not acceptable.
-        error: Class of the errors. Their messages do not contain the URL, which may have secrets.
+    `timeout` is in seconds, from the name lookup to the last byte. `check` is called with every
+    redirected URL, and every number of bytes announced or received; it raises an `error` if one is
+    not acceptable. Messages do not contain the URL, which may have secrets.
     """
     deadline = time.monotonic() + timeout
     result = within(timeout, lambda: _follow(url, deadline, check, error))

@@ -27,9 +27,9 @@ def batches_ahead(
         for item in _until_failure(items, failures):
             pending.append(pool.submit(function, item))
             if len(pending) == 2 * batch_size:
-                yield _take(pending, batch_size)
+                yield [pending.popleft().result() for _ in range(batch_size)]
         while pending:
-            yield _take(pending, min(batch_size, len(pending)))
+            yield [pending.popleft().result() for _ in range(min(batch_size, len(pending)))]
     finally:
         pool.shutdown(cancel_futures=True)
     for failure in failures:
@@ -42,7 +42,3 @@ def _until_failure(items: Iterable[Item], failures: list[Exception]) -> Iterator
             yield item
     except Exception as error:
         failures.append(error)
-
-
-def _take(pending: deque[Future[Value]], count: int) -> list[Value]:
-    return [pending.popleft().result() for _ in range(count)]

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdan_zoo.cli.options import FILE, FOLDER, add_command, check_output
+from mdan_zoo._util.files import check_output
+from mdan_zoo.cli.options import FILE, FOLDER, add_command
 from mdan_zoo.datasets.registry import DATASETS, folder_of, get_dataset, read_dataset
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.builtin import get_hierarchy

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mdan_zoo.errors import InputError
-
 FILE: dict[str, Any] = {"type": Path, "metavar": "FILE"}
 FOLDER: dict[str, Any] = {"type": Path, "metavar": "DIR"}
 
@@ -46,14 +44,3 @@ def add_compute_options(add: Callable[..., Any]) -> None:
     add("--dtype", default="float32", help="float32, bfloat16 or float16 (default: %(default)s)")
     batch = "images per batch (default: 2 on CPU, 32 on GPU)"
     add("--batch-size", type=int, metavar="N", help=batch)
-
-
-def check_output(path: Path) -> None:
-    """Raise `InputError` unless `--output` can be a file: its folder must exist."""
-    problem = ""
-    if not path.parent.is_dir():
-        problem = f"there is no folder {path.parent}"
-    elif path.exists() and not path.is_file():
-        problem = "that is a folder or a device"
-    if problem:
-        raise InputError(f"--output must be a file in an existing folder, not {path}: {problem}")

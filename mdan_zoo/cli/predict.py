@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mdan_zoo._util.allocator import keep_freed_memory
-from mdan_zoo._util.files import open_atomically, refuse_input
-from mdan_zoo.cli.options import FILE, add_command, add_compute_options, check_output
+from mdan_zoo._util.files import check_output, open_atomically, refuse_input
+from mdan_zoo.cli.options import FILE, add_command, add_compute_options
 from mdan_zoo.errors import ImageError
 from mdan_zoo.inference.formats import FORMATS
 from mdan_zoo.inference.prediction import DECODES

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mdan_zoo._util.files import write_atomically
+from mdan_zoo._util import files
 from mdan_zoo.errors import InputError, MdanZooError
 
 try:  # imported here for all plots, so that they raise the same error if it is missing
@@ -102,7 +102,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         )
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind)
-    write_atomically(Path(path), buffer.getvalue())
+    files.write_atomically(Path(path), buffer.getvalue())
 
 
 def check_output(path: str | os.PathLike[str]) -> str:
@@ -114,8 +114,5 @@ def check_output(path: str | os.PathLike[str]) -> str:
             f"the suffix of a figure must be one of {', '.join(f'.{name}' for name in FORMATS)}, "
             f"not {path.suffix!r}"
         )
-    if not path.parent.is_dir():
-        raise InputError(f"no figure can be written at {path}: there is no folder {path.parent}")
-    if path.exists() and not path.is_file():
-        raise InputError(f"no figure can be written at {path}: it is a folder or a device")
+    files.check_output(path)
     return kind

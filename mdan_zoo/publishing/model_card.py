@@ -115,12 +115,7 @@ network = mdan_zoo.create_model("{name}", pretrained=True)  # the torch.nn.Modul
 
 
 def model_card(publication: Publication, repo: str = "") -> str:
-    """Return the README.md of a published model.
-
-    Args:
-        publication: What is published.
-        repo: The Hugging Face repository that the examples name; "" for a folder.
-    """
+    """Return the README.md of a published model; its examples name `repo`, or a folder if ""."""
     metrics = publication.metrics
     text = _TEXT.format(
         model=publication,

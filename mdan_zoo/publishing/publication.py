@@ -18,15 +18,9 @@ from mdan_zoo.zoo.configs import MODELS
 class Publication:
     """A verified checkpoint under a name, with licences, training command and metrics.
 
-    Attributes:
-        name: The model's name.
-        weights: The file.
-        licences: Of code, weights and training data.
-        command: The command that trains the model.
-        metrics: As in the manifest: "protocol" says how they were measured, each of "rows" holds
-            numbers by name. None if nothing was measured.
-        base_model: Hugging Face repository of the weights that the training started from; "" if
-            unknown. The backbone's name does not determine it.
+    The metrics are as in the manifest: "protocol" says how they were measured, each of "rows" holds
+    numbers by name; None if nothing was measured. `base_model` is the Hugging Face repository of
+    the weights that the training started from, which the backbone's name does not determine.
     """
 
     name: str

@@ -3,8 +3,7 @@
     publication = prepare("mdan_oasis4", "model.safetensors", licence="Apache-2.0")
     entry = publish_to_hub(publication, "OWNER/REPO")
 
-Both return the manifest entry of what was published, with its SHA-256 and, on the hub, pinned to
-the commit. The checkpoint is verified first; nothing is uploaded or written unless it loads.
+Both return the manifest entry. Nothing is uploaded or written unless the checkpoint loads.
 """
 
 from __future__ import annotations
@@ -31,15 +30,10 @@ from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.publishing.hub_client import TIMEOUT, hub_client
 from mdan_zoo.publishing.model_card import model_card
 from mdan_zoo.publishing.publication import Publication
-from mdan_zoo.training.report import REPORT_FILE
+from mdan_zoo.training.report import read_report
 from mdan_zoo.weights.cache import named_lock
 from mdan_zoo.weights.checkpoint import Checkpoint, open_checkpoint
-from mdan_zoo.weights.hub_api import (
-    WEIGHTS_FILE,
-    check_repo,
-    find_hub,
-    find_remote,
-)
+from mdan_zoo.weights.hub_api import WEIGHTS_FILE, check_repo, find_hub, find_remote
 from mdan_zoo.weights.manifest import SCHEMA_VERSION, Licences, load_manifest
 from mdan_zoo.zoo.configs import MODELS
 
@@ -54,11 +48,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,95}")
 
 
 def check_weights(name: str, path: str | os.PathLike[str]) -> WeightFile:
-    """Check that a file can be published under a name; return its description.
+    """Check that a checkpoint can be published under a name; return its description.
 
-    Args:
-        name: A registered model, whose config and hierarchy the file must have; or a new name.
-        path: A checkpoint that `mdan-zoo train` or `save_checkpoint` wrote.
+    The name is new, or that of a registered model, whose config and hierarchy the file must have.
 
     Raises:
         InputError: The name is not valid for a model.
@@ -147,7 +139,7 @@ def _training_record(weights: Path, sha256: str) -> tuple[str, dict[str, Any] | 
     A training.json of weights with another SHA-256, from an earlier training run, is ignored.
     """
     try:
-        report = json.loads((weights.parent / REPORT_FILE).read_text(encoding="utf-8"))
+        report = read_report(weights.parent)
     except (OSError, ValueError):
         return "", None
     if not isinstance(report, dict) or report.get("weights_sha256") != sha256:
@@ -183,11 +175,7 @@ def _measured(report: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def read_metrics(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read measured values from a JSON file; see `prepare`.
-
-    Raises:
-        InputError: The file is missing or malformed.
-    """
+    """Read measured values from a JSON file (see `prepare`); `InputError` if it is malformed."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -213,16 +201,11 @@ def _is_row(row: object) -> bool:
 def publish_to_hub(publication: Publication, repo: str, *, private: bool = False) -> dict[str, Any]:
     """Upload weights, config and model card to a Hugging Face repository, in one commit.
 
+    Returns the manifest entry, whose source is pinned to the commit.
+
     The hub is the one that HF_ENDPOINT names; set it before Python starts, since huggingface_hub
-    1.0 reads it at import. An existing README.md is replaced.
-
-    Args:
-        publication: The result of `prepare`.
-        repo: OWNER/REPO; created if missing.
-        private: Only upload to a private repository.
-
-    Returns:
-        The manifest entry, whose source is pinned to the commit.
+    1.0 reads it at import. `repo` is OWNER/REPO, created if missing; with `private`, only a private
+    one is used. An existing README.md is replaced.
 
     Raises:
         InputError: `repo`, the token or HF_ENDPOINT is malformed.
@@ -267,13 +250,7 @@ def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) 
     They go to NAME/SHA/, with SHA the first 16 digits of the SHA-256, so earlier weights of the
     same name stay. The folder's weights_manifest.json keeps the entries of other names.
     Publications of one machine and user wait for each other, and remove leftovers of killed ones.
-
-    Args:
-        publication: The result of `prepare`.
-        folder: Created if missing.
-
-    Returns:
-        The manifest entry, whose source is relative to the manifest.
+    A missing folder is created. The source of the returned entry is relative to the manifest.
 
     Raises:
         InputError: `folder` is a file.
@@ -307,7 +284,6 @@ def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) 
 
 
 def _files(publication: Publication, repo: str = "") -> dict[str, bytes]:
-    """Return the contents of the published files, by file name."""
     weights = publication.weights
     content = weights.path.read_bytes()
     if hashlib.sha256(content).hexdigest() != weights.sha256:
@@ -321,11 +297,7 @@ def _files(publication: Publication, repo: str = "") -> dict[str, bytes]:
 
 
 def merged_manifest(path: Path, entries: Mapping[str, Any]) -> bytes:
-    """Return the manifest at a path, which may be missing, with entries added or replaced.
-
-    Raises:
-        ManifestError: It is malformed.
-    """
+    """Return the manifest at a path, which may be missing, with entries added or replaced."""
     content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "models": {}}
     if path.exists():
         load_manifest(path)

@@ -1,7 +1,4 @@
-"""Releases of this repository: copy trained weights into the package and write the manifest.
-
-`mdan-zoo release` calls it, in a checkout.
-"""
+"""Releases, for `mdan-zoo release`: put trained weights into a checkout and its manifest."""
 
 from __future__ import annotations
 
@@ -89,19 +86,13 @@ def read_metrics(path: Path, model: str) -> dict[str, Any]:
 def write_release(runs: Sequence[Path], metrics: Path, checkout: Path = CHECKOUT) -> None:
     """Copy the weights of runs into the package, and put their entries into the manifest.
 
-    Nothing is written unless every run can be released.
-
-    Args:
-        runs: Output folders of `mdan-zoo train`. Each gets an entry with its hash, metrics and
-            golden output; the entries of other models stay.
-        metrics: Summary of the cross-validation, a CSV file.
-        checkout: Folder of the repository.
+    Each output folder of `mdan-zoo train` gets an entry with its hash, metrics and golden output;
+    the entries of other models stay. Nothing is written unless every run can be released. `metrics`
+    is the summary of the cross-validation, a CSV file; `checkout` is the folder of the repository.
 
     Raises:
-        InputError: `checkout` has no manifest, a run is not of a model that can be released or has
-            no report of its own, or `metrics` is malformed or has no row of a model.
+        InputError: `checkout` has no manifest, a run cannot be released, or `metrics` does not fit.
         CheckpointError: A checkpoint is missing, damaged, or not as its model is registered.
-        ManifestError: The manifest is malformed.
     """
     path = checkout / MANIFEST_FILE
     if not path.exists():

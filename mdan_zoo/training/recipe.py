@@ -16,7 +16,7 @@ from typing import Any
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.zoo.configs import MODELS
-from mdan_zoo.zoo.factory import released_weights
+from mdan_zoo.zoo.factory import read_released
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -267,7 +267,7 @@ def fine_tuning_recipe(init: str, overrides: Sequence[str] = (), *, recipe: str 
         if is_weight_file(init):
             recipe = _registered_like(init)
         elif init not in list_recipes() and init in load_manifest():
-            recipe = _registered_like(str(released_weights(init)))
+            recipe = _registered_like(str(read_released(init).path))
     # The classifier rows of classes that both hierarchies have are kept.
     start = ["split=official or 80/20", "init_bias_from_priors=false", "save_dtype=float32"]
     if not any(override.startswith("epochs=") for override in overrides):

@@ -35,7 +35,7 @@ from mdan_zoo.training.splitting import find_split
 from mdan_zoo.training.state import has_state
 from mdan_zoo.weights.checkpoint import check_tensors, read_identity, read_tensors
 from mdan_zoo.zoo.configs import MODELS
-from mdan_zoo.zoo.factory import build_network, get_config, load_network, released_weights
+from mdan_zoo.zoo.factory import build_network, get_config, load_network, read_released
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
@@ -168,7 +168,7 @@ def _find_init(config: TrainingConfig) -> Path | None:
     hint = f"Train {init} first and pass its checkpoint with --init"
     if config.hierarchy is None:
         hint += ", or start from ImageNet weights with --set init="
-    return released_weights(init, hint=hint)
+    return read_released(init, hint=hint).path
 
 
 def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, Hierarchy]:

@@ -20,18 +20,16 @@ from mdan_zoo._util.files import replace_by
 from mdan_zoo.errors import CheckpointError, InputError, ManifestError, WeightsUnavailableError
 from mdan_zoo.weights.contents import read_contents
 from mdan_zoo.weights.manifest import ManifestEntry
+from mdan_zoo.weights.manifest_fields import NAME
 
 CACHE_VARIABLE = "MDAN_ZOO_CACHE"
 PATIENCE_SECONDS = 5.0  # of waiting for another process, before a message is logged
-COMMITS = (
-    ".commits"  # folder of known commits: a folder for each model, a JSON file for each commit
-)
+COMMITS = ".commits"  # folder of known commits, with a file MODEL/COMMIT.json for each
 
 LOGGER = logging.getLogger("mdan_zoo.weights.fetch")
 
 _PREFIX_LENGTH = 16  # 64 bits of the SHA-256 tell the versions of a model apart
 _VERSION = re.compile(f"[0-9a-f]{{{_PREFIX_LENGTH}}}")
-_NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _WEIGHTS_SUFFIX = ".safetensors"
 _PART_SUFFIX = ".part"
 # Lock files are empty and never removed: waiting processes would then hold different files.
@@ -42,15 +40,14 @@ _LOCKS = ".locks"
 class CachedFile:
     """A file in the cache.
 
-    `size` is in bytes, `sha256_prefix` the first 16 digits of the expected SHA-256. `state` is
-    "complete", "damaged" (its SHA-256 differs), "unreadable" (also a broken link, or a folder
-    instead of the file), or "partial" (of a download that is running or was killed).
+    `state` is "complete", "damaged" (its SHA-256 differs), "unreadable" (also a broken link, or a
+    folder instead of the file), or "partial" (of a download that is running or was killed).
     """
 
     model: str
     path: Path
-    size: int
-    sha256_prefix: str
+    size: int  # in bytes
+    sha256_prefix: str  # the first 16 digits of the expected SHA-256
     state: Literal["complete", "damaged", "unreadable", "partial"]
 
 
@@ -75,14 +72,12 @@ def cache_folder() -> Path:
 def cached_path(entry: ManifestEntry) -> Path:
     """Return the path of a checkpoint in the cache, whether it exists or not.
 
-    Raises:
-        WeightsUnavailableError: The entry has no released weights.
-        ManifestError: Its name, file or SHA-256 could lead out of the cache.
+    `WeightsUnavailableError` if it is not released, `ManifestError` if it could be elsewhere.
     """
     if not entry.released:
         raise WeightsUnavailableError(f"{entry.name} has no released weights: {entry.reason}")
     names = (*entry.name.split("/"), entry.file)  # a model of a repository is called OWNER/REPO
-    if not all(_NAME.fullmatch(name) for name in names):
+    if not all(re.fullmatch(NAME, name) for name in names):
         raise ManifestError(f"{entry.name!r} and {entry.file!r} must be plain names")
     if not re.fullmatch("[0-9a-f]{64}", entry.sha256):
         raise ManifestError(f"{entry.sha256!r} must be 64 lowercase hexadecimal digits")
@@ -147,7 +142,6 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _remove_empty(version: Path) -> None:
-    """Remove the folders of a version and of its model, if they are empty."""
     with suppress(OSError):  # a folder that holds anything else stays
         version.rmdir()
         for folder in version.parents[: len(version.relative_to(cache_folder()).parts) - 1]:
@@ -155,11 +149,7 @@ def _remove_empty(version: Path) -> None:
 
 
 def list_cache() -> list[CachedFile]:
-    """Return the files in the cache. Each is read, to compare its SHA-256.
-
-    Raises:
-        WeightsUnavailableError: A folder of the cache cannot be read.
-    """
+    """Return the files in the cache, each read to compare its SHA-256; errors of `clear_cache`."""
     found = []
     for model, version in _versions():
         # Without files, a folder that has the name of one.
@@ -174,12 +164,8 @@ def clear_cache(models: Collection[str] | None = None) -> int:
     """Delete the downloads of some models, by default all; return the number of bytes freed.
 
     Waits for running downloads. Only files that this library stores are deleted, and folders only
-    if they are empty afterwards; links are removed, not followed.
-
-    Raises:
-        InputError: `models` is a string instead of a collection.
-        WeightsUnavailableError: A folder of the cache cannot be read.
-        OSError: A file cannot be deleted.
+    if they are empty afterwards; links are removed, not followed. `WeightsUnavailableError` if a
+    folder cannot be read.
     """
     if isinstance(models, str):
         raise InputError(f"models must be a list of names, such as [{models!r}], not {models!r}")
@@ -213,7 +199,7 @@ def _versions() -> list[tuple[str, Path]]:
     root = cache_folder()
     for folder, children, _ in os.walk(root, onerror=fail):
         names = Path(folder).relative_to(root).parts
-        children[:] = [name for name in children if len(names) < 3 and _NAME.fullmatch(name)]
+        children[:] = [name for name in children if len(names) < 3 and re.fullmatch(NAME, name)]
         if len(names) in (2, 3) and _VERSION.fullmatch(names[-1]):
             found.append(("/".join(names[:-1]), Path(folder)))
     return sorted(found)

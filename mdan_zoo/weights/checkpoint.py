@@ -34,22 +34,13 @@ _METADATA_KEY = "mdan_zoo"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint file that was read: its tensors, and the model that they belong to.
-
-    Attributes:
-        path: The file.
-        config: Config of the model.
-        hierarchy: Hierarchy of the model.
-        tensors: Tensors by name, on the CPU, not yet compared with those of a network.
-        size: Size of the file in bytes.
-        sha256: SHA-256 of the file, in hexadecimal.
-    """
+    """A checkpoint file that was read: its tensors, and the model that they belong to."""
 
     path: Path
     config: ModelConfig
     hierarchy: Hierarchy
-    tensors: dict[str, Tensor] = field(repr=False)
-    size: int
+    tensors: dict[str, Tensor] = field(repr=False)  # on the CPU, not compared with a network's
+    size: int  # in bytes
     sha256: str
 
 
@@ -64,18 +55,13 @@ def save_checkpoint(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write a network's weights to a safetensors file, completely or not at all.
+    """Write a network of this zoo to a safetensors file, completely or not at all.
 
-    Args:
-        path: The file to write.
-        network: A network of this zoo.
-        config: Its config.
-        dtype: Stored type of floating-point tensors; float16 halves the file.
+    Floating-point tensors are stored as `dtype`, one of `FLOAT_TYPES`; float16 halves the file.
 
     Raises:
-        CheckpointError: The config does not match the network, or a value is not finite in `dtype`.
-        InputError: `network` is not a network of this zoo, `dtype` is not one of `FLOAT_TYPES`, or
-            no file can be written at the path.
+        CheckpointError: `config` is not the network's, or a value is not finite in `dtype`.
+        InputError: `network` or `dtype` is not a valid one, or no file can be written at the path.
     """
     plain = getattr(network, "_orig_mod", network)  # inside that of torch.compile
     if not isinstance(plain, EmotionModel):
@@ -98,8 +84,7 @@ def save_checkpoint(
             f"{path} is not written: {', '.join(broken[:3])} would hold values that are NaN or "
             f"infinite in {dtype}"
         )
-    problems = _differences(plain, tensors, config)
-    if problems:
+    if problems := _differences(plain, tensors, config):
         raise CheckpointError(
             f"{path} is not written, the config is another network's: " + "; ".join(problems)
         )
@@ -124,32 +109,26 @@ def _differences(
     ]
     prefix = "backbone."
     state = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
-    different = _tensor_problems(state, backbone_state(config.backbone))
-    if different:
+    if different := _tensor_problems(state, backbone_state(config.backbone)):
         problems.append(f"the network's backbone is not a {config.backbone}: {different[0]}")
     return problems
 
 
 def open_checkpoint(source: CheckpointSource) -> Checkpoint:
-    """Read a checkpoint, unless it is already read.
-
-    Raises:
-        CheckpointError: The file is missing, is not safetensors, or has no config.
-    """
+    """Read a checkpoint, unless it is already read; errors of `read_identity`."""
     if isinstance(source, Checkpoint):
         return source
     contents = source if isinstance(source, FileContents) else read_contents(source)
     metadata = contents.metadata()
-    tensors = _tensors(contents)
+    tensors, size = _tensors(contents), len(contents.data)
     config, hierarchy = _identity(contents.path, metadata)
-    return Checkpoint(contents.path, config, hierarchy, tensors, contents.size, contents.sha256)
+    return Checkpoint(contents.path, config, hierarchy, tensors, size, contents.sha256)
 
 
 def read_identity(path: str | os.PathLike[str]) -> tuple[ModelConfig, Hierarchy]:
     """Return the config and the hierarchy of a checkpoint, of which only the header is read.
 
-    Raises:
-        CheckpointError: The file is missing, is not safetensors, or has no config.
+    `CheckpointError` if the file is missing, is not safetensors, or has no config.
     """
     return _identity(path, read_metadata(path))
 
@@ -176,11 +155,8 @@ def _identity(
 def load_checkpoint(network: nn.Module, source: CheckpointSource, config: ModelConfig) -> None:
     """Load a checkpoint into a network, strictly: every tensor must be there, fit and be finite.
 
-    Args:
-        network: The network, whose `hierarchy` must be the checkpoint's.
-        source: What `save_checkpoint` wrote.
-        config: The network's config. It must equal the checkpoint's except for mean and standard
-            deviation of the input, which belong to the weights.
+    The network must have the checkpoint's hierarchy, and its config must equal the checkpoint's,
+    except for mean and standard deviation of the input, which belong to the weights.
 
     Raises:
         CheckpointError: The file is damaged or belongs to another model; the network is unchanged.
@@ -209,10 +185,7 @@ def _architecture(config: ModelConfig) -> dict[str, Any]:
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Return every tensor of a safetensors file, or raise `CheckpointError` if it is damaged.
-
-    It need not be a checkpoint of mdan_zoo.
-    """
+    """Return the tensors of any safetensors file; `CheckpointError` if it is damaged."""
     contents = read_contents(path)
     contents.metadata()  # limits the header before safetensors parses it
     return _tensors(contents)
@@ -231,8 +204,7 @@ def check_tensors(
     path: str | os.PathLike[str], found: dict[str, Tensor], expected: dict[str, Tensor]
 ) -> None:
     """Raise `CheckpointError` unless names, shapes and types agree and every value is finite."""
-    problems = _tensor_problems(found, expected)
-    if problems:
+    if problems := _tensor_problems(found, expected):
         shown = "; ".join(sorted(problems)[:3])
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckpointError(f"{path} does not fit the network: {shown}{more}")

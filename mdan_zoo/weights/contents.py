@@ -29,11 +29,6 @@ class FileContents:
     data: bytes = field(repr=False)
     sha256: str
 
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-        return len(self.data)
-
     def metadata(self) -> Mapping[str, Any]:
         """Return the metadata of the safetensors header; `CheckpointError` if it is malformed."""
         end = 8 + check_header_size(self.path, self.data[:8])
@@ -43,9 +38,7 @@ class FileContents:
 def read_contents(path: str | os.PathLike[str]) -> FileContents:
     """Read a file into memory.
 
-    Raises:
-        CheckpointError: It cannot be read, is not a regular file, or exceeds `MAX_FILE_BYTES`.
-        InputError: `path` is not a path.
+    `CheckpointError` if it cannot be read, is not a regular file, or exceeds `MAX_FILE_BYTES`.
     """
     with _open(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -58,20 +51,13 @@ def read_contents(path: str | os.PathLike[str]) -> FileContents:
 
 
 def read_metadata(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-    """Return the metadata of a safetensors file, of which only the header is read.
-
-    Raises the errors of `read_contents` and `FileContents.metadata`.
-    """
+    """Return the metadata of a safetensors file, of which only the header is read."""
     with _open(path) as file:
         return _metadata(path, file.read(check_header_size(path, file.read(8))))
 
 
 def check_header_size(path: str | os.PathLike[str], start: bytes) -> int:
-    """Return the size of a safetensors header, which the first eight bytes of a file contain.
-
-    Raises:
-        CheckpointError: The bytes are too few, or the size exceeds `MAX_HEADER_BYTES`.
-    """
+    """Return the size of a safetensors header, in a file's first eight bytes, or raise an error."""
     size = int.from_bytes(start, "little")
     if len(start) < 8 or size > MAX_HEADER_BYTES:
         raise CheckpointError(f"{path} is not a safetensors checkpoint")

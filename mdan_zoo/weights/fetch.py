@@ -1,8 +1,7 @@
 """Search, download and verification of the checkpoints in the manifest. Needs no torch.
 
-`hf_hub_download` is not used, because it checks the number of bytes only, also of files in its
-cache, and writes to a path with the server's ETag. Here size and SHA-256 are checked at every call,
-and no name comes from a server. Files on this machine are verified and used in place.
+Unlike in `hf_hub_download`, size and SHA-256 are checked at every call, and no name comes from a
+server. Files on this machine are verified and used in place.
 """
 
 from __future__ import annotations
@@ -44,18 +43,12 @@ def find_weights(entry: ManifestEntry, *, token: str | None = None) -> Path:
     """Return the path of a model's checkpoint, downloaded if necessary, and verified at every call.
 
     The package, the cache and the entry's other sources are searched in this order. A damaged file
-    in the cache is downloaded again. Offline (`manifest.is_offline`), no connection is made.
-
-    Args:
-        entry: A released entry of the manifest.
-        token: An access token for the hub; by default HF_TOKEN or that of `hf auth login`.
+    in the cache is downloaded again, with a `DamagedWeightsWarning`. Offline (`is_offline`), no
+    connection is made. The default `token` is HF_TOKEN or that of `hf auth login`.
 
     Raises:
         WeightsUnavailableError: The file is not available; the message has every reason.
         CheckpointError: The same, and there is a damaged file on this machine.
-
-    Warns:
-        DamagedWeightsWarning: A damaged file was skipped or replaced.
     """
     return read_weights(entry, token=token).path
 
@@ -104,8 +97,8 @@ def verify_file(path: Path, entry: ManifestEntry) -> FileContents:
 
 
 def _places(entry: ManifestEntry) -> _Places:
-    """Return the sources in the order of the search."""
-    places: _Places = [(_CACHE, cached_path(entry))]
+    cached = cached_path(entry)
+    places: _Places = [(_CACHE, cached)] if os.path.lexists(cached) else []
     for source in entry.sources:
         url = _url(source)
         if source.type == "package":
@@ -127,8 +120,6 @@ def _search(entry: ManifestEntry, token: str | None, places: _Places) -> FileCon
     damaged: list[str] = []  # those where this machine has a wrong file
     for source, local in places:
         path = local
-        if source is _CACHE and not os.path.lexists(cached_path(entry)):
-            continue
         try:
             path = path or _fetch(entry, source, token)
             contents = verify_file(path, entry)

@@ -17,13 +17,7 @@ from urllib.parse import quote, urlsplit
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo.errors import InputError, WeightsUnavailableError
 from mdan_zoo.weights.cache import COMMITS, cache_folder
-from mdan_zoo.weights.manifest import (
-    OFFLINE_VARIABLES,
-    Licences,
-    ManifestEntry,
-    Source,
-    is_offline,
-)
+from mdan_zoo.weights.manifest import OFFLINE_VARIABLES, Licences, ManifestEntry, Source, is_offline
 from mdan_zoo.weights.manifest_fields import without_secrets
 
 ADVICE = {  # by HTTP status
@@ -101,11 +95,8 @@ def find_remote(
 ) -> ManifestEntry:
     """Return an entry that describes the checkpoint of a revision, pinned to its commit.
 
-    Args:
-        repo: Owner and name.
-        revision: A branch, tag or commit; by default the main branch.
-        token: See `find_hub`.
-        use_cache: Do not query the hub if the revision is a commit whose record is in the cache.
+    The revision is a branch, tag or commit, by default the main branch. With `use_cache`, the hub
+    is not asked for a commit whose record is in the cache.
 
     Raises:
         InputError: An argument or HF_ENDPOINT is malformed.
@@ -132,7 +123,6 @@ def find_remote(
 
 
 def _ask(hub: Hub, repo: str, revision: str | None) -> bytes:
-    """Return the hub's description of a revision, in JSON."""
     from mdan_zoo._util.http import within
     from mdan_zoo.weights import transport
 
@@ -154,12 +144,12 @@ def _ask(hub: Hub, repo: str, revision: str | None) -> bytes:
 
     def attempt() -> bytes:
         answer = within(LOOKUP_TIMEOUT, read)
+        if isinstance(answer, bytes):
+            return answer
         if isinstance(answer, TimeoutError):
             problem = f"no complete answer within {LOOKUP_TIMEOUT:g} s"
-            answer = transport.InterruptedTransferError(problem)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+            raise transport.InterruptedTransferError(problem)
+        raise answer
 
     return transport.persist(f"the look-up of {repo}", attempt)
 
@@ -199,9 +189,6 @@ def _entry(repo: str, commit: str, size: int, sha256: str) -> ManifestEntry:
     name = repo.replace("/", "--")  # of a folder in the cache
     entry = ManifestEntry(name, "released", 0, Licences("", "", ""), command="")
     return replace(entry, file=WEIGHTS_FILE, size=size, sha256=sha256, sources=(source,))
-
-
-# Known commits
 
 
 def _record(repo: str, commit: str) -> Path:

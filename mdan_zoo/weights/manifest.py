@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import os
 import warnings
 from collections.abc import Callable, Container, Mapping
@@ -56,13 +55,9 @@ class Licences:
 class Source:
     """One place where a checkpoint is stored.
 
-    Attributes:
-        type: "package" (`path` below the package), "huggingface" (`path` in the repository `repo`
-            at the commit `revision`), "https" (`url`), "file" (`url`, file://), or "relative"
-            (`path` relative to the manifest's folder).
-        path, repo, revision, url: See `type`.
-        base: Of type "relative": the URL of the manifest's folder, https:// or file://, that ends
-            in "/". `base + path` is the URL of the file.
+    `type` is "package" (`path` below the package), "huggingface" (`path` in the repository `repo`
+    at the commit `revision`), "https" (`url`), "file" (`url`, file://), or "relative": `path`
+    relative to `base`, the URL of the manifest's folder, https:// or file://, that ends in "/".
     """
 
     type: str
@@ -83,10 +78,8 @@ class ManifestEntry:
     """The manifest entry of one model.
 
     Attributes:
-        name: The model's name.
         status: "released" or "unreleased".
         parameters: Number of trainable parameters.
-        licences: Licences of code, weights and training data.
         command: The command that trains the model.
         reason: Why there are no released weights; empty if there are.
         file, size, sha256: Name, size in bytes and full SHA-256 of the checkpoint.
@@ -133,17 +126,13 @@ def is_offline() -> bool:
 def load_manifest(path: str | Path | None = None) -> dict[str, ManifestEntry]:
     """Return the entries of a manifest by model name.
 
-    Args:
-        path: The file. By default the one that comes with the package, and the one that
-            MDAN_ZOO_MANIFEST names by path or https:// URL: an entry there replaces the package's
-            entry of that name. Files are read at every call, a URL once in a process.
+    By default that of the package and the one that MDAN_ZOO_MANIFEST names by path or https:// URL:
+    an entry there replaces the package's entry of that name. Files are read at every call, a URL
+    once in a process. A `ManifestWarning` tells unknown fields.
 
     Raises:
         ManifestError: The manifest is not available, is not JSON, or does not match
             `weights_manifest.schema.json`.
-
-    Warns:
-        ManifestWarning: There are unknown fields. Those of an entry are kept in its `details`.
     """
     if path is not None:
         return _load_file(Path(path), str(path))
@@ -196,8 +185,9 @@ def _check_response(url: str, count: int) -> None:
 def _parse(content: bytes, base: str, place: str) -> dict[str, ManifestEntry]:
     """Return the entries. `base` is the URL of the manifest's folder, `place` its name."""
     try:
-        values = json.loads(content, parse_constant=_finite, parse_float=_finite)
-        json.dumps(values, ensure_ascii=False).encode()  # fails on half a character
+        values = json.loads(content)
+        # Fails on numbers that are not finite, and on half a character.
+        json.dumps(values, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"cannot read the weights manifest {place}: {error}") from error
     checks.check(values, checks.OBJECT, place)
@@ -215,14 +205,6 @@ def _parse(content: bytes, base: str, place: str) -> dict[str, ManifestEntry]:
         name: _read_entry(name, entry, base, f"{place}: {name}")
         for name, entry in values["models"].items()
     }
-
-
-def _finite(text: str) -> float:
-    """Return a number, or raise ValueError: JSON has no infinite ones."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is not a finite number")
-    return value
 
 
 def _read_entry(name: str, values: Mapping[str, Any], base: str, place: str) -> ManifestEntry:

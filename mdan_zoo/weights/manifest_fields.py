@@ -33,12 +33,12 @@ def _text(pattern: str, words: str) -> _Rule:
 
 # One portable name is at most 255 bytes long, and neither "..", nor "C:", nor in need of quoting
 # in a URL.
-_PART = "[A-Za-z0-9_][A-Za-z0-9._-]{0,254}"
+NAME = "[A-Za-z0-9_][A-Za-z0-9._-]{0,254}"
 _PART_WORDS = (
     "1 to 255 letters (a-z), digits, '.', '_' and '-' that begin with a letter, digit or '_'"
 )
 _PATH = _text(
-    rf"{_PART}(/{_PART})*",
+    rf"{NAME}(/{NAME})*",
     f"a relative path such as 'weights/model.safetensors', each part of it {_PART_WORDS}",
 )
 WEB_URL = _text(
@@ -52,7 +52,7 @@ OBJECT = _Rule(lambda v: isinstance(v, Mapping), "an object")
 _LIST = _Rule(lambda v: isinstance(v, list), "a list of objects")
 _COUNT = _Rule(lambda v: type(v) is int and v >= 1, "a whole number above 0")  # True is an int too
 
-ENTRY_RULES = {
+ENTRY_RULES = {  # by the name of the field; no others are known
     "status": _text("released|unreleased", "'released' or 'unreleased'"),
     "parameters": _COUNT,
     "command": _TEXT,
@@ -68,12 +68,11 @@ ENTRY_RULES = {
     "version": _TEXT,  # of the weights, for people; the SHA-256 identifies a file
     **dict.fromkeys(_DETAILS, OBJECT),
 }
-"""The known fields of an entry."""
 
 _SOURCE_RULES = {
     "package": {"path": _PATH},
     "huggingface": {
-        "repo": _text(rf"{_PART}/{_PART}", f"'owner/name', each {_PART_WORDS}"),
+        "repo": _text(rf"{NAME}/{NAME}", f"'owner/name', each {_PART_WORDS}"),
         "revision": _text(
             "[0-9a-f]{40}", "a commit of 40 lowercase hexadecimal digits; a branch could be moved"
         ),
@@ -105,7 +104,7 @@ def without_secrets(url: str) -> str:
 def check_models(models: Mapping[str, Any], place: str) -> None:
     """Check the entries of a manifest, and their names."""
     for name, values in models.items():
-        check(name, _text(_PART, _PART_WORDS), f"{place}: a model's name")
+        check(name, _text(NAME, _PART_WORDS), f"{place}: a model's name")
         _check_entry(values, f"{place}: {name}")
 
 

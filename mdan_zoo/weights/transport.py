@@ -276,11 +276,7 @@ def download(
 
     After an error, the content of the file is undefined. The token is sent only to the host and
     port of `url`, and only over https or to this machine. `login_hint` is advice for the user.
-
-    Raises:
-        WeightsUnavailableError: The server cannot be reached, or does not provide the file.
-        CheckpointError: The server provides another file.
-        OSError: `file` cannot be written.
+    `WeightsUnavailableError` if the server does not provide the file, `CheckpointError` if another.
     """
     try:
         shown = sys.stderr.isatty()

@@ -11,12 +11,10 @@ from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.options import MDANOptions
 
 DEFAULT_MODEL = "flat_oasis4"
-"""The model of `mdan_zoo.predict`: the most accurate in cross-validation of those whose weights are
-part of the package."""
+"""The model of `mdan_zoo.predict`, the most accurate one with weights in the package."""
 
 DEFAULT_EXPLAINED_MODEL = "mdan_oasis4"
-"""The model of `mdan_zoo.explain`: of those whose weights are part of the package, the one that has
-attention maps."""
+"""The model of `mdan_zoo.explain`, the one with attention maps and weights in the package."""
 
 _OASIS_INPUT = InputSpec(resize=320, crop=320, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 

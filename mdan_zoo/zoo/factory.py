@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdan_zoo.errors import (
@@ -32,11 +31,7 @@ if TYPE_CHECKING:
 
 
 def get_config(name: str) -> ModelConfig:
-    """Return the config of a model of `list_models()`.
-
-    Raises:
-        UnknownNameError: There is no model of that name; suggests the nearest names.
-    """
+    """Return the config of a model of `list_models()`, or raise `UnknownNameError`."""
     if isinstance(name, str) and name in MODELS:
         return MODELS[name]
     manifest = load_manifest()
@@ -56,9 +51,7 @@ def get_model_hierarchy(name: str) -> Hierarchy:
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     """Return the names of the registered models and of those in the weights manifest, sorted.
 
-    Args:
-        pattern: Shell-style wildcard, such as "mdan_*8".
-        pretrained: Keep only the models with released weights.
+    `pattern` is a shell-style wildcard; `pretrained` keeps only models with released weights.
 
     >>> list_models("*_oasis4", pretrained=True)
     ['flat_oasis4', 'mdan_oasis4']
@@ -138,10 +131,7 @@ def build_network(config: ModelConfig, hierarchy: Hierarchy | None = None) -> Em
 
 
 def load_network(source: CheckpointSource) -> tuple[ModelConfig, EmotionModel]:
-    """Build the network that a checkpoint describes, and load the weights strictly.
-
-    Returns:
-        The config of the checkpoint, and the network in training mode.
+    """Return a checkpoint's config, and its network in training mode, with the weights loaded.
 
     Raises:
         CheckpointError: The file is missing, damaged, or does not fit what it describes.
@@ -165,17 +155,10 @@ def load_network(source: CheckpointSource) -> tuple[ModelConfig, EmotionModel]:
     return config, network
 
 
-def released_weights(name: str, *, hint: str = "") -> Path:
-    """Return the path of a model's released checkpoint, verified; see `read_released`."""
-    return read_released(name, hint=hint).path
-
-
 def read_released(name: str, *, hint: str = "") -> FileContents:
     """Return the verified contents of a model's released checkpoint.
 
-    Args:
-        name: One of `list_models()`.
-        hint: Advice that ends the error message if there are no released weights.
+    `hint` is advice that ends the error message if there are no released weights.
 
     Raises:
         UnknownNameError: There is no such model.

@@ -40,8 +40,7 @@ def from_pretrained(
         The network in evaluation mode.
 
     Raises:
-        InputError: There is no such folder, and it is not the name of a repository either; or the
-            token or HF_ENDPOINT is malformed.
+        InputError: It is neither a folder nor OWNER/REPO, or the token or HF_ENDPOINT is malformed.
         WeightsUnavailableError: There is no such repository, revision or file, or no connection.
         CheckpointError: The file is damaged, or not one of mdan_zoo.
     """

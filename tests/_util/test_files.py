@@ -83,8 +83,8 @@ def test_a_name_as_long_as_file_systems_allow(tmp_path):
     ("name", "message"),
     [
         ("", "it is not a file"),
-        ("none/a.bin", "No such file or directory"),
-        ("file/a.bin", "Not a directory"),
+        ("none/a.bin", "there is no folder {path.parent}"),
+        ("file/a.bin", "there is no folder {path.parent}"),
     ],
 )
 def test_a_path_that_cannot_be_a_file_is_refused(tmp_path, name, message):
@@ -92,7 +92,9 @@ def test_a_path_that_cannot_be_a_file_is_refused(tmp_path, name, message):
     path = tmp_path / name
     with pytest.raises(InputError) as caught:
         write_atomically(path, b"new")
-    assert str(caught.value).startswith(f"no file can be written at {path}: {message}")
+    assert str(caught.value).startswith(
+        f"no file can be written at {path}: {message.format(path=path)}"
+    )
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
     assert (tmp_path / "file").read_bytes() == b"old"
 

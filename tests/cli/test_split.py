@@ -90,9 +90,9 @@ def test_the_folder_of_the_output_must_exist(folder, tmp_path):
     given = ("OASIS", "--data", folder, "--method", "80/20")
     for path, problem in (
         (tmp_path / "no" / "a.tsv", "there is no folder"),
-        (tmp_path, "that is a"),
+        (tmp_path, "it is not a file, but a folder"),
     ):
-        with pytest.raises(InputError, match=f"--output must be a file .*, not {path}: {problem}"):
+        with pytest.raises(InputError, match=f"no file can be written at {path}: {problem}"):
             run(*given, "--output", path)
     assert not (tmp_path / "no").exists()
 

@@ -12,7 +12,7 @@ from dataset_trees import write_images
 
 from mdan_zoo.datasets.splits import get_split, split_hashes
 from mdan_zoo.evaluation.leakage import TRAINED_ON_FILE, count_trained_on, save_trained_on
-from mdan_zoo.zoo.factory import released_weights
+from mdan_zoo.zoo.factory import read_released
 
 OASIS = Path(__file__).parents[3] / "shared" / "data" / "oasis"
 
@@ -87,7 +87,7 @@ def test_what_a_released_start_was_trained_on_counts_too(images, tmp_path):
     new, known, other = (files / f"{n}.jpg" for n in ("Another 1", "Acorns 1", "Acorns 2"))
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"weights")
-    start = {"init": released_weights("mdan_oasis4"), "others": [new, known, other]}
+    start = {"init": read_released("mdan_oasis4").path, "others": [new, known, other]}
     for dataset, expected in (("OASIS", 3), ("folder", 1)):
         save_trained_on(weights, [new], files.parent, dataset=dataset, **start)
         assert count(weights, [new, known, other]) == expected
@@ -99,7 +99,7 @@ def test_the_package_has_hashes_of_what_the_released_models_learned_from(images)
     names = sorted(f"{split.folder}/{name}" for _, names in split.parts for name in names)
     assert sorted(name for _, _, name in lines) == names
     assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256, _, _ in lines)
-    assert count(released_weights("mdan_oasis4"), images) == 0
+    assert count(read_released("mdan_oasis4").path, images) == 0
 
 
 @pytest.mark.skipif(not OASIS.is_dir(), reason="the OASIS images are not at ../shared")
@@ -112,7 +112,7 @@ def test_images_of_oasis_are_known_in_any_folder(images, tmp_path):
         shutil.copy(OASIS / name, copy)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"weights")
-    released = released_weights("mdan_oasis4")
+    released = read_released("mdan_oasis4").path
     save_trained_on(weights, images[:1], tmp_path / "data", init=released, dataset="folder")
     assert count(released, [*copies, *images]) == 3
     assert count(weights, [*copies, *images]) == 3 + 1

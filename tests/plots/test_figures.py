@@ -241,7 +241,7 @@ def test_where_no_figure_can_be_written(oasis, tmp_path):
         plot(oasis, tmp_path / "absent" / "figure.png")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "figure.png").mkdir()
-    with pytest.raises(InputError, match=r"figure\.png: it is a folder"):
+    with pytest.raises(InputError, match=r"figure\.png: it is not a file, but a folder"):
         plot(oasis, tmp_path / "figure.png")
     with pytest.raises(InputError, match=r"at most 16383 pixels a side.* 30000 x 150"):
         figures.save(figures.new_figure(200, 1), tmp_path / "long.webp")
