@@ -254,7 +254,8 @@ def prediction_of(image, leaf: str, score: float) -> Prediction:
     tree = get_hierarchy("circumplex4")
     others = (1 - score) / 3
     leaves = tuple(score if name == leaf else others for name in tree.leaves)
-    return Prediction(str(image), "made", tree, {"overall": tree.sum_upwards(leaves)})
+    polarities = (leaves[0] + leaves[1], leaves[2] + leaves[3])
+    return Prediction(str(image), "made", tree, {"overall": (polarities, leaves)})
 
 
 def test_a_sheet_is_sorted_by_emotion_and_score(photos):
