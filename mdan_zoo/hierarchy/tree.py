@@ -88,8 +88,10 @@ class Hierarchy:
         """Build a hierarchy from one mapping {class: parent} for every level below the first.
 
         Args:
+            name: Name of the hierarchy.
             roots: The classes of the coarsest level, in the order of their ids.
             parents: For every further level, its classes in the order of their ids, with parents.
+            level_names: A name for every level. Default: "emotion", or "coarse" to "fine".
             aliases: {alternative spelling: class name}.
             release_ids: {release: {leaf: id}}.
         """
