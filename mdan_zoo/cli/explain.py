@@ -60,8 +60,7 @@ def _draw_explanation(options: argparse.Namespace) -> int:
         )
     from mdan_zoo.plots.figures import check_output
 
-    path = urlsplit(options.image).path if "://" in options.image else options.image
-    output = options.output or Path(f"{Path(path).stem or 'image'}.explained.png")
+    output = options.output or Path(f"{_stem(options.image)}.explained.png")
     check_output(output)
     refuse_input(output, [options.image])
 
@@ -114,3 +113,9 @@ def _draw_sheet(options: argparse.Namespace) -> int:
     plot_contact_sheet(images, predictions, output)
     print(output)
     return 1 if failed else 0
+
+
+def _stem(image: str) -> str:
+    """Return the file name of a path or URL without its suffix."""
+    path = urlsplit(image).path if "://" in image else image
+    return Path(path).stem or "image"

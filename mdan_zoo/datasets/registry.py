@@ -132,6 +132,10 @@ def read_dataset(
 
     Returns:
         Its samples. Warnings, such as skipped files, are logged by `mdan_zoo.datasets`.
+
+    Raises:
+        HierarchyError: The hierarchy does not fit the dataset.
+        DatasetError: See `DatasetReader.read`.
     """
     reader = get_dataset(name)
     for option in options:

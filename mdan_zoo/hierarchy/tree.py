@@ -244,11 +244,6 @@ class Hierarchy:
             return ()
         return tuple(self.levels[i + 1][child] for child in self.children_indices[i][k])
 
-    def parent(self, level: int | str, name: str) -> str | None:
-        """Return the name of the parent of a class; None at the first level."""
-        i, k = self.level_index(level), self.index(level, name)
-        return self.parents[i - 1][k] if i > 0 else None
-
     def path(self, leaf: str) -> tuple[str, ...]:
         """Return the path from the first level to a leaf, given by name or alias."""
         indices = self.leaf_paths[self.index(self.depth - 1, leaf)]
