@@ -366,16 +366,14 @@ def test_the_command_does_not_replace_the_image(photos, tmp_path, capsys):
         (("1", "0"), [], None),
     ],
 )
-def test_a_level_is_a_name_before_it_is_a_number(
-    level_names, given, expected, photos, tmp_path, monkeypatch
-):
+def test_a_level_is_a_name_before_it_is_a_number(level_names, given, expected, photos, monkeypatch):
     tree = Hierarchy.from_nested({"a": ["b"]}, level_names=level_names)
     predictor, explanation = SimpleNamespace(hierarchy=tree), SimpleNamespace(prediction="b")
     levels = []
     monkeypatch.setattr("mdan_zoo.inference.predictor.Predictor", lambda *_, **__: predictor)
     monkeypatch.setattr("mdan_zoo.inference.explanation.explain", lambda *_, **__: explanation)
     monkeypatch.setattr("mdan_zoo.plots.plot", lambda *_, level, **__: levels.append(level))
-    assert run(photos[0], *given, "--output", tmp_path / "figure.png") == 0
+    assert run(photos[0], *given, "--output", photos[0].with_suffix(".pdf")) == 0
     assert levels == [expected]
 
 
