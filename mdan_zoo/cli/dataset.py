@@ -24,7 +24,7 @@ _SHOWN = 10
 
 def add_parser(subparsers: Any) -> None:
     """Add `dataset` and `split` to the subcommands of `mdan-zoo`."""
-    parser = add_command(
+    add = add_command(
         subparsers,
         "dataset",
         _check,
@@ -34,18 +34,17 @@ def add_parser(subparsers: Any) -> None:
         "with different labels, in different splits or with enough copies to be "
         '"photo removed" placeholders; a class without images. Exit status 2 if the folder does '
         "not have the layout of the dataset.",
-    )
-    _add_options(parser.add_argument)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser = add_command(
+    ).add_argument
+    _add_options(add)
+    add("--json", action="store_true", help="print one JSON object")
+    add = add_command(
         subparsers,
         "split",
         _split,
         "split a dataset into training and test images",
         "Writes the image names of every part to a file, with their hash. The same dataset, method "
         "and seed give the same file on every machine.",
-    )
-    add = parser.add_argument
+    ).add_argument
     _add_options(add)
     methods = "80/20, 80/5/15, 5-fold, grouped-5-fold or official"
     add("--method", required=True, help=f"split method, such as {methods}")
@@ -54,7 +53,6 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _add_options(add: Callable[..., Any]) -> None:
-    """Add the options that `dataset` and `split` share."""
     add("name", metavar="NAME", help="dataset: one of " + ", ".join(DATASETS))
     add("--data", "--root", required=True, **FOLDER, help="folder of the dataset")
     add(
@@ -66,12 +64,7 @@ def _add_options(add: Callable[..., Any]) -> None:
 
 
 def load_hierarchy(given: str | None) -> Hierarchy | None:
-    """Return the hierarchy in a file, or the built-in one of that name; None for None.
-
-    Raises:
-        HierarchyError: The file is missing or broken.
-        UnknownNameError: No built-in hierarchy has that name.
-    """
+    """Return the hierarchy in a file, or the built-in one of that name; None for None."""
     if given is None:
         return None
     return Hierarchy.load(given) if Path(given).suffix else get_hierarchy(given)
@@ -132,7 +125,6 @@ def _lines(report: DatasetReport) -> list[str]:
 
 
 def _table(report: DatasetReport) -> list[str]:
-    """Return a line for every leaf with its number of images in every split."""
     numbers = {(count.leaf, count.split): count.images for count in report.counts}
     leaves, splits = (list(dict.fromkeys(names)) for names in zip(*numbers, strict=True))
     width = max(map(len, leaves))

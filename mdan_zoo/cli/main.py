@@ -12,26 +12,14 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 from mdan_zoo._version import __version__
 from mdan_zoo.cli import dataset, demo, evaluate, explain, models, predict, publish, train, weights
 from mdan_zoo.errors import MdanZooError
 
 
-class _Parser(argparse.ArgumentParser):
-    """Argument parser that does not accept abbreviated options; also used for subcommands."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **{"allow_abbrev": False, **options})
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit status.
-
-    Args:
-        arguments: The command and its arguments; by default those of the process.
-    """
+    """Run a command, by default that of the process, and return the exit status."""
     if sys.stdout is None:  # closed by the shell
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -58,11 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser with all commands."""
-    parser = _Parser("mdan-zoo", description="Predict the emotions that images evoke.")
+    parser = argparse.ArgumentParser(
+        "mdan-zoo", description="Predict the emotions that images evoke.", allow_abbrev=False
+    )
     parser.add_argument("--version", action="version", version=f"mdan-zoo {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands = (models, predict, explain, demo, weights, publish, dataset, train, evaluate)
-    for command in commands:
+    for command in (models, predict, explain, demo, weights, publish, dataset, train, evaluate):
         command.add_parser(subparsers)
     return parser
 

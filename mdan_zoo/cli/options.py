@@ -18,17 +18,13 @@ def add_command(
     summary: str,
     details: str = "",
 ) -> argparse.ArgumentParser:
-    """Add a subcommand that calls `run`, and return its parser.
+    """Add a subcommand that calls `run`, which returns the exit status, and return its parser.
 
-    Args:
-        subparsers: The commands.
-        name: Name of the command.
-        run: Function that runs the command and returns the exit status.
-        summary: What the command does, for the list of commands.
-        details: Text after the summary in the command's own help; lines are kept if it has any.
+    The command's own help has the details after the summary; their lines are kept if there are
+    several. Options cannot be abbreviated.
     """
     text = f"{summary[0].upper()}{summary[1:]}."
-    parser: argparse.ArgumentParser = subparsers.add_parser(name, help=summary)
+    parser: argparse.ArgumentParser = subparsers.add_parser(name, help=summary, allow_abbrev=False)
     parser.set_defaults(run=run)
     if "\n" in details:
         parser.description = f"{text}\n{details}"

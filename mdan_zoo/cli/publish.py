@@ -48,7 +48,6 @@ def _release(options: argparse.Namespace) -> int:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    """Publish; return the exit status."""
     from mdan_zoo.publishing import publish
 
     name, repo, folder = options.name, options.repo, options.folder

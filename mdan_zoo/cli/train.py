@@ -115,7 +115,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
-    """Return the recipe of the model, or of the model that fine-tuning starts from."""
     name, init, hierarchy = options.name, options.init, options.hierarchy
     if init and not is_weight_file(init) and init not in list_models():
         known = did_you_mean(init, list_models())

@@ -82,13 +82,8 @@ class DatasetReport:
 
         Identical files of one class are acceptable: a new split keeps them in one part.
         """
-        return not (
-            self.empty_classes
-            or self.unreadable
-            or self.contradictions
-            or self.across_splits
-            or self.placeholders
-        )
+        kinds = ("empty_classes", "unreadable", "contradictions", "across_splits", "placeholders")
+        return not any(getattr(self, kind) for kind in kinds)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain dicts, lists, strings and numbers."""

@@ -1,4 +1,4 @@
-"""File index: size, SHA-256 and decodability of a dataset's images, each file read once."""
+"""File index: SHA-256 and decodability of a dataset's images, each file read once."""
 
 from __future__ import annotations
 
@@ -14,23 +14,18 @@ from mdan_zoo.errors import DatasetError, ImageError
 
 @dataclass(frozen=True)
 class IndexedFile:
-    """A file: its size (-1 if it cannot be read) and the SHA-256 of its content ("" then).
+    """A file and the SHA-256 of its content, "" if it cannot be read.
 
     `problem` is the reason why it cannot be read or decoded, beginning with its path, or "".
     """
 
     path: Path
-    size: int
     sha256: str
     problem: str = ""
 
 
 class FileIndex:
-    """Index of files, which are read on first use, in threads.
-
-    Args:
-        decode: Also decode every file that is read, as an image.
-    """
+    """Index of files, which are read on first use, in threads; `decode` also decodes them."""
 
     def __init__(self, decode: bool = False) -> None:
         self.decode = decode
@@ -50,11 +45,7 @@ class FileIndex:
         return [self._known[path] for path in paths]
 
     def sha256s(self, paths: Sequence[Path]) -> list[str]:
-        """Return the SHA-256 of each file.
-
-        Raises:
-            DatasetError: A file cannot be read.
-        """
+        """Return the SHA-256 of each file; a `DatasetError` if one cannot be read."""
         files = self.read(paths)
         for file in files:
             if not file.sha256:
@@ -82,7 +73,7 @@ class FileIndex:
         try:
             content = path.read_bytes()
         except OSError as error:
-            return IndexedFile(path, -1, "", f"{path}: {error.strerror}")
+            return IndexedFile(path, "", f"{path}: {error.strerror}")
         problem = ""
         if self.decode:
             from mdan_zoo.images.load import load_image  # loads Pillow
@@ -91,4 +82,4 @@ class FileIndex:
                 load_image(content)
             except ImageError as error:
                 problem = f"{path}: {error.reason}"
-        return IndexedFile(path, len(content), hashlib.sha256(content).hexdigest(), problem)
+        return IndexedFile(path, hashlib.sha256(content).hexdigest(), problem)

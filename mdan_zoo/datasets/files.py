@@ -80,11 +80,7 @@ def read_text(path: Path) -> str:
 
 
 def read_cells(path: Path, delimiter: str = ",") -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of a table, without surrounding spaces and empty lines.
-
-    Raises:
-        DatasetError: It cannot be read, has no rows, or a row is longer or shorter than the header.
-    """
+    """Return the header and the rows of a table, without surrounding spaces and empty lines."""
     # splitlines accepts all line endings.
     lines = csv.reader(read_text(path).splitlines(), delimiter=delimiter)
     try:

@@ -29,8 +29,7 @@ class Labels:
     def leaf(self, name: str, place: object) -> int:
         """Return the class id of a leaf by its name or alias, ignoring case.
 
-        Raises:
-            DatasetError: The hierarchy has no such leaf; the message begins with `place`.
+        If the hierarchy has no such leaf, the message of the `DatasetError` begins with `place`.
         """
         found = self._find(name)
         if found is None:
@@ -46,8 +45,8 @@ class Labels:
 
     def hard(self, image: Path, leaf: int, group: str, split: str = "") -> Sample:
         """Return the sample of an image with one class."""
-        distribution = tuple(float(k == leaf) for k in range(len(self.hierarchy.leaves)))
-        return Sample(image, self.hierarchy.leaf_paths[leaf], distribution, group, split=split)
+        shares = [k == leaf for k in range(len(self.hierarchy.leaves))]
+        return self.soft(image, shares, group, split=split)
 
     def soft(
         self,
@@ -73,11 +72,9 @@ class Labels:
     def checked(
         self, samples: list[Sample], source: Path, *, every_class: bool = False
     ) -> list[Sample]:
-        """Validate and return the samples of a dataset.
+        """Return the samples of a dataset, which must be at least two, of different images.
 
-        Raises:
-            DatasetError: There are fewer than two images, an image is listed twice, or a leaf has
-                no images and `every_class` is set; otherwise that is a warning.
+        A leaf without images is an error if `every_class` is set, otherwise a warning.
         """
         if len(samples) < 2:
             raise DatasetError(f"{source} has {len(samples)} image(s); at least two are required")

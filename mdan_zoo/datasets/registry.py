@@ -110,11 +110,7 @@ OWN_IMAGES = ("folder", "table")
 
 
 def get_dataset(name: str) -> DatasetReader:
-    """Return the reader of a dataset.
-
-    Raises:
-        UnknownNameError: No dataset has that name.
-    """
+    """Return the reader of a dataset, given its name."""
     if name not in DATASETS:
         raise UnknownNameError(f"there is no dataset {name!r}: {did_you_mean(name, DATASETS)}")
     return DATASETS[name]
@@ -138,8 +134,6 @@ def read_dataset(
         Its samples. Warnings, such as skipped files, are logged by `mdan_zoo.datasets`.
 
     Raises:
-        UnknownNameError: No dataset has that name.
-        InputError: No hierarchy is given and the dataset has none, or it has no such option.
         HierarchyError: The hierarchy does not fit the dataset.
         DatasetError: See `DatasetReader.read`.
     """
@@ -157,12 +151,7 @@ def folder_of(data: Path) -> Path:
 
 
 def choose_hierarchy(name: str, hierarchy: Hierarchy | None) -> Hierarchy:
-    """Return the given hierarchy, or the default hierarchy of the dataset.
-
-    Raises:
-        UnknownNameError: No dataset has that name.
-        InputError: The dataset has no default hierarchy and none is given.
-    """
+    """Return the given hierarchy, or the default hierarchy of the dataset, which it must have."""
     own = get_dataset(name).hierarchy
     if hierarchy is None and not own:
         raise InputError(

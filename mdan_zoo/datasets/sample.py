@@ -16,8 +16,7 @@ class Sample:
         distribution: Share of raters for every leaf, summing to one; all on one leaf if only a
             label is known.
         group: Images of one group show the same subject and are never divided by a split.
-        ratings: Mean ratings by name, such as {"valence": 4.7, "arousal": 2.3}, as
-            pairs, if the dataset has them.
+        ratings: Pairs (name, mean rating), such as ("valence", 4.7), if the dataset has them.
         split: "train", "val" or "test" if the dataset has an official split, else "".
     """
 

@@ -33,6 +33,9 @@ _PACKAGED = Path(__file__).parent / "split_files"
 class Split:
     """A split of a dataset into named parts; `from_parts` accepts parts and names in any order.
 
+    Creating one raises a `DatasetError` if an image is in two parts, a part is empty, or a name is
+    not valid.
+
     Attributes:
         dataset: Name of the dataset.
         method: How the split was made, such as "80/20, seed 0".
@@ -76,11 +79,7 @@ class Split:
     def from_parts(
         cls, dataset: str, method: str, folder: str, parts: Mapping[str, Iterable[str]]
     ) -> Split:
-        """Create a split from parts and names in any order.
-
-        Raises:
-            DatasetError: An image is in two parts, a part is empty, or a name is invalid.
-        """
+        """Create a split from parts and names in any order."""
         ordered = tuple((part, tuple(sorted(parts[part]))) for part in sorted(parts))
         return cls(dataset, method, folder, ordered)
 
@@ -90,11 +89,7 @@ class Split:
         return _sha256(_lines(self.parts))
 
     def images(self, part: str) -> tuple[str, ...]:
-        """Return the image names of a part.
-
-        Raises:
-            UnknownNameError: The split has no such part.
-        """
+        """Return the image names of a part."""
         known = dict(self.parts)
         if part not in known:
             raise UnknownNameError(
@@ -112,11 +107,7 @@ class Split:
 
     @classmethod
     def load(cls, path: Path) -> Split:
-        """Read a file written by `save`.
-
-        Raises:
-            DatasetError: The file cannot be read, is not a valid split, or does not match its hash.
-        """
+        """Read a file written by `save`; a `DatasetError` if it is not intact."""
         lines = read_text(path).removesuffix("\n").split("\n")
         try:
             version = lines[0].removeprefix(_FIRST_LINE)
@@ -152,14 +143,9 @@ def list_splits() -> list[str]:
 
 
 def get_split(name: str) -> Split:
-    """Return a split in the package.
+    """Return a split in the package, one of `list_splits()`.
 
-    Args:
-        name: One of `list_splits()`. "oasis661" has the OASIS images on which the released models
-            were trained, all in part "0".
-
-    Raises:
-        UnknownNameError: Unknown name.
+    "oasis661" has the OASIS images on which the released models were trained, all in part "0".
     """
     if name not in list_splits():
         raise UnknownNameError(
@@ -172,28 +158,16 @@ def split_hashes(name: str) -> list[str]:
     """Return a line "SHA-256  name" for every image of a split of the package.
 
     The hashes are those of the files published by the authors of the dataset.
-
-    Raises:
-        UnknownNameError: Unknown name.
     """
     get_split(name)
     return (_PACKAGED / f"{name}.sha256").read_text(encoding="utf-8").splitlines()
 
 
-def select(
-    split: Split,
-    samples: Sequence[Sample],
-    folder: Path,
-    part: str,
-    *,
-    allow_unlisted: bool = False,
-) -> list[int]:
+def select(split: Split, samples: Sequence[Sample], folder: Path, part: str) -> list[int]:
     """Return the indices of the samples of a dataset that are in a part, ascending.
 
     Raises:
-        DatasetError: An image of any part is missing; or a sample is in no part, which
-            `allow_unlisted` permits, although the dataset is then probably a different version.
-        UnknownNameError: The split has no such part.
+        DatasetError: An image of any part is missing, or a sample is in no part.
     """
     base = PurePosixPath(split.folder)
     wanted = [str(base / name) for name in split.images(part)]
@@ -206,7 +180,7 @@ def select(
             f"{len(missing)} of the {len(listed)} images of {described} are not in {folder}: "
             + shown(map(repr, missing))
         )
-    if unlisted and not allow_unlisted:
+    if unlisted:
         raise DatasetError(
             f"{len(unlisted)} of the {len(indices)} images in {folder} are in no part of "
             f"{described}: {shown(map(repr, unlisted))}"
@@ -215,11 +189,7 @@ def select(
 
 
 def image_names(samples: Sequence[Sample], folder: Path) -> list[str]:
-    """Return the image names relative to a folder, with "/" between folders.
-
-    Raises:
-        DatasetError: An image is outside the folder or occurs twice.
-    """
+    """Return the image names relative to a folder, with "/" between folders."""
     names: dict[str, None] = {}
     for sample in samples:
         try:
@@ -233,11 +203,7 @@ def image_names(samples: Sequence[Sample], folder: Path) -> list[str]:
 
 
 def grouped_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[list[int]]:
-    """Split samples into folds of nearly equal size without dividing a group.
-
-    Returns:
-        Indices of the samples of every fold, ascending.
-    """
+    """Return the indices of nearly equally large folds, ascending; no group is divided."""
     groups = group_members(samples, folds)
     random.Random(seed).shuffle(groups)
     result: list[list[int]] = [[] for _ in range(folds)]
@@ -249,8 +215,7 @@ def grouped_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[list
 def group_members(samples: Sequence[Sample], folds: int | None = None) -> list[list[int]]:
     """Return the indices of the samples of every group, sorted by the name of the group.
 
-    Raises:
-        DatasetError: There are fewer groups than folds, or fewer than two folds.
+    There must be at least as many groups as folds, and at least two folds.
     """
     members: dict[str, list[int]] = {}
     for index, sample in enumerate(samples):

@@ -17,12 +17,7 @@ else:
 
 
 def parse(text: str, suffix: str) -> Any:
-    """Parse a JSON or TOML text.
-
-    Raises:
-        HierarchyError: The suffix is neither .json nor .toml, the syntax is wrong, or a JSON key
-            is given twice.
-    """
+    """Parse a JSON or TOML text; duplicate keys are errors, as in TOML."""
     toml = _is_toml(suffix)
     try:
         if toml:

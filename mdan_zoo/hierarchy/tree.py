@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
-import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import compress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -247,18 +244,6 @@ class Hierarchy:
             return ()
         return tuple(self.levels[i + 1][child] for child in self.children_indices[i][k])
 
-    def parent(self, level: int | str, name: str) -> str | None:
-        """Return the name of the parent of a class; None at the first level."""
-        i, k = self.level_index(level), self.index(level, name)
-        return self.parents[i - 1][k] if i > 0 else None
-
-    def ancestors(self, level: int | str, name: str) -> tuple[str, ...]:
-        """Return the ancestors of a class, from the first level to its parent."""
-        parent = self.parent(level, name)
-        if parent is None:
-            return ()
-        return (*self.ancestors(self.level_index(level) - 1, parent), parent)
-
     def path(self, leaf: str) -> tuple[str, ...]:
         """Return the path from the first level to a leaf, given by name or alias."""
         indices = self.leaf_paths[self.index(self.depth - 1, leaf)]
@@ -276,7 +261,7 @@ class Hierarchy:
         if release_id not in ids:
             raise UnknownNameError(
                 f"hierarchy {self.name!r} has no leaf with id {release_id!r} in release "
-                f"{release!r}: known are: {', '.join(map(str, sorted(ids)))}"
+                f"{release!r}: available: {', '.join(map(str, sorted(ids)))}"
             )
         return ids.index(release_id)
 
@@ -309,29 +294,6 @@ class Hierarchy:
         i = self.level_index(level)
         return tuple(
             tuple(int(path[i] == j) for path in self.leaf_paths) for j in range(self.sizes[i])
-        )
-
-    def sum_upwards(self, leaf_probabilities: Sequence[float]) -> tuple[tuple[float, ...], ...]:
-        """Return the probabilities of every level, coarse to fine, given those of leaves (Eq. 2).
-
-        Raises:
-            InputError: Not a flat sequence with one number per leaf.
-        """
-        try:
-            finest = tuple(float(p) for p in leaf_probabilities)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                "leaf_probabilities must be a flat sequence of numbers, got "
-                + reprlib.repr(leaf_probabilities)
-            ) from error
-        if len(finest) != len(self.leaves):
-            raise InputError(
-                f"leaf_probabilities must hold {len(self.leaves)} numbers, one for every leaf of "
-                f"hierarchy {self.name!r}, got {len(finest)}"
-            )
-        return tuple(
-            tuple(math.fsum(compress(finest, row)) for row in self.membership(level))
-            for level in range(self.depth)
         )
 
 

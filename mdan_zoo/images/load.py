@@ -22,6 +22,7 @@ import os
 import stat
 import threading
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
@@ -203,10 +204,7 @@ def _download(url: str, options: ImageOptions) -> io.BytesIO:
         if not is_url(target):
             shown = public_url(target)
             raise UnreadableImageError(f"it redirects to {shown}, not to http or https")
-        if count > options.max_bytes:
-            raise UnreadableImageError(
-                f"{count} bytes or more are above max_bytes={options.max_bytes}"
-            )
+        _check_bytes(count, options.max_bytes)
 
     return io.BytesIO(fetch_bytes(url, options.timeout, check, UnreadableImageError))
 
@@ -220,7 +218,11 @@ def _open_path(path: str | os.PathLike[str], max_bytes: int) -> IO[bytes]:
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableImageError("it is not a regular file, but a pipe, a socket or a device")
     _check_bytes(status.st_size, max_bytes)
-    return open(path, "rb")
+
+    def opener(name: str, flags: int) -> int:  # must not block if a pipe has replaced the file
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    return open(path, "rb", opener=opener)
 
 
 def _read_all(file: Any, max_bytes: int) -> io.BytesIO:
@@ -272,12 +274,8 @@ def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
     head = file.read(1024)
     if not head:
         raise UnreadableImageError("it is empty")
-    Image.preinit()  # the common formats
-    Image.init()  # all formats
     damaged = ""
-    for name in Image.ID:
-        if name in _NOT_DECODED:
-            continue
+    for name in _formats():
         plugin, accept = Image.OPEN[name]
         try:
             accepted = accept is None or accept(head[:16])
@@ -299,6 +297,16 @@ def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
         or damaged
         or f"not an image that Pillow can read (it starts with {head[:16]!r})"
     )
+
+
+def _formats() -> Iterator[str]:
+    """Yield the common formats, then the others, whose plugins are only then imported."""
+    known = set(_NOT_DECODED)
+    for register_plugins in (Image.preinit, Image.init):
+        register_plugins()
+        new = [name for name in Image.ID if name not in known]
+        known.update(new)
+        yield from new
 
 
 def _damaged(file_format: str, error: Exception) -> str:

@@ -29,11 +29,7 @@ _UPRIGHT = {
 def to_upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     """Return a new image of mode "RGB" without metadata, rotated according to those of `image`.
 
-    The loaded image of any mode is not changed; `background` is the colour under transparent
-    pixels.
-
-    Raises:
-        UnreadableImageError: The values are on an unknown scale.
+    Raises an `UnreadableImageError` if the values are on an unknown scale.
     """
     rgb = _to_rgb(image, background)
     try:
@@ -100,14 +96,9 @@ def _floats_to_grey(image: Image.Image) -> Image.Image:
 
 
 def image_array(image: Any) -> np.ndarray[Any, Any]:
-    """Return the pixels of an image, uint8 (H, W) or (H, W, C) with C = 3 or 4.
+    """Return the pixels of an array or a tensor, uint8 (H, W) or (H, W, C) with C = 3 or 4.
 
-    Args:
-        image: A uint8 tensor (H, W) or (C, H, W) on any device, or a uint8 array (H, W) or
-            (H, W, C); C is 1, 3 or 4.
-
-    Raises:
-        UnreadableImageError: The dtype or shape is not that of an image.
+    Raises an `UnreadableImageError` if it does not have the dtype and shape of an image.
     """
     import numpy as np
 

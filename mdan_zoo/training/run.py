@@ -103,7 +103,7 @@ def prepare(config: TrainingConfig) -> Run:
     """Read the dataset, find its split and load the initial weights.
 
     Raises:
-        DatasetError: The folder is not a copy of the dataset, or the split does not fit.
+        DatasetError: The folder does not have the layout of the dataset, or the split does not fit.
         CheckpointError: A checkpoint to start from does not fit.
         WeightsUnavailableError: The weights to start from cannot be fetched.
         InputError: The configuration contradicts itself.

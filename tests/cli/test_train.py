@@ -61,10 +61,9 @@ def test_offline_nobody_is_asked_for_the_backbone(tmp_path):
 
 
 def test_a_split_file_that_does_not_exist_is_reported(refused, tiny_model, own_hierarchy, tmp_path):
-    split = ("--split", tmp_path / "missing.tsv")
-    assert "missing.tsv cannot be read" in refused(
-        "--init", tiny_model, "--hierarchy", own_hierarchy, *split
-    )
+    missing = tmp_path / "missing.tsv"
+    told = refused("--init", tiny_model, "--hierarchy", own_hierarchy, "--split", missing)
+    assert f"cannot read {missing}: No such file or directory" in told
 
 
 def test_weights_of_a_model_and_of_a_backbone_contradict_each_other(

@@ -54,7 +54,8 @@ def test_without_softness_the_labels_are_hard(folder):
     [
         (
             lambda f: (f / "OASIS.csv").unlink(),
-            r"it contains images/; expected OASIS\.csv or norms\.csv",
+            r"/oasis does not have the layout of OASIS: it contains images/; "
+            r"expected OASIS\.csv or norms\.csv and images/<theme>\.jpg$",
         ),
         (lambda f: (f / "images" / "Fog 2.jpg").unlink(), r"1 of the 12 .*Fog 2\.jpg"),
         (lambda f: (f / "OASIS.csv").write_text("Theme\nx\n"), "lacks the columns valence_mean"),

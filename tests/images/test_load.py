@@ -143,6 +143,26 @@ def test_paths_that_are_no_files(tmp_path):
         assert prompt_refusal(path) == f"{path}: {reason}"
 
 
+def test_a_pipe_that_replaces_a_file_does_not_block(tmp_path, monkeypatch):
+    pipe, file = tmp_path / "pipe.png", tmp_path / "file.png"
+    os.mkfifo(pipe)
+    file.write_bytes(PNG)
+    status = os.stat(file)
+    monkeypatch.setattr("mdan_zoo.images.load.os.stat", lambda *_, **__: status)
+    assert prompt_refusal(pipe) == f"{pipe}: it is empty"
+
+
+def test_only_the_common_formats_are_imported_for_a_common_format(tmp_path):
+    (tmp_path / "image.png").write_bytes(PNG)
+    code = (
+        "import sys; from mdan_zoo.images.load import load_image; load_image('image.png'); "
+        "print('PIL.PngImagePlugin' in sys.modules, 'PIL.WmfImagePlugin' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"
+
+
 def test_strange_paths():
     assert refusal("a\0b.png") == r"'a\x00b.png': embedded null byte"
     assert refusal("") == "'': No such file or directory"

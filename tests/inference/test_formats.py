@@ -13,7 +13,7 @@ from mdan_zoo.inference.prediction import Prediction
 
 TREE = get_hierarchy("circumplex4")
 LEAVES = (0.1, 0.2, 0.3, 0.4)
-GOOD = Prediction("a,b.jpg", "m", TREE, {"overall": TREE.sum_upwards(LEAVES)})
+GOOD = Prediction("a,b.jpg", "m", TREE, {"overall": ((0.1 + 0.2, 0.3 + 0.4), LEAVES)})
 FAILED = Prediction("c.jpg", "m", TREE, {}, error='it is "empty"')
 
 

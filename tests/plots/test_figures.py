@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import matplotlib.image
@@ -19,7 +20,6 @@ import pytest
 from PIL import Image
 from random_weights import save_random_weights
 
-from mdan_zoo.cli import explain as explain_command
 from mdan_zoo.cli.explain import _stem, add_parser
 from mdan_zoo.cli.main import main
 from mdan_zoo.errors import ImageError, InputError, UnknownNameError
@@ -254,7 +254,8 @@ def prediction_of(image, leaf: str, score: float) -> Prediction:
     tree = get_hierarchy("circumplex4")
     others = (1 - score) / 3
     leaves = tuple(score if name == leaf else others for name in tree.leaves)
-    return Prediction(str(image), "made", tree, {"overall": tree.sum_upwards(leaves)})
+    polarities = (leaves[0] + leaves[1], leaves[2] + leaves[3])
+    return Prediction(str(image), "made", tree, {"overall": (polarities, leaves)})
 
 
 def test_a_sheet_is_sorted_by_emotion_and_score(photos):
@@ -355,11 +356,25 @@ def test_the_command_does_not_replace_the_image(photos, tmp_path, capsys):
     assert image.read_bytes() == photos[0].read_bytes()
 
 
-def test_a_level_is_a_name_before_it_is_a_number():
-    tree = Hierarchy.from_nested({"a": ["b"]}, level_names=("1", "0"))
-    assert [explain_command._as_level(text, tree) for text in ("1", "0")] == ["1", "0"]
-    assert explain_command._as_level("1", get_hierarchy("circumplex4")) == 1
-    assert explain_command._as_level(None, tree) is None
+@pytest.mark.parametrize(
+    ("level_names", "given", "expected"),
+    [
+        (("1", "0"), ["--level", "1"], "1"),
+        (("1", "0"), ["--level", "0"], "0"),
+        (("polarity", "quadrant"), ["--level", "1"], 1),
+        (("polarity", "quadrant"), ["--level", "quadrant"], "quadrant"),
+        (("1", "0"), [], None),
+    ],
+)
+def test_a_level_is_a_name_before_it_is_a_number(level_names, given, expected, photos, monkeypatch):
+    tree = Hierarchy.from_nested({"a": ["b"]}, level_names=level_names)
+    predictor, explanation = SimpleNamespace(hierarchy=tree), SimpleNamespace(prediction="b")
+    levels = []
+    monkeypatch.setattr("mdan_zoo.inference.predictor.Predictor", lambda *_, **__: predictor)
+    monkeypatch.setattr("mdan_zoo.inference.explanation.explain", lambda *_, **__: explanation)
+    monkeypatch.setattr("mdan_zoo.plots.plot", lambda *_, level, **__: levels.append(level))
+    assert run(photos[0], *given, "--output", photos[0].with_suffix(".pdf")) == 0
+    assert levels == [expected]
 
 
 def test_the_command_refuses_what_does_not_go_together(photos, tmp_path):

@@ -39,9 +39,6 @@ def read_fi(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
 
     The layouts are one folder per class, and the split of WSCNet (She et al., 2020) with short
     class names. The number of images differs from copy to copy.
-
-    Raises:
-        DatasetError: The folder contains only the lists of URLs of the release.
     """
     lists = sorted((folder / "agg").glob("*.csv"))
     if lists and not images_below(folder):

@@ -23,8 +23,7 @@ _SPLITS = ("train", "val", "test")
 def read_emoset(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     """Read the three splits of EmoSet-118K, in the order of their files.
 
-    Raises:
-        DatasetError: `info.json` exists and numbers the classes in another way.
+    If `info.json` exists, it must number the classes as the release does.
     """
     if not all((folder / f"{split}.json").is_file() for split in _SPLITS):
         layout = "train.json, val.json, test.json, info.json and image/<emotion>/"

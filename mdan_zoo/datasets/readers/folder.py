@@ -19,11 +19,8 @@ def read_folder(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     """Read images in folders named after the leaves of a hierarchy, or their aliases.
 
     `joy/1.jpg`, `train/joy/1.jpg`, `positive/joy/zest/1.jpg` and `joy/flickr/1.jpg` are valid. If
-    there are folders train, val or test, all images must be in these.
-
-    Raises:
-        DatasetError: An image is in no class, in an unknown class or in two classes; or a leaf has
-            no images.
+    there are folders train, val or test, all images must be in these. Every image must be in one
+    class, and every leaf must have images.
     """
     images = images_below(folder)
     if not images:

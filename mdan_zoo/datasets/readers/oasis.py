@@ -43,10 +43,6 @@ def read_oasis(
         hierarchy: Must have the classes of "circumplex4".
         label_std_scale: Factor on the standard deviations of the raters. At 1 the distribution is
             that of the raters; towards 0 it becomes the hard label.
-
-    Raises:
-        HierarchyError: The hierarchy has other classes.
-        DatasetError: The table or an image is missing, or a value is not a rating.
     """
     if (hierarchy.levels, hierarchy.parents) != (_CIRCUMPLEX.levels, _CIRCUMPLEX.parents):
         raise HierarchyError(
@@ -59,11 +55,7 @@ def read_oasis(
 
 
 def read_norms(folder: Path) -> list[dict[str, str]]:
-    """Return the rows of the table of norms, by the names of its columns in lower case.
-
-    Raises:
-        DatasetError: The table is missing or damaged.
-    """
+    """Return the rows of the table of norms, by the names of its columns in lower case."""
     table = next((folder / name for name in _TABLES if (folder / name).is_file()), None)
     if table is None:
         raise layout_error(folder, "OASIS", f"{' or '.join(_TABLES)} and images/<theme>.jpg")

@@ -26,7 +26,7 @@ _LAYOUT = (
 
 
 def read_table(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
-    """Read a table of images; the names of its columns are not case-sensitive.
+    """Read a table, given as a file or the only one in a folder; column names ignore case.
 
     The column `image` contains paths, relative to the table. The emotions are in
 
@@ -34,15 +34,8 @@ def read_table(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     * a column for each level with the name of the level; the coarser ones are optional, or
     * a column for each leaf, with the number or share of the raters who chose it.
 
-    The columns `group` and `split` ("train", "val" or "test") are optional.
-
-    Args:
-        folder: The table, or a folder that contains no other table.
-        hierarchy: The hierarchy, by whose names and aliases classes are found.
-
-    Raises:
-        DatasetError: The table cannot be read or lacks a column, an image is missing or listed
-            twice, a class is not in the hierarchy, or a leaf has no images.
+    The columns `group` and `split` ("train", "val" or "test") are optional. Every leaf must have
+    images. Classes are found by their names or aliases in the hierarchy.
     """
     path = folder
     if not folder.is_file():

@@ -47,11 +47,8 @@ def read_webemo(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
 
     Some URLs have several labels in the release. Each label counts, as in published evaluations.
     Such copies, with the same name and content, form a group, so that a split does not separate
-    them. Images of confusion are skipped if the hierarchy has no such class.
-
-    Raises:
-        DatasetError: The labels contradict the lists, or a download script has cut them to their
-            last digit.
+    them. Images of confusion are skipped if the hierarchy has no such class. Labels that contradict
+    the lists, or that a download script has cut to their last digit, are errors.
     """
     downloads = _find(folder)
     for split in ("train", "test"):
@@ -103,12 +100,9 @@ def _release_class(name: str, place: object) -> str:
 
 
 def _compare(downloads: Sequence[_Download], path: Path) -> None:
-    """Compare the images of a split with its list, and warn of missing ones.
+    """Check the classes of the images of a split against its list, and warn of missing images.
 
     Files that are not in the list may have been renamed and are accepted.
-
-    Raises:
-        DatasetError: The list is malformed, or images are in the folder of another class.
     """
     listed: dict[str, set[str]] = {}
     for number, line in enumerate(read_text(path).splitlines(), start=1):
