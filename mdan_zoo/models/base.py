@@ -71,7 +71,7 @@ class EmotionModel(nn.Module, abc.ABC):
 
     Args:
         backbone: Maps images (N, 3, H, W) to the maps C2..C5 at strides 4, 8, 16 and 32.
-        channels: Numbers of channels of C2, C3, C4 and C5.
+        channels: The four numbers of channels of C2, C3, C4 and C5.
         hierarchy: The emotion hierarchy.
         options: Options of the architecture.
 
