@@ -186,7 +186,6 @@ def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Expla
 
 
 def _maps_at(output: EmotionOutput, tree: Hierarchy, level: int, row: int) -> LevelMaps:
-    """Return the maps of one image of a batch at one level."""
     attention = output.maps[level][row] if output.maps else None
     parent = None
     if level > 0 and attention is not None and "local" in output.logits:

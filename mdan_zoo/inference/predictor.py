@@ -37,13 +37,11 @@ ImageList: TypeAlias = "list[Any] | tuple[Any, ...]"
 WORKERS = 4
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-
-# Name of an image, and its pixels or the reason why it cannot be read.
 _Loaded: TypeAlias = tuple[str, Tensor | ImageError]
+"""Name of an image, and its pixels or the reason why it cannot be read."""
 
-
-# Prediction of one image with its features (C,), or the error in their place.
 _Result: TypeAlias = tuple[Prediction, Tensor | MdanZooError]
+"""Prediction of one image with its features (C,), or the error in their place."""
 
 
 class Predictor:
@@ -222,10 +220,9 @@ class Predictor:
         predictions = []
         for i, name in zip(range(len(output.features)), names, strict=True):
             rows = {b: tuple(tuple(level[i]) for level in levels) for b, levels in lists.items()}
-            if any(math.isnan(p) for level in rows["overall"] for p in level):
-                predictions.append(self._read(name, {}, overflow))
-            else:
-                predictions.append(self._read(name, rows))
+            failed = any(math.isnan(p) for level in rows["overall"] for p in level)
+            read = self._read(name, {}, overflow) if failed else self._read(name, rows)
+            predictions.append(read)
         return predictions
 
     def _read(
@@ -242,7 +239,6 @@ class Predictor:
                 yield prediction
 
     def _all_results(self, images: ImageList) -> list[tuple[Prediction, Tensor]]:
-        """Return predictions and features of all images, or raise the first error."""
         found = []
         with closing(self._results(images, self.batch_size, WORKERS)) as results:
             for prediction, features in results:
@@ -320,7 +316,6 @@ _shared_predictor = functools.cache(Predictor)
 def _load_network(
     name: str | None, source: CheckpointSource | None
 ) -> tuple[Path, ModelConfig, EmotionModel]:
-    """Return the checkpoint's path, the config that it belongs to, and the loaded network."""
     if source is None:
         name = DEFAULT_MODEL if name is None else name
         config = get_config(name)
@@ -337,7 +332,6 @@ def _load_network(
 
 
 def _find_device(device: str | torch.device | None) -> torch.device:
-    """Return an available device: the given one, or CUDA if available, else the CPU."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     known = ["cpu"]

@@ -49,12 +49,7 @@ class WeightFile:
 
 
 def read_weight_file(source: CheckpointSource) -> WeightFile:
-    """Load a checkpoint strictly into the network that it describes, and run `golden_image`.
-
-    Raises:
-        CheckpointError: The file is missing or damaged, or does not fit what it describes.
-        UnknownNameError: It describes an unknown network.
-    """
+    """Load a checkpoint strictly into the network that it describes, and run `golden_image`."""
     checkpoint = open_checkpoint(source)
     predictor = Predictor(checkpoint=checkpoint, device="cpu")
     prediction = predictor.predict(golden_image())

@@ -71,19 +71,15 @@ class EmotionModel(nn.Module, abc.ABC):
 
     Args:
         backbone: Maps images (N, 3, H, W) to the maps C2..C5 at strides 4, 8, 16 and 32.
-        channels: Numbers of channels of C2, C3, C4 and C5.
+        channels: The four numbers of channels of C2, C3, C4 and C5.
         hierarchy: The emotion hierarchy.
         options: Options of the architecture.
 
     Attributes:
-        architecture: The name that the class is registered under.
         branches: Names of the branches besides "overall". A network with one branch has equal
             probabilities in both.
         loss_weights: Weights of the cross-entropy losses of the branches in training. The fields
             overall_weight, local_weight and global_weight of a recipe replace them.
-
-    Raises:
-        InputError: `channels` does not have four entries.
     """
 
     architecture: ClassVar[str]
@@ -152,10 +148,7 @@ class EmotionModel(nn.Module, abc.ABC):
         return [(1.0, [value for name, value in named if not name.startswith("backbone.")])]
 
     def auxiliary_loss(self, output: EmotionOutput, targets: Sequence[Tensor]) -> Tensor | None:
-        """Return a loss that is added to those of the branches, or None.
-
-        The targets are distributions (N, K_l) of every level.
-        """
+        """Return a loss that is added to those of the branches; targets (N, K_l) of each level."""
         return None
 
     @torch.no_grad()
@@ -168,10 +161,6 @@ class EmotionModel(nn.Module, abc.ABC):
 
 
 def _check_images(images: Tensor, weights: Tensor) -> None:
-    """Raise `InputError` unless `images` is (N, 3, H, W) with sides that are multiples of 32.
-
-    Its dtype must be that of the weights, or be converted to it by autocast.
-    """
     needed = "images must be a tensor (N, 3, height, width), not"
     if not isinstance(images, Tensor):
         raise InputError(f"{needed} {type(images).__name__}")

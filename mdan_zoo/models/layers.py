@@ -21,22 +21,12 @@ class HierarchyMasks(nn.Module):
             self.register_buffer(f"child_mask_{level}", mask, persistent=False)
 
     def child_mask(self, level: int) -> Tensor:
-        """Return bool (P, K): whether class k of `level` is a child of class p one level up.
-
-        Level 0 has one parent, the root.
-        """
+        """Return bool (P, K): whether class k is a child of class p one level up, or the root."""
         mask: Tensor = getattr(self, f"child_mask_{level}")
         return mask
 
     def sum_upwards(self, log_leaves: Tensor) -> tuple[Tensor, ...]:
-        """Sum leaf probabilities up the hierarchy (Eq. 2), in log space.
-
-        Args:
-            log_leaves: (N, K_n), log-probabilities of the finest level.
-
-        Returns:
-            Log-probabilities (N, K_l) of every level, coarse to fine.
-        """
+        """Sum log-probabilities of the leaves, (N, K_n), to (N, K_l) of every level (Eq. 2)."""
         levels = [log_leaves]
         for level in range(self.depth - 1, 0, -1):
             others = ~self.child_mask(level)
@@ -51,12 +41,7 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 
 def activation_maps(features: Tensor, weight: Tensor) -> Tensor:
-    """Return the class activation maps m_k(x) = w_k . X(x), (N, K, H, W).
-
-    Args:
-        features: X, (N, C, H, W).
-        weight: w, (K, C).
-    """
+    """Return the maps m_k(x) = w_k . X(x), (N, K, H, W), for X (N, C, H, W) and w (K, C)."""
     n, _, height, width = features.shape
     # One product per image; einsum would first move the channels to the front, a copy of the map.
     return (weight.expand(n, -1, -1) @ features.flatten(2)).reshape(n, -1, height, width)

@@ -15,22 +15,14 @@ from mdan_zoo.errors import InputError
 
 @dataclass(frozen=True)
 class ArchitectureOptions:
-    """Base class of the options of an architecture.
-
-    Attributes:
-        ignored: Fields of stored configs that are ignored, because an earlier version wrote them.
-    """
+    """Base class of the options of an architecture."""
 
     ignored: ClassVar[frozenset[str]] = frozenset()
+    """Fields of configs stored by earlier versions that are ignored."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ArchitectureOptions:
-        """Create options from a mapping, such as a stored config has; lists become tuples.
-
-        Raises:
-            InputError: A value is invalid.
-            TypeError: A field is unknown.
-        """
+        """Create options from a mapping; lists become tuples. `TypeError` for unknown fields."""
         kept = {name: value for name, value in values.items() if name not in cls.ignored}
         return cls(**with_tuples(kept))
 

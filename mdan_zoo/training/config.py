@@ -12,7 +12,6 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.training.recipe import Recipe
 
 _PRECISIONS = ("no", "bf16", "fp16")
-_MAX_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,3 @@ class TrainingConfig:
     def folder(self) -> Path:
         """The folder that image names are relative to."""
         return folder_of(self.data)
-
-    @property
-    def worker_count(self) -> int:
-        """The number of data-loading processes."""
-        if self.workers is not None:
-            return self.workers
-        return min(_MAX_WORKERS, os.cpu_count() or 1)

@@ -66,11 +66,7 @@ def needed_side(spec: InputSpec, recipe: Recipe) -> int:
 class ImageDataset(Dataset[tuple[Tensor, int]]):
     """Random crops, half of them mirrored, uint8 (3, S, S), with the index of the image.
 
-    Args:
-        samples: The dataset.
-        spec: The model's input.
-        recipe: Kind and seed of the crops.
-        cache: Folder for JPEG copies at the size that training needs; None keeps no copies.
+    `cache` is a folder for JPEG copies at the size that training needs; None keeps no copies.
     """
 
     def __init__(
@@ -125,13 +121,8 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
 class Steps(Sampler[list[Key]]):
     """Batch sampler from a given step to the last; drops the incomplete last batch of an epoch.
 
-    Args:
-        indices: Images to train on.
-        recipe: Seed, number of epochs and images per step.
-        parts: Number of equal parts that each step is divided into, for gradient accumulation.
-        processes: Number of processes that each part is divided among.
-        start: The first step.
-        weights: Sampling weights of `indices`; None takes each image once per epoch.
+    A step is divided into `parts` for gradient accumulation, and each part among `processes`.
+    `weights` are sampling weights of `indices`; None takes each image once per epoch.
     """
 
     drop_last = True
@@ -140,7 +131,6 @@ class Steps(Sampler[list[Key]]):
         self,
         indices: Sequence[int],
         recipe: Recipe,
-        *,
         parts: int = 1,
         processes: int = 1,
         start: int = 0,

@@ -39,11 +39,7 @@ def is_main_process() -> bool:
 
 
 def in_main_process(work: Callable[[], Value]) -> Value:
-    """Call `work` in the main process only; the others wait and get its return value.
-
-    Raises:
-        TrainingError: In the other processes, if `work` failed in the main one.
-    """
+    """Call `work` in the main process; the others wait for its value, or raise `TrainingError`."""
     if not is_main_process():
         value, failure = broadcast_object_list([None, ""])
         if failure:
@@ -62,10 +58,7 @@ def in_main_process(work: Callable[[], Value]) -> Value:
 
 
 def disconnect() -> None:
-    """Destroy the process group at the end of a program.
-
-    Its threads otherwise occasionally abort a finished process.
-    """
+    """Destroy the process group, whose threads occasionally abort a finished process."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -77,11 +70,7 @@ def check_precision(config: TrainingConfig) -> None:
 
 
 def make_accelerator(config: TrainingConfig, folder: Path | None) -> Accelerator:
-    """Return the accelerator of a training run.
-
-    Raises:
-        InputError: This machine does not support the configuration.
-    """
+    """Return the accelerator; `InputError` if this machine does not support the configuration."""
     check_precision(config)
     processes()  # first, for its timeout
     try:
@@ -120,12 +109,8 @@ def init_worker(worker: int, *, low_priority: bool) -> None:
     """Initialise a DataLoader worker, which then exits some time after SIGTERM.
 
     The training process needs its images to finish the step. A worker that ignored the signal
-    completely could block the exit of Python, which waits for the workers that remain.
-
-    Args:
-        worker: Number of the worker.
-        low_priority: Whether it yields to the training step, for training on a CPU. The threads of
-            a step wait for each other, so a worker that interrupts one delays all of them.
+    completely could block the exit of Python, which waits for the workers that remain. With low
+    priority, it yields to a training step on a CPU, whose threads all wait for an interrupted one.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_SECONDS))
     if low_priority and hasattr(os, "nice"):

@@ -69,13 +69,7 @@ def compute_pyramids(
 ) -> PyramidCache:
     """Compute the feature maps of every view of every image; they are kept in main memory.
 
-    Args:
-        backbone: Computes C2..C5; set to evaluation mode.
-        samples: The images.
-        spec: Input of the model.
-        recipe: Number and kind of the views, and the seed.
-        stages: The maps to keep; 0 is C2, 3 is C5.
-        device: Device of the backbone.
+    `stages` are the maps to keep; 0 is C2, 3 is C5.
 
     Raises:
         ImageError: Images cannot be read.
@@ -112,7 +106,6 @@ def compute_pyramids(
 
 
 def _check_memory(maps: Iterable[Tensor], images: int, views: int) -> None:
-    """Raise `InputError` if the maps of all images do not fit, given those of one."""
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each keeps all maps
     needed = sum(stage.nbytes for stage in maps) * images * local_processes
     available = available_memory()

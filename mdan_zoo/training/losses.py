@@ -32,18 +32,12 @@ def level_targets(leaves: Tensor, hierarchy: Hierarchy) -> tuple[Tensor, ...]:
 
 
 def cross_entropy(
-    log_probabilities: Sequence[Tensor],
-    targets: Sequence[Tensor],
-    weights: Tensor | None = None,
+    log_probabilities: Sequence[Tensor], targets: Sequence[Tensor], weights: Tensor | None = None
 ) -> Tensor:
     """Return the mean over levels and images of -sum_k Y_k log P_k (Eq. 3).
 
-    The equation omits the logarithm that the paper's text, cross-entropy, implies.
-
-    Args:
-        log_probabilities: (N, K_l) for every level.
-        targets: Distributions (N, K_l) for every level.
-        weights: Weights of the images, (N,); None for equal weights.
+    The equation omits the logarithm that the paper's text, cross-entropy, implies. Predictions and
+    target distributions are (N, K_l) for every level, weights of the images (N,).
     """
     losses = []
     for predicted, target in zip(log_probabilities, targets, strict=True):
@@ -64,10 +58,9 @@ def with_loss_weights(recipe: Recipe, network: type[EmotionModel]) -> Recipe:
 
 def branch_weights(network: type[EmotionModel], recipe: Recipe) -> dict[str, float]:
     """Return the weights of the losses on a network's branches, zeros included."""
-    weights: dict[str, float] = dict.fromkeys(("overall", *network.branches), 0.0)
-    weights |= network.loss_weights
-    fields = dataclasses.asdict(with_loss_weights(recipe, network))
-    return {name: fields.get(f"{name}_weight", weight) for name, weight in weights.items()}
+    weights = {**dict.fromkeys(("overall", *network.branches), 0.0), **network.loss_weights}
+    resolved = with_loss_weights(recipe, network)
+    return {name: getattr(resolved, f"{name}_weight", value) for name, value in weights.items()}
 
 
 def check_losses(recipe: Recipe, config: ModelConfig) -> None:
@@ -98,12 +91,10 @@ class TrainingStep(nn.Module):
     def forward(
         self, inputs: Tensor | list[Tensor], targets: list[Tensor], weights: Tensor | None
     ) -> Tensor:
-        """Return the weighted sum of the losses on the branches, and the auxiliary loss.
+        """Return the weighted sum of the losses on the branches, plus the auxiliary loss.
 
-        Args:
-            inputs: Images, uint8 (B, 3, S, S), or cached maps C2..C5.
-            targets: Distributions (B, K_l) for every level.
-            weights: Weights of the images in the losses on the branches, (B,); None for equal ones.
+        The inputs are images, uint8 (B, 3, S, S), or cached maps C2..C5. `weights` of the images,
+        (B,), apply to the losses on the branches.
         """
         if isinstance(inputs, Tensor):
             output = self.network(self.preprocessing.normalise(inputs))

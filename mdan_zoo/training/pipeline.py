@@ -37,12 +37,7 @@ def train(config: TrainingConfig) -> Path:
     """Train a model and evaluate it on the test part of the split.
 
     With folds, one network is trained and evaluated per fold, then a final one on all images.
-
-    Returns:
-        The path of the checkpoint.
-
-    Raises:
-        MdanZooError: See `prepare` and `Trainer.run`.
+    Returns the path of the checkpoint. Errors are those of `prepare` and `Trainer.run`.
     """
     check_output(config.output, config.data)
     check_precision(config)
@@ -52,24 +47,18 @@ def train(config: TrainingConfig) -> Path:
     if run.split is not None:
         keep_split(run.split, config.output)
     sets = training_sets(run.samples, config.folder, run.split)
+    output = config.output
     if len(sets) == 1:
         ((part, indices),) = sets.items()
-        return _train_one(run, indices, config.output, part)
-    folds = [
-        _train_one(run, indices, config.output / f"fold_{part}", part).parent
-        for part, indices in sets.items()
-    ]
+        return _train_one(run, indices, output, part)
+    folds = [_train_one(run, sets[part], output / f"fold_{part}", part).parent for part in sets]
     path = _train_one(run, list(range(len(run.samples))), config.output)
     in_main_process(functools.partial(add_cross_validation, config.output, folds))
     return path
 
 
 def check_output(folder: Path, data: Path) -> None:
-    """Check an output folder, which need not exist, for a dataset's folder or table.
-
-    Raises:
-        InputError: The folder is not writable, or is inside the data.
-    """
+    """Raise `InputError` if the output folder is not writable, or is inside the data."""
     path = folder.resolve()
     if data.is_dir() and path.is_relative_to(data.resolve()):
         raise InputError(
@@ -85,11 +74,7 @@ def check_output(folder: Path, data: Path) -> None:
 
 
 def check_images(samples: Sequence[Sample], files: FileIndex) -> None:
-    """Check in the main process that every image can be decoded; the others wait.
-
-    Raises:
-        ImageError: Images cannot be read; raised in all processes.
-    """
+    """Check in the main process that images can be decoded; all processes raise `ImageError`."""
 
     def problems() -> list[str]:
         found = files.read([sample.image for sample in samples])
@@ -99,7 +84,6 @@ def check_images(samples: Sequence[Sample], files: FileIndex) -> None:
 
 
 def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") -> Path:
-    """Train one network, save checkpoint and report, and evaluate it on a part of the split."""
     folder.mkdir(parents=True, exist_ok=True)
     recipe = run.config.recipe.for_images(len(indices))
     if recipe.epochs > run.config.recipe.epochs and is_main_process():
@@ -142,7 +126,6 @@ def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") 
 
 
 def _test(run: Run, folder: Path, part: str) -> dict[str, Any]:
-    """Evaluate the checkpoint in a folder on a part of the split; return the accuracies."""
     split = run.split
     assert split is not None, "only a split has parts"
     samples = [run.samples[index] for index in select(split, run.samples, run.config.folder, part)]

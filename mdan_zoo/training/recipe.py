@@ -176,10 +176,7 @@ class Recipe:
             )
 
     def for_images(self, count: int) -> Recipe:
-        """Return the recipe with the epochs that `count` images need for `min_steps` steps.
-
-        `step_epochs` grows in proportion.
-        """
+        """Return the recipe with the epochs, and in proportion `step_epochs`, for `min_steps`."""
         per_epoch = max(1, count // self.batch_size)
         epochs = max(self.epochs, math.ceil(self.min_steps / per_epoch))
         step_epochs = math.ceil(self.step_epochs * epochs / self.epochs)
@@ -192,11 +189,7 @@ def list_recipes() -> list[str]:
 
 
 def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read the recipe of a model.
-
-    Args:
-        model: Name of the model.
-        overrides: Fields to change, such as "epochs=3".
+    """Read the recipe of a model; `overrides` are fields to change, such as "epochs=3".
 
     Raises:
         UnknownNameError: The model has no recipe, or the recipe has no such field.

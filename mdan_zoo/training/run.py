@@ -50,9 +50,6 @@ class Run:
     """A training run that is ready to start.
 
     Attributes:
-        config: The training configuration.
-        hierarchy: The emotion hierarchy.
-        samples: The dataset.
         split: The split of the dataset; None trains on everything.
         model: Config of the model, with the normalisation that its initial weights need.
         data: The images, or the cached feature maps of the frozen stages.
@@ -159,7 +156,6 @@ def leaf_targets(samples: Sequence[Sample], hierarchy: Hierarchy, recipe: Recipe
 
 
 def _find_init(config: TrainingConfig) -> Path | None:
-    """Return the initial checkpoint; None for pretrained backbone weights."""
     init = config.recipe.init
     if not init:
         return None
@@ -172,7 +168,6 @@ def _find_init(config: TrainingConfig) -> Path | None:
 
 
 def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, Hierarchy]:
-    """Return config and hierarchy of the network to be trained."""
     if config.hierarchy is None:
         model = get_config(config.recipe.model)
         return model, get_hierarchy(model.hierarchy)
@@ -210,9 +205,6 @@ def load_backbone_file(backbone: nn.Module, path: str | os.PathLike[str]) -> Non
     """Load a safetensors file of a timm model into its feature pyramid.
 
     Tensors that are not part of the pyramid, such as the ImageNet classifier, are ignored.
-
-    Raises:
-        CheckpointError: The file is damaged, or belongs to another backbone.
     """
     state = backbone.state_dict()
     # BatchNorm's batch count does not affect the output, and converted files lack it.
@@ -226,14 +218,7 @@ def load_model_file(network: EmotionModel, path: str | os.PathLike[str]) -> list
     """Initialise a network from a checkpoint of the same architecture and hierarchy depth.
 
     Of the classifiers, the rows of classes that have the same name at the same level in both
-    hierarchies are copied.
-
-    Returns:
-        The names of these classes.
-
-    Raises:
-        CheckpointError: The file is damaged, or belongs to another architecture.
-        HierarchyError: Its hierarchy has another depth.
+    hierarchies are copied. Returns the names of these classes.
     """
     config, source = load_network(path)
     theirs, ours = source.hierarchy, network.hierarchy

@@ -26,12 +26,7 @@ def find_split(
     samples: Sequence[Sample],
     files: FileIndex,
 ) -> Split | None:
-    """Return the split of a training run; None to train on everything.
-
-    Raises:
-        DatasetError: The split belongs to another dataset, or cannot be created.
-        InputError: A class has no training image, or the output folder has another split.
-    """
+    """Return the split of a training run; None to train on everything."""
     name, recipe, path = config.dataset or model.dataset, config.recipe, config.output / SPLIT_FILE
     given = None if config.split is None else Split.load(config.split)
     if given is not None and given.dataset != name:
@@ -74,10 +69,6 @@ def check_classes(
     """Check that every leaf has a training image, in every fold.
 
     Copies of published datasets may be incomplete, so a missing class is only a warning there.
-
-    Raises:
-        InputError: A leaf of a custom hierarchy has no training image, or the split has no
-            training parts.
     """
     sets = training_sets(samples, folder, split)
     for held_out, indices in sets.items():
@@ -99,11 +90,7 @@ def check_classes(
 def training_sets(
     samples: Sequence[Sample], folder: Path, split: Split | None
 ) -> dict[str, list[int]]:
-    """Return the training images of every network by the part that tests it, "" for none.
-
-    Raises:
-        InputError: The split has a single part, which is not "train".
-    """
+    """Return the training images of every network by the part that tests it, "" for none."""
     everything = list(range(len(samples)))
     if split is None:
         return {"": everything}

@@ -50,14 +50,8 @@ def save_state(
 ) -> None:
     """Write a state of tensors and plain values, and its "history" as a log.
 
-    Args:
-        folder: The output folder.
-        recipe: The recipe.
-        identity: Other values that must be equal on resume.
-        state: The state.
-
-    Raises:
-        TrainingError: The state cannot be written; the previous one is kept.
+    `identity` has the values besides the recipe that must be equal on resume. If the state cannot
+    be written, the previous one is kept and `TrainingError` is raised.
     """
     content = io.BytesIO()
     rates = {name: getattr(recipe, name) for name in _CHANGEABLE}
@@ -79,9 +73,7 @@ def load_state(folder: Path, recipe: Recipe, identity: Mapping[str, Any]) -> dic
     """Return the state in a folder, or None if the folder has none.
 
     Its "change" has the recipe fields that differ, with their values "from" and "to"; {} if none.
-
-    Raises:
-        CheckpointError: The file is damaged, or belongs to another training run.
+    `CheckpointError` is raised if the file is damaged or belongs to another training run.
     """
     path = folder / STATE_FILE
     if not path.exists():

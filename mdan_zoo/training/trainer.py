@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import logging
 import math
+import os
 import sys
 import threading
 import time
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
 
 _LOGGER = logging.getLogger("mdan_zoo.training")
+_MAX_WORKERS = 8
 
 
 class Trainer:
@@ -59,15 +61,6 @@ class Trainer:
         folder: Folder of the log and the state, which is saved after every epoch; None saves
             nothing.
         network: The network, which is trained in place; by default a new one.
-
-    Attributes:
-        step: Number of completed steps.
-        history: The log, one row per epoch.
-        changes: Changes of the recipe on resume: the step and the values "from" and "to".
-
-    Raises:
-        InputError: There are fewer than two samples, or this machine does not support the
-            configuration.
     """
 
     def __init__(
@@ -99,9 +92,9 @@ class Trainer:
             frequencies = run.targets[self.indices].mean(dim=0)
             self.network.set_priors(frequencies.clamp(min=0.5 / len(self.indices)))
         self.average = copy.deepcopy(self.network).eval() if self.recipe.ema_decay else None
-        self.step = 0
-        self.history: list[dict[str, float]] = []
-        self.changes: list[dict[str, Any]] = []
+        self.step = 0  # number of completed steps
+        self.history: list[dict[str, float]] = []  # one row per epoch
+        self.changes: list[dict[str, Any]] = []  # of the recipe on resume
         self._epoch_losses: list[float] = []
         self._timed_from = (0, 0.0)  # a step, and its start time
         self._kept_step: int | None = None  # step of the saved state
@@ -109,8 +102,7 @@ class Trainer:
     def run(self) -> EmotionModel:
         """Train to the end of the recipe, resuming from the state in the folder, if any.
 
-        Returns:
-            The network, or the moving average of its weights, on the device, in evaluation mode.
+        Return the network, or the moving average of its weights, in evaluation mode.
 
         Raises:
             TrainingError: Loss or weights are no longer finite, or the state cannot be written.
@@ -164,10 +156,7 @@ class Trainer:
                     )
         return (self.average or self.network).eval()
 
-    # Set up
-
     def _distribute(self) -> tuple[Any, Any]:
-        """Return training step and optimizer, compiled and distributed as configured."""
         # Accelerate has one value per process; the environment or another trainer may have set it.
         self.accelerator.gradient_accumulation_steps = self.config.accumulate
         if self.config.channels_last:
@@ -177,31 +166,28 @@ class Trainer:
         step: Any = TrainingStep(self.network, self.preprocessing, self.recipe)
         if self.config.compile:
             step = torch.compile(step)
-        model, optimizer = self.accelerator.prepare(step, self.optimizer)
-        return model, optimizer
+        prepared: tuple[Any, Any] = self.accelerator.prepare(step, self.optimizer)
+        return prepared
 
     def steps(self) -> Steps:
         """Return the remaining steps."""
         weights = None
         if self.recipe.balance == "sampling":
             weights = balancing_weights(self.training.targets[self.indices])
-        return Steps(
-            self.indices,
-            self.recipe,
-            parts=self.config.accumulate,
-            processes=self.accelerator.num_processes,
-            start=self.step,
-            weights=weights,
-        )
+        parts, processes = self.config.accumulate, self.accelerator.num_processes
+        return Steps(self.indices, self.recipe, parts, processes, self.step, weights)
 
     def loader(self, steps: Steps) -> Generator[Any, None, None]:
         """Yield the batches of this process; closing the generator ends the workers."""
         on_gpu = self.accelerator.device.type == "cuda"
+        workers = self.config.workers
+        if workers is None:
+            workers = min(_MAX_WORKERS, os.cpu_count() or 1)
         loader: Any = DataLoader(
             self.dataset,
             batch_sampler=steps,
             collate_fn=collate,
-            num_workers=self.config.worker_count if isinstance(self.dataset, ImageDataset) else 0,
+            num_workers=workers if isinstance(self.dataset, ImageDataset) else 0,
             pin_memory=on_gpu,
             worker_init_fn=functools.partial(init_worker, low_priority=not on_gpu),
         )
@@ -220,8 +206,6 @@ class Trainer:
             weights[self.indices] = balancing_weights(leaves[self.indices])
             weights = weights.to(device)
         return tuple(level.to(device) for level in targets), weights
-
-    # During a step
 
     def _note(self, value: Tensor, stop: threading.Event) -> bool:
         """Record a loss; return whether any process received SIGTERM."""
@@ -272,20 +256,13 @@ class Trainer:
             else:
                 kept.copy_(current[name])
 
-    # After an epoch
-
     def _end_epoch(self, steps: Steps, *, show: bool) -> None:
-        """Add a row to the log; print it if `show`."""
         first, started = self._timed_from
         rate = steps.step_size * (self.step - first) / (time.perf_counter() - started)
         epoch = self.step // steps.per_epoch
         loss = sum(self._epoch_losses) / len(self._epoch_losses)
-        row = {
-            "epoch": float(epoch),
-            "loss": loss,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "images_per_second": rate,
-        }
+        lr = self.optimizer.param_groups[0]["lr"]
+        row = {"epoch": float(epoch), "loss": loss, "learning_rate": lr, "images_per_second": rate}
         self.history.append(row)
         self._epoch_losses = []
         if self.config.tensorboard:

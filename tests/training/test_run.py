@@ -372,7 +372,7 @@ def test_a_split_of_one_part_is_reported(model, data, tmp_path):
 def test_ratings_are_no_labels_of_a_custom_hierarchy(label_std_scale, model, tmp_path):
     """OWN_TREE has four leaves as well, but they are others."""
     data = write_oasis(tmp_path / "oasis")
-    with pytest.raises(HierarchyError, match="for the tree 'circumplex4'"):
+    with pytest.raises(HierarchyError, match="for the hierarchy 'circumplex4'"):
         prepare(
             plan(model, data, tmp_path / "run", dataset="OASIS", label_std_scale=label_std_scale)
         )

@@ -72,12 +72,7 @@ def join_heads(bands: Tensor, like: Tensor) -> Tensor:
 
 
 class MHCCA(nn.Module):
-    """Multi-head Cross Channel Attention between two adjacent semantic levels (Eq. 4).
-
-    Args:
-        dim: D, the number of channels of the top-down branch.
-        heads: g, the number of groups of positions; must divide the height of the fine map.
-    """
+    """Multi-head Cross Channel Attention (Eq. 4) with D = `dim` and g = `heads`."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()

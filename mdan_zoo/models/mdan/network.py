@@ -44,15 +44,10 @@ class TopDownLevel(nn.Module):
     def forward(
         self, coarse: Tensor, fine: Tensor, allowed: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Attend the fine map and classify it; for every level but the last.
+        """Return logits (N, K), m_k (N, K, H, W), M (N, H, W) and F (N, D, H, W) of this level.
 
-        Args:
-            coarse: F of the level above, (N, D, h, w).
-            fine: C of this level, (N, channels, H, W).
-            allowed: bool (N, K), children of the class predicted one level up.
-
-        Returns:
-            Local logits (N, K), m_k (N, K, H, W), M (N, H, W), and F of this level (N, D, H, W).
+        `coarse` is F of the level above, (N, D, h, w); `fine` is C of this level, (N, C, H, W);
+        `allowed`, bool (N, K), are the children of the class predicted one level up.
         """
         combined = self.mhcca(coarse, fine) + upsample(coarse, fine.shape[2:])
         class_maps = activation_maps(combined, self.classifier.weight)

@@ -15,15 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.mdan.network import MDAN
 
 Levels: TypeAlias = list[Tensor]
-
-
-def conv1x1(weight: Tensor, feature_map: Tensor) -> Tensor:
-    """Return the 1x1 convolution without bias."""
-    return F.conv2d(feature_map, weight)
 
 
 def upsample_like(feature_map: Tensor, other: Tensor) -> Tensor:
@@ -35,16 +29,16 @@ def mhcca(query: Tensor, output: Tensor, upsampled: Tensor, fine: Tensor, heads:
     """Return Eq. 4; a head is a group of consecutive positions, in row-major order."""
     n, channels, height, width = fine.shape
     d = height * width // heads
-    asking = conv1x1(query, upsampled).reshape(n, -1, heads, d).transpose(1, 2)
+    asking = F.conv2d(upsampled, query).reshape(n, -1, heads, d).transpose(1, 2)
     keys = fine.reshape(n, channels, heads, d).transpose(1, 2)
     scores = asking @ keys.transpose(2, 3) / math.sqrt(d)
     attended = torch.softmax(scores, dim=3) @ keys
-    return conv1x1(output, attended.transpose(1, 2).reshape(n, -1, height, width))
+    return F.conv2d(attended.transpose(1, 2).reshape(n, -1, height, width), output)
 
 
 def lcam(classifier_weight: Tensor, combined: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
     """Return M and all m_k (section 4.2.2). `allowed` (N, K): the classes that M is fused of."""
-    class_maps = conv1x1(classifier_weight[:, :, None, None], combined)
+    class_maps = F.conv2d(combined, classifier_weight[:, :, None, None])
     allowed = allowed[:, :, None, None]
     mean = class_maps.where(allowed, 0).sum(dim=1) / allowed.sum(dim=1)
     return mean + class_maps.where(allowed, -math.inf).amax(dim=1), class_maps
@@ -69,17 +63,9 @@ def standardised(model: MDAN, number: int, feature_map: Tensor) -> Tensor:
     if not model.options.normalise_pyramid:
         return feature_map
     norm = f"norms.{number}"
-    values = [model.get_buffer(f"{norm}.running_{name}") for name in ("mean", "var")]
-    values += [model.get_parameter(f"{norm}.{name}") for name in ("weight", "bias")]
-    mean, variance, weight, bias = (value[:, None, None] for value in values)
-    return (feature_map - mean) / torch.sqrt(variance + 1e-5) * weight + bias
-
-
-def children_of(hierarchy: Hierarchy, level: int, winners: Tensor) -> Tensor:
-    """Return the classes (N, K) below the class (N,) that is predicted one level up."""
-    roots = [0] * hierarchy.sizes[0]
-    parents = (roots, *hierarchy.parent_indices)[level]
-    return torch.tensor(parents, device=winners.device) == winners[:, None]
+    mean, variance = (model.get_buffer(f"{norm}.running_{name}") for name in ("mean", "var"))
+    weight, bias = (model.get_parameter(f"{norm}.{name}") for name in ("weight", "bias"))
+    return F.batch_norm(feature_map, mean, variance, weight, bias)
 
 
 def forward(
@@ -87,45 +73,46 @@ def forward(
     pyramid: Sequence[Tensor],
     children: Sequence[Sequence[Sequence[int]]] | None = None,
 ) -> tuple[Levels, Levels, Levels, Levels, Levels]:
-    """Return P_L, P_G, P_O, M and m_k, each coarse to fine, from the maps C2..C5.
+    """Return P_L, P_G (Eq. 2), P_O, M and m_k, each coarse to fine, from the maps C2..C5.
 
     `children` has the class ids that L-CAM fuses, of each level and image; by default the children
     of the predicted class.
     """
     local, maps, class_maps = top_down(model, pyramid, children)
-    global_ = bottom_up(model, pyramid[3])
+    weight, bias = (model.get_parameter(f"global_classifier.{n}") for n in ("weight", "bias"))
+    global_ = [torch.softmax(pyramid[3].mean(dim=(2, 3)) @ weight.T + bias, dim=1)]
+    for parents in reversed(model.hierarchy.parent_indices):
+        sums = global_[0].new_zeros(len(global_[0]), max(parents) + 1)
+        index = torch.tensor(parents, device=sums.device)
+        global_.insert(0, sums.index_add(1, index, global_[0]))
     alpha = model.options.alpha
     overall = [alpha * by_l + (1 - alpha) * by_g for by_l, by_g in zip(local, global_, strict=True)]
     return local, global_, overall, maps, class_maps
 
 
 def top_down(
-    model: MDAN,
-    pyramid: Sequence[Tensor],
-    children: Sequence[Sequence[Sequence[int]]] | None,
+    model: MDAN, pyramid: Sequence[Tensor], children: Sequence[Sequence[Sequence[int]]] | None
 ) -> tuple[Levels, Levels, Levels]:
     """Return P_L (Eq. 1), M and m_k of every level."""
-    weight_of = model.get_parameter
-    hierarchy = model.hierarchy
-    feature = conv1x1(weight_of("reduce.weight"), standardised(model, 0, pyramid[3]))
+    weight_of, device = model.get_parameter, pyramid[3].device
+    sizes = model.hierarchy.sizes
+    parents_of = ([0] * sizes[0], *model.hierarchy.parent_indices)  # the root is 0
+    feature = F.conv2d(standardised(model, 0, pyramid[3]), weight_of("reduce.weight"))
+    winners = torch.zeros(len(feature), dtype=torch.long, device=device)
     local: Levels = []
     maps: Levels = []
     class_maps: Levels = []
-    for number in range(hierarchy.depth):
+    for number, size in enumerate(sizes):
         fine = standardised(model, number + 1, pyramid[2 - number])
         name = f"levels.{number}"
         upsampled = upsample_like(feature, fine)
         query, output = (weight_of(f"{name}.mhcca.{part}.weight") for part in ("query", "output"))
-        attended = mhcca(query, output, upsampled, fine, model.options.heads[number])
-        combined = attended + upsampled
+        combined = mhcca(query, output, upsampled, fine, model.options.heads[number]) + upsampled
         if children is None:
-            root = torch.zeros(len(fine), dtype=torch.long, device=fine.device)
-            winners = local[-1].argmax(dim=1) if local else root
-            allowed = children_of(hierarchy, number, winners)
+            allowed = torch.tensor(parents_of[number], device=device) == winners[:, None]
         else:
-            classes = range(hierarchy.sizes[number])
-            listed = [[k in ids for k in classes] for ids in children[number]]
-            allowed = torch.tensor(listed, device=fine.device)
+            listed = [[k in ids for k in range(size)] for ids in children[number]]
+            allowed = torch.tensor(listed, device=device)
         weight = weight_of(f"{name}.classifier.weight")
         attention_map, by_class = lcam(weight, combined, allowed)
         attention_map = restrained(attention_map, model.options.lcam)
@@ -134,18 +121,5 @@ def top_down(
         feature = (1 + attention_map[:, None]) * combined
         logits = feature.mean(dim=(2, 3)) @ weight.T + weight_of(f"{name}.classifier.bias")
         local.append(torch.softmax(logits, dim=1))
+        winners = local[-1].argmax(dim=1)
     return local, maps, class_maps
-
-
-def bottom_up(model: MDAN, last_map: Tensor) -> Levels:
-    """Return P_G of every level (Eq. 2), from C5."""
-    weight_of, hierarchy = model.get_parameter, model.hierarchy
-    pooled = last_map.mean(dim=(2, 3))
-    leaf = pooled @ weight_of("global_classifier.weight").T + weight_of("global_classifier.bias")
-    levels = [torch.softmax(leaf, dim=1)]
-    for parents in reversed(hierarchy.parent_indices):
-        finer = levels[0]
-        size = max(parents) + 1
-        summed = [finer[:, [k for k, p in enumerate(parents) if p == j]] for j in range(size)]
-        levels.insert(0, torch.stack([children.sum(dim=1) for children in summed], dim=1))
-    return levels
