@@ -42,8 +42,8 @@ def add_parser(subparsers: Any) -> None:
         "split",
         _split,
         "split a dataset into training and test images",
-        "Writes the image names of every part to a file, with their hash. The same dataset, method "
-        "and seed give the same file on every machine.",
+        "Writes the image names of every part and the SHA-256 of the split to a file. The same "
+        "dataset, method and seed give the same file on every machine.",
     ).add_argument
     _add_options(add)
     methods = "80/20, 80/5/15, 5-fold, grouped-5-fold or official"

@@ -15,7 +15,8 @@ def add_parser(subparsers: Any) -> None:
         "demo",
         run,
         "serve a web page to try the models",
-        "By default only this machine can connect to it; it sends nothing to other machines.",
+        "By default, only this machine can connect to the page. The server makes no connections to "
+        "other machines.",
     ).add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     add("--port", type=int, help="port to listen on (default: the first free port from 7860)")

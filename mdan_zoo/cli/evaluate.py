@@ -34,14 +34,15 @@ def add_parser(subparsers: Any) -> None:
     add(
         "--split",
         metavar="FILE|PART",
-        help="split file of `mdan-zoo split` or a training run; train, val and test mean --part",
+        help="split file of `mdan-zoo split` or a training run; train, val or test is short for "
+        "--part",
     )
     add(
         "--part",
         metavar="NAME",
-        help="part of the split to evaluate on; the split is --split, the one next to the "
-        "checkpoint, or the official one (default: test; with folds, all folds; without a split, "
-        "all images)",
+        help="part to evaluate on, of the --split file, else of split.tsv next to the checkpoint, "
+        "else of the official split (default: test, or all folds, of the --split file or else of "
+        "the official split; all images if there is neither)",
     )
     add("--folds", type=int, metavar="K", help="split into K folds, keeping groups together")
     add("--output", **FOLDER, help="folder for report, metrics and figures")

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from mdan_zoo._util.files import refuse_input
 from mdan_zoo.cli.options import FILE, add_command
 from mdan_zoo.errors import ImageError, InputError
+from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL, DEFAULT_MODEL
 
 _EXAMPLES = """
@@ -37,8 +38,14 @@ def add_parser(subparsers: Any) -> None:
         f"attention maps; with --sheet, {DEFAULT_MODEL})",
     )
     add("--checkpoint", **FILE, help="checkpoint to use instead of --model")
-    add("--level", help="draw only the attention and the maps of all classes of this level")
-    add("--class", dest="label", metavar="CLASS", help="draw only attention and map of this class")
+    maps = "the attention map and the class activation maps"
+    add("--level", help=f"draw only this level: {maps} of all its classes")
+    add(
+        "--class",
+        dest="label",
+        metavar="CLASS",
+        help="draw only the class activation map of this class and the attention map of its level",
+    )
     add(
         "--output",
         **FILE,
@@ -71,9 +78,7 @@ def _draw_explanation(options: argparse.Namespace) -> int:
     name = options.model or (None if options.checkpoint else DEFAULT_EXPLAINED_MODEL)
     predictor = Predictor(name, checkpoint=options.checkpoint, device=options.device)
     explanation = explain(options.image, model=predictor)
-    level = options.level  # a name of the hierarchy, otherwise a position
-    if level and level.isdecimal() and level not in predictor.hierarchy.level_names:
-        level = int(level)
+    level = _as_level(options.level, predictor.hierarchy)
     plot(explanation, output, level=level, label=options.label)
     print(f"{options.image}  {explanation.prediction}")
     print(output)
@@ -119,3 +124,10 @@ def _stem(image: str) -> str:
     """Return the file name of a path or URL without its suffix."""
     path = urlsplit(image).path if "://" in image else image
     return Path(path).stem or "image"
+
+
+def _as_level(text: str | None, hierarchy: Hierarchy) -> int | str | None:
+    """Parse a level: a name of the hierarchy, otherwise a position if it is a number."""
+    if text is None or text in hierarchy.level_names or not text.isdecimal():
+        return text
+    return int(text)

@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -120,11 +121,14 @@ def _open_output(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread:  # others receive no signals
+        before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         with open_atomically(path) as file:
             text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
             yield text
             text.detach()  # flushes, and leaves the file open
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before)

@@ -30,10 +30,12 @@ def add_parser(subparsers: Any) -> None:
     target("--repo", metavar="OWNER/REPO", help="repository, created if missing")
     target("--folder", **FOLDER, help="folder, created if missing")
     add("--licence", metavar="NAME", help="licence of the weights, such as CC-BY-4.0")
-    add("--metrics", **FILE, help="JSON file with metrics for the model card")
+    metrics = "JSON file with metrics for the model card (default: from training.json, if any)"
+    add("--metrics", **FILE, help=metrics)
     add("--base-model", default="", metavar="OWNER/REPO", help="repository of the initial weights")
-    add("--private", action="store_true", help="upload only if the repository is private")
-    summary = "for maintainers: put trained weights into the package, in a checkout"
+    private = "create the repository as private; do not upload to a public one"
+    add("--private", action="store_true", help=private)
+    summary = "for maintainers: copy trained weights into the package (run in a checkout)"
     details = "Copies checkpoints of training runs and updates weights_manifest.json."
     add = add_command(subparsers, "release", _release, summary, details).add_argument
     add("runs", type=Path, nargs="+", metavar="RUN", help="output folder of `mdan-zoo train`")

@@ -37,7 +37,7 @@ Trains with the recipe of a model, or fine-tunes a model on a custom emotion hie
   mdan-zoo train --init mdan_oasis4 --hierarchy tree.toml --data FOLDER --output my_model
 
 Run the same command again to resume an interrupted training. To train on several GPUs, replace
-`mdan-zoo` by `accelerate launch -m mdan_zoo`.
+`mdan-zoo` with `accelerate launch -m mdan_zoo`.
 """
 
 
@@ -56,8 +56,10 @@ def add_parser(subparsers: Any) -> None:
         metavar="FILE|NAME",
         help="emotion hierarchy to fine-tune on: a .toml or .json file, or a built-in name",
     )
-    add("--recipe", metavar="NAME", help="model whose recipe is used (default: --init)")
-    add("--dataset", default="", metavar="NAME", help="dataset reader (default: the model's)")
+    recipe = "for fine-tuning: model whose recipe is used (default: the model given with --init)"
+    add("--recipe", metavar="NAME", help=recipe)
+    reader = "dataset reader (default: that of the model, or folder with --hierarchy)"
+    add("--dataset", default="", metavar="NAME", help=reader)
     add("--split", **FILE, help="split file (default: split as the recipe says)")
     backbone = "safetensors file of initial backbone weights (default: timm's pretrained weights)"
     add("--backbone-weights", **FILE, help=backbone)

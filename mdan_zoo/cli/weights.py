@@ -41,9 +41,9 @@ def add_parser(subparsers: Any) -> None:
     add("weights", nargs="*", metavar="NAME|FILE", help=f"model or checkpoint {default}")
     add("--repair", action="store_true", help="download damaged files again")
     cache = add_command(subparsers, "cache", _cache_list, "list or clear downloaded weights")
-    actions = cache.add_subparsers(metavar="ACTION")
-    add_command(actions, "list", _cache_list, "list the files")
-    add = add_command(actions, "clear", _cache_clear, "delete the files").add_argument
+    actions = cache.add_subparsers(metavar="[ACTION]")
+    add_command(actions, "list", _cache_list, "list downloaded files (the default)")
+    add = add_command(actions, "clear", _cache_clear, "delete downloaded files").add_argument
     add("names", nargs="*", metavar="NAME", help="only files of these models")
 
 

@@ -237,6 +237,11 @@ class Hierarchy:
             + did_you_mean(str(name), names)
         )
 
+    def parent(self, level: int | str, name: str) -> str | None:
+        """Return the name of the parent of a class; None at the first level."""
+        i, k = self.level_index(level), self.index(level, name)
+        return self.parents[i - 1][k] if i > 0 else None
+
     def children(self, level: int | str, name: str) -> tuple[str, ...]:
         """Return the names of the children of a class; empty for a leaf."""
         i, k = self.level_index(level), self.index(level, name)

@@ -97,20 +97,20 @@ class Recipe:
             weights are frozen. The first includes the stem.
         freeze_bn: Whether the BatchNorm layers of the backbone stay in evaluation mode and keep
             their pretrained statistics, which small batches need.
-        cached_views: 0 draws a new crop of every image in every epoch. Above 0, this many views of
-            each image (the image, its mirror image and random crops) are drawn once and the
-            feature maps of the frozen stages are cached, which makes training on a CPU a matter
-            of minutes. Needs `frozen_stages` of 3 or 4.
-        min_crop_area: 0 crops at the model's input size from the resized image, as in the paper.
-            Above 0, crops cover at least this fraction of the image and are resized.
-        label_std_scale: 0 trains on hard labels. Above 0, trains on the distribution of the
-            raters' answers where the dataset has it; where it is computed from a mean and a
+        cached_views: With 0, a new crop of every image is drawn in every epoch. Above 0, this many
+            views of each image (the image, its mirror image and random crops) are drawn once and
+            the feature maps of the frozen stages are cached, which makes training on a CPU a
+            matter of minutes. Needs `frozen_stages` of 3 or 4.
+        min_crop_area: With 0, a crop of the model's input size is taken from the resized image, as
+            in the paper. Above 0, crops cover at least this fraction of the image and are resized.
+        label_std_scale: With 0, training uses hard labels. Above 0, it uses the distribution of the
+            raters' answers if the dataset provides it; where it is computed from a mean and a
             standard deviation (OASIS), the standard deviation is multiplied by this factor.
         balance: How unequal class sizes are compensated: "none", "loss" (rare leaves have a larger
             weight in the loss) or "sampling" (they are sampled more often).
         init_bias_from_priors: Whether the classifier on the backbone starts at the class
-            frequencies of the training set. With `init`, which provides a trained classifier, the
-            default is false.
+            frequencies of the training set. If `init` is given, it is false even where the recipe
+            says true, because `init` provides a trained classifier; `--set` overrides this.
         overall_weight: Weight of the loss on the overall probabilities (P_O, Eq. 3). None: the
             default of the architecture, which for MDAN is 1, as in the paper.
         local_weight: Weight of the same loss on the local probabilities (P_L). None: the default

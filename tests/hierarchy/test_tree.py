@@ -55,6 +55,9 @@ def test_family(tree: Hierarchy) -> None:
     assert tree.children(0, "negative") == ("fear", "sadness")
     assert tree.children("primary", "sad") == ("grief", "sadness")
     assert tree.children("secondary", "grief") == ()
+    assert tree.parent("polarity", "negative") is None
+    assert tree.parent("primary", "sadness") == "negative"
+    assert tree.parent("secondary", "sadness") == "sadness"
     assert tree.path("zesty") == ("positive", "joy", "zest")
 
 
@@ -107,7 +110,7 @@ def test_drawing(tree: Hierarchy) -> None:
     ],
 )
 def test_unknown_names(tree: Hierarchy, level: Any, name: Any, message: str) -> None:
-    for lookup in (tree.index, tree.children):
+    for lookup in (tree.index, tree.children, tree.parent):
         with pytest.raises(UnknownNameError) as caught:
             lookup(level, name)
         assert message in str(caught.value)

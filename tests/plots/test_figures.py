@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import matplotlib.image
@@ -20,7 +19,7 @@ import pytest
 from PIL import Image
 from random_weights import save_random_weights
 
-from mdan_zoo.cli.explain import _stem, add_parser
+from mdan_zoo.cli.explain import _as_level, _stem, add_parser
 from mdan_zoo.cli.main import main
 from mdan_zoo.errors import ImageError, InputError, UnknownNameError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
@@ -356,25 +355,11 @@ def test_the_command_does_not_replace_the_image(photos, tmp_path, capsys):
     assert image.read_bytes() == photos[0].read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("level_names", "given", "expected"),
-    [
-        (("1", "0"), ["--level", "1"], "1"),
-        (("1", "0"), ["--level", "0"], "0"),
-        (("polarity", "quadrant"), ["--level", "1"], 1),
-        (("polarity", "quadrant"), ["--level", "quadrant"], "quadrant"),
-        (("1", "0"), [], None),
-    ],
-)
-def test_a_level_is_a_name_before_it_is_a_number(level_names, given, expected, photos, monkeypatch):
-    tree = Hierarchy.from_nested({"a": ["b"]}, level_names=level_names)
-    predictor, explanation = SimpleNamespace(hierarchy=tree), SimpleNamespace(prediction="b")
-    levels = []
-    monkeypatch.setattr("mdan_zoo.inference.predictor.Predictor", lambda *_, **__: predictor)
-    monkeypatch.setattr("mdan_zoo.inference.explanation.explain", lambda *_, **__: explanation)
-    monkeypatch.setattr("mdan_zoo.plots.plot", lambda *_, level, **__: levels.append(level))
-    assert run(photos[0], *given, "--output", photos[0].with_suffix(".pdf")) == 0
-    assert levels == [expected]
+def test_a_level_is_a_name_before_it_is_a_number():
+    tree = Hierarchy.from_nested({"a": ["b"]}, level_names=("1", "0"))
+    assert [_as_level(text, tree) for text in ("1", "0")] == ["1", "0"]
+    assert _as_level("1", get_hierarchy("circumplex4")) == 1
+    assert _as_level(None, tree) is None
 
 
 def test_the_command_refuses_what_does_not_go_together(photos, tmp_path):
