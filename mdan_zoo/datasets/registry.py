@@ -136,6 +136,8 @@ def read_dataset(
     Raises:
         HierarchyError: The hierarchy does not fit the dataset.
         DatasetError: See `DatasetReader.read`.
+        UnknownNameError: No dataset has that name.
+        InputError: A hierarchy is required, or the dataset has no such option.
     """
     reader = get_dataset(name)
     for option in options:

@@ -53,6 +53,10 @@ def make_split(
             (k - 1) * n off for a part as a whole.
         seed: Seed of the split; not used by the official one.
         files: Index in which identical files are looked up.
+
+    Raises:
+        DatasetError: The dataset cannot be split by this method.
+        InputError: The method is unknown.
     """
     names = image_names(samples, folder)
     described = describe_method(samples, method, seed)

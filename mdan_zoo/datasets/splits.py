@@ -203,7 +203,10 @@ def image_names(samples: Sequence[Sample], folder: Path) -> list[str]:
 
 
 def grouped_folds(samples: Sequence[Sample], folds: int, seed: int) -> list[list[int]]:
-    """Return the indices of nearly equally large folds, ascending; no group is divided."""
+    """Return the indices of nearly equally large folds, ascending; no group is divided.
+
+    Raises `DatasetError` for less than two folds, or fewer groups than folds.
+    """
     groups = group_members(samples, folds)
     random.Random(seed).shuffle(groups)
     result: list[list[int]] = [[] for _ in range(folds)]

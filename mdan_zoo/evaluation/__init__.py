@@ -1,5 +1,7 @@
 """Evaluation: metrics of models on labelled datasets, reports, and published results.
 
+from mdan_zoo.evaluation import evaluate, find_samples, write_report
+
 predictor = Predictor("mdan_oasis4")
 samples, source = find_samples("OASIS", folder, predictor.hierarchy)
 evaluation = evaluate(predictor, samples, source=source)

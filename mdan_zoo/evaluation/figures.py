@@ -61,7 +61,10 @@ def draw_figures(evaluation: Evaluation, folder: Path) -> dict[str, str]:
 
 
 def draw_confusion(counts: Ints, tree: Hierarchy, level: int, symbol: str = "P_O") -> Figure:
-    """Draw a confusion matrix (K, K) with borders between the children of parents (Fig. 6)."""
+    """Draw a confusion matrix (K, K) with borders between the children of parents (Fig. 6).
+
+    True classes are in rows, predicted ones in columns.
+    """
     ancestry = {path[level]: path[: level + 1] for path in tree.leaf_paths}
     order = sorted(ancestry, key=ancestry.__getitem__)  # by parent
     names = [tree.levels[level][k] for k in order]

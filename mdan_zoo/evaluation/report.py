@@ -133,7 +133,7 @@ def _training_images(evaluation: Evaluation) -> str:
             "It is unknown whether the model was trained on these images: the folder of the "
             "checkpoint has no list of training images, or the list does not cover the initial "
             "weights. If it was, the results are not valid for new images. For a model that was "
-            "trained on a part of this dataset, evaluate another part of the split of the training."
+            "trained on a part of this dataset, evaluate another part of that split (--split)."
         )
     if count:
         about = f"**The model was trained on {count:,} of these {total:,} images.**"

@@ -97,10 +97,13 @@ class Evaluation:
 
     Attributes:
         device: Device type, such as "cuda".
+        source: Origin of the images.
         trained_on: Number of images that were in the training data; None if unknown.
         groups: Number of groups, the units of the bootstrap.
         resamples: Number of bootstrap resamples.
         seed: Seed of the bootstrap.
+        scores: All metric values.
+        probabilities: The predicted probabilities.
     """
 
     model: str

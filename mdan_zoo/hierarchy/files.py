@@ -23,7 +23,9 @@ def parse(text: str, suffix: str) -> Any:
         if toml:
             return tomllib.loads(text)
         return json.loads(text, object_pairs_hook=_without_duplicates)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except HierarchyError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise HierarchyError(f"not valid {'TOML' if toml else 'JSON'}: {error}") from error
 
 

@@ -170,7 +170,10 @@ class Hierarchy:
         }
 
     def to_nested(self) -> Nested:
-        """Return nested mappings that end in lists of leaves; siblings are grouped."""
+        """Return nested mappings that end in lists of leaves; siblings are grouped.
+
+        Class ids are preserved only if siblings have consecutive ids.
+        """
 
         def below(level: int, names: Sequence[str]) -> Nested:
             if level == self.depth - 1:
@@ -181,7 +184,10 @@ class Hierarchy:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Hierarchy:
-        """Read a hierarchy from a .json or .toml file with the fields of `to_dict`."""
+        """Read a hierarchy from a .json or .toml file with the fields of `to_dict`.
+
+        The `HierarchyError` for a missing or invalid file names it and the location in it.
+        """
         if not isinstance(path, (str, os.PathLike)):
             raise HierarchyError(f"cannot read hierarchy {path!r}: expected a file path")
         path = Path(path)
@@ -189,11 +195,11 @@ class Hierarchy:
             return cls.from_dict(files.parse(path.read_text(encoding="utf-8-sig"), path.suffix))
         except OSError as error:
             raise HierarchyError(f"cannot read hierarchy {path}: {error.strerror}") from error
-        except (HierarchyError, UnicodeDecodeError) as error:
+        except ValueError as error:  # as HierarchyError and errors of encodings are
             raise HierarchyError(f"{path}: {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the hierarchy to a .json or .toml file, atomically."""
+        """Write a .json or .toml file, atomically; `HierarchyError` if it cannot be written."""
         path = Path(path)
         try:
             write_atomically(path, files.render(self.to_dict(), path.suffix).encode())
@@ -295,7 +301,10 @@ class Hierarchy:
         return tuple(paths)
 
     def membership(self, level: int | str) -> tuple[tuple[int, ...], ...]:
-        """Return the 0/1 matrix (classes of the level, leaves) that sums leaves up (Eq. 2)."""
+        """Return the 0/1 matrix (classes of the level, leaves) that sums leaves up (Eq. 2).
+
+        An entry is 1 if the leaf is the class or one of its descendants.
+        """
         i = self.level_index(level)
         return tuple(
             tuple(int(path[i] == j) for path in self.leaf_paths) for j in range(self.sizes[i])

@@ -63,9 +63,9 @@ class ImageOptions:
     Attributes:
         background: The colour under transparent pixels: red, green, blue in 0..255.
         max_pixels: Largest width x height, checked before the pixels are decoded. Pillow's own
-            limits do not apply, except for WebP above 179 million pixels.
+            limits do not apply, except that Pillow rejects WebP above 179 million pixels.
         max_bytes: Largest encoded image (file, download, bytes).
-        timeout: Maximum duration of a download in seconds.
+        timeout: Seconds for a whole download, from the name lookup to the last byte.
         shrink_to: JPEG files are decoded at a half, a quarter or an eighth of their size, which is
             faster, as long as both sides keep this number of pixels. None decodes all pixels.
 
@@ -133,7 +133,7 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     """Return the paths of the image files in a folder and its subfolders, sorted.
 
     Symbolic links are followed, and each folder is visited once. Files and folders whose name
-    starts with a dot are skipped.
+    starts with a dot are skipped. The paths start with `folder`.
 
     Raises:
         ImageError: The folder or a subfolder does not exist or cannot be read.
@@ -169,7 +169,8 @@ def _open(image: Any, options: ImageOptions) -> Image.Image:
     if is_url(image):
         return _decode(_download(image, options), options)
     if isinstance(image, (str, os.PathLike)):
-        with _open_path(image, options.max_bytes) as file:
+        with _open_path(image) as file:
+            _check_bytes(os.fstat(file.fileno()).st_size, options.max_bytes)
             return _decode(file, options)
     if is_tensor(image) or hasattr(image, "__array_interface__") or hasattr(image, "__array__"):
         array = image_array(image)
@@ -209,15 +210,14 @@ def _download(url: str, options: ImageOptions) -> io.BytesIO:
     return io.BytesIO(fetch_bytes(url, options.timeout, check, UnreadableImageError))
 
 
-def _open_path(path: str | os.PathLike[str], max_bytes: int) -> IO[bytes]:
+def _open_path(path: str | os.PathLike[str]) -> IO[bytes]:
     if isinstance(path, str) and "://" in path and not os.path.exists(path):
         raise UnreadableImageError("only http:// and https:// URLs are read")
-    status = os.stat(path)
-    if stat.S_ISDIR(status.st_mode):
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
         raise UnreadableImageError("it is a folder, not an image")
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(mode):
         raise UnreadableImageError("it is not a regular file, but a pipe, a socket or a device")
-    _check_bytes(status.st_size, max_bytes)
 
     def opener(name: str, flags: int) -> int:  # must not block if a pipe has replaced the file
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
@@ -264,6 +264,8 @@ def _decode(file: IO[bytes], options: ImageOptions) -> Image.Image:
     try:
         image.load()
     except OSError as error:
+        if error.errno is not None:  # of the disk, not of the decoder
+            raise
         raise UnreadableImageError(_damaged(str(image.format), error)) from error
     _check_size(image.size, options)  # the size of an icon is only known now
     return image

@@ -39,7 +39,7 @@ class Preprocessing:
 
 
 def without_far_ends(image: Image.Image) -> Image.Image:
-    """Crop an image to `MAX_ASPECT`, without pixels that the network sees."""
+    """Crop the ends of an image longer than `MAX_ASPECT`, which the network does not see."""
     short, long = sorted(image.size)
     length = MAX_ASPECT * short + (long - MAX_ASPECT * short) % 2  # crop both ends equally
     if length >= long:

@@ -49,16 +49,22 @@ def read_oasis(
             "the classes of OASIS are computed from its ratings for the hierarchy "
             f"{_CIRCUMPLEX.name!r}, and hierarchy {hierarchy.name!r} has others"
         )
-    samples = [_read_sample(row, folder, label_std_scale) for row in read_norms(folder)]
-    refuse_missing([sample.image for sample in samples], folder)
+    table = _find_table(folder)
+    samples = [_read_sample(row, table, label_std_scale) for row in read_norms(folder)]
+    refuse_missing([sample.image for sample in samples], table)
     return samples
+
+
+def _find_table(folder: Path) -> Path:
+    for table in (folder / name for name in _TABLES):
+        if table.is_file():
+            return table
+    raise layout_error(folder, "OASIS", f"{' or '.join(_TABLES)} and images/<theme>.jpg")
 
 
 def read_norms(folder: Path) -> list[dict[str, str]]:
     """Return the rows of the table of norms, by the names of its columns in lower case."""
-    table = next((folder / name for name in _TABLES if (folder / name).is_file()), None)
-    if table is None:
-        raise layout_error(folder, "OASIS", f"{' or '.join(_TABLES)} and images/<theme>.jpg")
+    table = _find_table(folder)
     header, cells = read_cells(table)
     columns = [name.lower() for name in header]
     missing = [column for column in _COLUMNS if column not in columns]
@@ -72,9 +78,9 @@ def read_norms(folder: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _read_sample(row: Mapping[str, str], folder: Path, label_std_scale: float) -> Sample:
+def _read_sample(row: Mapping[str, str], table: Path, label_std_scale: float) -> Sample:
     theme = row["theme"]
-    valence, arousal = (_read_rating(row, name, folder) for name in ("valence", "arousal"))
+    valence, arousal = (_read_rating(row, name, table) for name in ("valence", "arousal"))
     high_valence = _share_above(valence, VALENCE_THRESHOLD, label_std_scale)
     high_arousal = _share_above(arousal, AROUSAL_THRESHOLD, label_std_scale)
     shares = {
@@ -87,7 +93,7 @@ def _read_sample(row: Mapping[str, str], folder: Path, label_std_scale: float) -
     positive, aroused = valence.mean >= VALENCE_THRESHOLD, arousal.mean >= AROUSAL_THRESHOLD
     leaf = list(shares)[2 * positive + aroused]
     return Sample(
-        image=folder / "images" / row.get("file", f"{theme}.jpg"),
+        image=table.parent / "images" / row.get("file", f"{theme}.jpg"),
         labels=_CIRCUMPLEX.leaf_paths[_CIRCUMPLEX.leaves.index(leaf)],
         distribution=tuple(shares[leaf] for leaf in _CIRCUMPLEX.leaves),
         group=re.sub(r"\s*\d+$", "", theme).lower(),
@@ -95,11 +101,14 @@ def _read_sample(row: Mapping[str, str], folder: Path, label_std_scale: float) -
     )
 
 
-def _read_rating(row: Mapping[str, str], name: str, folder: Path) -> NormalDist:
+def _read_rating(row: Mapping[str, str], name: str, table: Path) -> NormalDist:
     """Return the distribution of the single ratings of one image."""
-    what = f"{folder}: the {name} of {row['theme']!r}"
+    what = f"{table}: the {name} of {row['theme']!r}"
     mean = read_number(row[f"{name}_mean"], what, 1, 7)
-    return NormalDist(mean, read_number(row[f"{name}_sd"], f"{what}, its deviation,", 0, 6))
+    deviation = read_number(row[f"{name}_sd"], f"{what}, its deviation,", 0, 6)
+    if not deviation:
+        raise DatasetError(f"{what} has the deviation 0; it must be above 0")
+    return NormalDist(mean, deviation)
 
 
 def _share_above(rating: NormalDist, threshold: float, label_std_scale: float) -> float:

@@ -47,9 +47,9 @@ def read_table(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     header, rows = (_read_parquet if path.suffix.lower() == ".parquet" else read_cells)(path)
     labels = Labels(hierarchy)
     levels = _level_columns(header, labels)
-    leaves = [] if levels else _leaf_columns(header, labels, path)
     columns = [name.casefold() for name in header]
-    if "image" not in columns or not (levels or leaves):
+    leaves = [] if levels or "image" not in columns else _leaf_columns(header, labels, path)
+    if not (levels or leaves) or "image" not in columns:
         raise DatasetError(f"{path} has the columns {', '.join(header)}; expected {_LAYOUT}")
     used = {"image", "group", "split", *(column for _, column in levels)}
     used |= {columns[position] for position in leaves}

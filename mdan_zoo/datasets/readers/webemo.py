@@ -140,8 +140,7 @@ def _groups(images: Sequence[Path], folder: Path) -> dict[Path, str]:
         by_name.setdefault(image.name, []).append(image)
     index, groups = FileIndex(), {}
     for name, named in by_name.items():
-        identical = index.duplicates(named)
-        if len(named) == 1 or identical == [named]:
+        if len(named) == 1 or (identical := index.duplicates(named)) == [named]:
             groups.update(dict.fromkeys(named, name))
             continue
         for copies in [*([image] for image in named), *identical]:
