@@ -73,8 +73,8 @@ def add_parser(subparsers: Any) -> None:
     )
     add = parser.add_argument_group("speed and memory").add_argument
     precisions = ("no", "bf16", "fp16")
-    add("--precision", choices=precisions, default="no", help="mixed precision (default: float32)")
-    accumulate = "micro-batches whose gradients are accumulated per step (default: %(default)s)"
+    add("--precision", choices=precisions, default="no", help="mixed precision (default: no)")
+    accumulate = "micro-batches per step, to save memory (default: %(default)s)"
     add("--accumulate", type=int, default=1, metavar="N", help=accumulate)
     add("--channels-last", action="store_true", help="channels-last format, faster on GPUs")
     add("--compile", action="store_true", help="compile the network with torch.compile")

@@ -79,15 +79,17 @@ def explain_image(predictor: Predictor, image: NamedImage) -> tuple[Prediction, 
     server, and the explanation is None.
     """
     try:
-        explanation = explain(image.path.read_bytes(), model=predictor)
+        content = image.path.read_bytes()
     except OSError:
         error = "it has been deleted here: upload it again"
-    except ImageError as failure:
-        error = failure.reason
-    except InputError as failure:  # the values of the network overflow
-        error = str(failure)
     else:
-        return replace(explanation.prediction, image=image.name), explanation
+        try:
+            explanation = explain(content, model=predictor)
+            return replace(explanation.prediction, image=image.name), explanation
+        except ImageError as failure:
+            error = failure.reason
+        except InputError as failure:  # the values of the network overflow
+            error = str(failure)
     return Prediction(image.name, predictor.name, predictor.hierarchy, {}, error=error), None
 
 

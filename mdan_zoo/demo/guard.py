@@ -94,12 +94,13 @@ def names_only(uploads: Path, value: Any) -> bool:
 
     Every object with a "path", at any depth, names a file.
     """
+    folder = uploads.resolve()
     unseen = [value]  # no recursion: requests may be nested arbitrarily deep
     while unseen:
         part = unseen.pop()
         if isinstance(part, dict):
             try:  # after links and dots are resolved
-                inside = Path(part.get("path", uploads)).resolve().is_relative_to(uploads.resolve())
+                inside = "path" not in part or Path(part["path"]).resolve().is_relative_to(folder)
             except (TypeError, ValueError, OSError, RuntimeError):  # no text, null byte, link loop
                 inside = False
             if not inside:

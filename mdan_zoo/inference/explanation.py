@@ -49,11 +49,11 @@ class LevelMaps:
     Attributes:
         labels: Classes of the level, in the order of `class_maps`.
         attention: M of L-CAM, float32 (H, W) at the size of the feature map of the level. None for
-            a flat network.
+            a flat network. In 0..1 for every image if the model has lcam="normalised".
         class_maps: m_k of every class, float32 (K, H, W).
-        parent: The class one level up whose children's maps are fused into `attention`; it can
-            differ from the predicted class. None for a flat network, and at the first level, where
-            the maps of all classes are fused.
+        parent: The class one level up whose children's maps are fused into `attention`: the most
+            likely class of the local classifier, which can differ from the predicted class. None
+            for a flat network, and at the first level, where the maps of all classes are fused.
     """
 
     name: str

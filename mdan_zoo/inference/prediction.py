@@ -98,7 +98,10 @@ class Prediction:
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The predicted classes, coarse to fine; empty for a failed image."""
+        """The predicted classes, coarse to fine; empty for a failed image.
+
+        With independent decoding they need not be a path of the hierarchy.
+        """
         return tuple(level.label for level in self.levels)
 
     @cached_property
@@ -115,11 +118,17 @@ class Prediction:
         )
 
     def of(self, branch: Branch) -> Prediction:
-        """Return this prediction as read from another branch; `InputError` if it has none."""
+        """Return this prediction as read from another branch, such as "local" of MDAN.
+
+        `InputError` if the network does not have the branch.
+        """
         return dataclasses.replace(self, branch=branch)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return image, model, path, levels and error as JSON types, in this order."""
+        """Return image, model, path, levels and error as JSON types, in this order.
+
+        Use `prediction.of("local").to_dict()` for another branch.
+        """
         return {
             "image": self.image,
             "model": self.model,

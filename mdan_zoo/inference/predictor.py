@@ -53,20 +53,24 @@ class Predictor:
         for prediction in predictor.stream(paths, batch_size=64): ...
 
     Args:
-        name: A model with released weights; by default the model of `checkpoint`, or a bundled one.
+        name: A model with released weights; by default the model of `checkpoint`, or else
+            flat_oasis4, whose weights are part of the package.
         checkpoint: A checkpoint to use instead of the released one, with its config and hierarchy.
         device: Such as "cpu", "cuda" or "cuda:1". By default CUDA if available, else the CPU.
         dtype: "float32", or "bfloat16" or "float16" for mixed precision by autocast.
-        branch: Classifier branch that predictions are read from.
+        branch: Classifier branch that predictions are read from. Each prediction contains the
+            probabilities of all branches.
         decode: How classes are picked; see `mdan_zoo.inference.prediction`.
         image_options: How images are read.
 
     Raises:
         UnknownNameError: The model does not exist.
-        WeightsUnavailableError: The model has no released weights.
+        WeightsUnavailableError: The model has no released weights; the message says how to train
+            them.
         CheckpointError: The checkpoint is damaged or belongs to another model.
         DeviceError: The device is not available; the message lists those that are.
-        InputError: The dtype, branch or decoding does not exist.
+        InputError: The dtype, branch or decoding does not exist, or `image_options` is not an
+            `ImageOptions`.
     """
 
     def __init__(
@@ -82,6 +86,8 @@ class Predictor:
     ) -> None:
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+        if not isinstance(image_options, ImageOptions):
+            raise InputError(f"image_options must be ImageOptions, not {image_options!r}")
         self.dtype = dtype
         self.device = _find_device(device)
         self.weights, self.config, network = _load_network(name, checkpoint)
@@ -113,7 +119,8 @@ class Predictor:
         """Predict the emotions that one image, or each image of a list or tuple, evokes.
 
         Raises:
-            ImageError: An image cannot be read; `stream` continues instead.
+            ImageError: An image cannot be read. Nothing is returned for the other images of a list
+                either; `stream` continues instead.
             InputError: The network's values overflow in the predictor's dtype.
         """
         if not isinstance(images, (list, tuple)):

@@ -273,11 +273,17 @@ def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) 
             shutil.rmtree(leftover, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING_PREFIX) as staging:
+            target = folder / place
+            version = Path(staging) / target.name
+            version.mkdir()  # unlike `staging` readable for a web server
             for name, content in files.items():
-                write_atomically(Path(staging) / name, content)
-            (folder / place).mkdir(parents=True, exist_ok=True)
-            for name in files:
-                (Path(staging) / name).replace(folder / place / name)
+                write_atomically(version / name, content)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():  # the same weights again, perhaps with another card
+                for name in files:
+                    (version / name).replace(target / name)
+            else:  # all files or none
+                version.rename(target)
         # Last: it must not name what is not there.
         write_atomically(folder / MANIFEST_FILE, manifest)
     return entry

@@ -44,7 +44,7 @@ def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
         report = read_report(run)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the training report in {run}: {error}") from error
-    if report.get("weights_sha256") != weights.sha256:
+    if not isinstance(report, dict) or report.get("weights_sha256") != weights.sha256:
         raise InputError(f"the training report in {run} is not that of its {WEIGHTS_FILE}")
     file = f"{name}.safetensors"
     publication = Publication(

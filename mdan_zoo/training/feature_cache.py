@@ -118,7 +118,10 @@ def _check_memory(maps: Iterable[Tensor], images: int, views: int) -> None:
 
 
 def draw_views(image: Image.Image, spec: InputSpec, recipe: Recipe, seed: int) -> list[Tensor]:
-    """Return views of an image, uint8 (3, S, S): plain, mirrored, crops, mirrored crops."""
+    """Return views of an image, uint8 (3, S, S): plain, mirrored, random crops.
+
+    Every second crop is mirrored.
+    """
     plain = Preprocessing(spec).crop(image)
     crop = random_crop(spec, recipe)
     with torch.random.fork_rng(devices=[]):
@@ -147,4 +150,7 @@ def available_memory() -> int:
 
 
 def _read_text(path: Path) -> str:
-    return path.read_text() if path.is_file() else ""
+    try:
+        return path.read_text()
+    except OSError:  # missing, or not readable for this user
+        return ""

@@ -85,6 +85,8 @@ def load_state(folder: Path, recipe: Recipe, identity: Mapping[str, Any]) -> dic
         found["recipe"] = current_fields(found["recipe"])
         before = current_fields(state.pop("rates"))
         now = {name: getattr(recipe, name) for name in before}
+    except MemoryError:
+        raise
     except Exception as error:  # whatever damage makes torch raise
         raise CheckpointError(f"cannot resume from {path}, it is damaged: {error}") from error
     expected = _identity(recipe, identity)

@@ -6,6 +6,7 @@ Each version of a model has its own folder, so a file is never replaced by a dif
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -17,8 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from mdan_zoo._util.files import replace_by
-from mdan_zoo.errors import CheckpointError, InputError, ManifestError, WeightsUnavailableError
-from mdan_zoo.weights.contents import read_contents
+from mdan_zoo.errors import InputError, ManifestError, WeightsUnavailableError
 from mdan_zoo.weights.manifest import ManifestEntry
 from mdan_zoo.weights.manifest_fields import NAME
 
@@ -115,9 +115,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     The caller holds the lock of `path.parent`, so any partial files there are leftovers.
     """
     folder = path.parent
-    with suppress(FileNotFoundError):  # another process has just removed the model's empty folder
-        folder.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    for _ in range(10):  # other processes may just be removing the model's empty folder
+        with suppress(FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            break
     for leftover in folder.glob(f"*{_PART_SUFFIX}"):
         if leftover.is_symlink() or not leftover.is_dir():  # a folder is not ours
             leftover.unlink()
@@ -202,6 +203,7 @@ def _versions() -> list[tuple[str, Path]]:
         children[:] = [name for name in children if len(names) < 3 and re.fullmatch(NAME, name)]
         if len(names) in (2, 3) and _VERSION.fullmatch(names[-1]):
             found.append(("/".join(names[:-1]), Path(folder)))
+            children.clear()  # what else is in it is not ours
     return sorted(found)
 
 
@@ -216,8 +218,13 @@ def _files(version: Path) -> list[Path]:
 def _state(path: Path) -> Literal["complete", "damaged", "unreadable", "partial"]:
     if path.suffix == _PART_SUFFIX:
         return "partial"
+    digest = hashlib.sha256()
     try:
-        right = read_contents(path).sha256.startswith(path.parent.name)
-    except CheckpointError:
+        if not path.is_file():  # a pipe has no end
+            return "unreadable"
+        with path.open("rb") as file:  # in parts, since a file can exceed the memory
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError:
         return "unreadable"
-    return "complete" if right else "damaged"
+    return "complete" if digest.hexdigest().startswith(path.parent.name) else "damaged"

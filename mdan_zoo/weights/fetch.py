@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
@@ -28,7 +29,7 @@ from mdan_zoo.weights.manifest_fields import without_secrets
 
 _PACKAGE = Path(__file__).parents[1]
 _CACHE = Source("the cache")
-_Places: TypeAlias = "list[tuple[Source, Path | None]]"  # with their paths on this machine
+_Place: TypeAlias = "tuple[Source, Path | None]"  # with its path on this machine
 _LOGIN_HINT = (
     "for a private or gated repository accept the conditions on its page, if any, and set HF_TOKEN "
     "to a token that may read it (it is sent through https only)"
@@ -63,9 +64,9 @@ def repair(entry: ManifestEntry, *, token: str | None = None) -> Path:
 
     As `find_weights`, but a file in the package does not count if there is a download.
     """
-    places = _places(entry)
+    places: Iterable[_Place] = _places(entry)
     if os.path.lexists(cached_path(entry)):
-        places = [place for place in places if place[0].type != "package"]
+        places = (place for place in places if place[0].type != "package")
     return _search(entry, token, places).path
 
 
@@ -96,33 +97,33 @@ def verify_file(path: Path, entry: ManifestEntry) -> FileContents:
     return contents
 
 
-def _places(entry: ManifestEntry) -> _Places:
-    cached = cached_path(entry)
-    places: _Places = [(_CACHE, cached)] if os.path.lexists(cached) else []
+def _places(entry: ManifestEntry) -> Iterator[_Place]:
+    """Yield the places of a checkpoint in the order to try. The package needs no cache folder."""
+    for source in entry.sources:
+        if source.type == "package":
+            yield source, _PACKAGE / source.path
+    if os.path.lexists(cached := cached_path(entry)):
+        yield _CACHE, cached
     for source in entry.sources:
         url = _url(source)
-        if source.type == "package":
-            places.append((source, _PACKAGE / source.path))
-        elif url.startswith("file://"):
-            places.append((source, Path(url2pathname(url.removeprefix("file://")))))
-        else:
-            places.append((source, None))
-    return sorted(places, key=lambda place: place[0].type != "package")
+        if url.startswith("file://"):
+            yield source, Path(url2pathname(url.removeprefix("file://")))
+        elif source.type != "package":
+            yield source, None
 
 
 def _url(source: Source) -> str:
     return source.url or source.base + source.path
 
 
-def _search(entry: ManifestEntry, token: str | None, places: _Places) -> FileContents:
+def _search(entry: ManifestEntry, token: str | None, places: Iterable[_Place]) -> FileContents:
     """Return the contents of the first right file, with a warning for each damaged one before."""
     failures: list[str] = []
     damaged: list[str] = []  # those where this machine has a wrong file
     for source, local in places:
-        path = local
+        fetched: list[Path] = []
         try:
-            path = path or _fetch(entry, source, token)
-            contents = verify_file(path, entry)
+            contents = verify_file(local, entry) if local else _fetch(entry, source, token, fetched)
         except (CheckpointError, InputError, WeightsUnavailableError) as error:
             problem = str(error)
         except (OSError, NotImplementedError) as error:  # some file systems have no locks
@@ -134,11 +135,11 @@ def _search(entry: ManifestEntry, token: str | None, places: _Places) -> FileCon
         else:
             verb = "used" if local else "fetched"
             for failure in damaged:
-                message = f"{failure}; {verb} instead: {path}"
+                message = f"{failure}; {verb} instead: {contents.path}"
                 warnings.warn(message, DamagedWeightsWarning, stacklevel=4)
             return contents
         failures.append(f"{without_secrets(str(source).rstrip())}: {problem}")
-        if path and os.path.lexists(path):
+        if any(map(os.path.lexists, [local] if local else fetched)):
             damaged.append(failures[-1])
     raise (CheckpointError if damaged else WeightsUnavailableError)(
         "\n  ".join([f"the weights of {entry.name} ({entry.file}) are not available:", *failures])
@@ -147,8 +148,14 @@ def _search(entry: ManifestEntry, token: str | None, places: _Places) -> FileCon
     )
 
 
-def _fetch(entry: ManifestEntry, source: Source, token: str | None) -> Path:
-    """Download a checkpoint to the cache, unless another process has just done so."""
+def _fetch(
+    entry: ManifestEntry, source: Source, token: str | None, fetched: list[Path]
+) -> FileContents:
+    """Download a checkpoint to the cache, unless another process has just done so.
+
+    It is read before the lock is released, since a waiting process may then clear the cache. Once
+    the file is complete, its path is added to `fetched`, even if it cannot be used.
+    """
     if is_offline():
         raise WeightsUnavailableError(f"not asked: {' or '.join(OFFLINE_VARIABLES)} is set")
     from mdan_zoo.weights.transport import download  # imports requests, which few need
@@ -156,7 +163,7 @@ def _fetch(entry: ManifestEntry, source: Source, token: str | None) -> Path:
     path = cached_path(entry)
     with cache.lock(path.parent):
         with suppress(CheckpointError):
-            return verify_file(path, entry).path
+            return verify_file(path, entry)
         if source.type == "huggingface":
             hub = find_hub(token)
             url, token, hint = _hub_url(source, hub), hub.token, _LOGIN_HINT
@@ -164,7 +171,8 @@ def _fetch(entry: ManifestEntry, source: Source, token: str | None) -> Path:
             url, token, hint = _url(source), None, ""
         with cache.replacing(path) as file:
             download(entry, url, file, token=token, login_hint=hint)
-    return path
+        fetched.append(path)
+        return verify_file(path, entry)
 
 
 def _hub_url(source: Source, hub: Hub) -> str:

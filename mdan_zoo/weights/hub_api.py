@@ -12,6 +12,7 @@ import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from mdan_zoo._util.files import write_atomically
@@ -161,7 +162,8 @@ def _entry_of_answer(repo: str, answer: bytes) -> ManifestEntry:
     except (ValueError, RecursionError):
         raise WeightsUnavailableError("its answer is not JSON") from None
     try:
-        files = {file["rfilename"]: file.get("lfs") for file in info["siblings"]}
+        listed = [file for file in info["siblings"] if isinstance(file, dict)]
+        files: dict[str, Any] = {str(file.get("rfilename")): file.get("lfs") for file in listed}
         commit = re.fullmatch(_COMMIT, info["sha"])
     except (LookupError, TypeError, AttributeError):
         commit = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import warnings
 from collections.abc import Callable, Container, Mapping
@@ -128,7 +129,8 @@ def load_manifest(path: str | Path | None = None) -> dict[str, ManifestEntry]:
 
     By default that of the package and the one that MDAN_ZOO_MANIFEST names by path or https:// URL:
     an entry there replaces the package's entry of that name. Files are read at every call, a URL
-    once in a process. A `ManifestWarning` tells unknown fields.
+    once in a process. With `path`, only that file is read. A `ManifestWarning` names unknown
+    fields, which are kept in the `details` of the entry.
 
     Raises:
         ManifestError: The manifest is not available, is not JSON, or does not match
@@ -182,12 +184,18 @@ def _check_response(url: str, count: int) -> None:
         raise ManifestError(f"it has more than {MAX_URL_BYTES:,} bytes")
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value
+
+
 def _parse(content: bytes, base: str, place: str) -> dict[str, ManifestEntry]:
     """Return the entries. `base` is the URL of the manifest's folder, `place` its name."""
     try:
-        values = json.loads(content)
-        # Fails on numbers that are not finite, and on half a character.
-        json.dumps(values, ensure_ascii=False, allow_nan=False).encode()
+        values = json.loads(content, parse_constant=_finite, parse_float=_finite)
+        json.dumps(values, ensure_ascii=False).encode()  # fails on half a character
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"cannot read the weights manifest {place}: {error}") from error
     checks.check(values, checks.OBJECT, place)

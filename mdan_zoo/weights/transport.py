@@ -185,11 +185,14 @@ def opened(
     def follow(url: str) -> requests.Response:
         for _ in range(MAX_REDIRECTS + 1):
             response = session.get(url, **options)
-            target = requests.Session.get_redirect_target(session, response)
-            if target is None:
-                return response
-            response.close()
-            url = redirect(url, target)
+            try:
+                target = requests.Session.get_redirect_target(session, response)
+                if target is None:
+                    return response
+                response.close()
+                url = redirect(url, target)
+            except ValueError:
+                raise WeightsUnavailableError("it redirects to a malformed address") from None
         raise WeightsUnavailableError(f"more than {MAX_REDIRECTS} redirects")
 
     with Session() as session:
@@ -204,6 +207,7 @@ def redirect(url: str, target: str) -> str:
     """Return the absolute target of a redirect, or raise an error if it must not be followed."""
     address = urljoin(url, target)
     new, shown = urlsplit(address), ascii(without_secrets(address)[:100])
+    new.port  # noqa: B018 - raises ValueError if it is malformed
     if new.scheme not in ("http", "https"):
         raise WeightsUnavailableError(f"it redirects to {shown}, not to http or https")
     weaker = urlsplit(url).scheme == "https" and new.scheme != "https"

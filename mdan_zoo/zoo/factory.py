@@ -79,7 +79,7 @@ def create_model(
         checkpoint: Load this safetensors file instead, given by its path or already opened.
         hierarchy: Another emotion hierarchy: a `Hierarchy`, nested dicts and lists, or the name of
             a built-in one.
-        backbone: Another timm backbone.
+        backbone: Another timm backbone. Neither it nor `hierarchy` can be given with `pretrained`.
 
     Returns:
         The network in training mode, as usual in torch; call `.eval()` before predicting.

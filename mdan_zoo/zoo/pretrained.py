@@ -30,6 +30,8 @@ def from_pretrained(
 ) -> EmotionModel:
     """Load a network that was published in a Hugging Face repository or a folder.
 
+    The checkpoint defines the architecture and the hierarchy.
+
     Args:
         repo_or_folder: OWNER/REPO, or a folder with a model.safetensors.
         revision: A branch, tag or commit of the repository; by default its main branch. Only a

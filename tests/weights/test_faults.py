@@ -103,7 +103,7 @@ LONG = "a" * 70
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (redirect("/\xff"), "invalid URL or proxy (UnicodeDecodeError)"),
+        (redirect("/\xff"), "it redirects to a malformed address"),
         (redirect(f"http://{LONG}.example/"), "cannot send the request: "),
         (redirect("http://a..b/"), "cannot send the request: "),
         (raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc\r\n0\r\n\r\n"), ""),

@@ -158,7 +158,7 @@ def test_a_fault_that_passes_is_survived(fault, hub_server):
         (body(b"[" * 100_000), "its answer is not JSON"),
         (redirect("file:///etc/passwd"), "redirects to 'file:///etc/passwd', not to http"),
         (redirect(QUESTION), "more than 10 redirects"),
-        (redirect("/\xff"), "invalid URL or proxy (UnicodeDecodeError)"),
+        (redirect("/\xff"), "it redirects to a malformed address"),
     ],
 )
 def test_a_refusal_is_reported_at_once(fault, said, hub_server, cache):
