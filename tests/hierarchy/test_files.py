@@ -181,6 +181,25 @@ def test_failed_save_leaves_everything_as_it_was(tmp_path: Path, tree: Hierarchy
     assert [path.name for path in tmp_path.iterdir()] == ["dir.json"]
 
 
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        (".json", '{"name": "x", "levels": [["a"]], "release_ids": {"r": {"a": %s}}}'),
+        (".toml", 'name = "x"\nlevels = [["a"]]\n[release_ids.r]\na = %s\n'),
+    ],
+)
+def test_a_number_with_too_many_digits_is_an_error_of_the_file(suffix, content, tmp_path):
+    path = tmp_path / f"big{suffix}"
+    path.write_text(content % ("1" * 5000))
+    with pytest.raises(HierarchyError, match=rf"big\{suffix}"):
+        Hierarchy.load(path)
+
+
+def test_a_path_with_a_null_character_is_an_error_of_the_file():
+    with pytest.raises(HierarchyError, match="embedded null"):
+        Hierarchy.load("a\0b.json")
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_reader_never_sees_a_part_of_a_file(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"tree{suffix}"

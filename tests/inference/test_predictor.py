@@ -126,6 +126,12 @@ def test_an_image_that_cannot_be_read(predictor, tmp_path):
         predictor.predict(np.zeros((2, 8, 8, 3), np.uint8))
 
 
+@pytest.mark.parametrize("options", [{"max_pixels": 100}, None])
+def test_other_image_options_are_refused(checkpoint, options):
+    with pytest.raises(InputError, match="image_options must be ImageOptions, not"):
+        Predictor(checkpoint=checkpoint, image_options=options)
+
+
 def test_image_options_are_heeded(checkpoint, photos):
     strict = Predictor(checkpoint=checkpoint, image_options=ImageOptions(max_pixels=100))
     with pytest.raises(ImageError, match="above max_pixels=100"):

@@ -375,6 +375,15 @@ def test_the_command_refuses_what_does_not_go_together(photos, tmp_path):
         run(photos[0], "--output", tmp_path / "absent" / "figure.png")
 
 
+def test_an_output_is_checked_without_torch():
+    code = """
+import sys
+from mdan_zoo.plots.figures import check_output
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_command_line_loads_neither_torch_nor_matplotlib():
     code = """
 import argparse, sys

@@ -29,6 +29,7 @@ from published_weights import (
 from mdan_zoo.errors import (
     InputError,
     ManifestError,
+    PublishingError,
 )
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.inference.verification import golden_image
@@ -217,6 +218,18 @@ def test_publications_at_once_lose_no_entry(released, tmp_path):
     with ThreadPoolExecutor(len(names)) as pool:
         list(pool.map(publish, names))
     assert set(load_manifest(tmp_path / "weights_manifest.json")) == set(names)
+
+
+def test_a_version_is_published_as_a_whole(released, tmp_path, monkeypatch):
+    """The disk is full, or the process ends, when the files of the version are moved."""
+
+    def fail(path, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises((OSError, PublishingError)):
+        publish_to_folder(released, tmp_path / "public")
+    assert not list((tmp_path / "public").rglob("*.safetensors"))
 
 
 def test_unknown_fields_of_a_manifest_are_kept(released, tmp_path):

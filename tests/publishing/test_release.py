@@ -117,6 +117,7 @@ def test_a_run_of_a_changed_config_is_refused(checkout, checkpoint, tmp_path):
     [
         (None, r"cannot read the training report in .*run: .*No such file"),
         ("{", r"cannot read the training report in .*run: "),
+        ("[]", r"is not that of its model\.safetensors"),
         ('{"weights_sha256": "0"}', r"is not that of its model\.safetensors"),
     ],
 )

@@ -99,6 +99,16 @@ def test_what_is_not_ours_is_not_touched(entries, cache):
     assert stored(cache) == sorted(others)
 
 
+def test_folders_inside_a_version_are_not_ours(entries, cache):
+    """Also if they are named like versions."""
+    inside = fetch.cached_path(entries[0]).with_name("fedcba9876543210")
+    inside.mkdir()
+    (inside / "mine.safetensors").write_bytes(b"mine")
+    assert len(fetch.list_cache()) == len(entries)
+    fetch.clear_cache()
+    assert (inside / "mine.safetensors").read_bytes() == b"mine"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs links")
 def test_links_are_removed_but_not_followed(entries, cache, tmp_path):
     outside = tmp_path / "outside" / "0123456789abcdef"

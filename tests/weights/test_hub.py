@@ -55,6 +55,14 @@ def test_the_package_comes_first_wherever_it_is_listed(package, server, cache):
     assert fetch.find_weights(entry) == package
 
 
+def test_the_package_needs_no_folder_for_downloads(package, server, monkeypatch):
+    """A process without a home folder, say, has none."""
+    package.write_bytes(CONTENT)
+    monkeypatch.setenv("MDAN_ZOO_CACHE", "~no_such_user/cache")
+    entry = dataclasses.replace(mirrored(server), sources=(PACKED,))
+    assert fetch.find_weights(entry) == package
+
+
 def test_the_cache_comes_before_the_other_sources(package, server, cache, tmp_path):
     (tmp_path / "file").write_bytes(CONTENT)
     sources = (PACKED, file_source(tmp_path / "file"), mirror(server.url(PLACE)))
