@@ -26,11 +26,14 @@ class Region:
 
 def seen_region(size: tuple[int, int], spec: InputSpec) -> Region:
     """Return the part of an upright image of this width and height that the network sees."""
-    # The steps of `Preprocessing`: crop long ends, resize the shorter side, crop the centre.
+    # The steps of `Preprocessing`: crop long ends, resize, crop the centre.
     short = min(size)
     longest = MAX_ASPECT * short
     kept = [side if side <= longest else longest + (side - longest) % 2 for side in size]
-    resized = [int(spec.resize * side / short) for side in kept]
+    if spec.resize_mode == "crop":
+        resized = [int(spec.resize * side / short) for side in kept]
+    else:
+        resized = [spec.resize, spec.resize]
     starts, ends = [], []
     for side, inner, after in zip(size, kept, resized, strict=True):
         first = round((after - spec.crop) / 2)

@@ -21,11 +21,13 @@ class InputSpec:
     """Preprocessing parameters, which are part of the weights.
 
     Attributes:
-        resize: Pixels of the shorter side after resizing, up to 4096; the aspect ratio is kept.
+        resize: Pixels of the shorter side after resizing, up to 4096.
         crop: Side of the centre crop in pixels; a multiple of 32.
         mean: Mean of each channel (red, green, blue) on a scale of 0 to 1, which is subtracted.
         std: Standard deviation of each channel, by which it is divided.
         interpolation: "bilinear" or "bicubic", both antialiased.
+        resize_mode: "crop" keeps the aspect ratio, so the centre crop loses the ends of the longer
+            side; "squash" resizes both sides to `resize`, so the crop covers the whole image.
     """
 
     resize: int = 512
@@ -33,6 +35,7 @@ class InputSpec:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    resize_mode: Literal["crop", "squash"] = "crop"
 
     def __post_init__(self) -> None:
         for name, values in (("mean", self.mean), ("std", self.std)):
@@ -52,3 +55,10 @@ class InputSpec:
             raise InputError(
                 f"interpolation must be 'bilinear' or 'bicubic', not {self.interpolation!r}"
             )
+        if self.resize_mode not in ("crop", "squash"):
+            raise InputError(f"resize_mode must be 'crop' or 'squash', not {self.resize_mode!r}")
+
+    @property
+    def resize_to(self) -> int | tuple[int, int]:
+        """The size argument of torchvision's `Resize`: the shorter side, or both sides."""
+        return self.resize if self.resize_mode == "crop" else (self.resize, self.resize)

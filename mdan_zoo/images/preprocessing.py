@@ -22,7 +22,7 @@ class Preprocessing:
     def __init__(self, spec: InputSpec) -> None:
         self.spec = spec
         interpolation = v2.InterpolationMode(spec.interpolation)
-        resize = v2.Resize(spec.resize, interpolation)  # PIL images are always antialiased
+        resize = v2.Resize(spec.resize_to, interpolation)  # PIL images are always antialiased
         self._crop = v2.Compose([resize, v2.CenterCrop(spec.crop), v2.PILToTensor()])
         standardise = v2.Normalize(list(spec.mean), list(spec.std))
         self._normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), standardise])

@@ -42,7 +42,7 @@ Install the package with `pip install mdan-zoo`.
 
 ## Preprocessing
 
-`Predictor` resizes the shorter side to {input.resize} pixels ({input.interpolation}, antialiased),
+`Predictor` resizes {resized} to {input.resize} pixels ({input.interpolation}, antialiased),
 takes a centre crop of {input.crop} x {input.crop} pixels, scales RGB values to 0..1, and normalises
 them with mean {input.mean} and standard deviation {input.std}.
 
@@ -116,11 +116,12 @@ network = mdan_zoo.create_model("{name}", pretrained=True)  # the torch.nn.Modul
 
 def model_card(publication: Publication, repo: str = "") -> str:
     """Return the README.md of a published model; its examples name `repo`, or a folder if ""."""
-    metrics = publication.metrics
+    metrics, spec = publication.metrics, publication.weights.config.input
     text = _TEXT.format(
         model=publication,
         weights=publication.weights,
-        input=publication.weights.config.input,
+        input=spec,
+        resized="the shorter side" if spec.resize_mode == "crop" else "both sides",
         introduction=_introduction(publication),
         usage=(_HUB_USAGE if repo else _FOLDER_USAGE).format(repo=repo, name=publication.name),
         results="Not measured." if metrics is None else _table(metrics["rows"]),

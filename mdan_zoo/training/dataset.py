@@ -48,7 +48,7 @@ def random_crop(spec: InputSpec, recipe: Recipe) -> v2.Transform:
             ratio=_ASPECTS,
             interpolation=interpolation,
         )
-    return v2.Compose([v2.Resize(spec.resize, interpolation), v2.RandomCrop(spec.crop)])
+    return v2.Compose([v2.Resize(spec.resize_to, interpolation), v2.RandomCrop(spec.crop)])
 
 
 def needed_side(spec: InputSpec, recipe: Recipe) -> int:

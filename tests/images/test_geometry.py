@@ -12,11 +12,18 @@ from mdan_zoo.images.geometry import Region, lay_over, seen_region
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.images.preprocessing import Preprocessing
 
-SPECS = [InputSpec(resize=320, crop=320), InputSpec(resize=512, crop=448)]
+SPECS = [
+    InputSpec(resize=320, crop=320),
+    InputSpec(resize=512, crop=448),
+    InputSpec(resize=320, crop=320, resize_mode="squash"),
+    InputSpec(resize=512, crop=448, resize_mode="squash"),
+]
 SIZES = [(640, 480), (300, 451), (901, 100), (100, 402), (320, 320), (77, 53), (2000, 1501)]
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.resize}-{spec.crop}")
+@pytest.mark.parametrize(
+    "spec", SPECS, ids=lambda spec: f"{spec.resize}-{spec.crop}-{spec.resize_mode}"
+)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("axis", [0, 1], ids=["x", "y"])
 def test_what_preprocessing_cut_out_is_laid_back_where_it_was(axis, size, spec):
@@ -30,11 +37,12 @@ def test_what_preprocessing_cut_out_is_laid_back_where_it_was(axis, size, spec):
     laid = lay_over(crop, seen_region(size, spec), size)
 
     seen = ~np.isnan(laid)
-    share = min(width, height) * spec.crop / spec.resize  # of the shorter side
-    assert abs(seen.sum() - share**2) < 3 * share
+    kept = min(max(size), 4 * min(size)) if spec.resize_mode == "squash" else min(size)
+    longer, shorter = (side * spec.crop / spec.resize for side in (kept, min(size)))
+    assert abs(seen.sum() - longer * shorter) < 3 * longer
     # Within a pixel of the image's and of the map's edges, resizing and laying back are flat.
     inner = seen.copy()
-    edge = max(2, -(-2 * min(size) // spec.resize))
+    edge = max(2, -(-2 * kept // spec.resize))
     inner[:edge] = inner[-edge:] = False
     inner[:, :edge] = inner[:, -edge:] = False
     inner &= np.abs(laid - np.nanmin(laid)) > edge
