@@ -98,6 +98,12 @@ def backbone_state(name: str) -> dict[str, Tensor]:
     return dict(_channels_first(_create_shapes(name, out_indices=indices)).state_dict())
 
 
+def classifier_state(name: str) -> dict[str, Tensor]:
+    """Return the state dict of a whole timm model, with its classifier, on the meta device."""
+    with torch.device("meta"):
+        return dict(_maker(name)().state_dict())
+
+
 def _maker(name: str) -> Any:
     """Return the function that creates a model."""
     if not isinstance(name, str) or not timm.is_model(name):

@@ -25,6 +25,7 @@ from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.registry import get_architecture
+from mdan_zoo.training.backbone_weights import load_backbone_weights
 from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.dataset import ImageDataset
 from mdan_zoo.training.distributed import is_main_process, processes
@@ -33,7 +34,7 @@ from mdan_zoo.training.losses import check_losses
 from mdan_zoo.training.recipe import Recipe, is_weight_file
 from mdan_zoo.training.splitting import find_split
 from mdan_zoo.training.state import has_state
-from mdan_zoo.weights.checkpoint import check_tensors, read_identity, read_tensors
+from mdan_zoo.weights.checkpoint import read_identity
 from mdan_zoo.zoo.configs import MODELS
 from mdan_zoo.zoo.factory import build_network, get_config, load_network, read_released
 
@@ -197,21 +198,8 @@ def _initial_backbone(
         backbone, spec = pretrained_backbone(model.backbone, model.input)
         return backbone, dataclasses.replace(model, input=spec)
     backbone, _ = build_backbone(model.backbone, model.input.crop)
-    load_backbone_file(backbone, config.backbone_weights)
+    load_backbone_weights(backbone, model.backbone, config.backbone_weights)
     return backbone, model
-
-
-def load_backbone_file(backbone: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Load a safetensors file of a timm model into its feature pyramid.
-
-    Tensors that are not part of the pyramid, such as the ImageNet classifier, are ignored.
-    """
-    state = backbone.state_dict()
-    # BatchNorm's batch count does not affect the output, and converted files lack it.
-    expected = {name: v for name, v in state.items() if not name.endswith("num_batches_tracked")}
-    found = {name: value for name, value in read_tensors(path).items() if name in expected}
-    check_tensors(path, found, expected)
-    backbone.load_state_dict({**state, **found}, strict=True)
 
 
 def load_model_file(network: EmotionModel, path: str | os.PathLike[str]) -> list[str]:

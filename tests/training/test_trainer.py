@@ -18,10 +18,10 @@ from mdan_zoo.backbones.pyramid import build_backbone, stages_after
 from mdan_zoo.errors import CheckpointError, DatasetError, WeightsUnavailableError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.training import TrainingConfig, prepare, train
+from mdan_zoo.training.backbone_weights import load_backbone_weights
 from mdan_zoo.training.losses import balancing_weights, cross_entropy, level_targets
 from mdan_zoo.training.optimizer import rate_factor
 from mdan_zoo.training.recipe import Recipe, load_recipe
-from mdan_zoo.training.run import load_backbone_file
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
 from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import read_identity
@@ -77,7 +77,7 @@ def test_the_last_stage_makes_c5_of_c4(name):
 def test_a_file_of_another_backbone_is_refused(backbone_file):
     backbone, _ = build_backbone("resnet18")
     with pytest.raises(CheckpointError, match=r"does not fit the network: bn1"):
-        load_backbone_file(backbone, backbone_file)
+        load_backbone_weights(backbone, "resnet18", backbone_file)
 
 
 # --- trainings
