@@ -88,8 +88,16 @@ def pretrained_backbone(name: str, spec: InputSpec) -> tuple[nn.Module, InputSpe
             f"the pretrained weights of {name} cannot be fetched ({error}); pass a safetensors "
             "file with --backbone-weights"
         ) from error
+    return backbone, with_normalisation(spec, name)
+
+
+def with_normalisation(spec: InputSpec, name: str) -> InputSpec:
+    """Return `spec` with the mean and standard deviation of a timm model's pretrained weights."""
+    _maker(name)
     cfg: Any = timm.get_pretrained_cfg(name)
-    return backbone, dataclasses.replace(spec, mean=tuple(cfg.mean), std=tuple(cfg.std))
+    if cfg is None:  # timm has no weights of the model
+        return spec
+    return dataclasses.replace(spec, mean=tuple(cfg.mean), std=tuple(cfg.std))
 
 
 def backbone_state(name: str) -> dict[str, Tensor]:

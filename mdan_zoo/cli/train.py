@@ -61,8 +61,19 @@ def add_parser(subparsers: Any) -> None:
     reader = "dataset reader (default: that of the model, or folder with --hierarchy)"
     add("--dataset", default="", metavar="NAME", help=reader)
     add("--split", **FILE, help="split file (default: split as the recipe says)")
-    backbone = "safetensors file of initial backbone weights (default: timm's pretrained weights)"
-    add("--backbone-weights", **FILE, help=backbone)
+    add("--backbone", metavar="NAME", help="timm model to use as backbone (default: the model's)")
+    add("--size", type=int, metavar="PIXELS", help="side of the input (default: the model's)")
+    add(
+        "--resize-mode",
+        choices=("crop", "squash"),
+        help="resize the shorter side and crop, or both sides (default: the model's)",
+    )
+    add(
+        "--backbone-weights",
+        metavar="FILE|PACKAGE",
+        help="initial weights of the backbone: a .safetensors or .pth file, or an installed "
+        "package that contains one (default: timm's pretrained weights)",
+    )
     add(
         "--set",
         dest="changes",

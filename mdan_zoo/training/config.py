@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mdan_zoo.datasets.registry import folder_of
 from mdan_zoo.errors import InputError
@@ -27,8 +28,11 @@ class TrainingConfig:
             custom hierarchy.
         hierarchy: A custom emotion hierarchy. The recipe must then name a model to start from.
         split: A split file. Default: the split method of the recipe.
-        backbone_weights: A safetensors file with the initial weights of the backbone. None: the
-            pretrained weights of timm.
+        backbone: A timm model to use instead of the backbone of the model.
+        size: Side in pixels of the network's input, instead of that of the model.
+        resize_mode: "crop" or "squash" instead of that of the model; see `InputSpec`.
+        backbone_weights: Initial weights of the backbone: a safetensors file, a PyTorch state dict,
+            or an installed package that contains one. None: the pretrained weights of timm.
         precision: "no" computes in float32; "bf16" and "fp16" under autocast, fp16 with loss
             scaling.
         accumulate: Number of micro-batches that each step is divided into, to save memory.
@@ -45,6 +49,9 @@ class TrainingConfig:
     dataset: str = ""
     hierarchy: Hierarchy | None = None
     split: Path | None = None
+    backbone: str | None = None
+    size: int | None = None
+    resize_mode: Literal["crop", "squash"] | None = None
     backbone_weights: str | os.PathLike[str] | None = None
     precision: str = "no"
     accumulate: int = 1

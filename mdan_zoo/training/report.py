@@ -68,6 +68,9 @@ def repeating_command(config: TrainingConfig) -> list[str]:
     command += ["--data", "FOLDER", "--output", "DIR"]
     command += ["--dataset", config.dataset] if config.dataset else []
     command += ["--split", "FILE"] if config.split is not None else []
+    for name in ("backbone", "size", "resize_mode"):
+        value = getattr(config, name)
+        command += [f"--{name.replace('_', '-')}", str(value)] if value else []
     command += ["--backbone-weights", "FILE"] if config.backbone_weights is not None else []
     for name, value in dataclasses.asdict(recipe).items():
         if name != "init" and value != getattr(usual, name):

@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mdan_zoo.backbones.pyramid import build_backbone, pretrained_backbone
+from mdan_zoo.backbones.pyramid import (
+    build_backbone,
+    pretrained_backbone,
+    with_normalisation,
+)
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.registry import get_dataset, read_dataset
 from mdan_zoo.datasets.sample import Sample
@@ -23,6 +27,7 @@ from mdan_zoo.datasets.splits import Split
 from mdan_zoo.errors import CheckpointError, HierarchyError, InputError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.backbone_weights import load_backbone_weights
@@ -171,19 +176,40 @@ def _find_init(config: TrainingConfig) -> Path | None:
 def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, Hierarchy]:
     if config.hierarchy is None:
         model = get_config(config.recipe.model)
-        return model, get_hierarchy(model.hierarchy)
-    if init is None:
+        hierarchy = get_hierarchy(model.hierarchy)
+        if not (config.backbone or config.size or config.resize_mode):
+            return model, hierarchy
+    elif init is None:
         raise InputError("a custom hierarchy needs an initial model; pass one with --init")
-    started, _ = read_identity(init)
+    else:
+        model, _ = read_identity(init)
+        hierarchy = config.hierarchy
     name = config.output.resolve().name
     if name in MODELS:
         raise InputError(
-            f"a model with a custom hierarchy is named after its output folder, but {name} is a "
-            "registered model; choose another --output"
+            "a model with a custom hierarchy, backbone or input is named after its output folder, "
+            f"but {name} is a registered model; choose another --output"
         )
-    dataset = config.dataset or _CUSTOM_DATASET
-    model = dataclasses.replace(started, name=name, hierarchy=name, dataset=dataset)
-    return model, config.hierarchy
+    if config.hierarchy is not None:
+        dataset = config.dataset or _CUSTOM_DATASET
+        model = dataclasses.replace(model, hierarchy=name, dataset=dataset)
+    if config.backbone:
+        if init is not None:
+            raise InputError(
+                f"the initial weights, {config.recipe.init}, are for the backbone "
+                f"{model.backbone}; remove --backbone {config.backbone}"
+            )
+        spec = with_normalisation(model.input, config.backbone)
+        model = dataclasses.replace(model, backbone=config.backbone, input=spec)
+    return dataclasses.replace(model, name=name, input=_resized(model.input, config)), hierarchy
+
+
+def _resized(spec: InputSpec, config: TrainingConfig) -> InputSpec:
+    """Return the input with the configured size and resize mode."""
+    size, mode = config.size or spec.crop, config.resize_mode or spec.resize_mode
+    # Squashed images are shown whole; crops keep their share of the resized image.
+    resize = size if mode == "squash" else round(spec.resize * size / spec.crop)
+    return dataclasses.replace(spec, resize=resize, crop=size, resize_mode=mode)
 
 
 def _initial_backbone(

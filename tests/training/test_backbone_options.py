@@ -1,0 +1,101 @@
+"""Training with another backbone, input size and resize mode than those of the model."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from oasis_folder import write_oasis
+
+from mdan_zoo.errors import InputError, UnknownNameError
+from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.training import TrainingConfig, prepare, train
+from mdan_zoo.training.recipe import load_recipe
+from mdan_zoo.training.report import read_report
+
+NAME = "tf_efficientnet_lite0"
+QUICK = ("cached_views=2", "batch_size=5", "epochs=2", "split=80/20")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_oasis(tmp_path_factory.mktemp("data") / "oasis")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(5)
+    path = tmp_path_factory.mktemp("weights") / "lite.pth"
+    torch.save(timm.create_model(NAME).state_dict(), path)
+    return path
+
+
+def config(folder, output, *changes, model="flat_oasis4", **options):
+    return TrainingConfig(load_recipe(model, [*QUICK, *changes]), folder, output, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["flat_oasis4", "mdan_oasis4"])
+def test_a_model_is_trained_on_another_backbone(folder, weights, tmp_path, model):
+    options = {"backbone": NAME, "size": 64, "resize_mode": "squash", "backbone_weights": weights}
+    path = train(config(folder, tmp_path / "lite", model=model, **options))
+    predictor = Predictor(checkpoint=path)
+    assert predictor.name == "lite"
+    assert predictor.config.backbone == NAME
+    spec = predictor.config.input
+    assert (spec.resize, spec.crop, spec.resize_mode) == (64, 64, "squash")
+    assert spec.mean == (0.5, 0.5, 0.5)
+    image = sorted((folder / "images").iterdir())[0]
+    assert predictor.predict(image).levels[-1].label in predictor.hierarchy.leaves
+    assert (
+        f"--backbone {NAME} --size 64 --resize-mode squash --backbone-weights FILE"
+        in read_report(tmp_path / "lite")["command"]
+    )
+
+
+def test_the_size_keeps_the_ratio_of_resize_and_crop(folder, tmp_path):
+    run = prepare(
+        config(
+            folder,
+            tmp_path / "small",
+            "cached_views=0",
+            "init=",
+            model="mdan_oasis4",
+            size=64,
+            backbone_weights=write_weights(tmp_path, "mobilenetv2_100"),
+        )
+    )
+    assert (run.model.input.resize, run.model.input.crop) == (64, 64)
+    assert run.model.name == "small"
+    assert run.model.backbone == "mobilenetv2_100"
+
+
+def write_weights(folder, name):
+    path = folder / "backbone.pth"
+    torch.save(timm.create_model(name).state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"backbone": "resnet"}, UnknownNameError, "no backbone 'resnet'; did you mean"),
+        ({"size": 100}, InputError, "crop must be a multiple of 32, not 100"),
+        ({"resize_mode": "stretch"}, InputError, "resize_mode must be 'crop' or 'squash'"),
+    ],
+)
+def test_impossible_values_are_reported(folder, tmp_path, options, error, message):
+    with pytest.raises(error, match=message):
+        prepare(config(folder, tmp_path / "out", **options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_name_of_a_registered_model_is_not_taken(folder, tmp_path):
+    with pytest.raises(InputError, match="backbone or input is named after its output folder, but"):
+        prepare(config(folder, tmp_path / "mdan_fi8", size=64))
+
+
+def test_a_start_that_has_a_backbone_keeps_it(folder, tiny_model, tmp_path):
+    given = config(folder, tmp_path / "out", f"init={tiny_model}", backbone=NAME)
+    with pytest.raises(InputError, match=r"are for the backbone .*; remove --backbone tf_eff"):
+        prepare(given)
