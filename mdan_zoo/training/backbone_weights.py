@@ -1,4 +1,4 @@
-"""Backbone weight files: safetensors, PyTorch state dicts and installed packages."""
+"""Initial backbone weights: safetensors, PyTorch state dicts and installed packages."""
 
 from __future__ import annotations
 
