@@ -17,7 +17,7 @@ def main() -> None:
     folder = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent
     predictor = Predictor()
     csv = FORMATS["csv"]
-    sys.stdout.write(csv.header(predictor.hierarchy))
+    sys.stdout.write(csv.header(predictor.hierarchy, predictor.config.dimensions))
     for prediction in predictor.stream(find_images(folder)):
         sys.stdout.write(csv.line(prediction))
 

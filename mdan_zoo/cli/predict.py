@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
             leave=options.output is not None or not sys.stdout.isatty(),
         ) as bar,
     ):
-        file.write(output_format.header(predictor.hierarchy))
+        file.write(output_format.header(predictor.hierarchy, predictor.config.dimensions))
         for prediction in predictions:
             bar.write(output_format.line(prediction), file=file, end="")  # above the bar
             bar.update()

@@ -20,6 +20,7 @@ from mdan_zoo.errors import (
     UnknownNameError,
     did_you_mean,
 )
+from mdan_zoo.models.dimensions import Dimension
 from mdan_zoo.training.recipe import (
     Recipe,
     fine_tuning_recipe,
@@ -69,6 +70,15 @@ def add_parser(subparsers: Any) -> None:
         help="resize the shorter side and crop, or both sides (default: the model's)",
     )
     add(
+        "--dimension",
+        dest="dimensions",
+        action="append",
+        default=[],
+        metavar="NAME=LOW:HIGH",
+        help="also predict this rating of the dataset, with its scale, such as valence=1:7; can be "
+        "repeated",
+    )
+    add(
         "--backbone-weights",
         metavar="FILE|PACKAGE",
         help="initial weights of the backbone: a .safetensors or .pth file, or an installed "
@@ -105,7 +115,11 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--cache must be a folder that exists, not {options.cache}")
     if is_offline():  # timm's client of the Hub knows one of the two variables
         os.environ["HF_HUB_OFFLINE"] = "1"
-    given = {"recipe": _recipe(options), "hierarchy": load_hierarchy(options.hierarchy)}
+    given = {
+        "recipe": _recipe(options),
+        "hierarchy": load_hierarchy(options.hierarchy),
+        "dimensions": tuple(map(Dimension.parse, options.dimensions)),
+    }
 
     from mdan_zoo.training.config import TrainingConfig
     from mdan_zoo.training.distributed import disconnect, is_main_process

@@ -20,7 +20,7 @@ from mdan_zoo.images.geometry import Map
 from mdan_zoo.images.preprocessing import without_far_ends
 from mdan_zoo.inference.explanation import Explanation, explain
 from mdan_zoo.inference.formats import to_csv, to_json
-from mdan_zoo.inference.prediction import Prediction
+from mdan_zoo.inference.prediction import Prediction, dimension_predictions
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.plots.figures import colour_table
 
@@ -65,7 +65,11 @@ def answer_html(
             _table_html(predictions, shown) if len(predictions) > 1 else "",
             f'<div class="mz-panels">{panels}</div>',
             '<p class="mz-downloads">Download every probability as ',
-            _link("predictions.csv", "text/csv", to_csv(predictions, predictor.hierarchy)),
+            _link(
+                "predictions.csv",
+                "text/csv",
+                to_csv(predictions, predictor.hierarchy, predictor.config.dimensions),
+            ),
             " or ",
             f"{_link('predictions.json', 'application/json', to_json(predictions))}.</p>",
         ]
@@ -90,7 +94,9 @@ def explain_image(predictor: Predictor, image: NamedImage) -> tuple[Prediction, 
             error = failure.reason
         except InputError as failure:  # the values of the network overflow
             error = str(failure)
-    return Prediction(image.name, predictor.name, predictor.hierarchy, {}, error=error), None
+    dimensions = dimension_predictions(predictor.config.dimensions)
+    about = image.name, predictor.name, predictor.hierarchy
+    return Prediction(*about, {}, error=error, dimensions=dimensions), None
 
 
 def _status_html(predictor: Predictor, predictions: Sequence[Prediction], given: int) -> str:

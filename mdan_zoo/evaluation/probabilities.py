@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ class Probabilities:
         labels: Class ids, (N, levels).
         by_branch: Probabilities by branch, float32 (N, K_l) for every level. Without "overall" if
             it follows from alpha or equals the only branch.
+        dimensions: Predicted ratings by name, (N,) each, if the model has dimensions.
     """
 
     hierarchy: Hierarchy
@@ -45,6 +46,7 @@ class Probabilities:
     images: tuple[str, ...]
     labels: Ints
     by_branch: Mapping[Branch, tuple[Values, ...]]
+    dimensions: Mapping[str, Values] = field(default_factory=dict)
 
     @property
     def branches(self) -> tuple[Branch, ...]:
@@ -78,7 +80,7 @@ class Probabilities:
 
         Its arrays are alpha (0 if there is none); images; and for a level named "polarity",
         labels_polarity (N,), classes_polarity (K_l,), and for every branch an array such as
-        local_polarity (N, K_l).
+        local_polarity (N, K_l). For a dimension named "valence", dimension_valence (N,).
         """
         arrays: dict[str, npt.NDArray[np.generic]] = {
             "alpha": np.array(self.alpha or 0.0),
@@ -89,6 +91,8 @@ class Probabilities:
             arrays[f"classes_{name}"] = np.array(self.hierarchy.levels[level])
             for branch, levels in self.by_branch.items():
                 arrays[f"{branch}_{name}"] = levels[level]
+        for name, values in self.dimensions.items():
+            arrays[f"dimension_{name}"] = values
         with open_atomically(path) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -122,6 +126,7 @@ def predict_probabilities(
         branch: tuple(np.empty((len(samples), size), np.float32) for size in tree.sizes)
         for branch in wanted
     }
+    ratings = {scale.name: np.empty(len(samples), np.float32) for scale in network.dimensions}
     errors = []
     stream = predictor.stream([sample.image for sample in samples], batch_size=batch_size)
     progress = tqdm(stream, total=len(samples), unit="image", disable=None)
@@ -132,10 +137,12 @@ def predict_probabilities(
         for branch, levels in arrays.items():
             for array, values in zip(levels, prediction.probabilities[branch], strict=True):
                 array[row] = values
+        for rating in prediction.dimensions:
+            ratings[rating.name][row] = rating.value
     if errors:
         heading = f"{len(errors)} of the {len(samples)} images cannot be evaluated:"
         if len(errors) > _ERRORS_SHOWN:
             errors[_ERRORS_SHOWN:] = [f"  and {len(errors) - _ERRORS_SHOWN} more"]
         raise ImageError(None, "\n".join([heading, *errors]))
     labels = np.array([sample.labels for sample in samples], np.int64)
-    return Probabilities(tree, network.alpha, tuple(names), labels, arrays)
+    return Probabilities(tree, network.alpha, tuple(names), labels, arrays, ratings)

@@ -95,6 +95,7 @@ _ROWS: dict[str, tuple[str, Callable[[float], str]]] = {
     "valence_r": ("Pearson's r with mean valence", _three_digits),
     "arousal_r": ("Pearson's r with mean arousal", _three_digits),
 }
+_PREDICTED = {"r": "Pearson's r", "mae": "mean absolute error"}
 _BRANCHES = {"overall": "overall, P_O", "local": "local, P_L", "global": "global, P_G"}
 
 _NOTES = (
@@ -141,14 +142,27 @@ def _training_images(evaluation: Evaluation) -> str:
     return "The model was not trained on any of these images."
 
 
+def _row(measure: str) -> tuple[str, Callable[[float], str]]:
+    """Return the title and the number format of a metric."""
+    if measure in _ROWS:
+        return _ROWS[measure]
+    rating, _, kind = measure.removeprefix("predicted_").rpartition("_")  # of a dimension
+    return f"{_PREDICTED[kind]} of the predicted {rating}", _three_digits
+
+
 def _scores(evaluation: Evaluation, level: str) -> str:
     """Return a table with one row per metric of a level and one column per branch."""
     branches = evaluation.probabilities.branches
     cells: dict[str, list[str]] = {}
-    for measure, (title, show) in _ROWS.items():
-        found = [s for s in evaluation.scores if (s.level, s.measure) == (level, measure)]
+    here = [score for score in evaluation.scores if score.level == level]
+    for measure in dict.fromkeys([*_ROWS, *(score.measure for score in here)]):
+        title, show = _row(measure)
+        found = {s.branch: s for s in here if s.measure == measure}
         if found:
-            cells[title] = [f"{show(s.value)} ({show(s.low)} to {show(s.high)})" for s in found]
+            cells[title] = [
+                f"{show(s.value)} ({show(s.low)} to {show(s.high)})" if s else ""
+                for s in map(found.get, branches)
+            ]
     header = ("", *(_BRANCHES.get(branch, branch) for branch in branches))
     return _table(header, [(title, *row) for title, row in cells.items()])
 
@@ -159,7 +173,7 @@ def _folds(evaluation: Evaluation) -> Iterator[str]:
     lines = [("images", "", *(f"{len(indices):,}" for _, indices in folds))]
     for score in evaluation.scores:
         if score.branch == "overall":
-            title, show = _ROWS[score.measure]
+            title, show = _row(score.measure)
             title = f"{score.level} {title}".strip()
             lines.append((title, f"{show(score.mean)} ± {show(score.sd)}", *map(show, score.folds)))
     yield (

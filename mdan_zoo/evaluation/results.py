@@ -93,7 +93,8 @@ class Evaluation:
     metrics of the whole hierarchy, with level "", are "violation_rate", the fraction of images
     whose predicted classes are not a path of the hierarchy, and "valence_r" and "arousal_r",
     Pearson's correlation with mean ratings, if the dataset has ratings and the hierarchy has
-    matching classes.
+    matching classes. For a model with dimensions, "predicted_valence_r" and
+    "predicted_valence_mae" are the correlation and mean absolute error of the predicted ratings.
 
     Attributes:
         device: Device type, such as "cuda".
@@ -267,6 +268,13 @@ def _measures(data: Probabilities, samples: Sequence[Sample]) -> _Measures:
                 found = data.of(branch, level)[:, classes].sum(axis=1).astype(np.float64)
                 given = np.array([sample.ratings[number][1] for sample in samples])
                 measures[branch, "", f"{rating}_r"] = partial(correlation, found, given)
+    for number, (rating, _) in enumerate(samples[0].ratings):
+        if rating in data.dimensions:
+            found = data.dimensions[rating].astype(np.float64)
+            given = np.array([sample.ratings[number][1] for sample in samples])
+            errors = partial(weighted_mean, np.abs(found - given))
+            measures["overall", "", f"predicted_{rating}_r"] = partial(correlation, found, given)
+            measures["overall", "", f"predicted_{rating}_mae"] = errors
     return measures
 
 

@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.models.dimensions import Dimension
 
 Branch: TypeAlias = str
 """Classifier branch. "overall" is the prediction of the network, which MDAN combines from "local"
@@ -52,6 +53,38 @@ class LevelPrediction:
     scores: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class DimensionPrediction:
+    """A continuous rating of a prediction.
+
+    Attributes:
+        name: Name of the dimension, such as "valence".
+        value: The predicted mean rating. It can leave the scale slightly.
+        low: Lower end of the rating scale.
+        high: Upper end of the rating scale.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Return a text such as "valence 5.24 (1 to 7)"."""
+        return f"{self.name} {self.value:.2f} ({self.low:g} to {self.high:g})"
+
+
+def dimension_predictions(
+    scales: Sequence[Dimension], values: Sequence[float] | None = None
+) -> tuple[DimensionPrediction, ...]:
+    """Return predicted ratings on their scales; by default the NaN of a failed image."""
+    found = [math.nan] * len(scales) if values is None else values
+    return tuple(
+        DimensionPrediction(scale.name, value, scale.low, scale.high)
+        for scale, value in zip(scales, found, strict=True)
+    )
+
+
 @dataclass(frozen=True, repr=False)
 class Prediction:
     """Emotions that an image evokes, at every level of a hierarchy.
@@ -62,6 +95,7 @@ class Prediction:
         branch: The branch that `path` and `levels` are read from.
         decode: How the path is decoded.
         error: Why the image could not be predicted, or None.
+        dimensions: Continuous ratings, if the model predicts any; NaN for a failed image.
 
     Raises:
         InputError: The branch or decoding does not exist, or the probabilities do not fit the
@@ -75,6 +109,7 @@ class Prediction:
     branch: Branch = "overall"
     decode: Decode = "consistent"
     error: str | None = None
+    dimensions: tuple[DimensionPrediction, ...] = ()
 
     def __post_init__(self) -> None:
         branches = self.probabilities if self.error is None else (self.branch,)
@@ -91,10 +126,14 @@ class Prediction:
         return f"Prediction({self})"
 
     def __str__(self) -> str:
-        """Return a text such as "positive 0.91 > serene 0.74", or "error: " and the reason."""
+        """Return a text such as "positive 0.91 > serene 0.74", or "error: " and the reason.
+
+        Dimensions follow: "positive 0.91 > serene 0.74, valence 5.24 (1 to 7)".
+        """
         if self.error is not None:
             return f"error: {self.error}"
-        return " > ".join(f"{level.label} {level.score:.2f}" for level in self.levels)
+        path = " > ".join(f"{level.label} {level.score:.2f}" for level in self.levels)
+        return ", ".join([path, *map(str, self.dimensions)])
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -127,15 +166,19 @@ class Prediction:
     def to_dict(self) -> dict[str, Any]:
         """Return image, model, path, levels and error as JSON types, in this order.
 
-        Use `prediction.of("local").to_dict()` for another branch.
+        A prediction with dimensions also has "dimensions", before "error". Use
+        `prediction.of("local").to_dict()` for another branch.
         """
-        return {
+        values: dict[str, Any] = {
             "image": self.image,
             "model": self.model,
             "path": list(self.path),
             "levels": [dataclasses.asdict(level) for level in self.levels],
-            "error": self.error,
         }
+        if self.dimensions:
+            known = () if self.error is not None else self.dimensions
+            values["dimensions"] = [dataclasses.asdict(rating) for rating in known]
+        return {**values, "error": self.error}
 
 
 def check_reading(model: str, branch: str, decode: str, branches: Collection[str]) -> None:

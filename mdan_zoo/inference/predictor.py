@@ -21,7 +21,14 @@ from mdan_zoo.errors import CheckpointError, DeviceError, ImageError, InputError
 from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageLike, ImageOptions, load_image
 from mdan_zoo.images.naming import describe
 from mdan_zoo.images.preprocessing import Preprocessing
-from mdan_zoo.inference.prediction import Branch, Decode, Levels, Prediction, check_reading
+from mdan_zoo.inference.prediction import (
+    Branch,
+    Decode,
+    Levels,
+    Prediction,
+    check_reading,
+    dimension_predictions,
+)
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.weights.checkpoint import CheckpointSource, open_checkpoint
@@ -223,19 +230,27 @@ class Predictor:
             for branch, levels in output.probs.items()
         }
         advice = "" if self.dtype == "float32" else "; use dtype 'float32'"
+        ratings = {name: column.tolist() for name, column in output.dimensions.items()}
         overflow = f"the network's values overflow in {self.dtype}{advice}"
         predictions = []
         for i, name in zip(range(len(output.features)), names, strict=True):
             rows = {b: tuple(tuple(level[i]) for level in levels) for b, levels in lists.items()}
+            rated = [ratings[scale.name][i] for scale in self.network.dimensions]
             failed = any(math.isnan(p) for level in rows["overall"] for p in level)
-            read = self._read(name, {}, overflow) if failed else self._read(name, rows)
+            failed |= not all(map(math.isfinite, rated))
+            read = self._read(name, {}, overflow) if failed else self._read(name, rows, None, rated)
             predictions.append(read)
         return predictions
 
     def _read(
-        self, name: str, probabilities: Mapping[Branch, Levels], error: str | None = None
+        self,
+        name: str,
+        probabilities: Mapping[Branch, Levels],
+        error: str | None = None,
+        ratings: Sequence[float] | None = None,
     ) -> Prediction:
-        reading = self.branch, self.decode, error
+        dimensions = dimension_predictions(self.network.dimensions, ratings)
+        reading = self.branch, self.decode, error, dimensions
         return Prediction(name, self.name, self.hierarchy, probabilities, *reading)
 
     def _stream(

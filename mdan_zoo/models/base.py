@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from torch.utils import _pytree
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.input_spec import STRIDE
+from mdan_zoo.models.dimensions import Dimension
 from mdan_zoo.models.layers import HierarchyMasks
 from mdan_zoo.models.options import ArchitectureOptions
 
@@ -31,7 +33,8 @@ class EmotionOutput:
         logits: Logits of the branches' classifiers, (N, K_l) each, for the levels that a classifier
             predicts directly: MDAN's "local" for all levels, its "global" for the finest one.
         auxiliary_logits: Logits by name that only the network's `auxiliary_loss` uses.
-        dimensions: Continuous predictions by name, such as "valence", (N,) each.
+        dimensions: Continuous predictions by name, such as "valence", (N,) each, in units of the
+            rating scale. They can leave the scale.
         maps: Attention maps, (N, H_l, W_l) each, for all levels or none; empty unless requested.
         class_maps: Class activation maps m_k, (N, K_l, H_l, W_l) each, for all levels or only the
             finest ones; empty unless requested.
@@ -101,6 +104,16 @@ class EmotionModel(nn.Module, abc.ABC):
         self.options: Any = options
         self.masks = HierarchyMasks(hierarchy)
         self.feature_dim = channels[3]
+        self.dimensions: tuple[Dimension, ...] = ()
+
+    def add_dimensions(self, dimensions: Sequence[Dimension]) -> None:
+        """Add a linear head on `features` that predicts continuous dimensions.
+
+        An output of 0 is the middle of the rating scale, and 1 is its upper end.
+        """
+        self.dimensions = tuple(dimensions)
+        if dimensions:
+            self.dimension_head = nn.Linear(self.feature_dim, len(dimensions))
 
     def forward(self, images: Tensor, return_maps: bool = False) -> EmotionOutput:
         """Predict every level of the hierarchy.
@@ -114,7 +127,20 @@ class EmotionModel(nn.Module, abc.ABC):
         """
         name = next(iter(self.classifiers()))
         _check_images(images, self.get_parameter(f"{name}.weight"))
-        return self.classify(list(self.backbone(images)), return_maps)
+        return self.predict_pyramid(list(self.backbone(images)), return_maps)
+
+    def predict_pyramid(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
+        """Predict every level and the dimensions from the maps C2, C3, C4 and C5."""
+        output = self.classify(pyramid, return_maps)
+        if not self.dimensions:
+            return output
+        values = self.dimension_head(output.features)
+        values = values.to(torch.promote_types(values.dtype, torch.float32))
+        found = {
+            scale.name: (scale.low + scale.high) / 2 + (scale.high - scale.low) / 2 * column
+            for scale, column in zip(self.dimensions, values.unbind(dim=1), strict=True)
+        }
+        return dataclasses.replace(output, dimensions=found)
 
     @abc.abstractmethod
     def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:

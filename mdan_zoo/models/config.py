@@ -9,6 +9,7 @@ from typing import Any
 
 from mdan_zoo.errors import InputError, UnknownNameError
 from mdan_zoo.images.input_spec import InputSpec
+from mdan_zoo.models.dimensions import Dimension
 from mdan_zoo.models.options import ArchitectureOptions, with_tuples
 from mdan_zoo.models.registry import get_options_class
 
@@ -25,6 +26,7 @@ class ModelConfig:
         architecture: Name of a registered architecture; see `mdan_zoo.models.registry`.
         options: Options of that architecture; by default its default options.
         input: How images are preprocessed.
+        dimensions: Continuous outputs beside the classes.
 
     Raises:
         InputError: A field has the wrong type, or the options are those of another architecture.
@@ -38,6 +40,7 @@ class ModelConfig:
     architecture: str = "mdan"
     options: ArchitectureOptions = None  # type: ignore[assignment]  # replaced in __post_init__
     input: InputSpec = InputSpec()  # noqa: RUF009 - frozen
+    dimensions: tuple[Dimension, ...] = ()
 
     def __post_init__(self) -> None:
         texts = (self.name, self.hierarchy, self.dataset, self.backbone)
@@ -52,9 +55,22 @@ class ModelConfig:
                 f"{self.options!r}"
             )
 
+        names = [dimension.name for dimension in self.dimensions]
+        if len(set(names)) < len(names):
+            raise InputError(f"dimensions must have different names, not {', '.join(names)}")
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the config as plain dicts, tuples, strings and numbers."""
-        return dataclasses.asdict(self)
+        """Return the config as plain dicts, tuples, strings and numbers.
+
+        Fields that version 0.1 did not have are left out at their defaults, so that checkpoints
+        without them stay the same.
+        """
+        values = dataclasses.asdict(self)
+        if not self.dimensions:
+            del values["dimensions"]
+        if self.input.resize_mode == "crop":
+            del values["input"]["resize_mode"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
@@ -67,6 +83,8 @@ class ModelConfig:
             kind = get_options_class(values.get("architecture", "mdan"))
             options = kind.from_dict(values["options"])
             spec = InputSpec(**with_tuples(values["input"]))
-            return cls(**{**values, "options": options, "input": spec})
+            dimensions = tuple(Dimension(**given) for given in values.get("dimensions", ()))
+            parsed = {"options": options, "input": spec, "dimensions": dimensions}
+            return cls(**{**values, **parsed})
         except (TypeError, KeyError, AttributeError, UnknownNameError) as error:
             raise InputError(f"not a model config: {error}") from error

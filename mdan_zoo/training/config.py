@@ -10,6 +10,7 @@ from typing import Literal
 from mdan_zoo.datasets.registry import folder_of
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.models.dimensions import Dimension
 from mdan_zoo.training.recipe import Recipe
 
 _PRECISIONS = ("no", "bf16", "fp16")
@@ -31,6 +32,8 @@ class TrainingConfig:
         backbone: A timm model to use instead of the backbone of the model.
         size: Side in pixels of the network's input, instead of that of the model.
         resize_mode: "crop" or "squash" instead of that of the model; see `InputSpec`.
+        dimensions: Continuous outputs to train beside the classes, for which the dataset has
+            ratings, instead of those of the model.
         backbone_weights: Initial weights of the backbone: a safetensors file, a PyTorch state dict,
             or an installed package that contains one. None: the pretrained weights of timm.
         precision: "no" computes in float32; "bf16" and "fp16" under autocast, fp16 with loss
@@ -52,6 +55,7 @@ class TrainingConfig:
     backbone: str | None = None
     size: int | None = None
     resize_mode: Literal["crop", "squash"] | None = None
+    dimensions: tuple[Dimension, ...] = ()
     backbone_weights: str | os.PathLike[str] | None = None
     precision: str = "no"
     accumulate: int = 1
@@ -62,6 +66,7 @@ class TrainingConfig:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "dimensions", tuple(self.dimensions))
         for name in ("data", "output", "split", "cache"):
             value = getattr(self, name)
             if value is not None:

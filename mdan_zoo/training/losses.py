@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from mdan_zoo.backbones.pyramid import stages_after
+from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.models.base import EmotionModel
 from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.models.dimensions import Dimension
 from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.recipe import LOSS_WEIGHTS, Recipe
 
@@ -79,8 +81,17 @@ def check_losses(recipe: Recipe, config: ModelConfig) -> None:
 class TrainingStep(nn.Module):
     """Normalisation, network and loss in one module, to be distributed and compiled."""
 
-    def __init__(self, network: EmotionModel, preprocessing: Preprocessing, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        network: EmotionModel,
+        preprocessing: Preprocessing,
+        recipe: Recipe,
+        rating_std: Tensor | None = None,
+    ) -> None:
         super().__init__()
+        self.dimension_weight = recipe.dimension_weight
+        self.rating_std: Tensor | None
+        self.register_buffer("rating_std", rating_std, persistent=False)
         self.network = network
         self.preprocessing = preprocessing
         self.branch_weights = branch_weights(type(network), recipe)
@@ -89,12 +100,16 @@ class TrainingStep(nn.Module):
             self.last_stage = stages_after(network.backbone, _CACHED_STAGES)
 
     def forward(
-        self, inputs: Tensor | list[Tensor], targets: list[Tensor], weights: Tensor | None
+        self,
+        inputs: Tensor | list[Tensor],
+        targets: list[Tensor],
+        weights: Tensor | None,
+        ratings: Tensor | None = None,
     ) -> Tensor:
-        """Return the weighted sum of the losses on the branches, plus the auxiliary loss.
+        """Return the weighted sum of the losses on branches and dimensions, plus the auxiliary one.
 
         The inputs are images, uint8 (B, 3, S, S), or cached maps C2..C5. `weights` of the images,
-        (B,), apply to the losses on the branches.
+        (B,), apply to the losses on the branches. `ratings` are targets of the dimensions, (B, D).
         """
         if isinstance(inputs, Tensor):
             output = self.network(self.preprocessing.normalise(inputs))
@@ -102,14 +117,50 @@ class TrainingStep(nn.Module):
             maps = [stage.float() for stage in inputs]
             if self.last_stage is not None:
                 maps[3] = self.last_stage(maps[2])
-            output = self.network.classify(maps)
+            output = self.network.predict_pyramid(maps)
         # Branches of weight 0 are included: on several GPUs all parameters need gradients.
         terms = [
             weight * cross_entropy(output.log_probs[branch], targets, weights)
             for branch, weight in self.branch_weights.items()
         ]
         auxiliary = self.network.auxiliary_loss(output, targets)
-        return functools.reduce(operator.add, terms if auxiliary is None else [*terms, auxiliary])
+        if auxiliary is not None:
+            terms.append(auxiliary)
+        if ratings is not None and self.rating_std is not None and self.network.dimensions:
+            predicted = torch.stack(list(output.dimensions.values()), dim=1)
+            errors = squared_errors(predicted, ratings, self.rating_std)
+            terms.append(self.dimension_weight * errors)
+        return functools.reduce(operator.add, terms)
+
+
+def squared_errors(predicted: Tensor, ratings: Tensor, std: Tensor) -> Tensor:
+    """Return the mean squared error of dimensions (B, D) in units of their standard deviation (D,).
+
+    Ratings that are NaN are missing; the result is 0 if all are.
+    """
+    known = ~ratings.isnan()
+    errors = (predicted - torch.where(known, ratings, 0)) / std
+    return (errors.square() * known).sum() / known.sum().clamp(min=1)
+
+
+def rating_targets(samples: Sequence[Sample], dimensions: Sequence[Dimension]) -> Tensor:
+    """Return the ratings of the samples for every dimension, (N, D); NaN where there is none.
+
+    Raises:
+        InputError: No sample has a rating for a dimension, or a rating is not on its scale.
+    """
+    ratings = [dict(sample.ratings) for sample in samples]
+    for scale in dimensions:
+        values = [row[scale.name] for row in ratings if scale.name in row]
+        if not values:
+            raise InputError(f"no image of the dataset has a rating of {scale.name}")
+        if min(values) < scale.low or max(values) > scale.high:
+            raise InputError(
+                f"the ratings of {scale.name} lie in {min(values):g}..{max(values):g}, not on the "
+                f"scale {scale}"
+            )
+    rows = [[row.get(scale.name, torch.nan) for scale in dimensions] for row in ratings]
+    return torch.tensor(rows).reshape(len(samples), len(dimensions))
 
 
 def balancing_weights(leaves: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ LOSS_WEIGHTS = ("overall_weight", "local_weight", "global_weight")
 
 _NOT_NEGATIVE = (
     *("seed", "min_steps", "backbone_lr", "weight_decay", "warmup_steps", "max_grad_norm"),
-    *("label_std_scale", "cached_views", *LOSS_WEIGHTS),
+    *("label_std_scale", "cached_views", "dimension_weight", *LOSS_WEIGHTS),
 )
 _LIMITS: tuple[tuple[Sequence[str], Callable[[Any], bool], str], ...] = (
     (("epochs", "batch_size", "lr", "step_epochs"), lambda value: value > 0, "be above 0"),
@@ -117,6 +117,8 @@ class Recipe:
             of the architecture, which for MDAN is 0.
         global_weight: Weight of the same loss on the global probabilities (P_G). None: the default
             of the architecture, which for MDAN is 0.
+        dimension_weight: Weight of the loss on the dimensions, the squared error in units of the
+            standard deviation of the training ratings.
         save_dtype: Data type of the saved weights; float16 halves the file.
     """
 
@@ -147,6 +149,7 @@ class Recipe:
     overall_weight: float | None = None
     local_weight: float | None = None
     global_weight: float | None = None
+    dimension_weight: float = 0.2
     save_dtype: str = "float32"
 
     def __post_init__(self) -> None:

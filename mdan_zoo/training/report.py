@@ -71,6 +71,8 @@ def repeating_command(config: TrainingConfig) -> list[str]:
     for name in ("backbone", "size", "resize_mode"):
         value = getattr(config, name)
         command += [f"--{name.replace('_', '-')}", str(value)] if value else []
+    for dimension in config.dimensions:
+        command += ["--dimension", str(dimension)]
     command += ["--backbone-weights", "FILE"] if config.backbone_weights is not None else []
     for name, value in dataclasses.asdict(recipe).items():
         if name != "init" and value != getattr(usual, name):

@@ -177,7 +177,7 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
     if config.hierarchy is None:
         model = get_config(config.recipe.model)
         hierarchy = get_hierarchy(model.hierarchy)
-        if not (config.backbone or config.size or config.resize_mode):
+        if not (config.backbone or config.size or config.resize_mode or config.dimensions):
             return model, hierarchy
     elif init is None:
         raise InputError("a custom hierarchy needs an initial model; pass one with --init")
@@ -187,8 +187,8 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
     name = config.output.resolve().name
     if name in MODELS:
         raise InputError(
-            "a model with a custom hierarchy, backbone or input is named after its output folder, "
-            f"but {name} is a registered model; choose another --output"
+            "a model with a custom hierarchy, backbone, input or dimensions is named after its "
+            f"output folder, but {name} is a registered model; choose another --output"
         )
     if config.hierarchy is not None:
         dataset = config.dataset or _CUSTOM_DATASET
@@ -201,7 +201,9 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
             )
         spec = with_normalisation(model.input, config.backbone)
         model = dataclasses.replace(model, backbone=config.backbone, input=spec)
-    return dataclasses.replace(model, name=name, input=_resized(model.input, config)), hierarchy
+    dimensions = config.dimensions or model.dimensions
+    spec = _resized(model.input, config)
+    return dataclasses.replace(model, name=name, input=spec, dimensions=dimensions), hierarchy
 
 
 def _resized(spec: InputSpec, config: TrainingConfig) -> InputSpec:
@@ -232,7 +234,8 @@ def load_model_file(network: EmotionModel, path: str | os.PathLike[str]) -> list
     """Initialise a network from a checkpoint of the same architecture and hierarchy depth.
 
     Of the classifiers, the rows of classes that have the same name at the same level in both
-    hierarchies are copied. Returns the names of these classes.
+    hierarchies are copied, and those of dimensions that both have. Returns the names of the
+    classes.
     """
     config, source = load_network(path)
     theirs, ours = source.hierarchy, network.hierarchy
@@ -243,6 +246,13 @@ def load_model_file(network: EmotionModel, path: str | os.PathLike[str]) -> list
         )
     state = {name: value.clone() for name, value in network.state_dict().items()}
     tensors = source.state_dict()
+    head = [name for name in {**state, **tensors} if name.startswith("dimension_head.")]
+    for name in head:
+        given = tensors.pop(name, None)
+        for index, dimension in enumerate(network.dimensions):
+            if given is not None and dimension in source.dimensions:
+                state[name][index] = given[source.dimensions.index(dimension)]
+    own_head = {name: state.pop(name) for name in head if name in state}
     if state.keys() != tensors.keys():
         raise CheckpointError(
             f"{path} contains {config.architecture} with {config.backbone}, which is not the "
@@ -264,5 +274,5 @@ def load_model_file(network: EmotionModel, path: str | os.PathLike[str]) -> list
                 f"{path}: {name} has shape {tuple(value.shape)}, not {tuple(state[name].shape)}; "
                 "the initial model must have the same backbone and width"
             )
-    network.load_state_dict(state, strict=True)
+    network.load_state_dict({**state, **own_head}, strict=True)
     return sorted(copied)

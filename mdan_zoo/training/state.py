@@ -23,6 +23,12 @@ LOG_FILE = "log.csv"
 _CHANGEABLE = ("lr", "backbone_lr", "max_grad_norm")
 """Recipe fields that may change on resume, to recover from divergence."""
 
+_DEFAULTS = {
+    field.name: field.default
+    for field in dataclasses.fields(Recipe)
+    if field.default is not dataclasses.MISSING
+}
+
 
 def has_state(folder: Path) -> bool:
     """Return whether an output folder has the state of a run or of one of its folds."""
@@ -82,7 +88,8 @@ def load_state(folder: Path, recipe: Recipe, identity: Mapping[str, Any]) -> dic
         # weights_only: tensors and plain values, no code
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = state.pop("identity")
-        found["recipe"] = current_fields(found["recipe"])
+        # States of earlier versions lack the fields that were added since.
+        found["recipe"] = {**_DEFAULTS, **current_fields(found["recipe"])}
         before = current_fields(state.pop("rates"))
         now = {name: getattr(recipe, name) for name in before}
     except MemoryError:

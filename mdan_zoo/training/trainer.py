@@ -37,6 +37,7 @@ from mdan_zoo.training.losses import (
     TrainingStep,
     balancing_weights,
     level_targets,
+    rating_targets,
     with_loss_weights,
 )
 from mdan_zoo.training.optimizer import build_optimizer, set_mode, set_rates
@@ -91,6 +92,7 @@ class Trainer:
             # Count a class without images as half an image, since log 0 would make the loss NaN.
             frequencies = run.targets[self.indices].mean(dim=0)
             self.network.set_priors(frequencies.clamp(min=0.5 / len(self.indices)))
+        self._ratings = rating_targets(run.samples, self.network.dimensions)
         self.average = copy.deepcopy(self.network).eval() if self.recipe.ema_decay else None
         self.step = 0  # number of completed steps
         self.history: list[dict[str, float]] = []  # one row per epoch
@@ -115,6 +117,7 @@ class Trainer:
         set_mode(self.network, recipe)
         steps = self.steps()
         targets, weights = self._targets()
+        ratings = self._ratings.to(accelerator.device)
         total = recipe.epochs * steps.per_epoch
         hidden = None if accelerator.is_main_process else True  # None: unless on a terminal
         with (
@@ -131,7 +134,7 @@ class Trainer:
                 levels = [level[images] for level in targets]
                 picked = None if weights is None else weights[images]
                 with accelerator.accumulate(model):
-                    value = model(inputs, levels, picked)
+                    value = model(inputs, levels, picked, ratings[images])
                     stopping = self._note(value, stop)
                     accelerator.backward(value)
                     if accelerator.sync_gradients and recipe.max_grad_norm:
@@ -163,7 +166,10 @@ class Trainer:
             self.network.to(memory_format=torch.channels_last)
         if self.average is not None:
             self.average.to(self.accelerator.device)
-        step: Any = TrainingStep(self.network, self.preprocessing, self.recipe)
+        given = self._ratings[self.indices]
+        std = (given - given.nanmean(dim=0)).square().nanmean(dim=0).sqrt()
+        std = torch.where(std > 0, std, 1)  # of a single rating, or of none
+        step: Any = TrainingStep(self.network, self.preprocessing, self.recipe, std)
         if self.config.compile:
             step = torch.compile(step)
         prepared: tuple[Any, Any] = self.accelerator.prepare(step, self.optimizer)

@@ -124,10 +124,12 @@ def build_network(config: ModelConfig, hierarchy: Hierarchy | None = None) -> Em
     """Build the network of a config, with random weights, by default for the config's hierarchy."""
     from mdan_zoo.backbones.pyramid import build_backbone
 
-    network = get_architecture(config.architecture)
+    architecture = get_architecture(config.architecture)
     backbone, channels = build_backbone(config.backbone, config.input.crop)
     classes = hierarchy or get_hierarchy(config.hierarchy)
-    return network(backbone, channels, classes, config.options)
+    network = architecture(backbone, channels, classes, config.options)
+    network.add_dimensions(config.dimensions)
+    return network
 
 
 def load_network(source: CheckpointSource) -> tuple[ModelConfig, EmotionModel]:

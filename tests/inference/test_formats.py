@@ -27,20 +27,22 @@ def test_every_format_has_one_line_per_prediction(name):
 
 
 def test_text():
-    assert FORMATS["text"].header(TREE) == ""
+    assert FORMATS["text"].header(TREE, ()) == ""
     assert FORMATS["text"].line(GOOD) == f"a,b.jpg  {GOOD}\n"
     assert FORMATS["text"].line(FAILED) == 'c.jpg  error: it is "empty"\n'
 
 
 def test_json():
-    assert FORMATS["json"].header(TREE) == ""
+    assert FORMATS["json"].header(TREE, ()) == ""
     assert json.loads(FORMATS["json"].line(GOOD)) == GOOD.to_dict()
     assert json.loads(to_json([GOOD, FAILED])) == [GOOD.to_dict(), FAILED.to_dict()]
 
 
 def test_csv():
     text = to_csv([GOOD, FAILED], TREE)
-    assert text == FORMATS["csv"].header(TREE) + "".join(map(FORMATS["csv"].line, [GOOD, FAILED]))
+    assert text == FORMATS["csv"].header(TREE, ()) + "".join(
+        map(FORMATS["csv"].line, [GOOD, FAILED])
+    )
     good, failed = csv.DictReader(text.splitlines())
     assert list(good) == csv_columns(TREE)
     assert (good["image"], good["error"], good["polarity_label"]) == ("a,b.jpg", "", "positive")
