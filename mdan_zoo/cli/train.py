@@ -8,6 +8,7 @@ import importlib.util
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from mdan_zoo._util.allocator import keep_freed_memory
@@ -92,7 +93,10 @@ def add_parser(subparsers: Any) -> None:
         metavar="FIELD=VALUE",
         help="value of a field of the recipe, such as epochs=3; can be repeated",
     )
-    add = parser.add_argument_group("speed and memory").add_argument
+    _add_machine_options(parser.add_argument_group("speed and memory").add_argument)
+
+
+def _add_machine_options(add: Callable[..., Any]) -> None:
     precisions = ("no", "bf16", "fp16")
     add("--precision", choices=precisions, default="no", help="mixed precision (default: no)")
     accumulate = "micro-batches per step, to save memory (default: %(default)s)"

@@ -26,7 +26,7 @@ class ModelConfig:
         architecture: Name of a registered architecture; see `mdan_zoo.models.registry`.
         options: Options of that architecture; by default its default options.
         input: How images are preprocessed.
-        dimensions: Continuous outputs beside the classes.
+        dimensions: Continuous outputs in addition to the classes.
 
     Raises:
         InputError: A field has the wrong type, or the options are those of another architecture.

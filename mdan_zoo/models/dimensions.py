@@ -1,4 +1,4 @@
-"""Dimensions: continuous outputs beside the classes, such as valence and arousal. No torch."""
+"""Dimensions: continuous outputs in addition to the classes, such as valence. No torch."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ class TrainingConfig:
         backbone: A timm model to use instead of the backbone of the model.
         size: Side in pixels of the network's input, instead of that of the model.
         resize_mode: "crop" or "squash" instead of that of the model; see `InputSpec`.
-        dimensions: Continuous outputs to train beside the classes, for which the dataset has
-            ratings, instead of those of the model.
+        dimensions: Continuous outputs to train in addition to the classes, instead of those of
+            the model. The dataset must have ratings for them.
         backbone_weights: Initial weights of the backbone: a safetensors file, a PyTorch state dict,
             or an installed package that contains one. None: the pretrained weights of timm.
         precision: "no" computes in float32; "bf16" and "fp16" under autocast, fp16 with loss

@@ -144,7 +144,7 @@ def squared_errors(predicted: Tensor, ratings: Tensor, std: Tensor) -> Tensor:
 
 
 def rating_targets(samples: Sequence[Sample], dimensions: Sequence[Dimension]) -> Tensor:
-    """Return the ratings of the samples for every dimension, (N, D); NaN where there is none.
+    """Return the ratings of the samples for every dimension, (N, D); NaN if it is missing.
 
     Raises:
         InputError: No sample has a rating for a dimension, or a rating is not on its scale.

@@ -299,3 +299,8 @@ def current_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     if "batch_statistics" in values:
         fields["freeze_bn"] = not values["batch_statistics"]
     return fields
+
+
+def complete_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all fields of a stored recipe, with the defaults of fields that were added since."""
+    return {**dataclasses.asdict(Recipe(values["model"])), **current_fields(values)}

@@ -15,19 +15,13 @@ from torch import nn
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo.errors import CheckpointError, TrainingError
 from mdan_zoo.images.input_spec import InputSpec
-from mdan_zoo.training.recipe import Recipe, current_fields
+from mdan_zoo.training.recipe import Recipe, complete_fields, current_fields
 
 STATE_FILE = "training_state.pt"
 LOG_FILE = "log.csv"
 
 _CHANGEABLE = ("lr", "backbone_lr", "max_grad_norm")
 """Recipe fields that may change on resume, to recover from divergence."""
-
-_DEFAULTS = {
-    field.name: field.default
-    for field in dataclasses.fields(Recipe)
-    if field.default is not dataclasses.MISSING
-}
 
 
 def has_state(folder: Path) -> bool:
@@ -88,8 +82,7 @@ def load_state(folder: Path, recipe: Recipe, identity: Mapping[str, Any]) -> dic
         # weights_only: tensors and plain values, no code
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = state.pop("identity")
-        # States of earlier versions lack the fields that were added since.
-        found["recipe"] = {**_DEFAULTS, **current_fields(found["recipe"])}
+        found["recipe"] = complete_fields(found["recipe"])
         before = current_fields(state.pop("rates"))
         now = {name: getattr(recipe, name) for name in before}
     except MemoryError:

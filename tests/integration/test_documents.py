@@ -17,7 +17,7 @@ import tables  # noqa: E402
 from mdan_zoo.cli.main import main, make_parser  # noqa: E402
 from mdan_zoo.models.registry import get_architecture  # noqa: E402
 from mdan_zoo.training.losses import with_loss_weights  # noqa: E402
-from mdan_zoo.training.recipe import current_fields, load_recipe  # noqa: E402
+from mdan_zoo.training.recipe import complete_fields, load_recipe  # noqa: E402
 from mdan_zoo.weights.manifest import load_manifest  # noqa: E402
 from mdan_zoo.zoo.configs import MODELS  # noqa: E402
 from mdan_zoo.zoo.factory import list_models  # noqa: E402
@@ -48,7 +48,7 @@ def test_released_weights_were_trained_by_the_recipe_that_is_here(name):
     recipe = load_manifest()[name].details["training"]["recipe"]
     network = get_architecture(MODELS[name].architecture)
     here = with_loss_weights(load_recipe(name), network)
-    assert current_fields(recipe) == dataclasses.asdict(here)
+    assert complete_fields(recipe) == dataclasses.asdict(here)
 
 
 def test_the_readme_shows_what_its_first_command_prints(capsys, monkeypatch):
