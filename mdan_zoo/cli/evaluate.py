@@ -34,15 +34,16 @@ def add_parser(subparsers: Any) -> None:
     add(
         "--split",
         metavar="FILE|PART",
-        help="split file of `mdan-zoo split` or a training run; train, val or test is short for "
-        "--part",
+        help="split file written by `mdan-zoo split` or a training run; `--split test` (or "
+        "train, val) means `--part test`",
     )
     add(
         "--part",
         metavar="NAME",
-        help="part to evaluate on, of the --split file, else of split.tsv next to the checkpoint, "
-        "else of the official split (default: test, or all folds, of the --split file or else of "
-        "the official split; all images if there is neither)",
+        help="part to evaluate on, from the --split file if given, otherwise from split.tsv in "
+        "the folder of the checkpoint, otherwise from the official split (default: test; with a "
+        "--split file of folds, all folds; without --split, test of the official split, or all "
+        "images if there is none)",
     )
     add("--folds", type=int, metavar="K", help="split into K folds, keeping groups together")
     add("--output", **FOLDER, help="folder for report, metrics and figures")

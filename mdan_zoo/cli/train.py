@@ -38,7 +38,7 @@ Trains with the recipe of a model, or fine-tunes a model on a custom emotion hie
   mdan-zoo train mdan_fi8 --data FI --output run
   mdan-zoo train --init mdan_oasis4 --hierarchy tree.toml --data FOLDER --output my_model
 
-Run the same command again to resume an interrupted training. To train on several GPUs, replace
+Run the same command again to resume an interrupted training run. To train on several GPUs, replace
 `mdan-zoo` with `accelerate launch -m mdan_zoo`.
 """
 
@@ -68,7 +68,8 @@ def add_parser(subparsers: Any) -> None:
     add(
         "--resize-mode",
         choices=("crop", "squash"),
-        help="resize the shorter side and crop, or both sides (default: the model's)",
+        help="crop: resize the shorter side, then crop; squash: resize to a square (default: the "
+        "model's)",
     )
     add(
         "--dimension",

@@ -77,7 +77,7 @@ class Recipe:
             and tested per fold, then a final one on every image.
         seed: Seed of all randomness: initial weights, split, crops and order of the images.
         epochs: Number of passes over the training images.
-        min_steps: Epochs are added until the training has at least this many steps; 0 adds none.
+        min_steps: Epochs are added until training has at least this many steps; 0 adds none.
             Fine-tuning on a custom hierarchy uses 100 unless `epochs` is given.
         batch_size: Images per step, summed over all processes. The incomplete last batch of an
             epoch is dropped.
@@ -93,8 +93,8 @@ class Recipe:
         max_grad_norm: Gradients are clipped to this norm; 0 disables clipping.
         ema_decay: Decay of the exponential moving average of the weights, which is what is saved;
             0 saves the trained weights themselves.
-        frozen_stages: Number of stages of the backbone, of four and counted from the input, whose
-            weights are frozen. The first includes the stem.
+        frozen_stages: How many of the four backbone stages, counted from the input, have frozen
+            weights. The first includes the stem.
         freeze_bn: Whether the BatchNorm layers of the backbone stay in evaluation mode and keep
             their pretrained statistics, which small batches need.
         cached_views: With 0, a new crop of every image is drawn in every epoch. Above 0, this many

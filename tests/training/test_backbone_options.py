@@ -91,7 +91,8 @@ def test_impossible_values_are_reported(folder, tmp_path, options, error, messag
 
 
 def test_the_name_of_a_registered_model_is_not_taken(folder, tmp_path):
-    with pytest.raises(InputError, match="named after its output folder, but mdan_fi8 is a registered model"):
+    taken = "named after its output folder, but mdan_fi8 is a registered model"
+    with pytest.raises(InputError, match=taken):
         prepare(config(folder, tmp_path / "mdan_fi8", size=64))
 
 
