@@ -31,7 +31,8 @@ def has_state(folder: Path) -> bool:
 
 def hash_of_start(backbone: nn.Module, spec: InputSpec) -> str:
     """Return a hash of the initial backbone weights and the input spec, as of cached maps."""
-    digest = hashlib.sha256(repr(spec).encode())
+    about = repr(spec).replace(", resize_mode='crop'", "")  # states of version 0.1 lack the field
+    digest = hashlib.sha256(about.encode())
     for name, value in backbone.state_dict().items():
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

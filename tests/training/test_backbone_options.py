@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 import timm
 import torch
 from oasis_folder import write_oasis
 
 from mdan_zoo.errors import InputError, UnknownNameError
+from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.training import TrainingConfig, prepare, train
 from mdan_zoo.training.recipe import load_recipe
 from mdan_zoo.training.report import read_report
+from mdan_zoo.training.state import hash_of_start
 
 NAME = "tf_efficientnet_lite0"
 QUICK = ("cached_views=2", "batch_size=5", "epochs=2", "split=80/20")
@@ -100,3 +104,17 @@ def test_a_start_that_has_a_backbone_keeps_it(folder, tiny_model, tmp_path):
     given = config(folder, tmp_path / "out", f"init={tiny_model}", backbone=NAME)
     with pytest.raises(InputError, match=r"are for the backbone .*; remove --backbone tf_eff"):
         prepare(given)
+
+
+def test_states_from_before_there_were_resize_modes_are_resumed():
+    backbone = torch.nn.Linear(1, 1)
+    spec = InputSpec(resize=320, crop=320)
+    before = hashlib.sha256(
+        b"InputSpec(resize=320, crop=320, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), "
+        b"interpolation='bilinear')"
+    )
+    for name, value in backbone.state_dict().items():
+        before.update(name.encode() + value.numpy().tobytes())
+    assert hash_of_start(backbone, spec) == before.hexdigest()
+    squashed = InputSpec(resize=320, crop=320, resize_mode="squash")
+    assert hash_of_start(backbone, squashed) != before.hexdigest()
