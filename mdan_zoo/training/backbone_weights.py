@@ -58,7 +58,7 @@ def find_backbone_file(source: str | os.PathLike[str]) -> Path:
         InputError: The source is neither a file nor a package with one checkpoint.
     """
     path = Path(source)
-    if path.exists() or path.suffix in _SUFFIXES:
+    if path.is_file() or path.suffix in _SUFFIXES:
         return path
     try:
         files = importlib.metadata.files(os.fspath(source)) or []

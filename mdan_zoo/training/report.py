@@ -70,7 +70,7 @@ def repeating_command(config: TrainingConfig) -> list[str]:
     command += ["--split", "FILE"] if config.split is not None else []
     for name in ("backbone", "size", "resize_mode"):
         value = getattr(config, name)
-        command += [f"--{name.replace('_', '-')}", str(value)] if value else []
+        command += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
     for dimension in config.dimensions:
         command += ["--dimension", str(dimension)]
     command += ["--backbone-weights", "FILE"] if config.backbone_weights is not None else []

@@ -35,7 +35,7 @@ from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.dataset import ImageDataset
 from mdan_zoo.training.distributed import is_main_process, processes
 from mdan_zoo.training.feature_cache import PyramidCache, compute_pyramids
-from mdan_zoo.training.losses import check_losses
+from mdan_zoo.training.losses import check_losses, rating_targets
 from mdan_zoo.training.recipe import Recipe, is_weight_file
 from mdan_zoo.training.splitting import find_split
 from mdan_zoo.training.state import has_state
@@ -126,6 +126,7 @@ def prepare(config: TrainingConfig) -> Run:
     samples = read_dataset(name, config.data, hierarchy, **options)
     if len(samples) < 2:
         raise InputError(f"{config.data} has {len(samples)} image; training needs at least two")
+    rating_targets(samples, model.dimensions)  # raises before the work begins
     # The main process decodes all images as a check, unless cached views are computed from them
     # anyway or the run is resumed.
     decode = not recipe.cached_views and not has_state(config.output) and is_main_process()
@@ -177,7 +178,8 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
     if config.hierarchy is None:
         model = get_config(config.recipe.model)
         hierarchy = get_hierarchy(model.hierarchy)
-        if not (config.backbone or config.size or config.resize_mode or config.dimensions):
+        changes = (config.backbone, config.size, config.resize_mode, config.dimensions or None)
+        if all(change is None for change in changes):
             return model, hierarchy
     elif init is None:
         raise InputError("a custom hierarchy needs an initial model; pass one with --init")
@@ -193,7 +195,7 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
     if config.hierarchy is not None:
         dataset = config.dataset or _CUSTOM_DATASET
         model = dataclasses.replace(model, hierarchy=name, dataset=dataset)
-    if config.backbone:
+    if config.backbone is not None:
         if init is not None:
             raise InputError(
                 f"the initial weights, {config.recipe.init}, are for the backbone "
@@ -208,7 +210,8 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
 
 def _resized(spec: InputSpec, config: TrainingConfig) -> InputSpec:
     """Return the input with the configured size and resize mode."""
-    size, mode = config.size or spec.crop, config.resize_mode or spec.resize_mode
+    size = spec.crop if config.size is None else config.size
+    mode = spec.resize_mode if config.resize_mode is None else config.resize_mode
     # Squashed images are shown whole; crops keep their share of the resized image.
     resize = size if mode == "squash" else round(spec.resize * size / spec.crop)
     return dataclasses.replace(spec, resize=resize, crop=size, resize_mode=mode)

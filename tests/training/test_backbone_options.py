@@ -84,6 +84,8 @@ def write_weights(folder, name):
     ("options", "error", "message"),
     [
         ({"backbone": "resnet"}, UnknownNameError, "no backbone 'resnet'; did you mean"),
+        ({"backbone": ""}, UnknownNameError, "no backbone ''"),
+        ({"size": 0}, InputError, "crop must be a multiple of 32, not 0"),
         ({"size": 100}, InputError, "crop must be a multiple of 32, not 100"),
         ({"resize_mode": "stretch"}, InputError, "resize_mode must be 'crop' or 'squash'"),
     ],

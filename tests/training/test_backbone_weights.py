@@ -129,6 +129,16 @@ def test_a_package_must_contain_one_checkpoint(tmp_path, monkeypatch):
         find_backbone_file("lite-weights")
 
 
+def test_a_folder_with_the_name_of_a_package_does_not_hide_it(
+    foreign, state, tmp_path, monkeypatch
+):
+    torch.save(foreign, tmp_path / "weights.pth")
+    install(tmp_path, monkeypatch, tmp_path / "weights.pth")
+    (tmp_path / "lite-weights").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert_loaded("lite-weights", state)
+
+
 def test_what_is_neither_file_nor_package_is_an_error():
     with pytest.raises(InputError, match=r"\.safetensors.*installed package, not 'no-such-pkg'"):
         find_backbone_file("no-such-pkg")

@@ -162,7 +162,7 @@ def test_missing_ratings_have_no_loss():
 def test_dimensions_that_do_not_fit_are_reported(folder, start, tmp_path, dimensions, message):
     given = config(folder, tmp_path / "run", start, dimensions=dimensions)
     with pytest.raises(InputError, match=message):
-        Trainer(prepare(given), range(12))
+        prepare(given)
     assert not (tmp_path / "run").exists()
 
 
