@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdan_zoo._util.allocator import keep_freed_memory
-from mdan_zoo.cli.options import FOLDER, add_command, add_compute_options
+from mdan_zoo.cli.options import FILE, FOLDER, add_command, add_compute_options
 from mdan_zoo.errors import InputError
 from mdan_zoo.training.recipe import is_weight_file
 from mdan_zoo.zoo.configs import MODELS
@@ -45,6 +45,19 @@ def add_parser(subparsers: Any) -> None:
         "--split file of folds, all folds; without --split, test of the official split, or all "
         "images if there is none)",
     )
+    add(
+        "--level",
+        metavar="NAME",
+        help="level of the model's hierarchy at which a dataset with other classes is compared, "
+        "such as polarity (default: the finest that both have)",
+    )
+    add(
+        "--label-map",
+        **FILE,
+        help="for a dataset with other class names: .toml file with lines such as happiness = "
+        '"positive", or .csv file with the columns label,class; an empty class leaves out the '
+        "images",
+    )
     add("--folds", type=int, metavar="K", help="split into K folds, keeping groups together")
     add("--output", **FOLDER, help="folder for report, metrics and figures")
     add_compute_options(add)
@@ -55,6 +68,7 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Evaluate; return the exit status."""
     from mdan_zoo.evaluation.figures import require_matplotlib
+    from mdan_zoo.evaluation.levels import load_label_map
     from mdan_zoo.evaluation.report import make_folder, to_markdown, write_report
     from mdan_zoo.evaluation.results import evaluate
     from mdan_zoo.evaluation.source import find_samples
@@ -81,6 +95,8 @@ def run(options: argparse.Namespace) -> int:
         part=part,
         folds=options.folds,
         seed=options.seed,
+        level=options.level,
+        label_map=load_label_map(options.label_map) if options.label_map else None,
     )
     evaluation = evaluate(
         predictor,

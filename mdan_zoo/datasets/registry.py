@@ -19,10 +19,11 @@ from mdan_zoo.datasets.readers.class_folders import (
 )
 from mdan_zoo.datasets.readers.emoset import read_emoset
 from mdan_zoo.datasets.readers.emotion6_peng import read_emotion6_peng
-from mdan_zoo.datasets.readers.folder import read_folder
+from mdan_zoo.datasets.readers.folder import folder_class_names, read_folder
 from mdan_zoo.datasets.readers.iaps import read_iaps
 from mdan_zoo.datasets.readers.oasis import read_oasis
-from mdan_zoo.datasets.readers.table import read_table
+from mdan_zoo.datasets.readers.polarity import read_gaped, read_mvsa_single, read_twitter1
+from mdan_zoo.datasets.readers.table import read_table, table_class_names
 from mdan_zoo.datasets.readers.webemo import read_webemo
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
@@ -45,6 +46,9 @@ class DatasetReader:
         splits: The usual split in the literature.
         images: Published number of images; None for the user's own images.
         options: Additional keyword arguments of `read`.
+        rating_scale: Lower and upper end of the scale of its ratings, if it has any.
+        class_names: For the user's own images, returns the names in a folder that may be classes,
+            among others, given a hierarchy.
     """
 
     name: str
@@ -55,6 +59,8 @@ class DatasetReader:
     splits: str
     images: int | None = None
     options: tuple[str, ...] = ()
+    rating_scale: tuple[float, float] | None = None
+    class_names: Callable[[Path, Hierarchy], set[str]] | None = None
 
 
 _PANDA = "Panda et al., Contemplating Visual Emotions, ECCV 2018"
@@ -68,6 +74,12 @@ _PENG = "Peng et al., A Mixed Bag of Emotions, CVPR 2015"
 _KURDI = (
     "Kurdi, Lozano & Banaji, Introducing the Open Affective Standardized Image Set, Behavior "
     "Research Methods 2017"
+)
+
+_TWITTER = "You et al., Robust Image Sentiment Analysis, AAAI 2015"
+_NIU = "Niu et al., Sentiment Analysis on Multi-View Social Data, MultiMedia Modeling 2016"
+_GAPED = (
+    "Dan-Glauser & Scherer, The Geneva Affective Picture Database, Behavior Research Methods 2011"
 )
 
 _STOCK = "URLs of images that belong to their owners; for research."
@@ -88,7 +100,16 @@ _READERS = (
     DatasetReader(
         "EmoSet-118K", read_emoset, "mikels8", _YANG, _RESEARCH, "80/5/15, by its authors", 118_102
     ),
-    DatasetReader("Emotion6", read_emotion6_peng, "ekman6", _PENG, _RESEARCH, "no usual one", 1980),
+    DatasetReader(
+        "Emotion6",
+        read_emotion6_peng,
+        "ekman6",
+        _PENG,
+        _RESEARCH,
+        "no usual one",
+        1_980,
+        rating_scale=(1, 9),
+    ),
     DatasetReader(
         "OASIS",
         read_oasis,
@@ -98,9 +119,38 @@ _READERS = (
         "grouped 5-fold",
         900,
         options=("label_std_scale",),
+        rating_scale=(1, 7),
     ),
-    DatasetReader("folder", read_folder, "", "a folder for every class", "Yours.", "yours"),
-    DatasetReader("table", read_table, "", "a table in CSV or Parquet", "Yours.", "yours"),
+    DatasetReader("Twitter-I", read_twitter1, "polarity2", _TWITTER, _RESEARCH, "5-fold", 1_269),
+    DatasetReader("MVSA-Single", read_mvsa_single, "polarity3", _NIU, _RESEARCH, "80/10/10", 4_869),
+    DatasetReader(
+        "GAPED",
+        read_gaped,
+        "polarity3",
+        _GAPED,
+        _RESEARCH,
+        "no usual one",
+        730,
+        rating_scale=(0, 100),
+    ),
+    DatasetReader(
+        "folder",
+        read_folder,
+        "",
+        "a folder for every class",
+        "Yours.",
+        "yours",
+        class_names=folder_class_names,
+    ),
+    DatasetReader(
+        "table",
+        read_table,
+        "",
+        "a table in CSV or Parquet",
+        "Yours.",
+        "yours",
+        class_names=table_class_names,
+    ),
 )
 
 DATASETS = {reader.name: reader for reader in _READERS}

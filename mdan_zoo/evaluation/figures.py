@@ -47,7 +47,7 @@ def draw_figures(evaluation: Evaluation, folder: Path) -> dict[str, str]:
         figure.savefig(folder / f"{name}.png", dpi=150, facecolor="white")
         titles[f"{name}.png"] = title
 
-    for level, level_name in enumerate(tree.level_names):
+    for level, level_name in enumerate(data.labelled_levels):
         name = "".join(c if c.isalnum() else "_" for c in level_name)
         for branch, symbol, ending in (("overall", "P_O", ""), ("local", "P_L", "_local")):
             if branch in data.branches:
@@ -114,20 +114,20 @@ def _draw_borders(axes: Axes, parents: list[str]) -> None:
 
 
 def draw_reliability(data: Probabilities) -> Figure:
-    """Draw accuracy against confidence and the number of images by bin, for every level."""
-    tree = data.hierarchy
-    figure = _new_figure(4.2 * tree.depth, 5.2)
+    """Draw accuracy against confidence and the number of images by bin, for labelled levels."""
+    names = data.labelled_levels
+    figure = _new_figure(4.2 * len(names), 5.2)
     grid = figure.subplots(
-        2, tree.depth, sharex=True, squeeze=False, gridspec_kw={"height_ratios": (3, 1)}
+        2, len(names), sharex=True, squeeze=False, gridspec_kw={"height_ratios": (3, 1)}
     )
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
-    for level, name in enumerate(tree.level_names):
+    for level, name in enumerate(names):
         upper, lower = grid[:, level]
         upper.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
         styles = zip(itertools.cycle(_COLOURS), itertools.cycle(_MARKERS))
         for branch, (colour, marker) in zip(data.branches, styles, strict=False):
             outcomes = data.outcomes(branch, level)
-            rows = np.stack([np.ones(len(data.labels)), outcomes.confidence, outcomes.correct])
+            rows = np.stack([np.ones(len(outcomes.labels)), outcomes.confidence, outcomes.correct])
             count, confidence, right = sums_by_bin(outcomes.bins, CALIBRATION_BINS, rows)
             filled = np.where(count, count, np.nan)
             style = {"color": colour, "marker": marker, "markersize": 4}
@@ -146,22 +146,24 @@ def draw_reliability(data: Probabilities) -> Figure:
 
 
 def alpha_accuracies(data: Probabilities, alphas: Floats) -> Floats:
-    """Return the accuracy of P_O for every level and every alpha, (levels, alphas)."""
-    predicted = [
-        [data.overall(level, alpha).argmax(axis=1) for alpha in alphas]
-        for level in range(data.hierarchy.depth)
-    ]
-    accuracies: Floats = (np.array(predicted) == data.labels.T[:, None]).mean(axis=2)
-    return accuracies
+    """Return the accuracy of P_O at every labelled level for every alpha, (levels, alphas)."""
+
+    def accuracy(level: int, alpha: float) -> float:
+        rows = data.labelled(level)
+        predicted = data.overall(level, alpha)[rows].argmax(axis=1)
+        return float((predicted == data.labels[rows, level]).mean())
+
+    levels = range(len(data.labelled_levels))
+    return np.array([[accuracy(level, alpha) for alpha in alphas] for level in levels])
 
 
 def draw_alpha(data: Probabilities) -> Figure:
-    """Draw the accuracy of P_O against alpha, the weight of P_L, for every level (Fig. 7)."""
-    tree = data.hierarchy
-    figure = _new_figure(4.2 * tree.depth, 3.2)
-    grid = figure.subplots(1, tree.depth, squeeze=False)[0]
+    """Draw the accuracy of P_O at labelled levels against alpha, the weight of P_L (Fig. 7)."""
+    names = data.labelled_levels
+    figure = _new_figure(4.2 * len(names), 3.2)
+    grid = figure.subplots(1, len(names), squeeze=False)[0]
     accuracies = 100 * alpha_accuracies(data, _ALPHAS)
-    for axes, name, values in zip(grid, tree.level_names, accuracies, strict=True):
+    for axes, name, values in zip(grid, names, accuracies, strict=True):
         axes.plot(_ALPHAS, values, color=_COLOURS[0], clip_on=False)
         spare = max(0, _FEWEST_POINTS - np.ptp(values)) / 2 + 0.3
         axes.set_ylim(max(0, values.min() - spare), min(100, values.max() + spare))

@@ -134,6 +134,48 @@ LEVEL_MEASURES: dict[str, Callable[[Outcomes, Floats], Floats]] = {
 """Metrics computed at every level."""
 
 
+def roc_auc(scores: Floats, positive: Floats, weights: Floats) -> Floats:
+    """Return the areas under the ROC curves; NaN without images of both classes.
+
+    `scores` are the probabilities of the positive class, (N,), and `positive` is 1 for its images,
+    else 0, (N,). A tie counts half.
+    """
+    hits, misses = _counts_by_score(scores, positive, weights)
+    above = hits.cumsum(axis=1) - hits / 2
+    with np.errstate(invalid="ignore"):
+        areas: Floats = (above * misses).sum(axis=1) / (hits.sum(axis=1) * misses.sum(axis=1))
+    return areas
+
+
+def average_precision(scores: Floats, positive: Floats, weights: Floats) -> Floats:
+    """Return the mean precisions over the recall of the positive class, as in scikit-learn.
+
+    The arguments are those of `roc_auc`. NaN without images of the positive class.
+    """
+    hits, misses = _counts_by_score(scores, positive, weights)
+    found, predicted = hits.cumsum(axis=1), (hits + misses).cumsum(axis=1)
+    precision = np.divide(found, predicted, out=np.zeros_like(found), where=predicted > 0)
+    with np.errstate(invalid="ignore"):
+        means: Floats = (hits * precision).sum(axis=1) / hits.sum(axis=1)
+    return means
+
+
+def _counts_by_score(scores: Floats, positive: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Return the summed weights of both classes at each score, from high to low, (B, scores)."""
+    values, ranks = np.unique(-scores, return_inverse=True)
+    return (
+        sums_by_bin(ranks, len(values), weights * positive),
+        sums_by_bin(ranks, len(values), weights * (1 - positive)),
+    )
+
+
+BINARY_MEASURES: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {
+    "roc_auc": roc_auc,
+    "average_precision": average_precision,
+}
+"""Metrics computed in addition at levels of two classes."""
+
+
 def correlation(x: Floats, y: Floats, weights: Floats) -> Floats:
     """Return Pearson's correlations of x and y, both (N,); NaN if either is constant."""
     shares = weights / weights.sum(axis=1, keepdims=True)

@@ -35,7 +35,8 @@ class Probabilities:
         alpha: Weight of the local branch in P_O = alpha P_L + (1 - alpha) P_G; None for a network
             whose overall probabilities are not such a mean.
         images: Names of the images.
-        labels: Class ids, (N, levels).
+        labels: Class ids, (N, labelled levels), -1 without a label. The labelled levels are the
+            coarsest ones, down to the finest at which any image has a label.
         by_branch: Probabilities by branch, float32 (N, K_l) for every level. Without "overall" if
             it follows from alpha or equals the only branch.
         dimensions: Predicted ratings by name, (N,) each, if the model has dimensions.
@@ -55,6 +56,16 @@ class Probabilities:
             return ("overall",)
         return ("overall", *(branch for branch in self.by_branch if branch != "overall"))
 
+    @property
+    def labelled_levels(self) -> tuple[str, ...]:
+        """Names of the levels at which images have labels, coarse to fine."""
+        return self.hierarchy.level_names[: self.labels.shape[1]]
+
+    def labelled(self, level: int) -> slice | npt.NDArray[np.bool_]:
+        """Return an index that selects the images with a label at a level."""
+        known = self.labels[:, level] >= 0
+        return slice(None) if known.all() else known
+
     def of(self, branch: Branch, level: int) -> Values:
         """Return the probabilities of a branch at a level, (N, K_l)."""
         if branch in self.by_branch:
@@ -72,22 +83,25 @@ class Probabilities:
         return overall
 
     def outcomes(self, branch: Branch, level: int) -> Outcomes:
-        """Return the outcomes of a branch at a level."""
-        return Outcomes.of(self.of(branch, level), self.labels[:, level])
+        """Return the outcomes of a branch on the images with a label at a level."""
+        rows = self.labelled(level)
+        return Outcomes.of(self.of(branch, level)[rows], self.labels[rows, level])
 
     def save(self, path: Path) -> None:
         """Write an .npz file.
 
         Its arrays are alpha (0 if there is none); images; and for a level named "polarity",
-        labels_polarity (N,), classes_polarity (K_l,), and for every branch an array such as
-        local_polarity (N, K_l). For a dimension named "valence", dimension_valence (N,).
+        labels_polarity (N,) if it is a labelled level, classes_polarity (K_l,), and for every
+        branch an array such as local_polarity (N, K_l). For a dimension named "valence",
+        dimension_valence (N,).
         """
         arrays: dict[str, npt.NDArray[np.generic]] = {
             "alpha": np.array(self.alpha or 0.0),
             "images": np.array(self.images),
         }
         for level, name in enumerate(self.hierarchy.level_names):
-            arrays[f"labels_{name}"] = self.labels[:, level]
+            if name in self.labelled_levels:
+                arrays[f"labels_{name}"] = self.labels[:, level]
             arrays[f"classes_{name}"] = np.array(self.hierarchy.levels[level])
             for branch, levels in self.by_branch.items():
                 arrays[f"{branch}_{name}"] = levels[level]
@@ -112,8 +126,9 @@ def predict_probabilities(
     tree = predictor.hierarchy
     if not samples:
         raise DatasetError("no images to evaluate")
+    paths = {path[:end] for path in tree.leaf_paths for end in range(1, tree.depth + 1)}
     for sample in samples:
-        if sample.labels not in tree.leaf_paths:
+        if sample.labels not in paths:
             raise DatasetError(
                 f"{sample.image} has the class ids {sample.labels}, which are not a path of "
                 f"the hierarchy {tree!r}; read the dataset with this hierarchy"
@@ -144,5 +159,7 @@ def predict_probabilities(
         if len(errors) > _ERRORS_SHOWN:
             errors[_ERRORS_SHOWN:] = [f"  and {len(errors) - _ERRORS_SHOWN} more"]
         raise ImageError(None, "\n".join([heading, *errors]))
-    labels = np.array([sample.labels for sample in samples], np.int64)
+    labels = np.full((len(samples), max(len(sample.labels) for sample in samples)), -1, np.int64)
+    for row, sample in enumerate(samples):
+        labels[row, : len(sample.labels)] = sample.labels
     return Probabilities(tree, network.alpha, tuple(names), labels, arrays, ratings)

@@ -14,7 +14,7 @@ from mdan_zoo.errors import InputError
 from mdan_zoo.evaluation.figures import draw_figures, require_matplotlib
 from mdan_zoo.evaluation.metrics import CALIBRATION_BINS
 from mdan_zoo.evaluation.reference import NOT_IN_THE_PAPER, other_results, paper_results
-from mdan_zoo.evaluation.results import Evaluation
+from mdan_zoo.evaluation.results import Evaluation, positive_class
 
 _JSON_FILE = "evaluation.json"
 
@@ -58,12 +58,21 @@ def to_markdown(evaluation: Evaluation, figures: Mapping[str, str] | None = None
     on = f" on {evaluation.source.dataset}" if evaluation.source.dataset else ""
     blocks = [f"# {evaluation.model}{on}", _about(evaluation), _training_images(evaluation)]
     tree = evaluation.probabilities.hierarchy
-    for level, name in enumerate(tree.level_names):
-        given = evaluation.confusion(level).sum(axis=1)
+    data = evaluation.probabilities
+    for level, name in enumerate(data.labelled_levels):
+        given, classes = evaluation.confusion(level).sum(axis=1), tree.levels[level]
+        labelled = int(given.sum())
+        text = (
+            f"The most frequent class is {classes[int(given.argmax())]}, "
+            f"{_percent(given.max() / given.sum())} % of the images."
+        )
+        if labelled < len(data.images):
+            text += f" Only {labelled:,} of the images have a label at this level."
+        if len(classes) == 2:
+            text += f" The average precision is that of {classes[positive_class(classes)]}."
         blocks += [
             f"## {name}: {tree.sizes[level]} classes",
-            f"The most frequent class is {tree.levels[level][int(given.argmax())]}, "
-            f"{_percent(given.max() / given.sum())} % of the images.",
+            text,
             _scores(evaluation, name),
         ]
     if any(not score.level for score in evaluation.scores):
@@ -91,6 +100,8 @@ _ROWS: dict[str, tuple[str, Callable[[float], str]]] = {
     "macro_f1": ("macro F1, %", _percent),
     "calibration_error": ("expected calibration error, %", _percent),
     "negative_log_likelihood": ("negative log likelihood, nats", _three_digits),
+    "roc_auc": ("ROC AUC", _three_digits),
+    "average_precision": ("average precision", _three_digits),
     "violation_rate": ("hierarchy violations, % of the images", _percent),
     "valence_r": ("Pearson's r with mean valence", _three_digits),
     "arousal_r": ("Pearson's r with mean arousal", _three_digits),
@@ -123,7 +134,26 @@ def _about(evaluation: Evaluation) -> str:
     ]
     if data.alpha is not None:
         rows.insert(2, ("alpha", f"{data.alpha:g}, the weight of the local branch in P_O"))
+    if source.classes:
+        rows += _comparison(evaluation)
     return _table(("", ""), rows)
+
+
+def _comparison(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Return rows on the compared levels, renamed classes and images that are left out."""
+    source, levels = evaluation.source, evaluation.probabilities.labelled_levels
+    renamed = [f"{theirs}: {ours}" for theirs, ours in source.classes if ours not in ("", theirs)]
+    left_out = [f"{name}: {count:,}" for name, count in source.left_out]
+    total = sum(count for _, count in source.left_out)
+    return [
+        ("compared at", f"{', '.join(levels)}, the labels of the dataset that the model has"),
+        *(
+            [("classes of the model for those of the dataset", ", ".join(renamed))]
+            if renamed
+            else []
+        ),
+        ("images left out", f"{total:,}, of {', '.join(left_out)}" if left_out else "none"),
+    ]
 
 
 def _training_images(evaluation: Evaluation) -> str:

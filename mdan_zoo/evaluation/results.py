@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from mdan_zoo._version import __version__
 from mdan_zoo.datasets.file_index import FileIndex
+from mdan_zoo.datasets.registry import DATASETS
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import InputError, UnknownNameError
 from mdan_zoo.evaluation.leakage import count_trained_on
 from mdan_zoo.evaluation.metrics import (
+    BINARY_MEASURES,
     CALIBRATION_BINS,
     FEWEST_RESAMPLES,
     LEVEL,
@@ -37,8 +40,9 @@ from mdan_zoo.inference.prediction import Branch
 if TYPE_CHECKING:
     from mdan_zoo.inference.predictor import Predictor
 
-# For branch, level and metric: a function from weights (B, N) to values (B,).
-_Measures: TypeAlias = dict[tuple[Branch, str, str], Callable[[Floats], Floats]]
+_Measure: TypeAlias = Callable[[Floats], Floats]  # from weights (B, N) to values (B,)
+_NamedMeasure: TypeAlias = tuple[str, _Measure]
+_Measures: TypeAlias = dict[tuple[Branch, str, str], _Measure]  # by branch, level and metric
 
 _RATED_CLASSES = {"valence": ("positive",), "arousal": ("excited", "distressed")}
 """The classes whose summed probability is correlated with each rating."""
@@ -87,9 +91,11 @@ class Score:
 class Evaluation:
     """Results of a model on a dataset.
 
-    The metrics at every level and for every branch are "accuracy", "balanced_accuracy" (mean
-    recall), "macro_f1", "calibration_error" (expected calibration error, 15 bins of equal width)
-    and "negative_log_likelihood" (nats). Levels are evaluated independently, as in the paper. The
+    The metrics at every labelled level and for every branch are "accuracy", "balanced_accuracy"
+    (mean recall), "macro_f1", "calibration_error" (expected calibration error, 15 bins of equal
+    width) and "negative_log_likelihood" (nats), and at levels of two classes "roc_auc" and
+    "average_precision" of the `positive_class`. Levels are evaluated independently, as in the
+    paper, each on the images that have a label at it. The
     metrics of the whole hierarchy, with level "", are "violation_rate", the fraction of images
     whose predicted classes are not a path of the hierarchy, and "valence_r" and "arousal_r",
     Pearson's correlation with mean ratings, if the dataset has ratings and the hierarchy has
@@ -152,6 +158,16 @@ class Evaluation:
             "part": source.part,
             "images": len(self.probabilities.images),
             "images_trained_on": self.trained_on,
+            "levels_compared": list(self.probabilities.labelled_levels),
+            "positive_classes": {
+                name: names[positive_class(names)]
+                for name, names in zip(
+                    self.probabilities.labelled_levels, tree.levels, strict=False
+                )
+                if len(names) == 2
+            },
+            "classes_of_the_dataset": {name: ours or None for name, ours in source.classes},
+            "images_left_out": dict(source.left_out),
             "folds": {name: len(indices) for name, indices in source.folds},
             "folds_split": division.method if division else "",
             "folds_split_sha256": division.sha256 if division else "",
@@ -168,7 +184,7 @@ class Evaluation:
             "confusion": {
                 branch: {
                     name: self.confusion(level, branch).tolist()
-                    for level, name in enumerate(tree.level_names)
+                    for level, name in enumerate(self.probabilities.labelled_levels)
                 }
                 for branch in self.probabilities.branches
             },
@@ -191,7 +207,8 @@ def evaluate(
 
     Args:
         predictor: The model.
-        samples: The images, with labels from the hierarchy of the model.
+        samples: The images, with labels from the hierarchy of the model, of all levels or of the
+            coarser ones only.
         source: Origin of the images; results are also reported for each of its folds.
         resamples: Number of bootstrap resamples, at least 100.
         seed: Seed of the bootstrap.
@@ -217,6 +234,9 @@ def evaluate(
     ]
     probabilities = predict_probabilities(predictor, samples, names, batch_size)
     groups = [sample.group for sample in samples]
+    scale = DATASETS[source.dataset].rating_scale if source.dataset in DATASETS else None
+    same = scale is None or source.dataset == predictor.config.dataset
+    scaled = {d.name for d in predictor.network.dimensions if same or (d.low, d.high) == scale}
     return Evaluation(
         model=predictor.name,
         weights_sha256=hashlib.sha256(predictor.weights.read_bytes()).hexdigest(),
@@ -227,16 +247,21 @@ def evaluate(
         groups=len(set(groups)),
         resamples=resamples,
         seed=seed,
-        scores=tuple(_scores(probabilities, samples, source, resamples, seed)),
+        scores=tuple(_scores(probabilities, samples, source, resamples, seed, scaled)),
         probabilities=probabilities,
     )
 
 
 def _scores(
-    data: Probabilities, samples: Sequence[Sample], source: SampleSource, resamples: int, seed: int
+    data: Probabilities,
+    samples: Sequence[Sample],
+    source: SampleSource,
+    resamples: int,
+    seed: int,
+    scaled: Set[str],
 ) -> Iterator[Score]:
     """Yield every metric on all images, on the resamples and on the folds."""
-    measures = _measures(data, samples)
+    measures = _measures(data, samples, scaled)
     folds = np.zeros((len(source.folds), len(samples)))
     for row, (_, indices) in zip(folds, source.folds, strict=True):
         row[list(indices)] = 1
@@ -250,16 +275,17 @@ def _scores(
         yield Score(*key, value, *interval(np.concatenate(draws[key])), tuple(by_fold))
 
 
-def _measures(data: Probabilities, samples: Sequence[Sample]) -> _Measures:
+def _measures(data: Probabilities, samples: Sequence[Sample], scaled: Set[str]) -> _Measures:
+    """Return all metrics; absolute errors only of the dimensions on the scale of the ratings."""
     tree = data.hierarchy
     measures: _Measures = {}
     for branch in data.branches:
-        levels = [data.outcomes(branch, level) for level in range(tree.depth)]
-        for name, outcomes in zip(tree.level_names, levels, strict=True):
-            for measure, function in LEVEL_MEASURES.items():
-                measures[branch, name, measure] = partial(function, outcomes)
+        for level, name in enumerate(data.labelled_levels):
+            for measure, function in _level_measures(data, branch, level):
+                measures[branch, name, measure] = _on(data.labelled(level), function)
         if tree.depth > 1:
-            violated = violations(data, [outcomes.predicted for outcomes in levels])
+            predicted = [data.of(branch, level).argmax(axis=1) for level in range(tree.depth)]
+            violated = violations(data, predicted)
             measures[branch, "", "violation_rate"] = partial(weighted_mean, violated)
         for number, (rating, _) in enumerate(samples[0].ratings):
             rated = rated_classes(rating, tree)
@@ -274,8 +300,37 @@ def _measures(data: Probabilities, samples: Sequence[Sample]) -> _Measures:
             given = np.array([sample.ratings[number][1] for sample in samples])
             errors = partial(weighted_mean, np.abs(found - given))
             measures["overall", "", f"predicted_{rating}_r"] = partial(correlation, found, given)
-            measures["overall", "", f"predicted_{rating}_mae"] = errors
+            if rating in scaled:
+                measures["overall", "", f"predicted_{rating}_mae"] = errors
     return measures
+
+
+def _level_measures(data: Probabilities, branch: Branch, level: int) -> Iterator[_NamedMeasure]:
+    """Yield the metrics of a branch on the images with a label at a level."""
+    outcomes = data.outcomes(branch, level)
+    for name, function in LEVEL_MEASURES.items():
+        yield name, partial(function, outcomes)
+    if outcomes.classes == 2:
+        k = positive_class(data.hierarchy.levels[level])
+        found = data.of(branch, level)[data.labelled(level), k].astype(np.float64)
+        given = (outcomes.labels == k).astype(np.float64)
+        for name, binary in BINARY_MEASURES.items():
+            yield name, partial(binary, found, given)
+
+
+def _on(rows: slice | npt.NDArray[np.bool_], measure: _Measure) -> _Measure:
+    """Return a metric of some of the images as a function of the weights of all, (B, N)."""
+
+    def measure_rows(weights: Floats) -> Floats:
+        with np.errstate(invalid="ignore"):  # NaN where none of the images count
+            return measure(weights[:, rows])
+
+    return measure_rows
+
+
+def positive_class(names: Sequence[str]) -> int:
+    """Return the id of the class "positive", or of the first class if there is none."""
+    return names.index("positive") if "positive" in names else 0
 
 
 def rated_classes(rating: str, hierarchy: Hierarchy) -> tuple[int, list[int]] | None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdan_zoo.datasets.registry import folder_of, read_dataset
+from mdan_zoo.datasets.files import shown
+from mdan_zoo.datasets.registry import folder_of
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.split_methods import make_split
 from mdan_zoo.datasets.splits import Split, select, split_sha256
 from mdan_zoo.errors import DatasetError, InputError, did_you_mean
+from mdan_zoo.evaluation.levels import Comparison, LabelMap, read_for_model
 from mdan_zoo.hierarchy.tree import Hierarchy
 
 
@@ -26,6 +30,9 @@ class SampleSource:
         part: Part of the split; "" for all images.
         folds: Name and sample indices of every fold.
         division: The split that defines the folds, if it was created for the evaluation.
+        classes: Pairs (class of the dataset, class of the model or "" if it has none), if the
+            labels are those of another hierarchy.
+        left_out: Number of images without a class of the model, by class of the dataset.
     """
 
     dataset: str = ""
@@ -35,6 +42,8 @@ class SampleSource:
     part: str = ""
     folds: tuple[tuple[str, tuple[int, ...]], ...] = ()
     division: Split | None = None
+    classes: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[tuple[str, int], ...] = ()
 
 
 def find_samples(
@@ -46,8 +55,14 @@ def find_samples(
     part: str | None = None,
     folds: int | None = None,
     seed: int = 0,
+    level: str | None = None,
+    label_map: LabelMap | None = None,
 ) -> tuple[list[Sample], SampleSource]:
     """Read a dataset and select the samples to evaluate.
+
+    If the classes of the dataset are not those of the model, the finest level that both have is
+    compared: the samples have labels down to that level, and images whose class is not one of the
+    model are left out.
 
     Args:
         dataset: One of `mdan_zoo.datasets.registry.DATASETS`.
@@ -58,13 +73,17 @@ def find_samples(
             if there is no split.
         folds: Number of folds to create, keeping groups and identical files together.
         seed: Random seed of the folds.
+        level: Level of the hierarchy to compare at.
+        label_map: The class of the model for each class of the dataset, by name; "" leaves out its
+            images. Classes with the same name need no entry.
 
     Raises:
         DatasetError: The folder does not contain the dataset, or the split does not match it.
-        UnknownNameError: Unknown dataset or part.
-        InputError: `folds` is given but the split already has folds.
+        UnknownNameError: Unknown dataset, part or level.
+        InputError: `folds` is given but the split already has folds, or the label map has names
+            that are no classes.
     """
-    samples = read_dataset(dataset, folder, hierarchy)
+    samples, comparison = read_for_model(dataset, folder, hierarchy, level, label_map)
     root = folder_of(Path(folder))
     fold_split = division = None
     if split is not None:
@@ -92,8 +111,37 @@ def find_samples(
     method = split.method if split else "all"
     sha256 = split.sha256 if split else split_sha256(samples, [range(len(samples))])
     indices = _indices(fold_split, samples, root) if fold_split else ()
-    about = dataset, root, method, sha256, part or "", indices, division
-    return samples, SampleSource(*about)
+    source = SampleSource(dataset, root, method, sha256, part or "", indices, division)
+    return _compared(samples, source, comparison) if comparison else (samples, source)
+
+
+def _compared(
+    samples: Sequence[Sample], source: SampleSource, comparison: Comparison
+) -> tuple[list[Sample], SampleSource]:
+    """Return the samples with classes of the model, and their source."""
+    converted = [comparison.convert(sample) for sample in samples]
+    kept = [index for index, sample in enumerate(converted) if sample is not None]
+    position = {index: new for new, index in enumerate(kept)}
+    folds = (
+        (name, tuple(position[index] for index in indices if index in position))
+        for name, indices in source.folds
+    )
+    left_out = Counter(
+        comparison.name_of(sample)
+        for sample, new in zip(samples, converted, strict=True)
+        if new is None
+    )
+    if not kept:
+        raise DatasetError(
+            f"none of the {len(samples)} images has a class of the model; their classes are "
+            + shown(left_out, 10)
+        )
+    return [sample for sample in converted if sample is not None], dataclasses.replace(
+        source,
+        folds=tuple(folds),
+        classes=comparison.names,
+        left_out=tuple(left_out.items()),
+    )
 
 
 def _indices(

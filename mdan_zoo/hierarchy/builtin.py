@@ -10,6 +10,7 @@ from mdan_zoo.errors import UnknownNameError, did_you_mean
 from mdan_zoo.hierarchy.tree import Hierarchy
 
 _POLARITY = ("negative", "positive")
+_POLARITY_NEUTRAL = ("negative", "neutral", "positive")
 _PARROTT_LEVELS = ("polarity", "primary", "secondary")
 
 # Parrott's primary emotions (Parrott 2001, after Shaver et al. 1987).
@@ -112,13 +113,15 @@ _HIERARCHIES = {
         _mikels8(),
         _ekman6("ekman6", _POLARITY, surprise="positive"),
         # The EmoSet paper, section 4.2.
-        _ekman6("ekman6_neutral", ("negative", "neutral", "positive"), surprise="neutral"),
+        _ekman6("ekman6_neutral", _POLARITY_NEUTRAL, surprise="neutral"),
         # Quadrants of Russell's circumplex model; the class names are not from the literature.
         Hierarchy.from_nested(
             {"negative": ["gloomy", "distressed"], "positive": ["serene", "excited"]},
             "circumplex4",
             level_names=("polarity", "quadrant"),
         ),
+        Hierarchy.from_parents("polarity2", _POLARITY, level_names=_PARROTT_LEVELS[:1]),
+        Hierarchy.from_parents("polarity3", _POLARITY_NEUTRAL, level_names=_PARROTT_LEVELS[:1]),
     )
 }
 
@@ -144,6 +147,8 @@ def get_hierarchy(name: str) -> Hierarchy:
             * ekman6: Ekman's six, surprise positive.
             * ekman6_neutral: Ekman's six with three polarities, surprise neutral.
             * circumplex4: the quadrants of valence and arousal.
+            * polarity2: one level, negative and positive.
+            * polarity3: one level, negative, neutral and positive.
 
     Raises:
         UnknownNameError: Unknown name.

@@ -37,6 +37,8 @@ LEVELS = {
         "exasperation horror irritability longing lust neglect nervousness optimism pride "
         "rage relief sadness shame suffering surprise sympathy torment zest",
     ),
+    "polarity2": ("negative positive",),
+    "polarity3": ("negative neutral positive",),
     "webemo24": (
         "negative positive",
         "anger fear joy love sadness surprise",

@@ -28,6 +28,8 @@ def test_list_of_built_in_hierarchies() -> None:
         "mikels8",
         "panda6",
         "parrott25",
+        "polarity2",
+        "polarity3",
         "webemo24",
         "webemo25",
         "webemo25_confusion_fear",

@@ -44,6 +44,12 @@ def read_folder(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     return labels.checked(samples, folder, every_class=True)
 
 
+def folder_class_names(folder: Path, hierarchy: Hierarchy) -> set[str]:
+    """Return the names of all folders that images are in, at any depth."""
+    parts = {image.relative_to(folder).parts[:-1] for image in images_below(folder)}
+    return {name.strip() for names in parts for name in names}
+
+
 def _find_leaf(image: Path, names: tuple[str, ...], labels: Labels) -> int:
     """Return the leaf named by the folders of an image, outermost first.
 

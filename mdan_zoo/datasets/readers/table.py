@@ -37,14 +37,7 @@ def read_table(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     The columns `group` and `split` ("train", "val" or "test") are optional. Every leaf must have
     images. Classes are found by their names or aliases in the hierarchy.
     """
-    path = folder
-    if not folder.is_file():
-        inside = sorted(folder.iterdir()) if folder.is_dir() else []
-        tables = [file for file in inside if file.suffix.lower() in (".csv", ".parquet")]
-        if len(tables) != 1:
-            raise layout_error(folder, "a dataset with a table", _LAYOUT)
-        path = tables[0]
-    header, rows = (_read_parquet if path.suffix.lower() == ".parquet" else read_cells)(path)
+    path, header, rows = _read(folder)
     labels = Labels(hierarchy)
     levels = _level_columns(header, labels)
     columns = [name.casefold() for name in header]
@@ -74,6 +67,27 @@ def read_table(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
             samples.append(labels.soft(image, shares, group, split=split))
     refuse_missing([sample.image for sample in samples], path)
     return labels.checked(samples, path, every_class=True)
+
+
+def table_class_names(folder: Path, hierarchy: Hierarchy) -> set[str]:
+    """Return the column names, and the cells of the columns named `label` or after a level."""
+    _, header, rows = _read(folder)
+    levels = {"label", *(name.casefold() for name in hierarchy.level_names)}
+    labels = [k for k, name in enumerate(header) if name.casefold() in levels]
+    return {*header, *(row[k] for row in rows for k in labels)}
+
+
+def _read(folder: Path) -> tuple[Path, list[str], list[list[str]]]:
+    """Return the path, the header and the rows of the table."""
+    path = folder
+    if not folder.is_file():
+        inside = sorted(folder.iterdir()) if folder.is_dir() else []
+        tables = [file for file in inside if file.suffix.lower() in (".csv", ".parquet")]
+        if len(tables) != 1:
+            raise layout_error(folder, "a dataset with a table", _LAYOUT)
+        path = tables[0]
+    read = _read_parquet if path.suffix.lower() == ".parquet" else read_cells
+    return path, *read(path)
 
 
 def _read_parquet(path: Path) -> tuple[list[str], list[list[str]]]:
