@@ -217,7 +217,14 @@ def resample(groups: Sequence[str], resamples: int, seed: int) -> Iterator[Float
 
 
 def interval(values: Floats) -> tuple[float, float]:
-    """Return the percentile interval of the values of a metric on the resamples, (B,)."""
+    """Return the percentile interval of the values of a metric on the resamples, (B,).
+
+    Resamples on which the metric is not defined, such as those without one of two classes, are
+    ignored; NaN if it is defined on none.
+    """
     tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(values, [tail, 100 - tail])
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return np.nan, np.nan
+    low, high = np.percentile(defined, [tail, 100 - tail])
     return float(low), float(high)

@@ -66,7 +66,7 @@ def test_the_command_writes_numbers_report_and_figures(folder, tmp_path, capsys)
     assert numbers["bootstrap"] == about
     assert numbers["calibration_bins"] == 15
     scores = {(s["branch"], s["level"], s["measure"]): s["value"] for s in numbers["scores"]}
-    assert len(scores) == 3 * (2 * 5 + 3)
+    assert len(scores) == 3 * (2 * 5 + 2 + 3)
     with np.load(output / "probabilities.npz", allow_pickle=False) as arrays:
         assert arrays["images"][0] == "images/Beach 1.jpg"
         predicted = arrays["local_quadrant"].argmax(axis=1)

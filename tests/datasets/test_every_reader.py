@@ -67,6 +67,27 @@ def write_table(folder: Path) -> None:
     (folder / "table.csv").write_text("\n".join(["image,label", *rows]))
 
 
+def write_twitter1(folder: Path) -> None:
+    write_images(folder / "images", ["a.jpg", "b.jpg"])
+    (folder / "ground_truth").mkdir()
+    for number in ("three", "four", "five"):
+        (folder / "ground_truth" / f"twitter_{number}_agrees.txt").write_text("a.jpg 1\nb.jpg 0\n")
+
+
+def write_mvsa_single(folder: Path) -> None:
+    polarities = ("positive", "neutral", "negative")
+    write_images(folder / "data", [f"{number}.jpg" for number in (1, 2, 3)])
+    rows = [f"{number}\tneutral,{label}" for number, label in enumerate(polarities, start=1)]
+    (folder / "labelResultAll.txt").write_text("\n".join(["ID\ttext,image", *rows]))
+
+
+def write_gaped(folder: Path) -> None:
+    for category in ("A", "H", "N", "P", "Sn", "Sp"):
+        write_image(folder / category / f"{category}001.jpg")
+        rows = ["Item\tValence\tArousal", f"{category}001.bmp\t51.5\t(9.1)\t20.0\t(8.2)"]
+        (folder / f"{category}_with SD.txt").write_text("\n".join(rows))
+
+
 def class_folders(pattern: str, leaves: tuple[str, ...]):
     def write(folder: Path) -> None:
         write_images(folder, [pattern.format(leaf) for leaf in leaves])
@@ -85,6 +106,9 @@ WRITERS = {
     "EmoSet-118K": write_emoset,
     "Emotion6": write_emotion6,
     "OASIS": write_oasis,
+    "Twitter-I": write_twitter1,
+    "MVSA-Single": write_mvsa_single,
+    "GAPED": write_gaped,
     "folder": class_folders("{}/1.jpg", CUSTOM.leaves),
     "table": write_table,
 }

@@ -11,6 +11,7 @@ from mdan_zoo.evaluation.metrics import (
     SMALLEST_PROBABILITY,
     Outcomes,
     accuracy,
+    average_precision,
     balanced_accuracy,
     calibration_error,
     confusion,
@@ -19,6 +20,7 @@ from mdan_zoo.evaluation.metrics import (
     macro_f1,
     negative_log_likelihood,
     resample,
+    roc_auc,
     weighted_mean,
 )
 
@@ -68,6 +70,44 @@ def test_balanced_accuracy_is_sklearns_own():
     outcomes = Outcomes.of(np.eye(3)[[0, 1, 0, 1, 2, 0]], labels)
     expected = sklearn_metrics.balanced_accuracy_score(labels, outcomes.predicted)
     assert balanced_accuracy(outcomes, np.ones((1, 6))) == pytest.approx([expected])
+
+
+def test_binary_measures_are_those_of_sklearn():
+    """On resamples, too, and with ties between and within the classes."""
+    generator = np.random.default_rng(5)
+    positive = (generator.random(60) < 0.3).astype(float)
+    scores = np.round(generator.random(60) + 0.4 * positive, 1)
+    assert len(np.unique(scores)) < 20
+    (weights,) = resample([str(n) for n in range(60)], 5, seed=2)
+    weights = np.concatenate([ONCE, weights])
+    for measure, expected in {
+        roc_auc: sklearn_metrics.roc_auc_score,
+        average_precision: sklearn_metrics.average_precision_score,
+    }.items():
+        values = [expected(positive, scores, sample_weight=row) for row in weights]
+        assert measure(scores, positive, weights) == pytest.approx(values)
+        assert len(set(values)) == 6
+
+
+def test_an_interval_is_over_the_resamples_with_a_value():
+    values = np.arange(101.0)
+    assert interval(values) == pytest.approx((2.5, 97.5))
+    with_missing = np.concatenate([[np.nan], values, [np.nan]])
+    assert interval(with_missing) == interval(values)
+    assert np.isnan(interval(np.full(3, np.nan))).all()
+
+
+def test_binary_measures_by_hand():
+    scores, positive = np.array([0.9, 0.8, 0.8, 0.3]), np.array([1.0, 1, 0, 0])
+    # Of the four pairs, three are ordered correctly and one is a tie.
+    assert roc_auc(scores, positive, np.ones((1, 4))) == pytest.approx([3.5 / 4])
+    # Precision 1 at recall 1/2, and 2/3 at recall 1.
+    found = average_precision(scores, positive, np.ones((1, 4)))
+    assert found == pytest.approx([(1 + 2 / 3) / 2])
+    one_class = np.array([[0.0, 0, 1, 1], [1, 1, 0, 0]])
+    assert np.isnan(roc_auc(scores, positive, one_class)).all()
+    assert average_precision(scores, positive, one_class)[1] == 1
+    assert np.isnan(average_precision(scores, positive, one_class)[0])
 
 
 def test_a_weight_is_how_often_an_image_counts(images):

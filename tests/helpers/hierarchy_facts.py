@@ -116,6 +116,8 @@ CHILDREN = {
             "surprise": "surprise",
         },
     ),
+    "polarity2": (),
+    "polarity3": (),
     "webemo24": (
         {
             "negative": "anger fear sadness",

@@ -173,7 +173,7 @@ def _without_unknown_neutral(
     kept = [item for item in listed if item[1] != "neutral" or labels.has("neutral")]
     if len(kept) < len(listed):
         LOGGER.warning(
-            f"{len(listed) - len(kept)} neutral images of {source} are left out: hierarchy "
-            f"{labels.hierarchy.name!r} has no such class"
+            f"{len(listed) - len(kept)} of the {len(listed)} images of {source} are left out: they "
+            f"are neutral, and hierarchy {labels.hierarchy.name!r} has no such class"
         )
     return kept

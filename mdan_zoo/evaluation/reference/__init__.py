@@ -14,7 +14,10 @@ from importlib import resources
 NOT_IN_THE_PAPER = {
     "EmoSet-118K": "it was published a year later, at ICCV 2023",
     "Emotion6": '"Emotion" in Table 1 is Emotion-6, with 8,350 images (section 5.1)',
+    "GAPED": "it has categories and ratings of valence and arousal instead of emotions",
+    "MVSA-Single": "it has labels of the polarity only",
     "OASIS": "it has ratings of valence and arousal instead of classes",
+    "Twitter-I": "it has labels of the polarity only",
     "UnBiasedEmo": "of the datasets by its authors, the paper uses Emotion-6 and WEBEmo",
 }
 """Supported datasets without results in the paper, with the reason."""
