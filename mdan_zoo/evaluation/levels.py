@@ -153,12 +153,12 @@ def _by_level(hierarchy: Hierarchy, release: Hierarchy | None = None) -> list[La
 def _hierarchy_of_names(
     names: set[str], ours: Hierarchy, level: str | None, label_map: LabelMap
 ) -> Hierarchy | None:
-    """Return the hierarchy of the labels of the user's own images, given names in the dataset.
+    """Return the hierarchy with which to read the user's own images, given names in the dataset.
 
-    It is that of the model if all its leaves are among the names. Otherwise it has one level, with
-    the names that are classes of the level that is compared or in the label map. By default, that
-    is the coarsest level at which every class that is named is found, it or a coarser one. None if
-    reading with the hierarchy of the model can only fail, with a message of what is missing.
+    It is that of the model if all its leaves are among the names. Otherwise it has one level: the
+    names that are in the label map or classes of the compared level. By default, that is the
+    coarsest level down to which all names that are classes of the model are found. None if that is
+    the finest one: reading with the hierarchy of the model then reports what is missing.
     """
     levels = _by_level(ours)
     if level is not None or label_map:

@@ -146,9 +146,9 @@ def _comparison(evaluation: Evaluation) -> list[tuple[str, str]]:
     left_out = [f"{name}: {count:,}" for name, count in source.left_out]
     total = sum(count for _, count in source.left_out)
     return [
-        ("compared at", f"{', '.join(levels)}, the labels of the dataset that the model has"),
+        ("levels compared", ", ".join(levels)),
         *(
-            [("classes of the model for those of the dataset", ", ".join(renamed))]
+            [("classes of the model by class of the dataset", ", ".join(renamed))]
             if renamed
             else []
         ),

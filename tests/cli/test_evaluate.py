@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import call
-from dataset_trees import write_fi
+from dataset_trees import write_fi, write_images
 from random_weights import CONFIG, save_random_weights
 
 from mdan_zoo.datasets.readers.oasis import read_oasis
@@ -149,6 +149,40 @@ def test_a_part_is_that_of_the_split_next_to_the_weights(fi, tmp_path, capsys):
     Split.from_parts("other", "mine", ".", dict(split.parts)).save(tmp_path / "split.tsv")
     assert run(*given, "--split", "test") == 0
     assert "| split | official, sha256" in capsys.readouterr().out
+
+
+def test_other_class_names_are_compared_with_a_label_map(tmp_path, capsys):
+    data = write_images(tmp_path / "data", ["happy/1.jpg", "happy/2.jpg", "sad/3.jpg", "odd/4.jpg"])
+    (tmp_path / "map.csv").write_text("label,class\nhappy,positive\nsad,negative\nodd,\n")
+    given = ("--dataset", "folder", "--data", data, "--bootstrap", 100, "--device", "cpu")
+    assert run("mdan_oasis4", *given, "--label-map", tmp_path / "map.csv") == 0
+    printed = capsys.readouterr().out
+    assert "| levels compared | polarity |" in printed
+    classes = "| classes of the model by class of the dataset | happy: positive, sad: negative |"
+    assert classes in printed
+    assert "| images left out | 1, of odd: 1 |" in printed
+    assert "## polarity: 2 classes" in printed
+    assert "## quadrant" not in printed
+    with pytest.raises(InputError, match=r"'positive', which is no class .*: available: gloomy"):
+        run("mdan_oasis4", *given, "--label-map", tmp_path / "map.csv", "--level", "quadrant")
+    with pytest.raises(DatasetError, match="'happy' is not a leaf of the hierarchy 'circumplex4'"):
+        run("mdan_oasis4", *given)
+
+
+def test_the_level_can_be_given(fi, folder, capsys):
+    fi_folder, weights = fi
+    given = ("--bootstrap", 100, "--device", "cpu")
+    assert run(weights, "--data", fi_folder, *given, "--level", "polarity") == 0
+    coarse = capsys.readouterr().out
+    assert "| images left out | none |" in coarse
+    assert "## emotion" not in coarse
+    assert run(weights, "--data", fi_folder, *given) == 0
+    whole = capsys.readouterr().out
+    assert "levels compared" not in whole
+    sections = [text.partition("## polarity")[2].partition("\n## ")[0] for text in (coarse, whole)]
+    assert sections[0] == sections[1] != ""
+    assert run(weights, "--dataset", "OASIS", "--data", folder, *given) == 0
+    assert "| levels compared | polarity |" in capsys.readouterr().out
 
 
 def test_images_that_cannot_be_read_are_listed(folder, tmp_path):

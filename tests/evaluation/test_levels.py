@@ -19,6 +19,7 @@ from mdan_zoo.evaluation.levels import load_label_map
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.models.dimensions import Dimension
 
 CIRCUMPLEX, MIKELS = get_hierarchy("circumplex4"), get_hierarchy("mikels8")
 WEBEMO, PANDA = get_hierarchy("webemo25"), get_hierarchy("panda6")
@@ -45,6 +46,13 @@ def classes_of(samples, hierarchy):
         sample.image.name: [hierarchy.levels[i][k] for i, k in enumerate(sample.labels)]
         for sample in samples
     }
+
+
+def write_gaped(folder):
+    for number, category in enumerate(("A", "H", "N", "P", "Sn", "Sp")):
+        write_images(folder / category, [f"{category}001.bmp"])
+        row = f"{category}001.bmp {10 * number} (9.1) {90 - number**2} (8.2)"
+        (folder / f"{category}_with SD.txt").write_text(f"Item Valence Arousal\n{row}\n")
 
 
 def write_table(folder, header, *rows):
@@ -166,7 +174,7 @@ def test_images_without_a_counterpart_are_left_out(tmp_path, mikels):
         assert {samples[index].image.name for index in fold} <= {*division[name]}
     evaluation = evaluate(mikels, samples, source=source, resamples=100)
     report = write_report(evaluation, tmp_path / "report").read_text()
-    assert "| compared at | polarity" in report
+    assert "| levels compared | polarity |" in report
     assert "| images left out | 2, of neutral: 2 |" in report
     written = json.loads((tmp_path / "report" / "evaluation.json").read_text())
     assert written["levels_compared"] == ["polarity"]
@@ -203,12 +211,28 @@ def test_scores_of_a_coarse_level_are_those_of_the_probabilities(tmp_path, mikel
     assert {score.level for score in evaluation.scores} == {"polarity", ""}
 
 
+def test_absolute_errors_need_the_scale_of_the_ratings(tmp_path):
+    """Ratings from 0 to 100 are correlated with predictions from 1 to 7, but not subtracted."""
+    config = dataclasses.replace(CONFIG, dimensions=(Dimension("valence", 1, 7),))
+    save_random_weights(tmp_path / "model.safetensors", config=config)
+    predictor = Predictor(checkpoint=tmp_path / "model.safetensors", device="cpu")
+    measures = {}
+    for name, write in {"OASIS": write_oasis, "GAPED": write_gaped}.items():
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "data")
+        samples, source = find_samples(name, tmp_path / name / "data", predictor.hierarchy)
+        evaluation = evaluate(predictor, samples, source=source, resamples=100)
+        measures[name] = {score.measure for score in evaluation.scores if not score.level}
+    assert measures["OASIS"] - measures["GAPED"] == {"predicted_valence_mae"}
+    assert {"valence_r", "arousal_r", "predicted_valence_r"} <= measures["GAPED"]
+
+
 def test_the_class_of_average_precision_is_named(circumplex, tmp_path):
     samples = read_oasis(write_oasis(tmp_path / "oasis"))
     evaluation = evaluate(circumplex, samples, resamples=100)
     report = write_report(evaluation, tmp_path / "report").read_text()
     assert report.count("The average precision is that of positive.") == 1
-    assert "compared at" not in report
+    assert "compared" not in report
     assert report.count("| ROC AUC |") == 1
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from mdan_zoo.cli.main import make_parser
 from mdan_zoo.datasets.registry import DATASETS
+from mdan_zoo.evaluation.levels import load_label_map
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.training.recipe import load_recipe
 from mdan_zoo.zoo.configs import MODELS
@@ -68,10 +69,16 @@ def test_the_names_in_python_exist():
 
 
 def test_the_hierarchy_is_one(tmp_path):
-    (text,) = blocks("toml")
+    text, _ = blocks("toml")
     (tmp_path / "tree.toml").write_text(text)
     tree = Hierarchy.load(tmp_path / "tree.toml")
     assert tree.to_nested() == {"pleasant": ["calm", "awe"], "unpleasant": ["gloom", "fear"]}
+
+
+def test_the_label_map_is_one(tmp_path):
+    _, text = blocks("toml")
+    (tmp_path / "map.toml").write_text(text)
+    assert set(load_label_map(tmp_path / "map.toml").values()) == {"positive", "negative", ""}
 
 
 def test_every_data_set_has_its_row_with_the_models_that_learn_from_it():
