@@ -78,9 +78,7 @@ _KURDI = (
 
 _TWITTER = "You et al., Robust Image Sentiment Analysis, AAAI 2015"
 _NIU = "Niu et al., Sentiment Analysis on Multi-View Social Data, MultiMedia Modeling 2016"
-_GAPED = (
-    "Dan-Glauser & Scherer, The Geneva Affective Picture Database, Behavior Research Methods 2011"
-)
+_DAN_GLAUSER = "Dan-Glauser & Scherer, GAPED, Behavior Research Methods 2011"
 
 _STOCK = "URLs of images that belong to their owners; for research."
 _REQUEST = "Available from the authors on request, for research; redistribution not allowed."
@@ -127,7 +125,7 @@ _READERS = (
         "GAPED",
         read_gaped,
         "polarity3",
-        _GAPED,
+        _DAN_GLAUSER,
         _RESEARCH,
         "no usual one",
         730,

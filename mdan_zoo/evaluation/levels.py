@@ -61,13 +61,11 @@ class Comparison:
         found = self.classes[sample.labels[self.their_level]]
         if found is None:
             return None
-        end = self.level + 1
-        labels = next(path[:end] for path in self.ours.leaf_paths if path[self.level] == found)
+        labels = self.ours.paths(self.level)[found]
         shares = [0.0] * self.ours.sizes[self.level]
-        finest = len(sample.labels) - 1
-        ancestry = {path[finest]: path[self.their_level] for path in self.theirs.leaf_paths}
-        for k, share in enumerate(sample.distribution):
-            counterpart = self.classes[ancestry[k]]
+        their_paths = self.theirs.paths(len(sample.labels) - 1)
+        for path, share in zip(their_paths, sample.distribution, strict=True):
+            counterpart = self.classes[path[self.their_level]]
             if counterpart is not None:
                 shares[counterpart] += share
         distribution = tuple(share / sum(shares) for share in shares)
@@ -157,8 +155,8 @@ def _hierarchy_of_names(
 
     It is that of the model if all its leaves are among the names. Otherwise it has one level: the
     names that are in the label map or classes of the compared level. By default, that is the
-    coarsest level down to which all names that are classes of the model are found. None if that is
-    the finest one: reading with the hierarchy of the model then reports what is missing.
+    coarsest level down to which all names that are classes of the model are found. None, to read
+    with the hierarchy of the model, if that is the finest one.
     """
     levels = _by_level(ours)
     if level is not None or label_map:

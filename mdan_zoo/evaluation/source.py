@@ -97,12 +97,7 @@ def find_samples(
             samples = [samples[index] for index in select(split, samples, root, part)]
     elif part is not None or any(sample.split for sample in samples):
         part = part or "test"
-        chosen = [sample for sample in samples if sample.split == part]
-        if not chosen:
-            known = sorted({sample.split for sample in samples} - {""})
-            hint = "it has no official split; give a split file"
-            hint = did_you_mean(part, known) if known else hint
-            raise DatasetError(f"{dataset} in {root} has no images in the part {part!r}: {hint}")
+        chosen = _official_part(dataset, samples, root, part)
         split, samples = make_split(dataset, samples, root, "official"), chosen
     if folds is not None:
         if fold_split:
@@ -113,6 +108,18 @@ def find_samples(
     indices = _indices(fold_split, samples, root) if fold_split else ()
     source = SampleSource(dataset, root, method, sha256, part or "", indices, division)
     return _compared(samples, source, comparison) if comparison else (samples, source)
+
+
+def _official_part(
+    dataset: str, samples: Sequence[Sample], folder: Path, part: str
+) -> list[Sample]:
+    chosen = [sample for sample in samples if sample.split == part]
+    if not chosen:
+        known = sorted({sample.split for sample in samples} - {""})
+        hint = "it has no official split; give a split file"
+        hint = did_you_mean(part, known) if known else hint
+        raise DatasetError(f"{dataset} in {folder} has no images in the part {part!r}: {hint}")
+    return chosen
 
 
 def _compared(

@@ -57,7 +57,11 @@ _LIMITS: tuple[tuple[Sequence[str], Callable[[Any], bool], str], ...] = (
     (("epochs", "batch_size", "lr", "step_epochs"), lambda value: value > 0, "be above 0"),
     (_NOT_NEGATIVE, lambda value: value >= 0, "not be negative"),
     (("seed",), lambda value: value < 1 << 32, "be below 2**32"),
-    (("momentum", "ema_decay"), lambda value: 0 <= value < 1, "be at least 0 and below 1"),
+    (
+        ("momentum", "ema_decay", "label_smoothing"),
+        lambda value: 0 <= value < 1,
+        "be at least 0 and below 1",
+    ),
     (("min_crop_area",), lambda value: 0 <= value <= 1, "be in 0..1"),
     (("frozen_stages",), lambda value: 0 <= value <= 4, "be in 0..4"),
 )
@@ -106,6 +110,11 @@ class Recipe:
         label_std_scale: With 0, training uses hard labels. Above 0, it uses the distribution of the
             raters' answers if the dataset provides it; where it is computed from a mean and a
             standard deviation (OASIS), the standard deviation is multiplied by this factor.
+        label_smoothing: Hard labels get this probability, divided equally among all classes of
+            the finest labelled level.
+        dataset_weights: With several datasets, the relative number of images that each
+            contributes to training, such as "FI=3,OASIS=1". An epoch then shows every image at
+            least once. Empty: every image once per epoch.
         balance: How unequal class sizes are compensated: "none", "loss" (rare leaves have a larger
             weight in the loss) or "sampling" (they are sampled more often).
         init_bias_from_priors: Whether the classifier on the backbone starts at the class
@@ -144,6 +153,8 @@ class Recipe:
     cached_views: int = 0
     min_crop_area: float = 0.0
     label_std_scale: float = 0.0
+    label_smoothing: float = 0.0
+    dataset_weights: str = ""
     balance: str = "none"
     init_bias_from_priors: bool = False
     overall_weight: float | None = None
@@ -177,6 +188,28 @@ class Recipe:
             raise InputError(
                 f"cached_views={self.cached_views} needs a min_crop_area above 0, such as 0.6"
             )
+
+        if self.dataset_weights and self.balance == "sampling":
+            raise InputError(
+                f"balance=sampling cannot be combined with dataset_weights={self.dataset_weights}"
+            )
+        self.weights_by_dataset()  # raises
+
+    def weights_by_dataset(self) -> dict[str, float]:
+        """Return the sampling weight of every dataset; {} if the recipe has none."""
+        weights = {}
+        for item in filter(None, self.dataset_weights.split(",")):
+            name, equals, text = item.partition("=")
+            try:
+                weights[name.strip()] = float(text)
+            except ValueError:
+                equals = ""
+            if not equals or not 0 < weights[name.strip()] < math.inf:
+                raise InputError(
+                    "dataset_weights must be positive numbers by dataset, such as FI=3,OASIS=1, "
+                    f"not {self.dataset_weights!r}"
+                )
+        return weights
 
     def for_images(self, count: int) -> Recipe:
         """Return the recipe with the epochs, and in proportion `step_epochs`, for `min_steps`."""

@@ -103,7 +103,7 @@ def test_names_of_a_middle_level_are_not_taken_for_leaves(tmp_path):
 
 def test_folders_within_a_class_do_not_matter_at_a_given_level(tmp_path):
     write_images(tmp_path, ["positive/joy/1.jpg", "positive/fear/2.jpg", "negative/3.jpg"])
-    with pytest.raises(DatasetError, match=r"has no image of |is not a leaf of"):
+    with pytest.raises(DatasetError, match="in the folders of two classes, positive and fear"):
         find_samples("folder", tmp_path, MIKELS)
     samples, _ = find_samples("folder", tmp_path, MIKELS, level="polarity")
     expected = {"1.jpg": ["positive"], "2.jpg": ["positive"], "3.jpg": ["negative"]}
