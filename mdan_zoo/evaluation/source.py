@@ -74,14 +74,12 @@ def find_samples(
         folds: Number of folds to create, keeping groups and identical files together.
         seed: Random seed of the folds.
         level: Level of the hierarchy to compare at.
-        label_map: The class of the model for each class of the dataset, by name; "" leaves out its
-            images. Classes with the same name need no entry.
+        label_map: The class of the model for each class of the dataset that has another name there.
 
     Raises:
         DatasetError: The folder does not contain the dataset, or the split does not match it.
         UnknownNameError: Unknown dataset, part or level.
-        InputError: `folds` is given but the split already has folds, or the label map has names
-            that are no classes.
+        InputError: The label map is wrong, or `folds` is given but the split already has folds.
     """
     samples, comparison = read_for_model(dataset, folder, hierarchy, level, label_map)
     root = folder_of(Path(folder))

@@ -165,7 +165,21 @@ def test_a_hierarchy_of_one_level_can_be_checked_and_split(tmp_path):
     assert sum(len(names) for _, names in split.parts) == 6
 
 
-def test_other_hierarchies_need_the_polarities_as_leaves(tmp_path):
-    for name, write in {"Twitter-I": write_twitter1, "GAPED": write_gaped}.items():
-        with pytest.raises(DatasetError, match="'negative' is not a leaf of the hierarchy 'mikels"):
-            read_dataset(name, write(tmp_path / name), get_hierarchy("mikels8"))
+@pytest.mark.parametrize("name", ["Twitter-I", "MVSA-Single", "GAPED"])
+def test_a_level_of_another_hierarchy_may_have_the_polarities(tmp_path, name):
+    """Polarity 0 is positive in Mikels' hierarchy, in which no class is neutral."""
+    write_twitter1(tmp_path / "Twitter-I")
+    write_mvsa_single(tmp_path / "MVSA-Single", *ROWS)
+    write_gaped(tmp_path / "GAPED")
+    own = read_dataset(name, tmp_path / name)
+    names = get_hierarchy("polarity2" if name == "Twitter-I" else "polarity3").leaves
+    expected = {s.image: names[s.labels[0]] for s in own if names[s.labels[0]] != "neutral"}
+    mikels = get_hierarchy("mikels8")
+    samples = read_dataset(name, tmp_path / name, mikels)
+    assert {s.image: mikels.levels[0][s.labels[0]] for s in samples} == expected
+    assert {len(s.labels) for s in samples} == {1}
+    assert all(max(s.distribution) == s.distribution[s.labels[0]] for s in samples)
+    with pytest.raises(DatasetError, match="no level with the classes negative, positive; its lev"):
+        read_dataset(
+            name, tmp_path / name, Hierarchy.from_nested({"good": ["joy"], "bad": ["woe"]})
+        )

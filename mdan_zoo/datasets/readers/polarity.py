@@ -1,8 +1,13 @@
-"""Datasets labelled with the polarity only: Twitter I, MVSA-Single and GAPED."""
+"""Datasets labelled with the polarity only: Twitter I, MVSA-Single and GAPED.
+
+Any hierarchy with a level of polarities will do. If it has no class "neutral", neutral images are
+left out, which is logged.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mdan_zoo.datasets.files import (
@@ -44,8 +49,7 @@ def read_twitter1(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     if not all(path.is_file() for path in lists):
         layout = "images/<file> and ground_truth/twitter_{three,four,five}_agrees.txt"
         raise layout_error(folder, "Twitter I", layout)
-    labels = Labels(hierarchy)
-    leaves = [labels.leaf(name, folder) for name in ("negative", "positive")]
+    negative, positive = _polarities(hierarchy, folder, "negative", "positive").values()
     found: dict[str, tuple[str, int]] = {}
     for agreeing, path in enumerate(lists, start=3):
         for name, label in _read_twitter1_list(path):
@@ -59,11 +63,11 @@ def read_twitter1(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     refuse_missing([folder / "images" / name for name in found], lists[0])
     samples = []
     for name, (label, agreeing) in found.items():
-        shares = [0] * len(hierarchy.leaves)
-        shares[leaves[int(label)]] = agreeing
-        shares[leaves[1 - int(label)]] = _RATERS - agreeing
-        samples.append(labels.soft(folder / "images" / name, shares, name))
-    return labels.checked(samples, folder)
+        labels, other = (positive, negative) if label == "1" else (negative, positive)
+        shares = [0.0] * hierarchy.sizes[len(labels) - 1]
+        shares[labels[-1]], shares[other[-1]] = agreeing / _RATERS, 1 - agreeing / _RATERS
+        samples.append(Sample(folder / "images" / name, labels, tuple(shares), name))
+    return Labels(hierarchy).checked(samples, folder)
 
 
 def _read_twitter1_list(path: Path) -> list[tuple[str, str]]:
@@ -80,8 +84,7 @@ def _read_twitter1_list(path: Path) -> list[tuple[str, str]]:
 def read_mvsa_single(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     """Read MVSA-Single (Niu et al., 2016): images of tweets, labelled by one person.
 
-    The label is that of the image, not that of the text. Neutral images are left out if the
-    hierarchy has no such leaf, which is logged.
+    The label is that of the image, not that of the text.
     """
     table = folder / _MVSA_TABLE
     if not table.is_file():
@@ -92,7 +95,6 @@ def read_mvsa_single(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
             f"{table} has the columns {', '.join(map(repr, header))}; expected 'ID' and "
             "'text,image' (MVSA-Multiple, with the labels of three people, is another dataset)"
         )
-    labels = Labels(hierarchy)
     listed = []
     for name, cell in rows:
         label = cell.partition(",")[2].strip()
@@ -103,9 +105,7 @@ def read_mvsa_single(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
             )
         listed.append((folder / "data" / f"{name}.jpg", label))
     refuse_missing([image for image, _ in listed], table)
-    kept = _without_unknown_neutral(listed, labels, table)
-    samples = [labels.hard(image, labels.leaf(label, table), image.name) for image, label in kept]
-    return labels.checked(samples, folder)
+    return _read(listed, hierarchy, folder)
 
 
 def read_gaped(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
@@ -113,7 +113,6 @@ def read_gaped(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
 
     The polarity is that of the category, which file names begin with: P is positive, N neutral,
     and A (animal mistreatment), H (human rights), Sn (snakes) and Sp (spiders) are negative.
-    Neutral images are left out if the hierarchy has no such leaf, which is logged.
     """
     root = first_folder([folder / "GAPED", folder])
     tables = {name: root / _GAPED_TABLE.format(name) for name in _GAPED_POLARITY}
@@ -126,7 +125,6 @@ def read_gaped(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
         if other := files.get(path.stem):
             raise DatasetError(f"{root} has two images named {path.stem}: {other} and {path}")
         files[path.stem] = path
-    labels = Labels(hierarchy)
     ratings = {}
     for category, table in tables.items():
         for name, valence, arousal in _read_gaped_table(table):
@@ -139,12 +137,8 @@ def read_gaped(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
             f"{len(unlisted)} images of {root} are in none of its tables: {shown(unlisted)}"
         )
     listed = [(image, _GAPED_POLARITY[category]) for image, (category, _) in ratings.items()]
-    samples = []
-    for image, polarity in _without_unknown_neutral(listed, labels, root):
-        leaf = labels.leaf(polarity, root)
-        shares = [k == leaf for k in range(len(hierarchy.leaves))]
-        samples.append(labels.soft(image, shares, image.name, ratings=ratings[image][1]))
-    return labels.checked(samples, root)
+    samples = _read(listed, hierarchy, root)
+    return [replace(sample, ratings=ratings[sample.image][1]) for sample in samples]
 
 
 def _read_gaped_table(table: Path) -> list[tuple[str, float, float]]:
@@ -166,14 +160,29 @@ def _read_gaped_table(table: Path) -> list[tuple[str, float, float]]:
     return rows
 
 
-def _without_unknown_neutral(
-    listed: Sequence[tuple[Path, str]], labels: Labels, source: Path
-) -> list[tuple[Path, str]]:
-    """Return (image, polarity) without neutral images if the hierarchy has no such leaf."""
-    kept = [item for item in listed if item[1] != "neutral" or labels.has("neutral")]
+def _read(listed: Sequence[tuple[Path, str]], hierarchy: Hierarchy, source: Path) -> list[Sample]:
+    """Return the samples of images with one polarity each."""
+    labels = Labels(hierarchy)
+    known = ("negative", "positive", *(["neutral"] if labels.path("neutral") else []))
+    paths = _polarities(hierarchy, source, *known)
+    kept = [(image, paths[polarity]) for image, polarity in listed if polarity in paths]
     if len(kept) < len(listed):
         LOGGER.warning(
             f"{len(listed) - len(kept)} of the {len(listed)} images of {source} are left out: they "
-            f"are neutral, and hierarchy {labels.hierarchy.name!r} has no such class"
+            f"are neutral, and hierarchy {hierarchy.name!r} has no such class"
         )
-    return kept
+    samples = [labels.coarse(image, path, image.name) for image, path in kept]
+    return labels.checked(samples, source)
+
+
+def _polarities(hierarchy: Hierarchy, source: Path, *names: str) -> dict[str, tuple[int, ...]]:
+    """Return the paths of class ids of polarities, which must be at one level."""
+    labels = Labels(hierarchy)
+    paths = {name: path for name in names if (path := labels.path(name)) is not None}
+    if len(paths) < len(names) or len(set(map(len, paths.values()))) > 1:
+        raise DatasetError(
+            f"{source}: the hierarchy {hierarchy.name!r} has no level with the classes "
+            f"{', '.join(names)}; its levels are "
+            + "; ".join(shown(level, 10) for level in hierarchy.levels)
+        )
+    return paths
