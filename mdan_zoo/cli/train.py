@@ -77,6 +77,19 @@ def add_parser(subparsers: Any) -> None:
         help="split file; repeat with NAME=FILE for several datasets (default: split as the recipe "
         "says)",
     )
+    _add_model_options(add)
+    add(
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="value of a field of the recipe, such as epochs=3; can be repeated",
+    )
+    _add_machine_options(parser.add_argument_group("speed and memory").add_argument)
+
+
+def _add_model_options(add: Callable[..., Any]) -> None:
     add("--backbone", metavar="NAME", help="timm model to use as backbone (default: the model's)")
     add("--size", type=int, metavar="PIXELS", help="side of the input (default: the model's)")
     add(
@@ -100,15 +113,6 @@ def add_parser(subparsers: Any) -> None:
         help="initial weights of the backbone: a .safetensors or .pth file, or an installed "
         "package that contains one (default: timm's pretrained weights)",
     )
-    add(
-        "--set",
-        dest="changes",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="value of a field of the recipe, such as epochs=3; can be repeated",
-    )
-    _add_machine_options(parser.add_argument_group("speed and memory").add_argument)
 
 
 def _add_machine_options(add: Callable[..., Any]) -> None:

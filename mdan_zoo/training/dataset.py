@@ -39,16 +39,17 @@ _SHOWN = 5
 
 
 def random_crop(spec: InputSpec, recipe: Recipe) -> v2.Transform:
-    """Return the recipe's random crop of a PIL image, as a PIL image of the model's size."""
+    """Return the recipe's random crop of a PIL image, as a PIL image of the size of training."""
     interpolation = v2.InterpolationMode(spec.interpolation)
+    size = recipe.train_size or spec.crop
     if recipe.min_crop_area:
         return v2.RandomResizedCrop(
-            spec.crop,
+            size,
             scale=(recipe.min_crop_area, 1.0),
             ratio=_ASPECTS,
             interpolation=interpolation,
         )
-    return v2.Compose([v2.Resize(spec.resize_to, interpolation), v2.RandomCrop(spec.crop)])
+    return v2.Compose([v2.Resize(spec.resize_to, interpolation), v2.RandomCrop(size)])
 
 
 def needed_side(spec: InputSpec, recipe: Recipe) -> int:
@@ -59,7 +60,7 @@ def needed_side(spec: InputSpec, recipe: Recipe) -> int:
     """
     if not recipe.min_crop_area:
         return spec.resize
-    smallest = spec.crop / math.sqrt(recipe.min_crop_area)
+    smallest = (recipe.train_size or spec.crop) / math.sqrt(recipe.min_crop_area)
     return max(spec.resize, math.ceil(smallest / _MOST_ENLARGED))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import os
@@ -18,6 +19,8 @@ from mdan_zoo.errors import InputError
 from mdan_zoo.evaluation import SampleSource, evaluate, write_report
 from mdan_zoo.evaluation.leakage import save_trained_on
 from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.models.base import EmotionModel
+from mdan_zoo.training.calibration import Calibration, fit_temperature, scale_classifiers
 from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.dataset import raise_unreadable
 from mdan_zoo.training.distributed import check_precision, in_main_process, is_main_process
@@ -97,6 +100,7 @@ def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") 
     path = folder / WEIGHTS_FILE
 
     def write() -> None:
+        calibration = _calibrate(network, run)
         save_checkpoint(path, network, run.model, dtype=getattr(torch, recipe.save_dtype))
         save_trained_on(
             path,
@@ -113,6 +117,7 @@ def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") 
             "images": len(indices),
             **(splits[run.dataset] if len(splits) == 1 else {"splits": splits}),
             **describe_run(trainer, path),
+            **({"calibration": dataclasses.asdict(calibration)} if calibration else {}),
         }
         write_training_report(folder, report)  # before the test, which may fail
         if test_part:
@@ -121,6 +126,19 @@ def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") 
 
     in_main_process(write)
     return path
+
+
+def _calibrate(network: EmotionModel, run: Run) -> Calibration | None:
+    """Scale the classifiers by the recipe's temperature, or by one fitted on the parts val."""
+    if run.config.recipe.temperature is not None:
+        scale_classifiers(network, run.config.recipe.temperature)
+        return None
+    divided = [s for s in run.sources if s.split is not None and "val" in dict(s.split.parts)]
+    samples = [run.samples[index] for source in divided for index in source.part("val")]
+    calibration = fit_temperature(network, samples, run.model.input)
+    if calibration is not None:
+        scale_classifiers(network, calibration.temperature)
+    return calibration
 
 
 def _describe_split(source: Source, indices: Sequence[int]) -> dict[str, str]:
