@@ -13,7 +13,7 @@ from typing import Any
 
 from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo.cli.dataset import load_hierarchy
-from mdan_zoo.cli.options import FILE, FOLDER, add_command
+from mdan_zoo.cli.options import EXCLUDE, FILE, FOLDER, add_command
 from mdan_zoo.errors import (
     InputError,
     MdanZooError,
@@ -62,6 +62,7 @@ def add_parser(subparsers: Any) -> None:
     add("--recipe", metavar="NAME", help=recipe)
     reader = "dataset reader (default: that of the model, or folder with --hierarchy)"
     add("--dataset", default="", metavar="NAME", help=reader)
+    add("--exclude", **EXCLUDE)
     add("--split", **FILE, help="split file (default: split as the recipe says)")
     add("--backbone", metavar="NAME", help="timm model to use as backbone (default: the model's)")
     add("--size", type=int, metavar="PIXELS", help="side of the input (default: the model's)")

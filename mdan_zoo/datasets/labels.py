@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,8 +86,14 @@ class Labels:
             if other is not sample:
                 classes = dict.fromkeys(leaves[s.labels[-1]] for s in (other, sample))
                 raise DatasetError(f"{source} has {sample.image} twice, as {' and '.join(classes)}")
-        used = {sample.labels[-1] for sample in samples}
-        empty = [name for k, name in enumerate(leaves) if k not in used]
+        counts = Counter(sample.labels[-1] for sample in samples)
+        single = [name for k, name in enumerate(leaves) if counts[k] == 1]
+        if single:
+            LOGGER.warning(
+                f"{source} has only one image of {shown(single, 25)}; a new split puts it either "
+                "into the training images or into the test images"
+            )
+        empty = [name for k, name in enumerate(leaves) if not counts[k]]
         if empty:
             message = (
                 f"{source} has no image of {shown(empty, 25)}, "

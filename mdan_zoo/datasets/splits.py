@@ -177,13 +177,13 @@ def select(split: Split, samples: Sequence[Sample], folder: Path, part: str) -> 
     described = f"the split {split.method!r} of {split.dataset}"
     if missing:
         raise DatasetError(
-            f"{len(missing)} of the {len(listed)} images of {described} are not in {folder}: "
-            + shown(map(repr, missing))
+            f"{len(missing)} of the {len(listed)} images of {described} are not in {folder}, or "
+            f"are excluded: {shown(map(repr, missing))}"
         )
     if unlisted:
         raise DatasetError(
             f"{len(unlisted)} of the {len(indices)} images in {folder} are in no part of "
-            f"{described}: {shown(map(repr, unlisted))}"
+            f"{described}: {shown(map(repr, unlisted))}; --exclude FILE leaves images out"
         )
     return sorted(indices[name] for name in wanted)
 

@@ -46,6 +46,7 @@ def find_samples(
     part: str | None = None,
     folds: int | None = None,
     seed: int = 0,
+    exclude: str | os.PathLike[str] | None = None,
 ) -> tuple[list[Sample], SampleSource]:
     """Read a dataset and select the samples to evaluate.
 
@@ -58,13 +59,14 @@ def find_samples(
             if there is no split.
         folds: Number of folds to create, keeping groups and identical files together.
         seed: Random seed of the folds.
+        exclude: List of images to leave out; see `mdan_zoo.datasets.exclusion`.
 
     Raises:
         DatasetError: The folder does not contain the dataset, or the split does not match it.
         UnknownNameError: Unknown dataset or part.
         InputError: `folds` is given but the split already has folds.
     """
-    samples = read_dataset(dataset, folder, hierarchy)
+    samples = read_dataset(dataset, folder, hierarchy, exclude=exclude)
     root = folder_of(Path(folder))
     fold_split = division = None
     if split is not None:

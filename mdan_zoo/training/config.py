@@ -28,6 +28,7 @@ class TrainingConfig:
         dataset: Name of the dataset reader. Default: the dataset of the model, or "folder" with a
             custom hierarchy.
         hierarchy: A custom emotion hierarchy. The recipe must then name a model to start from.
+        exclude: List of images to leave out; see `mdan_zoo.datasets.exclusion`.
         split: A split file. Default: the split method of the recipe.
         backbone: A timm model to use instead of the backbone of the model.
         size: Side in pixels of the network's input, instead of that of the model.
@@ -51,6 +52,7 @@ class TrainingConfig:
     output: Path
     dataset: str = ""
     hierarchy: Hierarchy | None = None
+    exclude: Path | None = None
     split: Path | None = None
     backbone: str | None = None
     size: int | None = None
@@ -67,7 +69,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dimensions", tuple(self.dimensions))
-        for name in ("data", "output", "split", "cache"):
+        for name in ("data", "output", "exclude", "split", "cache"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, Path(value))

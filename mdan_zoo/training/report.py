@@ -67,6 +67,7 @@ def repeating_command(config: TrainingConfig) -> list[str]:
         command += ["--init", init, "--recipe", recipe.model, "--hierarchy", "FILE"]
     command += ["--data", "FOLDER", "--output", "DIR"]
     command += ["--dataset", config.dataset] if config.dataset else []
+    command += ["--exclude", "FILE"] if config.exclude is not None else []
     command += ["--split", "FILE"] if config.split is not None else []
     for name in ("backbone", "size", "resize_mode"):
         value = getattr(config, name)

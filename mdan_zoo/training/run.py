@@ -123,7 +123,7 @@ def prepare(config: TrainingConfig) -> Run:
     name, options = config.dataset or model.dataset, {}
     if recipe.label_std_scale and "label_std_scale" in get_dataset(name).options:
         options["label_std_scale"] = recipe.label_std_scale
-    samples = read_dataset(name, config.data, hierarchy, **options)
+    samples = read_dataset(name, config.data, hierarchy, exclude=config.exclude, **options)
     if len(samples) < 2:
         raise InputError(f"{config.data} has {len(samples)} image; training needs at least two")
     rating_targets(samples, model.dimensions)  # raises before the work begins

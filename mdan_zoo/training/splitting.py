@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from mdan_zoo.datasets.exclusion import warn_to_exclude
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.split_methods import describe_method, make_split
@@ -15,6 +16,7 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.distributed import is_main_process, processes
+from mdan_zoo.training.state import has_state
 
 _LOGGER = logging.getLogger("mdan_zoo.training")
 
@@ -39,6 +41,9 @@ def find_split(
             split = make_split(name, samples, config.folder, recipe.split, recipe.seed, files)
             if split.method == "official":
                 _check_official(config, split)
+    if is_main_process() and not has_state(config.output):
+        tree = "FILE" if config.hierarchy else None
+        warn_to_exclude(name, config.data, samples, files, hierarchy, tree)
     check_classes(samples, config.folder, hierarchy, split, custom=config.hierarchy is not None)
     if split is not None and path.exists() and Split.load(path) != split:
         raise InputError(
