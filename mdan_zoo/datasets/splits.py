@@ -174,16 +174,18 @@ def select(split: Split, samples: Sequence[Sample], folder: Path, part: str) -> 
     indices = {name: index for index, name in enumerate(image_names(samples, folder))}
     listed = {str(base / name) for _, names in split.parts for name in names}
     missing, unlisted = sorted(listed - indices.keys()), sorted(indices.keys() - listed)
-    described = f"the split {split.method!r} of {split.dataset}"
+    described = (
+        f"the split {split.method!r} of {split.dataset} (made with the same --exclude list?)"
+    )
     if missing:
         raise DatasetError(
-            f"{len(missing)} of the {len(listed)} images of {described} are not in {folder}, or "
-            f"are excluded: {shown(map(repr, missing))}"
+            f"{len(missing)} of the {len(listed)} images of {described} are not in {folder}: "
+            + shown(map(repr, missing))
         )
     if unlisted:
         raise DatasetError(
             f"{len(unlisted)} of the {len(indices)} images in {folder} are in no part of "
-            f"{described}: {shown(map(repr, unlisted))}; --exclude FILE leaves images out"
+            f"{described}: {shown(map(repr, unlisted))}"
         )
     return sorted(indices[name] for name in wanted)
 
