@@ -72,20 +72,24 @@ def test_a_split_has_the_remaining_images(data, listed, tmp_path, caplog):
     assert call(*given, tmp_path / "all.tsv") == 0
     assert "18 images in" in caplog.text
     assert "should not be trained on (placeholder 16, contradiction 2)" in caplog.text
-    with pytest.raises(DatasetError, match="if it was made with --exclude, give the same list"):
+    with pytest.raises(
+        DatasetError, match=r"18 of the 55 .*in no part of .*made with the same --exclude"
+    ):
         select(clean, read_dataset("FI", data), data, "train")
     samples = read_dataset("FI", data, exclude=listed)
-    with pytest.raises(DatasetError, match="with --exclude, use a split made with the same list"):
+    with pytest.raises(
+        DatasetError, match=r"18 of the 55 .*with the same --exclude\?\) are not in"
+    ):
         select(Split.load(tmp_path / "all.tsv"), samples, data, "train")
 
 
-@pytest.mark.parametrize(
-    "name", ["awe/08.jpg", "dataset/awe/8.jpg", "8.jpg", "awe/8.jpg placeholder"]
-)
+@pytest.mark.parametrize("name", ["awe/08.jpg", "dataset/awe/8.jpg", "8.jpg", "awe/8.jpg wrong"])
 def test_a_name_that_is_not_there_is_refused(name, data, listed):
     with listed.open("a") as file:
         file.write(name + "\n")
-    with pytest.raises(DatasetError, match="1 of the 19 images that .* not among the 55") as caught:
+    with pytest.raises(
+        DatasetError, match=r"1 of the 19 images that .* not among the 55"
+    ) as caught:
         read_dataset("FI", data, exclude=listed)
     assert repr(name) in str(caught.value)
 
