@@ -72,14 +72,10 @@ def test_a_split_has_the_remaining_images(data, listed, tmp_path, caplog):
     assert call(*given, tmp_path / "all.tsv") == 0
     assert "18 images in" in caplog.text
     assert "should not be trained on (placeholder 16, contradiction 2)" in caplog.text
-    with pytest.raises(
-        DatasetError, match=r"18 of the 55 .*in no part of .*made with the same --exclude"
-    ):
+    with pytest.raises(DatasetError, match=r"18 of the 55 .*no part .*same --exclude"):
         select(clean, read_dataset("FI", data), data, "train")
     samples = read_dataset("FI", data, exclude=listed)
-    with pytest.raises(
-        DatasetError, match=r"18 of the 55 .*with the same --exclude\?\) are not in"
-    ):
+    with pytest.raises(DatasetError, match=r"18 of the 55 .*same --exclude\?\) are not"):
         select(Split.load(tmp_path / "all.tsv"), samples, data, "train")
 
 
@@ -87,9 +83,7 @@ def test_a_split_has_the_remaining_images(data, listed, tmp_path, caplog):
 def test_a_name_that_is_not_there_is_refused(name, data, listed):
     with listed.open("a") as file:
         file.write(name + "\n")
-    with pytest.raises(
-        DatasetError, match=r"1 of the 19 images that .* not among the 55"
-    ) as caught:
+    with pytest.raises(DatasetError, match=r"1 of the 19 .* not among the 55") as caught:
         read_dataset("FI", data, exclude=listed)
     assert repr(name) in str(caught.value)
 
