@@ -136,29 +136,6 @@ def test_weights_that_the_last_step_ruined_are_not_released(model, data, tmp_pat
 # --- what it goes on from
 
 
-def test_excluded_images_make_another_run(model, data, tmp_path):
-    (tmp_path / "exclude.tsv").write_text("awe/0.jpg\n")
-    given = plan(model, data, tmp_path / "run")
-    run = prepare(dataclasses.replace(given, exclude=tmp_path / "exclude.tsv"))
-    assert len(run.samples) == len(run.data) == 23
-    assert run.fingerprint != prepare(given).fingerprint
-
-
-def test_what_the_dataset_check_would_refuse_is_told(model, data, tmp_path, caplog):
-    prepare(plan(model, data, tmp_path / "run"))
-    assert "should not be trained on" not in caplog.text
-    shutil.copy(data / "awe" / "0.jpg", data / "fear" / "copy.jpg")
-    for image in list((data / "gloom").iterdir())[1:]:
-        image.unlink()
-    prepare(plan(model, data, tmp_path / "run"))
-    assert f"2 images in {data} should not be trained on (contradiction 2); list" in caplog.text
-    command = (
-        f"\n  mdan-zoo dataset folder --data {data} --hierarchy FILE --write-clean exclude.tsv\n"
-    )
-    assert command in caplog.text
-    assert f"{data} has only one image of gloom" in caplog.text
-
-
 def test_a_copy_of_the_data_elsewhere_is_the_same_data(model, data, tmp_path):
     train(plan(model, data, tmp_path / "run"))
     log = (tmp_path / "run" / LOG_FILE).read_bytes()
