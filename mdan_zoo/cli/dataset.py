@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mdan_zoo._util.files import check_output
 from mdan_zoo.cli.options import EXCLUDE, FILE, FOLDER, add_command
+from mdan_zoo.datasets.duplicates import PLACEHOLDER_COPIES
 from mdan_zoo.datasets.exclusion import advice, warn_to_exclude, write_exclusions
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.registry import (
@@ -41,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
         "Counts the images by class and split, decodes every image and searches for duplicates. "
         "Exit status 1 if the dataset is not fit for training: unreadable files; identical images "
         'with different labels, such as "photo removed" placeholders, or in different splits; a '
-        "class without images. With --write-clean, only the latter. Exit status 2 if the folder "
+        "class without images (the only reason with --write-clean). Exit status 2 if the folder "
         "does not have the layout of the dataset.",
     )
     lists = parser.add_mutually_exclusive_group()
@@ -145,7 +146,9 @@ def _lines(report: DatasetReport, options: argparse.Namespace) -> list[str]:
     ]
     contrary = [found for found in report.near_duplicates if len(found.leaves) > 1]
     duplicates = {
-        "placeholders (3 or more identical files in several classes)": report.placeholders,
+        f"placeholders ({PLACEHOLDER_COPIES} or more identical files in several classes)": (
+            report.placeholders
+        ),
         "identical files with different labels": report.contradictions,
         "near-duplicates with different labels": contrary,
         "identical files in different splits": report.across_splits,

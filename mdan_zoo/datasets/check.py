@@ -120,7 +120,9 @@ def check_dataset(
         near_duplicates=find_near_duplicates(samples, files, hierarchy),
         to_exclude={
             **identical.to_exclude(samples),
-            **{path: f"unreadable: {problem}" for path, problem in unreadable.items()},
+            **{
+                path: problem.replace(path, "unreadable", 1) for path, problem in unreadable.items()
+            },
         },
     )
 

@@ -38,7 +38,9 @@ class DuplicateImages:
     groups: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{len(self.images)} files in {', '.join(self.leaves)}: {shown(self.images)}"
+        splits = f" ({', '.join(self.splits)})" if len(self.splits) > 1 else ""
+        where = ", ".join(self.leaves) + splits
+        return f"{len(self.images)} files in {where}: {shown(self.images)}"
 
 
 @dataclass(frozen=True)

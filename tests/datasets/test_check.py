@@ -206,7 +206,7 @@ def test_equal_files_across_splits_are_found(folder, run):
     assert report.contradictions == ()
     status, output = run("FI", "--data", folder)
     assert status == 1
-    assert "identical files in different splits: 1" in output
+    assert "identical files in different splits: 1\n  2 files in awe (" in output
 
 
 def test_a_class_without_training_images_is_found(folder, run):
