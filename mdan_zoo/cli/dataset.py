@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdan_zoo._util.files import check_output
-from mdan_zoo.cli.options import FILE, FOLDER, add_command
-from mdan_zoo.datasets.registry import DATASETS, folder_of, get_dataset, read_dataset
+from mdan_zoo.cli.options import EXCLUDE, FILE, FOLDER, add_command
+from mdan_zoo.datasets.duplicates import PLACEHOLDER_COPIES
+from mdan_zoo.datasets.exclusion import advice, warn_to_exclude, write_exclusions
+from mdan_zoo.datasets.file_index import FileIndex
+from mdan_zoo.datasets.registry import (
+    DATASETS,
+    choose_hierarchy,
+    folder_of,
+    get_dataset,
+    read_dataset,
+)
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
@@ -24,17 +34,26 @@ _SHOWN = 10
 
 def add_parser(subparsers: Any) -> None:
     """Add `dataset` and `split` to the subcommands of `mdan-zoo`."""
-    add = add_command(
+    parser = add_command(
         subparsers,
         "dataset",
         _check,
         "check your copy of a dataset",
         "Counts the images by class and split, decodes every image and searches for duplicates. "
         "Exit status 1 if the dataset is not fit for training: unreadable files; identical images "
-        "with different labels, in different splits or with enough copies to be "
-        '"photo removed" placeholders; a class without images. Exit status 2 if the folder does '
-        "not have the layout of the dataset.",
-    ).add_argument
+        'with different labels, such as "photo removed" placeholders, or in different splits; a '
+        "class without images (the only reason with --write-clean). Exit status 2 if the folder "
+        "does not have the layout of the dataset.",
+    )
+    lists = parser.add_mutually_exclusive_group()
+    lists.add_argument(
+        "--write-clean",
+        **FILE,
+        help="new file for the list of images to leave out, with reasons; near-duplicates with "
+        "different labels are commented out",
+    )
+    lists.add_argument("--exclude", **EXCLUDE)
+    add = parser.add_argument
     _add_options(add)
     add("--json", action="store_true", help="print one JSON object")
     add = add_command(
@@ -46,6 +65,7 @@ def add_parser(subparsers: Any) -> None:
         "dataset, method and seed give the same file on every machine.",
     ).add_argument
     _add_options(add)
+    add("--exclude", **EXCLUDE)
     methods = "80/20, 80/5/15, 5-fold, grouped-5-fold or official"
     add("--method", required=True, help=f"split method, such as {methods}")
     add("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")
@@ -74,14 +94,11 @@ def _split(options: argparse.Namespace) -> int:
     from mdan_zoo.datasets.split_methods import make_split
 
     name, data, output = options.name, options.data, options.output
-    check_output(output)
-    if output.exists():
-        raise InputError(
-            f"{output} already exists, and a split is never overwritten; give --output the name "
-            "of a new file"
-        )
-    samples = read_dataset(name, data, load_hierarchy(options.hierarchy))
-    split = make_split(name, samples, folder_of(data), options.method, options.seed)
+    _check_new(output, "a split is never overwritten; give --output")
+    hierarchy, files = choose_hierarchy(name, load_hierarchy(options.hierarchy)), FileIndex()
+    samples = read_dataset(name, data, hierarchy, exclude=options.exclude)
+    split = make_split(name, samples, folder_of(data), options.method, options.seed, files)
+    warn_to_exclude(name, data, samples, files, hierarchy, options.hierarchy)
     split.save(output)
     for part, names in split.parts:
         print(f"{part}: {len(names)} images")
@@ -89,18 +106,33 @@ def _split(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_new(path: Path, otherwise: str) -> None:
+    check_output(path)
+    if path.exists():
+        raise InputError(f"{path} already exists, and {otherwise} the name of a new file")
+
+
 def _check(options: argparse.Namespace) -> int:
     from mdan_zoo.datasets.check import check_dataset
 
-    report = check_dataset(options.name, options.data, load_hierarchy(options.hierarchy))
+    name, data, output = options.name, options.data, options.write_clean
+    if output is not None:
+        _check_new(output, "a list is never overwritten; give --write-clean")
+    report = check_dataset(name, data, load_hierarchy(options.hierarchy), options.exclude)
     if options.json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
-        print("\n".join(_lines(report)))
-    return 0 if report.ok else 1
+        print("\n".join(_lines(report, options)))
+    if output is None:
+        return 0 if report.ok else 1
+    doubtful = [found for found in report.near_duplicates if len(found.leaves) > 1]
+    write_exclusions(output, name, folder_of(data), report.to_exclude, doubtful)
+    about = f"{len(report.to_exclude):,} images to leave out with --exclude {output}"
+    print(f"written: {output}, {about}", file=sys.stderr)
+    return 1 if report.empty_classes else 0
 
 
-def _lines(report: DatasetReport) -> list[str]:
+def _lines(report: DatasetReport, options: argparse.Namespace) -> list[str]:
     reader = get_dataset(report.dataset)
     lines = [
         f"{report.dataset} in {report.root}: {report.images} images, hierarchy {report.hierarchy}",
@@ -112,15 +144,22 @@ def _lines(report: DatasetReport) -> list[str]:
         *_section("classes without a training image", report.empty_classes),
         *_section("files that cannot be read", report.unreadable),
     ]
+    contrary = [found for found in report.near_duplicates if len(found.leaves) > 1]
     duplicates = {
+        f"placeholders ({PLACEHOLDER_COPIES} or more identical files in several classes)": (
+            report.placeholders
+        ),
         "identical files with different labels": report.contradictions,
+        "near-duplicates with different labels": contrary,
         "identical files in different splits": report.across_splits,
         "images with several labels, as in the release": report.several_labels,
-        "files with enough copies to be placeholders": report.placeholders,
         "identical files": report.equal_files,
+        "near-duplicates": report.near_duplicates,
     }
     for title, found in duplicates.items():
-        lines += _section(title, [", ".join(files.images[:3]) for files in found])
+        lines += _section(title, found)
+    if report.to_exclude and options.write_clean is None:
+        lines.append(advice(options.name, options.data, report.to_exclude, options.hierarchy))
     return [*lines, "no problems: fit for training" if report.ok else "NOT fit for training"]
 
 
@@ -136,7 +175,7 @@ def _table(report: DatasetReport) -> list[str]:
     return [header, *rows]
 
 
-def _section(title: str, items: Sequence[str]) -> list[str]:
+def _section(title: str, items: Sequence[object]) -> list[str]:
     if not items:
         return []
     lines = [f"{title}: {len(items)}", *(f"  {item}" for item in items[:_SHOWN])]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdan_zoo._util.allocator import keep_freed_memory
-from mdan_zoo.cli.options import FILE, FOLDER, add_command, add_compute_options
+from mdan_zoo.cli.options import EXCLUDE, FILE, FOLDER, add_command, add_compute_options
 from mdan_zoo.errors import InputError
 from mdan_zoo.training.recipe import is_weight_file
 from mdan_zoo.zoo.configs import MODELS
@@ -31,6 +31,7 @@ def add_parser(subparsers: Any) -> None:
     add("model", metavar="NAME|FILE", help="model with released weights, or checkpoint")
     add("--data", required=True, **FOLDER, help="folder of the dataset")
     add("--dataset", metavar="NAME", help="dataset (default: the one the model is trained on)")
+    add("--exclude", **EXCLUDE)
     add(
         "--split",
         metavar="FILE|PART",
@@ -97,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         level=options.level,
         label_map=load_label_map(options.label_map) if options.label_map else None,
+        exclude=options.exclude,
     )
     evaluation = evaluate(
         predictor,

@@ -34,6 +34,12 @@ def add_command(
     return parser
 
 
+EXCLUDE: dict[str, Any] = {
+    **FILE,
+    "help": "list of images to leave out, as written by `mdan-zoo dataset --write-clean`",
+}
+
+
 def add_compute_options(add: Callable[..., Any]) -> None:
     """Add `--device`, `--dtype` and `--batch-size`."""
     add("--device", help="device, such as cpu or cuda:0 (default: CUDA if available)")

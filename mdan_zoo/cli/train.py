@@ -71,6 +71,12 @@ def add_parser(subparsers: Any) -> None:
     reader = "dataset reader (default: that of the model, or folder with --hierarchy)"
     add("--dataset", default="", metavar="NAME", help=reader)
     add(
+        "--exclude",
+        action="append",
+        metavar="[NAME=]FILE",
+        help="list of images to leave out, as written by mdan-zoo dataset --write-clean",
+    )
+    add(
         "--split",
         action="append",
         metavar="[NAME=]FILE",
@@ -143,6 +149,7 @@ def run(options: argparse.Namespace) -> int:
         "hierarchy": load_hierarchy(options.hierarchy),
         "dimensions": tuple(map(Dimension.parse, options.dimensions)),
         "data": _by_dataset("--data", options.data),
+        "exclude": options.exclude and _by_dataset("--exclude", options.exclude),
         "split": options.split and _by_dataset("--split", options.split),
     }
 

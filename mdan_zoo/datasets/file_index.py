@@ -1,4 +1,4 @@
-"""File index: SHA-256 and decodability of a dataset's images, each file read once."""
+"""File index: hashes and decodability of a dataset's images, each file read once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mdan_zoo._util.read_ahead import batches_ahead
 from mdan_zoo.errors import DatasetError, ImageError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -17,18 +21,24 @@ class IndexedFile:
     """A file and the SHA-256 of its content, "" if it cannot be read.
 
     `problem` is the reason why it cannot be read or decoded, beginning with its path, or "".
+    `dhash` is the perceptual difference hash of the image, 256 bits, or b"" if not computed.
     """
 
     path: Path
     sha256: str
     problem: str = ""
+    dhash: bytes = b""
 
 
 class FileIndex:
-    """Index of files, which are read on first use, in threads; `decode` also decodes them."""
+    """Index of files, which are read on first use, in threads.
 
-    def __init__(self, decode: bool = False) -> None:
-        self.decode = decode
+    `decode` also decodes the images; `dhash` also computes their perceptual hashes, which requires
+    ImageHash.
+    """
+
+    def __init__(self, decode: bool = False, dhash: bool = False) -> None:
+        self.decode, self.dhash = decode or dhash, dhash
         self._known: dict[Path, IndexedFile] = {}
 
     def read(self, paths: Sequence[Path]) -> list[IndexedFile]:
@@ -74,12 +84,20 @@ class FileIndex:
             content = path.read_bytes()
         except OSError as error:
             return IndexedFile(path, "", f"{path}: {error.strerror}")
-        problem = ""
+        problem, dhash = "", b""
         if self.decode:
             from mdan_zoo.images.load import load_image  # loads Pillow
 
             try:
-                load_image(content)
+                image = load_image(content)
+                dhash = _difference_hash(image) if self.dhash else b""
             except ImageError as error:
                 problem = f"{path}: {error.reason}"
-        return IndexedFile(path, hashlib.sha256(content).hexdigest(), problem)
+        return IndexedFile(path, hashlib.sha256(content).hexdigest(), problem, dhash)
+
+
+def _difference_hash(image: Image.Image) -> bytes:
+    import imagehash
+    import numpy as np
+
+    return np.packbits(imagehash.dhash(image, hash_size=16).hash).tobytes()

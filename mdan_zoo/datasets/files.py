@@ -32,13 +32,17 @@ def shown(items: Iterable[object], limit: int = 3) -> str:
     return ", ".join(texts[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
-def layout_error(folder: Path, dataset: str, expected: str) -> DatasetError:
+class LayoutError(DatasetError):
+    """A folder does not have the layout of the dataset."""
+
+
+def layout_error(folder: Path, dataset: str, expected: str) -> LayoutError:
     """Return the error for a folder that does not have the layout of the dataset."""
     if not folder.is_dir():
-        return DatasetError(f"the folder {folder} does not exist; {dataset} needs {expected}")
+        return LayoutError(f"the folder {folder} does not exist; {dataset} needs {expected}")
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     content = f"it contains {shown(names, 10)}" if names else "it is empty"
-    return DatasetError(
+    return LayoutError(
         f"{folder} does not have the layout of {dataset}: {content}; expected {expected}"
     )
 

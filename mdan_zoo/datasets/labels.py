@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -99,8 +100,16 @@ class Labels:
                 classes = dict.fromkeys(name(s.labels) for s in (other, sample))
                 raise DatasetError(f"{source} has {sample.image} twice, as {' and '.join(classes)}")
         depths = {len(sample.labels) for sample in samples}
-        used = {name(sample.labels) for sample in samples if len(sample.labels) == max(depths)}
-        empty = [c for c in self.hierarchy.levels[max(depths) - 1] if c not in used]
+        finest = [sample.labels for sample in samples if len(sample.labels) == max(depths)]
+        counts = Counter(map(name, finest))
+        classes = self.hierarchy.levels[max(depths) - 1]
+        single = [c for c in classes if counts[c] == 1]
+        if single:
+            LOGGER.warning(
+                f"{source} has only one image of {shown(single, 25)}; a new split puts it either "
+                "into the training images or into the test images"
+            )
+        empty = [c for c in classes if not counts[c]]
         if empty:
             message = (
                 f"{source} has no image of {shown(empty, 25)}, "

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mdan_zoo.datasets.exclusion import exclude as without
+from mdan_zoo.datasets.files import LayoutError
 from mdan_zoo.datasets.readers.abstract import read_abstract
 from mdan_zoo.datasets.readers.class_folders import (
     read_artphoto,
@@ -26,7 +28,7 @@ from mdan_zoo.datasets.readers.polarity import read_gaped, read_mvsa_single, rea
 from mdan_zoo.datasets.readers.table import read_table, table_class_names
 from mdan_zoo.datasets.readers.webemo import read_webemo
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
+from mdan_zoo.errors import InputError, MdanZooError, UnknownNameError, did_you_mean
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 
@@ -168,6 +170,8 @@ def read_dataset(
     name: str,
     folder: str | os.PathLike[str],
     hierarchy: Hierarchy | None = None,
+    *,
+    exclude: str | os.PathLike[str] | None = None,
     **options: float,
 ) -> list[Sample]:
     """Read a dataset.
@@ -176,6 +180,7 @@ def read_dataset(
         name: One of `DATASETS`.
         folder: The folder of the dataset; for "table" also the table itself.
         hierarchy: The hierarchy; by default that of the dataset. Required for "folder" and "table".
+        exclude: List of images to leave out; see `mdan_zoo.datasets.exclusion`.
         options: Options of the reader; see `DatasetReader.options`.
 
     Returns:
@@ -183,7 +188,7 @@ def read_dataset(
 
     Raises:
         HierarchyError: The hierarchy does not fit the dataset.
-        DatasetError: See `DatasetReader.read`.
+        DatasetError: See `DatasetReader.read` and `exclusion.exclude`.
         UnknownNameError: No dataset has that name.
         InputError: A hierarchy is required, or the dataset has no such option.
     """
@@ -192,7 +197,18 @@ def read_dataset(
         if option not in reader.options:
             known = ", ".join(reader.options) or "none"
             raise InputError(f"the dataset {name!r} has no option {option!r}; its options: {known}")
-    return reader.read(Path(folder), choose_hierarchy(name, hierarchy), **options)
+    folder, hierarchy = Path(folder), choose_hierarchy(name, hierarchy)
+    try:
+        samples = reader.read(folder, hierarchy, **options)
+    except LayoutError as error:
+        for inner in sorted(path for path in folder.glob("*") if path.is_dir()):
+            try:
+                reader.read(inner, hierarchy, **options)
+            except MdanZooError:
+                continue
+            raise LayoutError(f"{error}; {inner} has this layout: use --data {inner}") from error
+        raise
+    return samples if exclude is None else without(samples, folder_of(folder), Path(exclude))
 
 
 def folder_of(data: Path) -> Path:

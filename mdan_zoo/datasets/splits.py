@@ -174,7 +174,7 @@ def select(split: Split, samples: Sequence[Sample], folder: Path, part: str) -> 
     indices = {name: index for index, name in enumerate(image_names(samples, folder))}
     listed = {str(base / name) for _, names in split.parts for name in names}
     missing, unlisted = sorted(listed - indices.keys()), sorted(indices.keys() - listed)
-    described = f"the split {split.method!r} of {split.dataset}"
+    described = f"the split {split.method!r} of {split.dataset} (made with the same --exclude?)"
     if missing:
         raise DatasetError(
             f"{len(missing)} of the {len(listed)} images of {described} are not in {folder}: "

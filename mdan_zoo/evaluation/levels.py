@@ -78,6 +78,7 @@ def read_for_model(
     ours: Hierarchy,
     level: str | None = None,
     label_map: LabelMap | None = None,
+    exclude: str | os.PathLike[str] | None = None,
 ) -> tuple[list[Sample], Comparison | None]:
     """Read a dataset with the hierarchy of a model or, if it has other classes, with its own.
 
@@ -97,18 +98,18 @@ def read_for_model(
         names = reader.class_names(Path(folder), ours)
         theirs = _hierarchy_of_names(names, ours, level, label_map)
         if theirs is None or (plain and theirs == ours):
-            return read_dataset(dataset, folder, ours), None
+            return read_dataset(dataset, folder, ours, exclude=exclude), None
         label_map = {name: label_map[name] for name in label_map if Labels(theirs).has(name)}
     else:
         theirs = get_hierarchy(reader.hierarchy)
         if plain and any(map(Labels(ours, theirs).has, theirs.leaves)):
             try:
-                return read_dataset(dataset, folder, ours), None
+                return read_dataset(dataset, folder, ours, exclude=exclude), None
             except (DatasetError, HierarchyError):
                 if theirs == ours:
                     raise
     comparison = _find_comparison(dataset, theirs, ours, level, label_map)
-    return read_dataset(dataset, folder, theirs), comparison
+    return read_dataset(dataset, folder, theirs, exclude=exclude), comparison
 
 
 def load_label_map(path: Path) -> dict[str, str]:

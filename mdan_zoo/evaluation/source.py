@@ -46,7 +46,7 @@ class SampleSource:
     left_out: tuple[tuple[str, int], ...] = ()
 
 
-def find_samples(
+def find_samples(  # noqa: PLR0913 - all but three by keyword
     dataset: str,
     folder: str | os.PathLike[str],
     hierarchy: Hierarchy,
@@ -57,6 +57,7 @@ def find_samples(
     seed: int = 0,
     level: str | None = None,
     label_map: LabelMap | None = None,
+    exclude: str | os.PathLike[str] | None = None,
 ) -> tuple[list[Sample], SampleSource]:
     """Read a dataset and select the samples to evaluate.
 
@@ -75,13 +76,14 @@ def find_samples(
         seed: Random seed of the folds.
         level: Level of the hierarchy to compare at.
         label_map: The class of the model for each class of the dataset that has another name there.
+        exclude: List of images to leave out; see `mdan_zoo.datasets.exclusion`.
 
     Raises:
         DatasetError: The folder does not contain the dataset, or the split does not match it.
         UnknownNameError: Unknown dataset, part or level.
         InputError: The label map is wrong, or `folds` is given but the split already has folds.
     """
-    samples, comparison = read_for_model(dataset, folder, hierarchy, level, label_map)
+    samples, comparison = read_for_model(dataset, folder, hierarchy, level, label_map, exclude)
     root = folder_of(Path(folder))
     fold_split = division = None
     if split is not None:

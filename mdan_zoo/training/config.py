@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,6 +29,8 @@ class TrainingConfig:
         dataset: Name of the dataset reader, if `data` is one path. Default: the dataset of the
             model, or "folder" with a custom hierarchy.
         hierarchy: A custom emotion hierarchy. The recipe must then name a model to start from.
+        exclude: List of images to leave out, or a mapping from names of readers to such lists; see
+            `mdan_zoo.datasets.exclusion`.
         split: A split file, or a mapping from names of readers to split files. Default: the split
             method of the recipe.
         backbone: A timm model to use instead of the backbone of the model.
@@ -53,6 +55,7 @@ class TrainingConfig:
     output: Path
     dataset: str = ""
     hierarchy: Hierarchy | None = None
+    exclude: Path | Mapping[str, Path] | None = None
     split: Path | Mapping[str, Path] | None = None
     backbone: str | None = None
     size: int | None = None
@@ -69,7 +72,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dimensions", tuple(self.dimensions))
-        for name in ("data", "output", "split", "cache"):
+        for name in ("data", "output", "exclude", "split", "cache"):
             value = getattr(self, name)
             if isinstance(value, Mapping):
                 paths = {reader: Path(path) for reader, path in value.items()}
@@ -87,6 +90,27 @@ class TrainingConfig:
             raise InputError(f"accumulate must be at least 1, not {self.accumulate}")
         if self.workers is not None and self.workers < 0:
             raise InputError(f"workers must not be negative, not {self.workers}")
+
+    def by_dataset(
+        self, option: Literal["exclude", "split"], names: Sequence[str]
+    ) -> dict[str, Path]:
+        """Return the files of an option by dataset, of which `names` are all.
+
+        Raises:
+            InputError: A file is that of no dataset, or of none in particular.
+        """
+        given = getattr(self, option)
+        if given is None:
+            return {}
+        if not isinstance(given, Mapping):
+            if len(names) > 1:
+                several = " ".join(f"--{option} {name}=FILE" for name in names)
+                raise InputError(f"several datasets need {several}, not --{option} {given}")
+            return {names[0]: given}
+        for name, path in given.items():
+            if name not in names:
+                raise InputError(f"--{option} {name}={path} is for {name}, which has no --data")
+        return dict(given)
 
     def paths(self, dataset: str) -> dict[str, Path]:
         """Return the path of every dataset by name; `dataset` is the default name.

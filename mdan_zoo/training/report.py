@@ -67,6 +67,7 @@ def repeating_command(config: TrainingConfig) -> list[str]:
         command += ["--init", init, "--recipe", recipe.model, "--hierarchy", "FILE"]
     command += [*_each("--data", "FOLDER", config.data), "--output", "DIR"]
     command += ["--dataset", config.dataset] if config.dataset else []
+    command += _each("--exclude", "FILE", config.exclude)
     command += _each("--split", "FILE", config.split)
     for name in ("backbone", "size", "resize_mode"):
         value = getattr(config, name)

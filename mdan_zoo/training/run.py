@@ -164,12 +164,13 @@ def _read_datasets(
     config: TrainingConfig, model: ModelConfig, hierarchy: Hierarchy
 ) -> dict[str, tuple[Path, list[Sample]]]:
     """Return the path and the samples of every dataset by name."""
-    recipe, datasets = config.recipe, {}
-    for name, path in config.paths(model.dataset).items():
+    recipe, datasets, paths = config.recipe, {}, config.paths(model.dataset)
+    lists = config.by_dataset("exclude", list(paths))
+    for name, path in paths.items():
         options = {}
         if recipe.label_std_scale and "label_std_scale" in get_dataset(name).options:
             options["label_std_scale"] = recipe.label_std_scale
-        samples = read_dataset(name, path, hierarchy, **options)
+        samples = read_dataset(name, path, hierarchy, exclude=lists.get(name), **options)
         if len(samples) < 2:
             raise InputError(f"{path} has {len(samples)} image; training needs at least two")
         datasets[name] = path, samples

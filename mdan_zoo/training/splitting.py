@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mdan_zoo.datasets.exclusion import warn_to_exclude
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.registry import folder_of
 from mdan_zoo.datasets.sample import Sample
@@ -17,6 +18,7 @@ from mdan_zoo.errors import DatasetError, InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.distributed import is_main_process, processes
+from mdan_zoo.training.state import has_state
 
 _LOGGER = logging.getLogger("mdan_zoo.training")
 
@@ -60,21 +62,16 @@ def find_sources(
 ) -> tuple[Source, ...]:
     """Return the datasets of a run with their splits, given their paths and samples by name."""
     sources: list[Source] = []
-    given = config.split if isinstance(config.split, Mapping) else {}
-    if config.split is not None and not isinstance(config.split, Mapping):
-        if len(datasets) > 1:
-            several = " ".join(f"--split {name}=FILE" for name in datasets)
-            raise InputError(f"several datasets need {several}, not --split {config.split}")
-        given = dict.fromkeys(datasets, config.split)
-    unknown = sorted(set(given) - set(datasets))
-    if unknown:
-        raise InputError(f"{given[unknown[0]]} is the split of {unknown[0]}, which has no --data")
+    given = config.by_dataset("split", list(datasets))
     for name, (path, samples) in datasets.items():
         file = SPLIT_FILE if len(datasets) == 1 else f"split_{name}.tsv"
         first = sum(len(source.samples) for source in sources)
         source = Source(name, folder_of(path), samples, first, None, config.output / file)
         split = _find_split(config, source, given.get(name), files)
         sources.append(dataclasses.replace(source, split=split))
+        if is_main_process() and not has_state(config.output):
+            custom = "FILE" if config.hierarchy else None
+            warn_to_exclude(name, path, samples, files, hierarchy, custom)
     check_classes(sources, hierarchy, custom=config.hierarchy is not None)
     for source in sources:
         path, split = source.split_file, source.split

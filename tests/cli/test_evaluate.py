@@ -119,6 +119,18 @@ def test_a_split_file_says_what_is_evaluated(folder, tmp_path, capsys):
     assert f"| split | 80/20, seed 0, sha256 `{split.sha256}` |" in capsys.readouterr().out
 
 
+def test_excluded_images_are_not_evaluated(fi, tmp_path, capsys):
+    folder, weights = fi
+    path = tmp_path / "exclude.tsv"
+    path.write_text("FI/test/awe/0.jpg\nFI/test/fear/1.jpg\n")
+    given = (weights, "--data", folder, "--bootstrap", 100, "--device", "cpu")
+    assert run(*given, "--exclude", path) == 0
+    assert "| images | 14 in" in capsys.readouterr().out
+    path.write_text("FI/test/awe/2.jpg\n")
+    with pytest.raises(DatasetError, match=r"not among the 24 images .*: 'FI/test/awe/2\.jpg'"):
+        run(*given, "--exclude", path)
+
+
 def test_a_part_is_enough_for_a_data_set_that_comes_divided(fi, tmp_path, capsys, monkeypatch):
     folder, weights = fi
     given = (weights, "--data", folder, "--bootstrap", 100, "--device", "cpu")

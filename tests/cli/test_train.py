@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 
 import pytest
-from dataset_trees import write_images
+from dataset_trees import write_flawed_fi, write_images
 from safetensors.torch import load_file
 from tiny_model import OWN_TREE
 
@@ -167,3 +169,30 @@ def test_a_log_without_its_package_is_reported(own_images, tmp_path, monkeypatch
     options = ["--data", str(own_images), "--output", str(tmp_path / "run"), "--tensorboard"]
     assert main(["train", "mdan_oasis4", *options]) == 2
     assert "mdan-zoo[train]" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_placeholders_are_told_and_left_out(tiny_model, tmp_path, capsys, caplog):
+    """The command that the warning shows writes the list with which there is no warning."""
+    data, output = write_flawed_fi(tmp_path / "fi"), tmp_path / "run"
+    given = ["train", "--init", str(tiny_model), "--hierarchy", "mikels8", "--dataset", "FI"]
+    given += ["--data", str(data), "--set", "epochs=1", "--set", "batch_size=8", "--workers", "0"]
+    assert main([*given, "--output", str(tmp_path / "all")]) == 0
+    assert f"18 images in {data} should not be trained on" in caplog.text
+    (command,) = re.findall(r"^  mdan-zoo (.*)$", caplog.text, re.MULTILINE)
+    path = tmp_path / "exclude.tsv"
+    words = [{"FILE": "mikels8", "exclude.tsv": str(path)}.get(w, w) for w in shlex.split(command)]
+    assert main(words) == 0
+    caplog.clear()
+    given += ["--output", str(output), "--exclude", str(path)]
+    assert main(given) == 0
+    assert "should not be trained on" not in caplog.text
+    assert f"18 of the 55 images are excluded, as {path} says" in caplog.text
+    split = Split.load(output / "split.tsv")
+    names = [name for part, _ in split.parts for name in split.images(part)]
+    assert len(names) == 37
+    assert "awe/8.jpg" not in names
+    assert "--exclude FILE" in json.loads((output / "training.json").read_text())["command"]
+    path.write_text("awe/8.jpg\n")  # other images are another run
+    assert main(given) == 2
+    assert "made with the same --exclude" in capsys.readouterr().err

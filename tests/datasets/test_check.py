@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 
 import pytest
 from command_line import call
-from dataset_trees import write_image, write_images
+from dataset_trees import write_flawed_fi, write_image, write_images
 
 from mdan_zoo.datasets.check import check_dataset
 from mdan_zoo.hierarchy.builtin import get_hierarchy
@@ -88,16 +90,65 @@ def test_equal_files_of_one_class_and_split_are_only_reported(folder, run):
     assert "identical files: 1" in output
 
 
-def test_many_equal_files_may_be_placeholders(folder, run):
-    for name in "abc":
-        write_image(folder / f"FI/train/awe/{name}.jpg", "photo removed")
+def test_many_equal_files_in_several_classes_are_placeholders(folder, run):
+    for name in ("awe/a", "awe/b", "fear/c"):
+        write_image(folder / f"FI/train/{name}.jpg", "photo removed")
     report = check_dataset("FI", folder)
     assert report.placeholders == report.equal_files
     assert len(report.placeholders) == 1
+    assert report.contradictions == ()
     assert not report.ok
     status, output = run("FI", "--data", folder)
     assert status == 1
-    assert "to be placeholders: 1" in output
+    assert "placeholders (3 or more identical files in several classes): 1\n" in output
+    assert f"  3 files in awe, fear: {folder}/FI/train/awe/a.jpg" in output
+
+
+def test_many_equal_files_of_one_class_are_ordinary_duplicates(folder, run):
+    for name in "abc":
+        for leaf in ("awe", "fear"):
+            write_image(folder / f"FI/train/{leaf}/{name}.jpg", f"drawing for {leaf}")
+    report = check_dataset("FI", folder)
+    assert [len(files.images) for files in report.equal_files] == [3, 3]
+    assert report.placeholders == report.contradictions == ()
+    assert report.ok
+    assert run("FI", "--data", folder)[0] == 0
+
+
+def test_the_flaws_of_a_circulating_copy_are_named(tmp_path, run):
+    pytest.importorskip("imagehash")
+    data = write_flawed_fi(tmp_path / "dataset")
+    status, output = run("FI", "--data", data)
+    assert status == 1
+    assert "several classes): 1\n  16 files in amusement, anger, awe, contentment, dis" in output
+    assert f"labels: 1\n  2 files in anger, sadness: {data}/anger/3.jpg, {data}/sad" in output
+    assert f"labels: 1\n  2 files in awe, fear: {data}/awe/1.jpg, {data}/fear/resi" in output
+    assert "\nnear-duplicates: 2\n" in output
+    command = f"mdan-zoo dataset FI --data {data} --write-clean exclude.tsv"
+    told = "18 images in .* should not be trained on .placeholder 16, contradiction 2.;.*\n  "
+    assert re.search(told + re.escape(command) + "\nand leave them out with --exclude", output)
+    found = json.loads(run("FI", "--data", data, "--json")[1])
+    assert len(found["to_exclude"]) == 18
+    assert found["near_duplicates"][0]["leaves"] == ["awe"]
+
+
+def test_without_imagehash_only_near_duplicates_are_not_found(tmp_path, run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imagehash", None)  # Python's mark of a missing package
+    status, output = run("FI", "--data", write_flawed_fi(tmp_path / "dataset"))
+    assert status == 1
+    assert "note: no search for near-duplicates: it needs pip install 'mdan-zoo[train]'" in output
+    assert "near-duplicates: 2" not in output
+    assert "18 images" in output
+
+
+def test_a_class_of_one_image_is_noted(tmp_path, run):
+    names = ["joy/1.jpg", "joy/2.jpg", "anger/1.jpg"]
+    data = write_images(tmp_path / "data", names)
+    tree = Hierarchy.from_nested({"good": ["joy"], "bad": ["anger"]}, name="mine")
+    report = check_dataset("folder", data, tree)
+    assert report.ok
+    (note,) = [note for note in report.notes if "only one" in note]
+    assert note.startswith(f"{data} has only one image of anger; a new split puts it either")
 
 
 def test_contradicting_labels_are_found(folder, run):
@@ -155,7 +206,7 @@ def test_equal_files_across_splits_are_found(folder, run):
     assert report.contradictions == ()
     status, output = run("FI", "--data", folder)
     assert status == 1
-    assert "identical files in different splits: 1" in output
+    assert "identical files in different splits: 1\n  2 files in awe (" in output
 
 
 def test_a_class_without_training_images_is_found(folder, run):

@@ -87,3 +87,15 @@ def test_no_heavy_library_is_loaded():
     loaded = set(done.stdout.split())
     assert "mdan_zoo.datasets.readers.webemo" in loaded
     assert loaded.isdisjoint({"torch", "torchvision", "timm", "numpy", "PIL", "requests"})
+
+
+@pytest.mark.parametrize("name", ["FI", "UnBiasedEmo"])
+def test_a_folder_one_level_too_high_is_told_the_inner_one(tmp_path, name):
+    leaves = get_hierarchy(DATASETS[name].hierarchy).leaves
+    above = "" if name == "FI" else "images/"
+    write_images(tmp_path / "code", ["1.jpg"])
+    write_images(tmp_path / "dataset", [f"{above}{leaf}/1.jpg" for leaf in leaves])
+    inner = tmp_path / "dataset"
+    with pytest.raises(DatasetError, match=f"expected .*; {inner} has this layout: use --data"):
+        read_dataset(name, tmp_path)
+    assert len(read_dataset(name, inner)) == len(leaves)

@@ -190,3 +190,17 @@ def test_parquet_without_pyarrow_is_reported(tmp_path, monkeypatch):
     (tmp_path / "table.parquet").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"pip install pyarrow, or save the table as \.csv"):
         read_table(tmp_path, TREE)
+
+
+@pytest.mark.parametrize("name", ["../other.jpg", "p/../../other.jpg", "{outside}/other.jpg"])
+def test_images_outside_the_folder_are_refused(name, tmp_path):
+    name = name.format(outside=tmp_path)
+    write_images(tmp_path, ["other.jpg"])
+    path = write_table(tmp_path / "inner", [*LABELS, f"{name},joy"])
+    with pytest.raises(DatasetError, match=rf"row 4: the image '{name}' is not below .*/inner"):
+        read_table(path, TREE)
+
+
+def test_a_folder_can_be_given_by_a_path_with_dots(tmp_path):
+    write_table(tmp_path / "inner", LABELS)
+    assert len(read_table(tmp_path / "inner" / ".." / "inner", TREE)) == 3

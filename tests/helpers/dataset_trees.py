@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import shutil
 from pathlib import Path
 
 from PIL import Image
@@ -45,4 +47,33 @@ def write_fi(folder: Path) -> Path:
             for copy in range(count):
                 colour = (30 * number, 250 - 30 * number, 60 + 90 * copy)
                 Image.new("RGB", (40, 30), colour).save(place / f"{copy}.jpg")
+    return folder
+
+
+def picture(seed: int) -> Image.Image:
+    """Return a drawing; those of two seeds have no similar perceptual hashes."""
+    colours = random.Random(seed).randbytes(12 * 12 * 3)
+    return Image.frombytes("RGB", (12, 12), colours).resize((96, 96), Image.Resampling.BICUBIC)
+
+
+def write_flawed_fi(folder: Path) -> Path:
+    """Write FI with the flaws of its circulating copies: 55 images, of which 18 are unfit.
+
+    In every class, 4 images and 2 copies of one placeholder. anger/3 is also in sadness; anger/2
+    and disgust/2 are there three times; awe has a second encoding of awe/0, and fear one of awe/1.
+    """
+    for number, emotion in enumerate(get_hierarchy("mikels8").leaves):
+        (folder / emotion).mkdir(parents=True)
+        for index in range(4):
+            picture(10 * number + index).save(folder / emotion / f"{index}.jpg", quality=95)
+        for index in (8, 9):
+            picture(99).save(folder / emotion / f"{index}.jpg")
+    shutil.copy(folder / "anger/3.jpg", folder / "sadness/twice.jpg")
+    for emotion in ("anger", "disgust"):
+        for name in ("copy", "copy_2"):
+            shutil.copy(folder / emotion / "2.jpg", folder / emotion / f"{name}.jpg")
+    with Image.open(folder / "awe/0.jpg") as image:
+        image.save(folder / "awe/encoded.jpg", quality=40)
+    with Image.open(folder / "awe/1.jpg") as image:
+        image.resize((70, 80)).save(folder / "fear/resized.png")
     return folder

@@ -79,6 +79,7 @@ def test_the_report_has_hash_and_command_of_the_weights(tmp_path):
                 DIR,
                 dataset="table",
                 hierarchy=OWN_TREE,
+                exclude=Path("exclude.tsv"),
                 split=Path("split.tsv"),
                 accumulate=2,
                 precision="bf16",
@@ -86,7 +87,7 @@ def test_the_report_has_hash_and_command_of_the_weights(tmp_path):
                 workers=3,
             ),
             "train --init mdan_oasis4 --recipe mdan_oasis4 --hierarchy FILE --data FOLDER "
-            "--output DIR --dataset table --split FILE --set freeze_bn=false "
+            "--output DIR --dataset table --exclude FILE --split FILE --set freeze_bn=false "
             "--set label_std_scale=1.0 --precision bf16 --accumulate 2 --compile",
         ),
     ],

@@ -214,3 +214,29 @@ def test_an_evaluation_tells_how_many_images_were_trained_on(anew, divided, tmp_
         assert main([str(argument) for argument in given]) == 0
         told = f"**The model was trained on {count} of these 12 images.**"
         assert told in capsys.readouterr().out
+
+
+# --- images that should not be trained on
+
+
+def test_excluded_images_make_another_run(model, data, tmp_path):
+    (tmp_path / "exclude.tsv").write_text("awe/0.jpg\n")
+    recipe = fine_tuning_recipe(str(model), ["split=all"])
+    given = TrainingConfig(recipe, data, tmp_path / "run", hierarchy=OWN_TREE)
+    run = prepare(dataclasses.replace(given, exclude=tmp_path / "exclude.tsv"))
+    assert len(run.samples) == len(run.data) == 23
+    assert run.fingerprint != prepare(given).fingerprint
+
+
+def test_what_the_dataset_check_finds_is_told(model, tmp_path, caplog):
+    data = write_own_data(tmp_path / "data")
+    find(model, data, tmp_path / "run")
+    assert "should not be trained on" not in caplog.text
+    shutil.copy(data / "awe" / "0.jpg", data / "fear" / "copy.jpg")
+    for number in range(1, 6):
+        (data / "gloom" / f"{number}.jpg").unlink()
+    find(model, data, tmp_path / "again")
+    assert f"2 images in {data} should not be trained on (contradiction 2); list" in caplog.text
+    command = f"mdan-zoo dataset folder --data {data} --hierarchy FILE --write-clean exclude.tsv"
+    assert f"\n  {command}\n" in caplog.text
+    assert f"{data} has only one image of gloom" in caplog.text

@@ -70,6 +70,11 @@ def read_table(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
             raise DatasetError(f"{place}: the split must be train, val or test, not {split!r}")
         split = SPLIT_FOLDERS.get(split, "")
         image, group = path.parent / row["image"], row.get("group") or row["image"]
+        if ".." in Path(row["image"]).parts or not image.is_relative_to(path.parent):
+            raise DatasetError(
+                f"{place}: the image {row['image']!r} is not below {path.parent}; put the table "
+                "into a folder that contains all images"
+            )
         if levels:
             found = _read_class([(level, row[name]) for level, name in levels], labels, place)
             sample = labels.coarse(image, found, group, split)
