@@ -13,7 +13,6 @@ from fault_server import CERTIFICATE, COMMIT, FaultServer, body
 from hub_helpers import CONTENT, PLACE, REPO, entry_for, mirror, mirrored, stored
 
 from mdan_zoo.errors import PublishingError, WeightsUnavailableError
-from mdan_zoo.publishing.hub_client import hub_client
 from mdan_zoo.weights import fetch, hub_api
 from mdan_zoo.zoo.pretrained import find_pretrained
 
@@ -46,7 +45,7 @@ def test_every_variable_counts_for_every_client(variable, https_server, monkeypa
     assert find_pretrained(REPO).read_bytes() == CONTENT
     before = dict(os.environ)
     huggingface_hub.close_session()  # it may be of a test before
-    with hub_client(hub_api.find_hub(), "cannot publish") as api:
+    with hub_api.hub_client(hub_api.find_hub(), "cannot publish") as api:
         assert api.model_info(REPO, timeout=10).private
     assert dict(os.environ) == before
     huggingface_hub.close_session()
@@ -63,7 +62,7 @@ def test_an_unknown_authority_is_reported_at_once(https_server, cache):
     huggingface_hub.close_session()
     with (
         pytest.raises(PublishingError, match=r"(?i)certificate"),
-        hub_client(hub_api.find_hub(), "cannot publish") as api,
+        hub_api.hub_client(hub_api.find_hub(), "cannot publish") as api,
     ):
         api.model_info(REPO, timeout=10)
     huggingface_hub.close_session()

@@ -24,7 +24,7 @@ from mdan_zoo.weights import fetch
 FIND = """
 import sys
 from hub_helpers import CONTENT, entry_for, mirror
-from mdan_zoo.weights import fetch, transport
+from mdan_zoo.weights import fetch
 sys.stdin.readline()
 print(fetch.find_weights(entry_for(CONTENT, mirror(sys.argv[1]))), flush=True)
 """
@@ -189,7 +189,7 @@ def test_clearing_waits_for_a_download(server, cache):
     path = fetch.find_weights(entry)
     process = python_process(HOLD, str(path.parent))
     assert process.stdout.readline() == "locked\n"
-    clearing = threading.Thread(target=fetch.clear_cache)
+    clearing = threading.Thread(target=weights_cache.clear_cache)
     clearing.start()
     clearing.join(0.3)
     assert clearing.is_alive()

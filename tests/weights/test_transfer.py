@@ -9,6 +9,8 @@ import time
 
 import pytest
 from fault_server import (
+    CERTIFICATE,
+    FaultServer,
     body,
     cut,
     endless,
@@ -22,8 +24,9 @@ from fault_server import (
 )
 from hub_helpers import CONTENT, OTHER, PLACE, entry_for, mirror, mirrored, stored
 
+from mdan_zoo._util import http
 from mdan_zoo.errors import WeightsUnavailableError
-from mdan_zoo.weights import fetch, transport
+from mdan_zoo.weights import fetch
 
 HTML = b"<!DOCTYPE html><html>Sign in</html>"
 
@@ -96,7 +99,7 @@ def test_only_the_rest_is_sent_after_a_cut(fault, server, cache):
     assert second.headers["if-range"] == etag_of(CONTENT)
     have = int(re.fullmatch(r"bytes=(\d+)-", second.headers["range"])[1])
     # What stood in the buffer of the connection when it broke may be lost.
-    assert 150_000 - transport.CHUNK_BYTES < have <= 150_000
+    assert 150_000 - http.CHUNK_BYTES < have <= 150_000
     assert second.sent == len(CONTENT) - have
 
 
@@ -147,7 +150,7 @@ SIZE = len(CONTENT)
     ],
 )
 def test_a_part_that_was_not_asked_for_is_not_joined(answer, server, cache, monkeypatch):
-    monkeypatch.setattr(transport, "CHUNK_BYTES", 1000)  # so that exactly 150,000 bytes arrive
+    monkeypatch.setattr(http, "CHUNK_BYTES", 1000)  # so that exactly 150,000 bytes arrive
     server.faults[PLACE] = [cut(150_000), answer]
     assert fetched(server) == CONTENT
     asked = [request.headers.get("range") for request in server.requests]
@@ -155,7 +158,7 @@ def test_a_part_that_was_not_asked_for_is_not_joined(answer, server, cache, monk
 
 
 def test_joined_parts_with_the_wrong_hash_are_fetched_again(server, cache, monkeypatch):
-    monkeypatch.setattr(transport, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(http, "CHUNK_BYTES", 1000)
     wrong_rest = part(f"bytes 150000-{SIZE - 1}/{SIZE}", OTHER[150_000:])
     server.faults[PLACE] = [cut(150_000), wrong_rest]
     assert fetched(server) == CONTENT
@@ -199,14 +202,14 @@ def test_a_fault_that_stays_is_reported_after_five_attempts(fault, said, server,
 
 @pytest.mark.parametrize("fault", [hang, stall(70_000)])
 def test_a_server_that_hangs_is_given_up(fault, server, cache, monkeypatch):
-    monkeypatch.setattr(transport, "READ_TIMEOUT", 0.1)
+    monkeypatch.setattr(http, "READ_TIMEOUT", 0.1)
     server.always[PLACE] = fault
     assert "no byte within 0.1 s" in failure(server, cache)
     assert len(server.requests) == 5
 
 
 def test_a_server_that_hangs_once_is_survived(server, cache, monkeypatch):
-    monkeypatch.setattr(transport, "READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(http, "READ_TIMEOUT", 0.5)
     server.faults[PLACE] = [hang]
     assert fetched(server) == CONTENT
 
@@ -281,8 +284,8 @@ def test_a_body_that_is_too_long_is_stopped(fault, server, cache):
 @pytest.mark.parametrize("past", [False, True])
 def test_retry_after_is_obeyed(past, server, cache, monkeypatch):
     """The wait that the server asks for is none; that of the back-off would never end."""
-    monkeypatch.setattr(transport, "BACKOFF_SECONDS", 1e9)
-    monkeypatch.setattr(transport, "MAX_RETRY_AFTER", 1e9)
+    monkeypatch.setattr(http, "BACKOFF_SECONDS", 1e9)
+    monkeypatch.setattr(http, "MAX_RETRY_AFTER", 1e9)
     header = email.utils.formatdate(0, usegmt=True) if past else "0"
     server.faults[PLACE] = [status(429, Retry_After=header), status(503, Retry_After=header)]
     assert fetched(server) == CONTENT
@@ -304,18 +307,37 @@ def test_a_long_wait_is_reported_at_once(header, server, cache):
     assert len(server.requests) == 1
 
 
-def test_what_retry_after_may_hold():
-    seconds = transport.seconds_to_wait
-    assert seconds("7") == 7
-    assert seconds("300") == 300
-    assert seconds("Thu, 01 Jan 1970 00:00:00 GMT") == seconds("0") == 0
-    for nonsense in (None, "", "soon", "-1", "1e3", "nan", "Fri, 99 Foo 2100 99:00:00"):
-        assert seconds(nonsense) is None
+@pytest.fixture
+def waits(monkeypatch):
+    """Record the waits between attempts instead of waiting."""
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    return waits
 
 
-def test_the_back_off_doubles_within_a_limit():
-    waits = [transport.backoff(attempt) for attempt in (1, 2, 3, 4, 100)]
-    for wait, longest in zip(waits, (1, 2, 4, 8, 60), strict=True):
+@pytest.mark.parametrize(
+    ("header", "wait"), [("7", 7), ("300", 300), ("0", 0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0)]
+)
+def test_what_retry_after_may_hold(header, wait, waits, server, cache):
+    server.faults[PLACE] = [status(429, Retry_After=header)]
+    assert fetched(server) == CONTENT
+    assert waits == [wait]
+
+
+@pytest.mark.parametrize(
+    "header", ["", "soon", "-1", "1e3", "nan", "Fri, 99 Foo 2100 99:00:00", None]
+)
+def test_nonsense_in_retry_after_is_ignored(header, waits, server, cache):
+    server.faults[PLACE] = [status(429, **({} if header is None else {"Retry_After": header}))]
+    assert fetched(server) == CONTENT
+    assert 0 < waits[0] <= 0.001  # of the back-off
+
+
+def test_the_back_off_doubles(waits, server, cache, monkeypatch):
+    monkeypatch.setattr(http, "BACKOFF_SECONDS", 1.0)
+    server.always[PLACE] = status(500)
+    failure(server, cache)
+    for wait, longest in zip(waits, (1, 2, 4, 8), strict=True):
         assert longest / 2 <= wait <= longest
 
 
@@ -361,13 +383,36 @@ def test_a_redirect_elsewhere_is_refused(target, said, server, cache):
     assert len(server.requests) == 1
 
 
-def test_a_redirect_may_not_give_up_encryption():
-    follow = transport.redirect
-    assert follow("https://a.org/x", "http://127.0.0.1:80/y") == "http://127.0.0.1:80/y"
-    assert follow("https://a.org/x", "//b.org/y") == "https://b.org/y"
-    assert follow("http://a.org/x", "http://b.org/y") == "http://b.org/y"
-    with pytest.raises(WeightsUnavailableError, match=r"from https to 'http://b\.org/y'"):
-        follow("https://a.org/x", "http://user:secret@b.org/y?secret")
+@pytest.fixture
+def https_server(cache, monkeypatch):
+    """A server with a trusted certificate."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTIFICATE))
+    with FaultServer(https=True) as running:
+        yield running
+
+
+def test_a_redirect_may_not_give_up_encryption(https_server, cache):
+    https_server.always[PLACE] = redirect("http://user:secret@b.invalid/y?secret")
+    message = failure(https_server, cache)
+    assert "it redirects from https to 'http://b.invalid/y', which is not encrypted" in message
+    assert "secret" not in message
+    assert len(https_server.requests) == 1
+
+
+def test_a_redirect_from_https_may_lead_to_https_or_to_this_machine(https_server, server, cache):
+    https_server.always[PLACE] = redirect(f"//127.0.0.1:{https_server.server_port}/y")
+    https_server.always["/y"] = redirect(server.url("/z"))
+    server.files["/z"] = CONTENT
+    assert fetched(https_server) == CONTENT
+
+
+def test_a_redirect_from_http_may_lead_to_http(server, cache, monkeypatch):
+    """The proxy makes another host of the server."""
+    monkeypatch.setenv("http_proxy", server.url())
+    server.always["http://a.invalid/x"] = redirect("http://b.invalid/y")
+    server.files["http://b.invalid/y"] = CONTENT
+    entry = entry_for(CONTENT, mirror("http://a.invalid/x"))
+    assert fetch.find_weights(entry).read_bytes() == CONTENT
 
 
 # The environment
