@@ -65,7 +65,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 def replace_by(temporary: Path, target: Path, resume: bool = False) -> Iterator[BinaryIO]:
     """Create `temporary` for writing; rename it to `target` after the block, or remove it.
 
-    With `resume`, it may exist; it is then open for reading and appending.
+    With `resume`, it is open for reading and appending to what is in it, and stays after Ctrl-C.
     """
     try:  # from before the file exists: an interrupt may come as soon as it does
         file: BinaryIO = temporary.open("a+b") if resume else temporary.open("xb")
@@ -74,9 +74,10 @@ def replace_by(temporary: Path, target: Path, resume: bool = False) -> Iterator[
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
+    except BaseException as error:
+        if not (resume and isinstance(error, KeyboardInterrupt)):
+            with suppress(OSError):
+                temporary.unlink()
         raise
 
 
