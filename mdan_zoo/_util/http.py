@@ -98,7 +98,7 @@ def fetch_bytes(
                     raise TransferError("nobody waits for it any longer")
         return bytes(body)
 
-    return _within(timeout, read, "no complete answer")
+    return _within(timeout, read, "no complete answer within")
 
 
 def download(
@@ -133,7 +133,7 @@ class _Transfer:
             if have and self._condition is not None:
                 headers = {"Range": f"bytes={have}-", **self._condition}
             ask = partial(get, url, token, headers, READ_TIMEOUT)
-            with _within(HEAD_TIMEOUT, ask, "no answer") as response:
+            with _within(HEAD_TIMEOUT, ask, "no answer within") as response:
                 joined = bool(headers) and response.status_code in (206, 416)
                 if joined:
                     self._check_rest(response, have)
@@ -228,7 +228,7 @@ def _within(seconds: float, work: Callable[[], T], late: str) -> T:
     try:
         return outcome.result(seconds)
     except futures.TimeoutError:
-        raise TransferError(f"{late} within {seconds:g} s", retry=True) from None
+        raise TransferError(f"{late} {seconds:g} s", retry=True) from None
 
 
 class _Session(requests.Session):

@@ -85,6 +85,20 @@ def test_a_file_of_authorities_that_has_none_is_reported(https_server, tmp_path,
     assert f"REQUESTS_CA_BUNDLE is {tmp_path / 'empty.pem'}: " in failure(https_server)
 
 
+def test_publishing_reports_a_file_of_authorities_that_is_missing(https_server, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/authorities.pem")
+    before = dict(os.environ)
+    with (
+        pytest.raises(
+            PublishingError, match=f"cannot publish at {https_server.url()}: .*No such file"
+        ),
+        hub_api.hub_client(hub_api.find_hub(), "cannot publish") as api,
+    ):
+        api.model_info(REPO, timeout=10)
+    assert dict(os.environ) == before
+    huggingface_hub.close_session()
+
+
 def test_a_certificate_does_not_end_the_search(https_server, server):
     server.files[PLACE] = CONTENT
     sources = (mirror(https_server.url(PLACE)), mirror(server.url(PLACE)))
