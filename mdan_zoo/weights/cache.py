@@ -40,7 +40,7 @@ class CachedFile:
     """A file in the cache.
 
     `state` is "complete", "damaged" (its SHA-256 differs), "unreadable" (also a broken link, or a
-    folder instead of the file), or "partial" (of a download that is running or was killed).
+    folder instead of the file), or "partial" (of a download that is running or was interrupted).
     """
 
     model: str
@@ -109,7 +109,7 @@ def named_lock(name: str, what: str) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open the partial file of a download, which is called `path` after a block without an error.
 
-    The caller holds the lock of `path.parent`, so a partial file is that of a killed process.
+    The caller holds the lock of `path.parent`, so a partial file is that of a process that ended.
     """
     folder, part = path.parent, path.with_name(f"{path.name}{_PART_SUFFIX}")
     for _ in range(10):  # other processes may just be removing the model's empty folder
