@@ -29,8 +29,8 @@ from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo.datasets.splits import grouped_folds
 from mdan_zoo.training import Run, TrainingConfig, prepare
 from mdan_zoo.training.feature_cache import PyramidCache
+from mdan_zoo.training.losses import sample_targets
 from mdan_zoo.training.recipe import Recipe, load_recipe
-from mdan_zoo.training.run import leaf_targets
 
 MODEL = "mdan_oasis4"
 
@@ -65,7 +65,7 @@ class Variant:
         return dataclasses.replace(
             prepared,
             model=config,
-            targets=leaf_targets(prepared.samples, prepared.hierarchy, self.recipe(0)),
+            targets=sample_targets(prepared.samples, prepared.hierarchy, self.recipe(0)),
             data=PyramidCache((c2, c3, c4, c5)),
         )
 

@@ -198,7 +198,7 @@ class Bench:
         steps = self.steps * 10 if job.decoding == "views" else self.steps
         count = max(steps, job.workers or 0) * job.batch
         samples = self._samples(name)
-        classes = network.hierarchy.sizes[-1]
+        sizes = network.hierarchy.sizes
         run = Run(
             config=TrainingConfig(
                 recipe,
@@ -211,10 +211,10 @@ class Bench:
             ),
             hierarchy=network.hierarchy,
             samples=samples,
-            split=None,
+            sources=(),
             model=config,
             data=self.dataset(config, name, job.decoding),
-            targets=torch.full((len(samples), classes), 1 / classes),
+            targets=tuple(torch.full((len(samples), size), 1 / size) for size in sizes),
             backbone_state={},
         )
         indices = [number % len(samples) for number in range(count)]

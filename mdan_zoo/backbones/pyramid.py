@@ -26,6 +26,9 @@ STRIDES = (4, 8, 16, 32)
 _WINDOWED = ("swin_transformer", "swin_transformer_v2", "swin_transformer_v2_cr")
 """Modules of timm whose models accept any size only if they are created for it."""
 
+HEAD = ":head"
+"""End of the name of a backbone whose C5 includes the head convolution of the timm model."""
+
 _FITTING = "resnet101, convnext_tiny or mobilenetv2_100"
 """Backbones that error messages suggest."""
 
@@ -42,13 +45,30 @@ class ChannelsFirst(nn.Module):
         return [feature_map.permute(0, 3, 1, 2) for feature_map in self.backbone(images)]
 
 
+class WithHead(nn.Module):
+    """Wrapper of a backbone whose last map goes through the head convolution of its timm model."""
+
+    def __init__(self, backbone: nn.Module, conv_head: nn.Module, bn2: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.conv_head = conv_head
+        self.bn2 = bn2
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return C2..C5 of `images` (N, 3, H, W)."""
+        *maps, last = self.backbone(images)
+        return [*maps, self.bn2(self.conv_head(last))]
+
+
 def build_backbone(
     name: str, size: int | None = None, *, pretrained: bool = False
 ) -> tuple[nn.Module, tuple[int, int, int, int]]:
     """Build a timm model as a four-stage pyramid.
 
     Args:
-        name: Name of a timm model, such as "resnet101" or "mobilenetv2_100".
+        name: Name of a timm model, such as "resnet101" or "mobilenetv2_100". With ":head" after
+            it, C5 includes the head convolution of the model, which EfficientNet and MobileNetV2
+            have between their last stage and the pooling: 1,280 instead of 320 channels.
         size: Side in pixels of the square images that it must accept, since some models accept only
             one size. None skips the check.
         pretrained: Whether timm downloads its weights; otherwise they are random.
@@ -65,8 +85,10 @@ def build_backbone(
     if size is not None:
         _check_size(name, maker, size)
     backbone = _create(name, out_indices=indices, pretrained=pretrained)
-    c2, c3, c4, c5 = backbone.feature_info.channels()
-    return _channels_first(backbone), (c2, c3, c4, c5)
+    c2, c3, c4, c5 = _feature_info(backbone).channels()
+    if isinstance(backbone, WithHead):
+        c5 = backbone.conv_head.out_channels
+    return backbone, (c2, c3, c4, c5)
 
 
 def pretrained_backbone(name: str, spec: InputSpec) -> tuple[nn.Module, InputSpec]:
@@ -94,7 +116,7 @@ def pretrained_backbone(name: str, spec: InputSpec) -> tuple[nn.Module, InputSpe
 def with_normalisation(spec: InputSpec, name: str) -> InputSpec:
     """Return `spec` with the mean and standard deviation of a timm model's pretrained weights."""
     _maker(name)
-    cfg: Any = timm.get_pretrained_cfg(name)
+    cfg: Any = timm.get_pretrained_cfg(name.removesuffix(HEAD))
     if cfg is None:  # timm has no weights of the model
         return spec
     return dataclasses.replace(spec, mean=tuple(cfg.mean), std=tuple(cfg.std))
@@ -103,7 +125,7 @@ def with_normalisation(spec: InputSpec, name: str) -> InputSpec:
 def backbone_state(name: str) -> dict[str, Tensor]:
     """Return the state dict of a backbone on the meta device; errors as in `build_backbone`."""
     indices = _stage_indices(name, _maker(name))
-    return dict(_channels_first(_create_shapes(name, out_indices=indices)).state_dict())
+    return dict(_create_shapes(name, out_indices=indices).state_dict())
 
 
 def classifier_state(name: str) -> dict[str, Tensor]:
@@ -114,21 +136,43 @@ def classifier_state(name: str) -> dict[str, Tensor]:
 
 def _maker(name: str) -> Any:
     """Return the function that creates a model."""
-    if not isinstance(name, str) or not timm.is_model(name):
+    plain = name.removesuffix(HEAD) if isinstance(name, str) else name
+    if not isinstance(plain, str) or not timm.is_model(plain):
         raise UnknownNameError(
-            f"timm {timm.__version__} has no backbone {name!r}; "
-            + did_you_mean(name, timm.list_models())
+            f"timm {timm.__version__} has no backbone {plain!r}; "
+            + did_you_mean(plain, timm.list_models())
         )
-    return timm.models.model_entrypoint(name)
+    return timm.models.model_entrypoint(plain)
 
 
-def _create(name: str, **options: Any) -> Any:
-    if timm.models.is_model_in_modules(name, _WINDOWED):
+def _create(name: str, *, pretrained: bool = False, **options: Any) -> nn.Module:
+    """Create a backbone with maps (N, C, H, W), and with its head convolution if the name says so.
+
+    Raises:
+        InputError: The timm model has no head convolution.
+    """
+    plain = name.removesuffix(HEAD)
+    if timm.models.is_model_in_modules(plain, _WINDOWED):
         options["strict_img_size"] = False  # else only its original size is accepted
-    return timm.create_model(name, features_only=True, **options)
+    features = timm.create_model(plain, features_only=True, pretrained=pretrained, **options)
+    if plain != name:
+        model: Any = timm.create_model(plain, pretrained=pretrained)
+        if not hasattr(model, "conv_head") or not hasattr(model, "bn2"):
+            raise InputError(
+                f"backbone {plain!r} has no head convolution before its pooling; remove {HEAD!r}"
+            )
+        return WithHead(features, model.conv_head, model.bn2)
+    last = str(getattr(features, "output_fmt", "NCHW")).endswith("NHWC")
+    return ChannelsFirst(features) if last else features
 
 
-def _create_shapes(name: str, **options: Any) -> Any:
+def _feature_info(backbone: nn.Module) -> Any:
+    """Return timm's description of the feature maps; None if there is none."""
+    wrapped = isinstance(backbone, (WithHead, ChannelsFirst))
+    return getattr(backbone.backbone if wrapped else backbone, "feature_info", None)
+
+
+def _create_shapes(name: str, **options: Any) -> nn.Module:
     """Create a model on the meta device, which takes no memory."""
     try:
         with torch.device("meta"):
@@ -138,17 +182,13 @@ def _create_shapes(name: str, **options: Any) -> Any:
             return _create(name, **options).to("meta")
 
 
-def _channels_first(backbone: nn.Module) -> nn.Module:
-    last = str(getattr(backbone, "output_fmt", "NCHW")).endswith("NHWC")
-    return ChannelsFirst(backbone) if last else backbone
-
-
 # Cached by the function that creates the model, not by its name, which may be registered again.
 @functools.cache
 def _stage_indices(name: str, maker: Callable[..., Any]) -> tuple[int, ...]:
     """Return the indices of the feature maps with strides 4, 8, 16 and 32."""
     try:
-        reductions = [stage["reduction"] for stage in _create_shapes(name).feature_info.info]
+        stages = _feature_info(_create_shapes(name)).info
+        reductions = [stage["reduction"] for stage in stages]
     except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
         raise InputError(
             f"backbone {name!r} has no feature maps ({error}); MDAN needs a timm model with "
@@ -169,9 +209,10 @@ def _check_size(name: str, maker: Callable[..., Any], size: int) -> None:
     shapes = _create_shapes(name, out_indices=_stage_indices(name, maker))
     try:
         with torch.device("meta"), torch.no_grad():
-            maps = _channels_first(shapes).eval()(torch.empty(1, 3, size, size))
+            maps = shapes.eval()(torch.empty(1, 3, size, size))
     except Exception as error:  # whatever timm's models raise
-        own = shapes.pretrained_cfg["input_size"][-1]
+        cfg: Any = timm.get_pretrained_cfg(name.removesuffix(HEAD))
+        own = cfg.input_size[-1]
         reason = str(error) or type(error).__name__
         raise InputError(
             f"backbone {name!r} does not accept images of {size} x {size} pixels ({reason}); it "
@@ -197,7 +238,10 @@ def stages_after(backbone: nn.Module, stages: int) -> nn.Sequential:
     Raises:
         InputError: The backbone is not a chain of modules and cannot be cut there.
     """
-    info: Any = getattr(backbone, "feature_info", None)
+    if isinstance(backbone, WithHead):
+        inside = stages_after(backbone.backbone, stages)
+        return nn.Sequential(inside, backbone.conv_head, backbone.bn2)
+    info = getattr(backbone, "feature_info", None)
     names = info.module_name() if info is not None else []
     modules = dict(backbone.named_modules())
     for mark in (".", "_") if names else ():  # timm flattens some backbones: stages_2, not stages.2

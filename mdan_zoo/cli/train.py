@@ -8,12 +8,14 @@ import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo.cli.dataset import load_hierarchy
-from mdan_zoo.cli.options import FILE, FOLDER, add_command
+from mdan_zoo.cli.options import FOLDER, add_command
+from mdan_zoo.datasets.registry import DATASETS
 from mdan_zoo.errors import (
     InputError,
     MdanZooError,
@@ -50,7 +52,13 @@ def add_parser(subparsers: Any) -> None:
     names = ", ".join(list_recipes())
     parser.add_argument("name", metavar="NAME", nargs="?", help=f"model to train: one of {names}")
     add = parser.add_argument_group("data and model").add_argument
-    add("--data", required=True, **FOLDER, help="folder of the dataset")
+    add(
+        "--data",
+        required=True,
+        action="append",
+        metavar="[NAME=]DIR",
+        help="folder of the dataset; repeat with NAME=DIR to train on several datasets",
+    )
     add("--output", required=True, **FOLDER, help="folder for checkpoint, log, report and state")
     add("--init", metavar="NAME|FILE", help="model or checkpoint to start from")
     add(
@@ -62,7 +70,26 @@ def add_parser(subparsers: Any) -> None:
     add("--recipe", metavar="NAME", help=recipe)
     reader = "dataset reader (default: that of the model, or folder with --hierarchy)"
     add("--dataset", default="", metavar="NAME", help=reader)
-    add("--split", **FILE, help="split file (default: split as the recipe says)")
+    add(
+        "--split",
+        action="append",
+        metavar="[NAME=]FILE",
+        help="split file; repeat with NAME=FILE for several datasets (default: split as the recipe "
+        "says)",
+    )
+    _add_model_options(add)
+    add(
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="value of a field of the recipe, such as epochs=3; can be repeated",
+    )
+    _add_machine_options(parser.add_argument_group("speed and memory").add_argument)
+
+
+def _add_model_options(add: Callable[..., Any]) -> None:
     add("--backbone", metavar="NAME", help="timm model to use as backbone (default: the model's)")
     add("--size", type=int, metavar="PIXELS", help="side of the input (default: the model's)")
     add(
@@ -86,15 +113,6 @@ def add_parser(subparsers: Any) -> None:
         help="initial weights of the backbone: a .safetensors or .pth file, or an installed "
         "package that contains one (default: timm's pretrained weights)",
     )
-    add(
-        "--set",
-        dest="changes",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="value of a field of the recipe, such as epochs=3; can be repeated",
-    )
-    _add_machine_options(parser.add_argument_group("speed and memory").add_argument)
 
 
 def _add_machine_options(add: Callable[..., Any]) -> None:
@@ -124,6 +142,8 @@ def run(options: argparse.Namespace) -> int:
         "recipe": _recipe(options),
         "hierarchy": load_hierarchy(options.hierarchy),
         "dimensions": tuple(map(Dimension.parse, options.dimensions)),
+        "data": _by_dataset("--data", options.data),
+        "split": options.split and _by_dataset("--split", options.split),
     }
 
     from mdan_zoo.training.config import TrainingConfig
@@ -144,6 +164,23 @@ def run(options: argparse.Namespace) -> int:
         print(f"try it: mdan-zoo predict --checkpoint {path} IMAGE", file=sys.stderr)
     disconnect()
     return 0
+
+
+def _by_dataset(option: str, values: Sequence[str]) -> Path | dict[str, Path]:
+    """Return the path that an option was given, or the paths by dataset."""
+    pairs = [value.partition("=")[::2] for value in values]
+    named = [name in DATASETS for name, _ in pairs]
+    if len(values) == 1 and not named[0]:
+        return Path(values[0])
+    if not all(named):
+        other = values[named.index(False)]
+        raise InputError(
+            f"{option} given several times must be NAME=PATH with the name of a dataset, not "
+            f"{other!r}; {did_you_mean(other.partition('=')[0], DATASETS)}"
+        )
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise InputError(f"{option} names a dataset twice: {' '.join(values)}")
+    return {name: Path(path) for name, path in pairs}
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:

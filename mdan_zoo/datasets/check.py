@@ -52,7 +52,7 @@ class DatasetReport:
         images: Number of samples.
         counts: Images of every leaf in every split.
         notes: Warnings of the reader, such as skipped files.
-        empty_classes: Leaves without a training image.
+        empty_classes: Classes of the finest labelled level without a training image.
         unreadable: A description of each file that cannot be decoded, beginning with its path.
         equal_files: All sets of identical files.
         contradictions: Identical files with several labels that are not the dataset's own.
@@ -109,7 +109,8 @@ def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -
     identical = _identical_files(samples, files, hierarchy)
     # If there are only test images, they count as training images.
     training = [sample for sample in samples if sample.split in ("", "train")] or samples
-    used = {sample.labels[-1] for sample in training}
+    used = {sample.labels for sample in training}
+    finest = hierarchy.paths(max(map(len, used)) - 1)
     several = tuple(found for found in identical if _has_several_labels(found))
     others = [found for found in identical if not _has_several_labels(found)]
     return DatasetReport(
@@ -119,7 +120,7 @@ def check_dataset(name: str, folder: Path, hierarchy: Hierarchy | None = None) -
         len(samples),
         _count(samples, hierarchy),
         tuple(notes),
-        tuple(leaf for k, leaf in enumerate(hierarchy.leaves) if k not in used),
+        tuple(hierarchy.class_name(path) for path in finest if path not in used),
         tuple(file.problem for file in files if file.problem),
         identical,
         contradictions=tuple(found for found in others if len(found.leaves) > 1),
@@ -145,12 +146,13 @@ def _without_suffix(samples: Sequence[Sample]) -> list[str]:
 
 
 def _count(samples: Sequence[Sample], hierarchy: Hierarchy) -> tuple[ClassCount, ...]:
-    numbers = Counter((sample.split, sample.labels[-1]) for sample in samples)
+    numbers = Counter((sample.split, sample.labels) for sample in samples)
     splits = [split for split in ("", "train", "val", "test") if split in {s for s, _ in numbers}]
+    coarse = {labels for _, labels in numbers if len(labels) < hierarchy.depth}
     return tuple(
-        ClassCount(split, leaf, numbers[split, k])
+        ClassCount(split, hierarchy.class_name(labels), numbers[split, labels])
         for split in splits
-        for k, leaf in enumerate(hierarchy.leaves)
+        for labels in (*sorted(coarse), *hierarchy.leaf_paths)
     )
 
 
@@ -164,7 +166,7 @@ def _identical_files(
         IdenticalFiles(
             sha256,
             tuple(str(sample.image) for sample in group),
-            tuple(dict.fromkeys(hierarchy.leaves[sample.labels[-1]] for sample in group)),
+            tuple(dict.fromkeys(hierarchy.class_name(sample.labels) for sample in group)),
             tuple(dict.fromkeys(sample.split for sample in group)),
             tuple(dict.fromkeys(sample.group for sample in group)),
         )

@@ -31,22 +31,34 @@ class Labels:
 
         If the hierarchy has no such leaf, the message of the `DatasetError` begins with `place`.
         """
-        found = self._find(name)
-        if found is None:
+        path = self.path(name)
+        if path is None or len(path) < self.hierarchy.depth:
             raise DatasetError(
                 f"{place}: {name!r} is not a leaf of the hierarchy {self.hierarchy.name!r}: "
-                + did_you_mean(name, dict.fromkeys([*self.hierarchy.leaves, *self._spellings]))
+                + did_you_mean(name, self._known_leaves)
             )
-        return found
+        return path[-1]
 
     def has(self, name: str) -> bool:
         """Return whether the hierarchy has a leaf with this name or alias."""
-        return self._find(name) is not None
+        return len(self.path(name) or ()) == self.hierarchy.depth
+
+    def path(self, name: str) -> tuple[int, ...] | None:
+        """Return the class ids, coarse to fine, of a name or alias of any level, ignoring case.
+
+        A class of a finer level takes precedence. None if the hierarchy has no such class.
+        """
+        spelling = name.strip()
+        return self._spellings.get(spelling, self._spellings.get(spelling.casefold()))
 
     def hard(self, image: Path, leaf: int, group: str, split: str = "") -> Sample:
-        """Return the sample of an image with one class."""
-        shares = [k == leaf for k in range(len(self.hierarchy.leaves))]
-        return self.soft(image, shares, group, split=split)
+        """Return the sample of an image with one leaf."""
+        return self.coarse(image, self.hierarchy.leaf_paths[leaf], group, split)
+
+    def coarse(self, image: Path, path: tuple[int, ...], group: str, split: str = "") -> Sample:
+        """Return the sample of an image with one class of any level, given by its path."""
+        shares = tuple(float(k == path[-1]) for k in range(self.hierarchy.sizes[len(path) - 1]))
+        return Sample(image, path, shares, group, split=split)
 
     def soft(
         self,
@@ -74,37 +86,46 @@ class Labels:
     ) -> list[Sample]:
         """Return the samples of a dataset, which must be at least two, of different images.
 
-        A leaf without images is an error if `every_class` is set, otherwise a warning.
+        A class of the finest labelled level without images is an error if `every_class` is set,
+        otherwise a warning.
         """
         if len(samples) < 2:
             raise DatasetError(f"{source} has {len(samples)} image(s); at least two are required")
-        leaves = self.hierarchy.leaves
+        name = self.hierarchy.class_name
         first: dict[Path, Sample] = {}
         for sample in samples:
             other = first.setdefault(sample.image, sample)
             if other is not sample:
-                classes = dict.fromkeys(leaves[s.labels[-1]] for s in (other, sample))
+                classes = dict.fromkeys(name(s.labels) for s in (other, sample))
                 raise DatasetError(f"{source} has {sample.image} twice, as {' and '.join(classes)}")
-        used = {sample.labels[-1] for sample in samples}
-        empty = [name for k, name in enumerate(leaves) if k not in used]
+        depths = {len(sample.labels) for sample in samples}
+        used = {name(sample.labels) for sample in samples if len(sample.labels) == max(depths)}
+        empty = [c for c in self.hierarchy.levels[max(depths) - 1] if c not in used]
         if empty:
             message = (
                 f"{source} has no image of {shown(empty, 25)}, "
                 f"which hierarchy {self.hierarchy.name!r} has"
             )
-            if every_class:
+            if every_class and len(depths) == 1:
                 raise DatasetError(f"{message}; add images, or use a hierarchy without it")
             LOGGER.warning(message)
         return samples
 
-    def _find(self, name: str) -> int | None:
-        spelling = name.strip()
-        return self._spellings.get(spelling, self._spellings.get(spelling.casefold()))
+    @cached_property
+    def _known_leaves(self) -> list[str]:
+        leaves = [
+            name for name, path in self._spellings.items() if len(path) == self.hierarchy.depth
+        ]
+        return list(dict.fromkeys([*self.hierarchy.leaves, *leaves]))
 
     @cached_property
-    def _spellings(self) -> dict[str, int]:
-        """Leaf ids by name and alias, as written and in lower case."""
-        leaves = {name: k for k, name in enumerate(self.hierarchy.leaves)}
+    def _spellings(self) -> dict[str, tuple[int, ...]]:
+        """Paths of class ids by name and alias, as written and in lower case."""
         aliases = dict(self.release.aliases if self.release else ()) | dict(self.hierarchy.aliases)
-        known = {alias: leaves[name] for alias, name in aliases.items() if name in leaves} | leaves
-        return {name.casefold(): leaf for name, leaf in known.items()} | known
+        found: dict[str, tuple[int, ...]] = {}
+        for level, names in enumerate(self.hierarchy.levels):
+            classes = dict(zip(names, self.hierarchy.paths(level), strict=True))
+            known = {alias: classes[name] for alias, name in aliases.items() if name in classes}
+            known |= classes
+            found |= {name.casefold(): path for name, path in known.items()} | known
+        return found

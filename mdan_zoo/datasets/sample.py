@@ -1,4 +1,4 @@
-"""Sample: an image, its class at every level, and the group that it belongs to."""
+"""Sample: an image, its class at the labelled levels, and the group that it belongs to."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ class Sample:
 
     Attributes:
         image: Image file.
-        labels: Class ids of all levels, coarse to fine.
-        distribution: Share of raters for every leaf, summing to one; all on one leaf if only a
-            label is known.
+        labels: Class ids, coarse to fine. An image that is labelled at a coarse level only, such
+            as its polarity, has no ids of the finer levels.
+        distribution: Share of raters for every class of the finest labelled level, summing to one;
+            all on one class if only a label is known.
         group: Images of one group show the same subject and are never divided by a split.
         ratings: Pairs (name, mean rating), such as ("valence", 4.7), if the dataset has them.
         split: "train", "val" or "test" if the dataset has an official split, else "".

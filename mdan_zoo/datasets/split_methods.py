@@ -144,8 +144,9 @@ def _joined(samples: Sequence[Sample], files: FileIndex) -> list[Sample]:
 def _units(samples: Sequence[Sample], seed: int, folds: int | None = None) -> list[list[int]]:
     """Return the indices of every group, ordered by class and then by the seed."""
 
-    def place(members: list[int]) -> tuple[int, str]:
-        counts = Counter(samples[index].labels[-1] for index in members)
+    def place(members: list[int]) -> tuple[tuple[int, int], str]:
+        finest = (samples[index].labels for index in members)
+        counts = Counter((len(labels), labels[-1]) for labels in finest)
         leaf = min(counts, key=lambda leaf: (-counts[leaf], leaf))
         # Names that are not UTF-8 raise an error later.
         text = f"{seed}\t{samples[members[0]].group}".encode(errors="replace")

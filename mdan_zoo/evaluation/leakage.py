@@ -7,7 +7,7 @@ the released ones. Images are identified by their content, in any folder and und
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +24,7 @@ _UNKNOWN_START = "# and what the weights that they started from were trained on,
 def save_trained_on(
     weights: Path,
     images: Iterable[Path],
-    folder: Path,
+    folder: Path | Mapping[str, Path],
     *,
     init: Path | None = None,
     dataset: str = "",
@@ -33,21 +33,34 @@ def save_trained_on(
 ) -> None:
     """Write `TRAINED_ON_FILE` next to a checkpoint: a line "SHA-256  name" for every image.
 
-    Names are relative to `folder`. The images that `init` was trained on, the checkpoint that the
-    training started from, are listed as well, if known; some of them may be among `others`, the
-    other images of the dataset.
+    Names are relative to `folder`, or with several datasets, whose folders are given by name, to
+    the one that contains the image. `dataset` is the name of a single dataset. The images that
+    `init` was trained on, the checkpoint that the training started from, are listed as well, if
+    known; some of them may be among `others`, the other images of the datasets.
     """
-    named = {path.relative_to(folder).as_posix(): path for path in images}
+    folders = folder if isinstance(folder, Mapping) else {dataset: folder}
+    named = {path: _relative(path, folders)[1] for path in images}
     listed: list[str] = []
     if init is not None:
-        found, released = _trained_on(init, dataset)
+        found = _trained_on(init, dataset)[0]
         listed = [_UNKNOWN_START] if found is None else found
-        known = {path.relative_to(folder).as_posix(): path for path in others}
-        named |= {name: path for name, path in known.items() if name in released}
-    hashes = (files or FileIndex()).sha256s(list(named.values()))
-    lines = {*listed, *(f"{sha256}  {name}" for sha256, name in zip(hashes, named, strict=True))}
+        released = {name: _trained_on(init, name)[1] for name in folders}
+        for path in others:
+            owner, name = _relative(path, folders)
+            if name in released[owner]:
+                named[path] = name
+    hashes = (files or FileIndex()).sha256s(list(named))
+    pairs = zip(hashes, named.values(), strict=True)
+    lines = {*listed, *(f"{sha256}  {name}" for sha256, name in pairs)}
     text = "\n".join([_FIRST_LINE + _sha256(weights), *sorted(lines)]) + "\n"
     write_atomically(weights.parent / TRAINED_ON_FILE, text.encode(errors="surrogateescape"))
+
+
+def _relative(path: Path, folders: Mapping[str, Path]) -> tuple[str, str]:
+    """Return the dataset of an image, whose folder contains it, and the name in that folder."""
+    inside = {name: folder for name, folder in folders.items() if path.is_relative_to(folder)}
+    dataset = max(inside, key=lambda name: len(inside[name].parts))
+    return dataset, path.relative_to(inside[dataset]).as_posix()
 
 
 def count_trained_on(
@@ -104,7 +117,9 @@ def _released_split(sha256: str) -> str | None:
     for entry in load_manifest().values():
         if entry.sha256 == sha256:
             training = (entry.details or {}).get("training") or {}
+            splits = [training, *training.get("splits", {}).values()]
+            used = {split.get("split_sha256") for split in splits}
             for name in list_splits():
-                if get_split(name).sha256 == training.get("split_sha256"):
+                if get_split(name).sha256 in used:
                     return name
     return None

@@ -295,10 +295,19 @@ class Hierarchy:
     @cached_property
     def leaf_paths(self) -> tuple[tuple[int, ...], ...]:
         """`leaf_paths[k]`: class ids, coarse to fine, on the path to leaf k; leaves x depth."""
-        paths: list[tuple[int, ...]] = [(k,) for k in range(len(self.leaves))]
-        for parents in reversed(self.parent_indices):
+        return self.paths(self.depth - 1)
+
+    def paths(self, level: int | str) -> tuple[tuple[int, ...], ...]:
+        """Return the class ids, coarse to fine, on the path to every class of a level."""
+        i = self.level_index(level)
+        paths: list[tuple[int, ...]] = [(k,) for k in range(self.sizes[i])]
+        for parents in reversed(self.parent_indices[:i]):
             paths = [(parents[path[0]], *path) for path in paths]
         return tuple(paths)
+
+    def class_name(self, path: Sequence[int]) -> str:
+        """Return the name of the last class of a path of class ids, coarse to fine."""
+        return self.levels[len(path) - 1][path[-1]]
 
     def membership(self, level: int | str) -> tuple[tuple[int, ...], ...]:
         """Return the 0/1 matrix (classes of the level, leaves) that sums leaves up (Eq. 2).

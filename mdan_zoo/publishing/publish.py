@@ -154,6 +154,12 @@ def _training_record(weights: Path, sha256: str) -> tuple[str, dict[str, Any] | 
 
 
 def _measured(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    if "splits" in report:  # several datasets; the first one is the main one
+        name, split = next(iter(report["splits"].items()))
+        tested = {kind: report.get(kind, {}).get(name) for kind in ("test", "cross_validation")}
+        found = {kind: values for kind, values in tested.items() if values}
+        rest = {key: value for key, value in report.items() if key not in ("splits", *tested)}
+        report = {**rest, **split, **found, "dataset": name}
     split = f"{report['split']}, SHA-256 {report['split_sha256'][:16]}..."
     row: dict[str, Any] = {"branch": "overall"}
     if "cross_validation" in report:

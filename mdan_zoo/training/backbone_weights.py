@@ -44,9 +44,11 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str | os.PathL
     state = backbone.state_dict()
     # BatchNorm's batch count does not affect the output, and converted files lack it.
     expected = {key: v for key, v in state.items() if not key.endswith("num_batches_tracked")}
-    if not expected.keys() <= tensors.keys():
+    # Wrappers of timm's models put their modules under this name.
+    names = {key: key if key in tensors else key.removeprefix("backbone.") for key in expected}
+    if not set(names.values()) <= tensors.keys():
         tensors = _renamed(tensors, classifier_state(name)) or tensors
-    found = {key: value for key, value in tensors.items() if key in expected}
+    found = {key: tensors[given] for key, given in names.items() if given in tensors}
     check_tensors(path, found, expected)
     backbone.load_state_dict({**state, **found}, strict=True)
 

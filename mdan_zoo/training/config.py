@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mdan_zoo.datasets.registry import folder_of
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.dimensions import Dimension
@@ -22,13 +22,15 @@ class TrainingConfig:
 
     Attributes:
         recipe: The hyperparameters.
-        data: Folder of the dataset; for the reader "table" also the table itself.
+        data: Folder of the dataset; for the reader "table" also the table itself. Several datasets
+            are a mapping from the names of their readers to such paths.
         output: Folder for the checkpoint, the log and the state. An interrupted run in it is
             resumed.
-        dataset: Name of the dataset reader. Default: the dataset of the model, or "folder" with a
-            custom hierarchy.
+        dataset: Name of the dataset reader, if `data` is one path. Default: the dataset of the
+            model, or "folder" with a custom hierarchy.
         hierarchy: A custom emotion hierarchy. The recipe must then name a model to start from.
-        split: A split file. Default: the split method of the recipe.
+        split: A split file, or a mapping from names of readers to split files. Default: the split
+            method of the recipe.
         backbone: A timm model to use instead of the backbone of the model.
         size: Side in pixels of the network's input, instead of that of the model.
         resize_mode: "crop" or "squash" instead of that of the model; see `InputSpec`.
@@ -47,11 +49,11 @@ class TrainingConfig:
     """
 
     recipe: Recipe
-    data: Path
+    data: Path | Mapping[str, Path]
     output: Path
     dataset: str = ""
     hierarchy: Hierarchy | None = None
-    split: Path | None = None
+    split: Path | Mapping[str, Path] | None = None
     backbone: str | None = None
     size: int | None = None
     resize_mode: Literal["crop", "squash"] | None = None
@@ -69,8 +71,15 @@ class TrainingConfig:
         object.__setattr__(self, "dimensions", tuple(self.dimensions))
         for name in ("data", "output", "split", "cache"):
             value = getattr(self, name)
-            if value is not None:
+            if isinstance(value, Mapping):
+                paths = {reader: Path(path) for reader, path in value.items()}
+                object.__setattr__(self, name, paths)
+            elif value is not None:
                 object.__setattr__(self, name, Path(value))
+        if isinstance(self.data, Mapping) and (self.dataset or not self.data):
+            raise InputError(
+                f"data must be datasets by name, without dataset={self.dataset!r}, not {self.data}"
+            )
         if self.precision not in _PRECISIONS:
             known = ", ".join(_PRECISIONS)
             raise InputError(f"precision must be one of {known}, not {self.precision!r}")
@@ -79,7 +88,15 @@ class TrainingConfig:
         if self.workers is not None and self.workers < 0:
             raise InputError(f"workers must not be negative, not {self.workers}")
 
-    @property
-    def folder(self) -> Path:
-        """The folder that image names are relative to."""
-        return folder_of(self.data)
+    def paths(self, dataset: str) -> dict[str, Path]:
+        """Return the path of every dataset by name; `dataset` is the default name.
+
+        Raises:
+            InputError: The default is the name of several datasets joined by "+".
+        """
+        if isinstance(self.data, Mapping):
+            return dict(self.data)
+        if "+" in dataset and not self.dataset:
+            several = " ".join(f"--data {name}=DIR" for name in dataset.split("+"))
+            raise InputError(f"the model is trained on several datasets; give {several}")
+        return {self.dataset or dataset: self.data}

@@ -39,16 +39,17 @@ _SHOWN = 5
 
 
 def random_crop(spec: InputSpec, recipe: Recipe) -> v2.Transform:
-    """Return the recipe's random crop of a PIL image, as a PIL image of the model's size."""
+    """Return the recipe's random crop of a PIL image, as a PIL image of the size of training."""
     interpolation = v2.InterpolationMode(spec.interpolation)
+    size = recipe.train_size or spec.crop
     if recipe.min_crop_area:
         return v2.RandomResizedCrop(
-            spec.crop,
+            size,
             scale=(recipe.min_crop_area, 1.0),
             ratio=_ASPECTS,
             interpolation=interpolation,
         )
-    return v2.Compose([v2.Resize(spec.resize_to, interpolation), v2.RandomCrop(spec.crop)])
+    return v2.Compose([v2.Resize(spec.resize_to, interpolation), v2.RandomCrop(size)])
 
 
 def needed_side(spec: InputSpec, recipe: Recipe) -> int:
@@ -59,7 +60,7 @@ def needed_side(spec: InputSpec, recipe: Recipe) -> int:
     """
     if not recipe.min_crop_area:
         return spec.resize
-    smallest = spec.crop / math.sqrt(recipe.min_crop_area)
+    smallest = (recipe.train_size or spec.crop) / math.sqrt(recipe.min_crop_area)
     return max(spec.resize, math.ceil(smallest / _MOST_ENLARGED))
 
 
@@ -122,7 +123,8 @@ class Steps(Sampler[list[Key]]):
     """Batch sampler from a given step to the last; drops the incomplete last batch of an epoch.
 
     A step is divided into `parts` for gradient accumulation, and each part among `processes`.
-    `weights` are sampling weights of `indices`; None takes each image once per epoch.
+    `weights` are sampling weights of `indices`; None takes each image once per epoch. `shares` are
+    numbers of images per epoch and the positions in `indices` that they are taken from.
     """
 
     drop_last = True
@@ -135,11 +137,14 @@ class Steps(Sampler[list[Key]]):
         processes: int = 1,
         start: int = 0,
         weights: Tensor | None = None,
+        shares: Sequence[tuple[int, Tensor]] | None = None,
     ) -> None:
         self.indices = torch.tensor(indices)
+        self.shares = shares
+        length = sum(count for count, _ in shares) if shares else len(indices)
         self.recipe = recipe
         unit = parts * processes
-        size = min(recipe.batch_size, len(indices))
+        size = min(recipe.batch_size, length)
         if size < unit:
             raise InputError(
                 f"a step of {size} images cannot be divided among {processes} processes with "
@@ -150,7 +155,7 @@ class Steps(Sampler[list[Key]]):
         self.parts = parts
         self.start = start
         self.weights = weights
-        self.per_epoch = len(indices) // self.step_size
+        self.per_epoch = length // self.step_size
 
     def __len__(self) -> int:
         return (self.recipe.epochs * self.per_epoch - self.start) * self.parts
@@ -168,7 +173,9 @@ class Steps(Sampler[list[Key]]):
         """Return the images of an epoch; one that is drawn again gets another epoch's crop."""
         generator = torch.Generator().manual_seed(number_from(self.recipe.seed, epoch, -1))
         count = len(self.indices)
-        if self.weights is None:
+        if self.shares is not None:
+            order = self._mixed(generator)
+        elif self.weights is None:
             order = torch.randperm(count, generator=generator)
         else:
             order = torch.multinomial(self.weights, count, replacement=True, generator=generator)
@@ -178,6 +185,16 @@ class Steps(Sampler[list[Key]]):
             keys.append((epoch + drawn[index] * self.recipe.epochs, index))
             drawn[index] += 1
         return keys
+
+    def _mixed(self, generator: torch.Generator) -> Tensor:
+        """Return positions in `indices`, each as often as its share requires, up to one more."""
+        drawn = []
+        for count, positions in self.shares or ():
+            times, rest = divmod(count, len(positions))
+            order = torch.randperm(len(positions), generator=generator)
+            drawn += [positions.repeat(times), positions[order[:rest]]]
+        mixed = torch.cat(drawn)
+        return mixed[torch.randperm(len(mixed), generator=generator)]
 
 
 def number_from(*parts: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -23,14 +24,68 @@ from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.recipe import LOSS_WEIGHTS, Recipe
 
 _CACHED_STAGES = 3
+_LOGGER = logging.getLogger("mdan_zoo.training")
 
 
-def level_targets(leaves: Tensor, hierarchy: Hierarchy) -> tuple[Tensor, ...]:
-    """Sum distributions over the leaves, (N, K_n), to those of every level, (N, K_l)."""
-    return tuple(
-        leaves @ torch.tensor(hierarchy.membership(level), dtype=leaves.dtype).T
-        for level in range(hierarchy.depth)
-    )
+def level_targets(
+    given: Tensor, hierarchy: Hierarchy, level: int | None = None
+) -> tuple[Tensor, ...]:
+    """Sum distributions over the classes of a level, (N, K), to those of every level, (N, K_l).
+
+    The level is by default the finest one. At the levels below it the result is 0.
+    """
+    finest = hierarchy.depth - 1 if level is None else level
+    targets = [given.new_zeros(len(given), size) for size in hierarchy.sizes]
+    for coarser in range(finest + 1):
+        parents = torch.tensor([path[coarser] for path in hierarchy.paths(finest)])
+        membership = torch.nn.functional.one_hot(parents, hierarchy.sizes[coarser])
+        targets[coarser] = given @ membership.to(given.dtype)
+    return tuple(targets)
+
+
+def sample_targets(
+    samples: Sequence[Sample], hierarchy: Hierarchy, recipe: Recipe
+) -> tuple[Tensor, ...]:
+    """Return the target distributions of every level, (N, K_l).
+
+    They are 0 at levels finer than the labels of an image.
+    """
+    if not recipe.label_std_scale:
+        divided = sum(max(sample.distribution) < 1 for sample in samples)
+        if divided:
+            _LOGGER.warning(
+                f"{divided:,} of the {len(samples):,} images have votes for several classes; only "
+                "the class with the most votes is used. --set label_std_scale=1 trains on all votes"
+            )
+    targets = tuple(torch.zeros(len(samples), size) for size in hierarchy.sizes)
+    for level, size in enumerate(hierarchy.sizes):
+        rows = [n for n, sample in enumerate(samples) if len(sample.labels) == level + 1]
+        if not rows:
+            continue
+        classes = torch.tensor([samples[row].labels[-1] for row in rows])
+        given = torch.nn.functional.one_hot(classes, size).float()
+        if recipe.label_std_scale:
+            given = torch.tensor([samples[row].distribution for row in rows])
+        if recipe.label_smoothing:
+            smoothed = torch.lerp(given, torch.full_like(given, 1 / size), recipe.label_smoothing)
+            given = torch.where(given.amax(dim=1, keepdim=True) == 1, smoothed, given)
+        for target, found in zip(targets, level_targets(given, hierarchy, level), strict=True):
+            target[rows] = found
+    return targets
+
+
+def image_weights(targets: Sequence[Tensor], balance: bool = False) -> Tensor | None:
+    """Return the weights of images in `cross_entropy`, (N,); None if all are 1.
+
+    The loss of an image is the mean over the levels of its label. `balance` multiplies the weights
+    by `balancing_weights`.
+    """
+    labelled = torch.stack([level.sum(dim=1) > 0 for level in targets]).sum(dim=0)
+    weights = len(targets) / labelled if (labelled < len(targets)).any() else None
+    if balance:
+        balanced = balancing_weights(targets[-1])
+        weights = balanced if weights is None else weights * balanced
+    return weights
 
 
 def cross_entropy(
@@ -166,8 +221,9 @@ def rating_targets(samples: Sequence[Sample], dimensions: Sequence[Dimension]) -
 def balancing_weights(leaves: Tensor) -> Tensor:
     """Return weights of images with distributions (N, K_n) over the leaves, (N,), with mean 1.
 
-    They are inversely proportional to the class frequencies.
+    They are inversely proportional to the class frequencies, and 1 for images without a leaf.
     """
     frequencies = leaves.sum(dim=0)
     weights = leaves @ torch.where(frequencies > 0, 1 / frequencies, 0)
-    return weights / weights.mean()
+    labelled = weights > 0
+    return torch.where(labelled, weights / weights[labelled].mean(), 1)

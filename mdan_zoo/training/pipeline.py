@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,20 @@ import torch
 
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.datasets.splits import select, split_sha256
+from mdan_zoo.datasets.splits import split_sha256
 from mdan_zoo.errors import InputError
 from mdan_zoo.evaluation import SampleSource, evaluate, write_report
 from mdan_zoo.evaluation.leakage import save_trained_on
 from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.models.base import EmotionModel
+from mdan_zoo.training.calibration import Calibration, fit_temperature, scale_classifiers
 from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.dataset import raise_unreadable
 from mdan_zoo.training.distributed import check_precision, in_main_process, is_main_process
 from mdan_zoo.training.report import add_cross_validation, describe_run
 from mdan_zoo.training.report import write_report as write_training_report
 from mdan_zoo.training.run import WEIGHTS_FILE, Run, prepare
-from mdan_zoo.training.splitting import keep_split, training_sets
+from mdan_zoo.training.splitting import Source, keep_splits, training_sets
 from mdan_zoo.training.state import has_state
 from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import save_checkpoint
@@ -39,14 +42,14 @@ def train(config: TrainingConfig) -> Path:
     With folds, one network is trained and evaluated per fold, then a final one on all images.
     Returns the path of the checkpoint. Errors are those of `prepare` and `Trainer.run`.
     """
-    check_output(config.output, config.data)
+    for path in config.data.values() if isinstance(config.data, Mapping) else (config.data,):
+        check_output(config.output, path)
     check_precision(config)
     run = prepare(config)
     if not config.recipe.cached_views and not has_state(config.output):
         check_images(run.samples, run.files)  # cached views have already been read
-    if run.split is not None:
-        keep_split(run.split, config.output)
-    sets = training_sets(run.samples, config.folder, run.split)
+    keep_splits(run.sources, config.output)
+    sets = training_sets(run.sources)
     output = config.output
     if len(sets) == 1:
         ((part, indices),) = sets.items()
@@ -97,24 +100,24 @@ def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") 
     path = folder / WEIGHTS_FILE
 
     def write() -> None:
+        calibration = _calibrate(network, run)
         save_checkpoint(path, network, run.model, dtype=getattr(torch, recipe.save_dtype))
         save_trained_on(
             path,
             [run.samples[index].image for index in indices],
-            run.config.folder,
+            {source.name: source.folder for source in run.sources},
             init=run.init,
-            dataset=run.dataset,
             others=[sample.image for sample in run.samples],
             files=run.files,
         )
-        split = run.split
+        splits = {source.name: _describe_split(source, indices) for source in run.sources}
         report = {
             "model": run.model.name,
             "dataset": run.dataset,
             "images": len(indices),
-            "split": "all" if split is None else split.method,
-            "split_sha256": split_sha256(run.samples, [indices]) if split is None else split.sha256,
+            **(splits[run.dataset] if len(splits) == 1 else {"splits": splits}),
             **describe_run(trainer, path),
+            **({"calibration": dataclasses.asdict(calibration)} if calibration else {}),
         }
         write_training_report(folder, report)  # before the test, which may fail
         if test_part:
@@ -125,19 +128,55 @@ def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") 
     return path
 
 
+def _calibrate(network: EmotionModel, run: Run) -> Calibration | None:
+    """Scale the classifiers by the recipe's temperature, or by one fitted on the parts val."""
+    if run.config.recipe.temperature is not None:
+        scale_classifiers(network, run.config.recipe.temperature)
+        return None
+    divided = [s for s in run.sources if s.split is not None and "val" in dict(s.split.parts)]
+    samples = [run.samples[index] for source in divided for index in source.part("val")]
+    calibration = fit_temperature(network, samples, run.model.input)
+    if calibration is not None:
+        scale_classifiers(network, calibration.temperature)
+    return calibration
+
+
+def _describe_split(source: Source, indices: Sequence[int]) -> dict[str, str]:
+    """Return the method and the hash of a dataset's split, given all training images."""
+    if source.split is not None:
+        return {"split": source.split.method, "split_sha256": source.split.sha256}
+    own = [index - source.first for index in indices if index in source.positions]
+    return {"split": "all", "split_sha256": split_sha256(source.samples, [own])}
+
+
 def _test(run: Run, folder: Path, part: str) -> dict[str, Any]:
-    split = run.split
+    """Test a checkpoint on a part of every split; return a summary, for several datasets each."""
+    tested = [s for s in run.sources if s.split is not None and part in dict(s.split.parts)]
+    if len(run.sources) == 1:
+        return _test_on(tested[0], run, folder / WEIGHTS_FILE, part, folder / TEST_FOLDER)
+    return {
+        source.name: _test_on(
+            source, run, folder / WEIGHTS_FILE, part, folder / TEST_FOLDER / source.name
+        )
+        for source in tested
+    }
+
+
+def _test_on(source: Source, run: Run, weights: Path, part: str, folder: Path) -> dict[str, Any]:
+    split = source.split
     assert split is not None, "only a split has parts"
-    samples = [run.samples[index] for index in select(split, run.samples, run.config.folder, part)]
-    source = SampleSource(run.dataset, run.config.folder, split.method, split.sha256, part)
-    predictor = Predictor(checkpoint=folder / WEIGHTS_FILE)
-    evaluation = evaluate(predictor, samples, source=source, files=run.files)
-    write_report(evaluation, folder / TEST_FOLDER)
+    samples = [run.samples[index] for index in source.part(part)]
+    about = SampleSource(source.name, source.folder, split.method, split.sha256, part)
+    evaluation = evaluate(Predictor(checkpoint=weights), samples, source=about, files=run.files)
+    write_report(evaluation, folder)
     if evaluation.trained_on:
         _LOGGER.warning(
             f"the initial weights were trained on {evaluation.trained_on} of the {len(samples)} "
             "test images; pass their split with --split FILE to keep the test images separate"
         )
-    levels = run.hierarchy.level_names
-    accuracy = {level: evaluation.score("accuracy", level).value for level in levels}
+    accuracy = {
+        score.level: score.value
+        for score in evaluation.scores
+        if (score.measure, score.branch) == ("accuracy", "overall")
+    }
     return {"images": len(samples), "trained_on": evaluation.trained_on, "accuracy": accuracy}

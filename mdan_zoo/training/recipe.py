@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
+from mdan_zoo.images.input_spec import STRIDE
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.zoo.configs import MODELS
 from mdan_zoo.zoo.factory import read_released
@@ -54,11 +55,24 @@ _NOT_NEGATIVE = (
     *("label_std_scale", "cached_views", "dimension_weight", *LOSS_WEIGHTS),
 )
 _LIMITS: tuple[tuple[Sequence[str], Callable[[Any], bool], str], ...] = (
-    (("epochs", "batch_size", "lr", "step_epochs"), lambda value: value > 0, "be above 0"),
+    (
+        ("epochs", "batch_size", "lr", "step_epochs", "temperature"),
+        lambda value: value > 0,
+        "be above 0",
+    ),
     (_NOT_NEGATIVE, lambda value: value >= 0, "not be negative"),
     (("seed",), lambda value: value < 1 << 32, "be below 2**32"),
-    (("momentum", "ema_decay"), lambda value: 0 <= value < 1, "be at least 0 and below 1"),
+    (
+        ("momentum", "ema_decay", "label_smoothing"),
+        lambda value: 0 <= value < 1,
+        "be at least 0 and below 1",
+    ),
     (("min_crop_area",), lambda value: 0 <= value <= 1, "be in 0..1"),
+    (
+        ("train_size",),
+        lambda value: value >= 0 and value % STRIDE == 0,
+        f"be a multiple of {STRIDE}",
+    ),
     (("frozen_stages",), lambda value: 0 <= value <= 4, "be in 0..4"),
 )
 
@@ -103,9 +117,17 @@ class Recipe:
             matter of minutes. Needs `frozen_stages` of 3 or 4.
         min_crop_area: With 0, a crop of the model's input size is taken from the resized image, as
             in the paper. Above 0, crops cover at least this fraction of the image and are resized.
+        train_size: Side in pixels of the crops, smaller than the input of the model: objects in
+            random crops look larger than in whole images, so networks are tested at a larger size
+            than they are trained at. 0: the input size of the model.
         label_std_scale: With 0, training uses hard labels. Above 0, it uses the distribution of the
             raters' answers if the dataset provides it; where it is computed from a mean and a
             standard deviation (OASIS), the standard deviation is multiplied by this factor.
+        label_smoothing: Hard labels get this probability, divided equally among all classes of
+            the finest labelled level.
+        dataset_weights: With several datasets, the relative number of images that each
+            contributes to training, such as "FI=3,OASIS=1". An epoch then shows every image at
+            least once. Empty: every image once per epoch.
         balance: How unequal class sizes are compensated: "none", "loss" (rare leaves have a larger
             weight in the loss) or "sampling" (they are sampled more often).
         init_bias_from_priors: Whether the classifier on the backbone starts at the class
@@ -119,6 +141,8 @@ class Recipe:
             of the architecture, which for MDAN is 0.
         dimension_weight: Weight of the loss on the dimensions, the squared error in units of the
             standard deviation of the training ratings.
+        temperature: Divisor of the logits of the saved model, which makes its probabilities agree
+            with its accuracy. None: fitted on the part val of the splits; 1 if they have none.
         save_dtype: Data type of the saved weights; float16 halves the file.
     """
 
@@ -143,13 +167,17 @@ class Recipe:
     freeze_bn: bool = False
     cached_views: int = 0
     min_crop_area: float = 0.0
+    train_size: int = 0
     label_std_scale: float = 0.0
+    label_smoothing: float = 0.0
+    dataset_weights: str = ""
     balance: str = "none"
     init_bias_from_priors: bool = False
     overall_weight: float | None = None
     local_weight: float | None = None
     global_weight: float | None = None
     dimension_weight: float = 0.2
+    temperature: float | None = None
     save_dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -177,6 +205,28 @@ class Recipe:
             raise InputError(
                 f"cached_views={self.cached_views} needs a min_crop_area above 0, such as 0.6"
             )
+
+        if self.dataset_weights and self.balance == "sampling":
+            raise InputError(
+                f"balance=sampling cannot be combined with dataset_weights={self.dataset_weights}"
+            )
+        self.weights_by_dataset()  # raises
+
+    def weights_by_dataset(self) -> dict[str, float]:
+        """Return the sampling weight of every dataset; {} if the recipe has none."""
+        weights = {}
+        for item in filter(None, self.dataset_weights.split(",")):
+            name, equals, text = item.partition("=")
+            try:
+                weights[name.strip()] = float(text)
+            except ValueError:
+                equals = ""
+            if not equals or not 0 < weights[name.strip()] < math.inf:
+                raise InputError(
+                    "dataset_weights must be positive numbers by dataset, such as FI=3,OASIS=1, "
+                    f"not {self.dataset_weights!r}"
+                )
+        return weights
 
     def for_images(self, count: int) -> Recipe:
         """Return the recipe with the epochs, and in proportion `step_epochs`, for `min_steps`."""

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shlex
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,9 +65,9 @@ def repeating_command(config: TrainingConfig) -> list[str]:
     else:
         usual = fine_tuning_recipe(recipe.init, recipe=recipe.model)
         command += ["--init", init, "--recipe", recipe.model, "--hierarchy", "FILE"]
-    command += ["--data", "FOLDER", "--output", "DIR"]
+    command += [*_each("--data", "FOLDER", config.data), "--output", "DIR"]
     command += ["--dataset", config.dataset] if config.dataset else []
-    command += ["--split", "FILE"] if config.split is not None else []
+    command += _each("--split", "FILE", config.split)
     for name in ("backbone", "size", "resize_mode"):
         value = getattr(config, name)
         command += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
@@ -85,15 +85,30 @@ def repeating_command(config: TrainingConfig) -> list[str]:
     return command
 
 
+def _each(option: str, value: str, given: Path | Mapping[str, Path] | None) -> list[str]:
+    """Return an option that may be given for each of several datasets."""
+    values = [f"{name}={value}" for name in given] if isinstance(given, Mapping) else [value]
+    return [] if given is None else [word for value in values for word in (option, value)]
+
+
 def add_cross_validation(folder: Path, folds: Sequence[Path]) -> None:
     """Add mean and standard deviation of the accuracies of the folds to the report in a folder."""
-    tests = [read_report(fold)["test"]["accuracy"] for fold in folds]
-    summary = {}
-    for level in tests[0]:
-        values = [test[level] for test in tests]
+    tests = [read_report(fold)["test"] for fold in folds]
+    summary = (
+        _summary(tests)
+        if "accuracy" in tests[0]
+        else {name: _summary([test[name] for test in tests]) for name in tests[0]}
+    )
+    write_report(folder, {**read_report(folder), "cross_validation": summary})
+
+
+def _summary(tests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    accuracy = {}
+    for level in tests[0]["accuracy"]:
+        values = [test["accuracy"][level] for test in tests]
         mean, sd = statistics.mean(values), statistics.stdev(values)
-        summary[level] = {"folds": values, "mean": mean, "sd": sd}
-    write_report(folder, {**read_report(folder), "cross_validation": {"accuracy": summary}})
+        accuracy[level] = {"folds": values, "mean": mean, "sd": sd}
+    return {"accuracy": accuracy}
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ from mdan_zoo.backbones.pyramid import (
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.registry import get_dataset, read_dataset
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.datasets.splits import Split
 from mdan_zoo.errors import CheckpointError, HierarchyError, InputError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
@@ -35,9 +33,9 @@ from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.dataset import ImageDataset
 from mdan_zoo.training.distributed import is_main_process, processes
 from mdan_zoo.training.feature_cache import PyramidCache, compute_pyramids
-from mdan_zoo.training.losses import check_losses, rating_targets
-from mdan_zoo.training.recipe import Recipe, is_weight_file
-from mdan_zoo.training.splitting import find_split
+from mdan_zoo.training.losses import check_losses, rating_targets, sample_targets
+from mdan_zoo.training.recipe import is_weight_file
+from mdan_zoo.training.splitting import Source, find_sources
 from mdan_zoo.training.state import has_state
 from mdan_zoo.weights.checkpoint import read_identity
 from mdan_zoo.zoo.configs import MODELS
@@ -48,7 +46,6 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "model.safetensors"
 _CUSTOM_DATASET = "folder"
-_LOGGER = logging.getLogger("mdan_zoo.training")
 
 
 @dataclass(frozen=True)
@@ -56,10 +53,12 @@ class Run:
     """A training run that is ready to start.
 
     Attributes:
-        split: The split of the dataset; None trains on everything.
+        samples: The images of all datasets.
+        sources: The datasets, with their splits.
         model: Config of the model, with the normalisation that its initial weights need.
         data: The images, or the cached feature maps of the frozen stages.
-        targets: Target distribution over the leaves for every sample, (N, K_n).
+        targets: Target distributions of all samples at every level, (N, K_l); 0 at levels finer
+            than the label of a sample.
         backbone_state: Initial weights of the backbone.
         init: Checkpoint of the model to start from, if any.
         files: Index of the image files.
@@ -68,18 +67,34 @@ class Run:
     config: TrainingConfig
     hierarchy: Hierarchy
     samples: list[Sample]
-    split: Split | None
+    sources: tuple[Source, ...]
     model: ModelConfig
     data: ImageDataset | PyramidCache
-    targets: Tensor
+    targets: tuple[Tensor, ...]
     backbone_state: dict[str, Tensor]
     init: Path | None = None
     files: FileIndex = field(default_factory=FileIndex)
 
     @property
     def dataset(self) -> str:
-        """Name of the dataset."""
-        return self.config.dataset or self.model.dataset
+        """Name of the dataset, or the names of several, joined by "+"."""
+        return "+".join(source.name for source in self.sources)
+
+    def sampling_shares(self, indices: Sequence[int]) -> list[tuple[int, Tensor]]:
+        """Return how many images an epoch takes from every dataset, and their positions in indices.
+
+        The numbers are proportional to the recipe's `dataset_weights`.
+        """
+        weights = self.config.recipe.weights_by_dataset()
+        numbers = torch.tensor(indices)
+        inside = {
+            source.name: torch.nonzero(
+                (numbers >= source.first) & (numbers < source.first + len(source.samples))
+            ).flatten()
+            for source in self.sources
+        }
+        unit = max(len(inside[name]) / weight for name, weight in weights.items())
+        return [(round(unit * weight), inside[name]) for name, weight in weights.items()]
 
     def network(self, seed: int) -> EmotionModel:
         """Return a new network with the initial weights."""
@@ -93,12 +108,13 @@ class Run:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hash of the images' names, sizes and labels; the folder of the dataset may change."""
-        base = os.path.commonpath([sample.image.parent for sample in self.samples])
         digest = hashlib.sha256()
-        for sample in self.samples:
-            name = sample.image.relative_to(base).as_posix()
-            about = (name, sample.image.stat().st_size, sample.labels)
-            digest.update(repr((*about, sample.distribution)).encode())
+        for source in self.sources:
+            base = os.path.commonpath([sample.image.parent for sample in source.samples])
+            for sample in source.samples:
+                name = sample.image.relative_to(base).as_posix()
+                about = (name, sample.image.stat().st_size, sample.labels)
+                digest.update(repr((*about, sample.distribution)).encode())
         return digest.hexdigest()
 
 
@@ -120,18 +136,14 @@ def prepare(config: TrainingConfig) -> Run:
         )
     model, hierarchy = _describe(config, init)
     check_losses(recipe, model)
-    name, options = config.dataset or model.dataset, {}
-    if recipe.label_std_scale and "label_std_scale" in get_dataset(name).options:
-        options["label_std_scale"] = recipe.label_std_scale
-    samples = read_dataset(name, config.data, hierarchy, **options)
-    if len(samples) < 2:
-        raise InputError(f"{config.data} has {len(samples)} image; training needs at least two")
+    datasets = _read_datasets(config, model, hierarchy)
+    samples = [sample for _, found in datasets.values() for sample in found]
     rating_targets(samples, model.dimensions)  # raises before the work begins
     # The main process decodes all images as a check, unless cached views are computed from them
     # anyway or the run is resumed.
     decode = not recipe.cached_views and not has_state(config.output) and is_main_process()
     files = FileIndex(decode=decode)
-    split = find_split(config, model, hierarchy, samples, files)
+    sources = find_sources(config, datasets, hierarchy, files)
     backbone, model = _initial_backbone(config, model, hierarchy, init)
     data: ImageDataset | PyramidCache
     if recipe.cached_views:
@@ -143,23 +155,30 @@ def prepare(config: TrainingConfig) -> Run:
         )
     else:
         data = ImageDataset(samples, model.input, recipe, config.cache)
-    targets = leaf_targets(samples, hierarchy, recipe)
+    targets = sample_targets(samples, hierarchy, recipe)
     state = backbone.state_dict()
-    return Run(config, hierarchy, samples, split, model, data, targets, state, init, files)
+    return Run(config, hierarchy, samples, sources, model, data, targets, state, init, files)
 
 
-def leaf_targets(samples: Sequence[Sample], hierarchy: Hierarchy, recipe: Recipe) -> Tensor:
-    """Return the target distribution over the leaves for each image, (N, K_n)."""
-    if recipe.label_std_scale:
-        return torch.tensor([sample.distribution for sample in samples])
-    divided = sum(max(sample.distribution) < 1 for sample in samples)
-    if divided:
-        _LOGGER.warning(
-            f"{divided:,} of the {len(samples):,} images have votes for several classes; only the "
-            "class with the most votes is used. --set label_std_scale=1 trains on all votes"
+def _read_datasets(
+    config: TrainingConfig, model: ModelConfig, hierarchy: Hierarchy
+) -> dict[str, tuple[Path, list[Sample]]]:
+    """Return the path and the samples of every dataset by name."""
+    recipe, datasets = config.recipe, {}
+    for name, path in config.paths(model.dataset).items():
+        options = {}
+        if recipe.label_std_scale and "label_std_scale" in get_dataset(name).options:
+            options["label_std_scale"] = recipe.label_std_scale
+        samples = read_dataset(name, path, hierarchy, **options)
+        if len(samples) < 2:
+            raise InputError(f"{path} has {len(samples)} image; training needs at least two")
+        datasets[name] = path, samples
+    weights = recipe.weights_by_dataset()
+    if weights and set(weights) != set(datasets):
+        raise InputError(
+            f"dataset_weights={recipe.dataset_weights} must name the datasets {', '.join(datasets)}"
         )
-    labels = torch.tensor([sample.labels[-1] for sample in samples])
-    return torch.nn.functional.one_hot(labels, hierarchy.sizes[-1]).float()
+    return datasets
 
 
 def _find_init(config: TrainingConfig) -> Path | None:
@@ -193,7 +212,7 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
             f"output folder, but {name} is a registered model; choose another --output"
         )
     if config.hierarchy is not None:
-        dataset = config.dataset or _CUSTOM_DATASET
+        dataset = "+".join(config.paths(_CUSTOM_DATASET))
         model = dataclasses.replace(model, hierarchy=name, dataset=dataset)
     if config.backbone is not None:
         if init is not None:

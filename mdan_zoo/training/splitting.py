@@ -1,81 +1,139 @@
-"""Split of a training run: the given file, the one in the output folder, or a new one."""
+"""Splits of a training run: the given files, those in the output folder, or new ones."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mdan_zoo.datasets.file_index import FileIndex
+from mdan_zoo.datasets.registry import folder_of
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.split_methods import describe_method, make_split
 from mdan_zoo.datasets.splits import SPLIT_FILE, Split, select
 from mdan_zoo.errors import DatasetError, InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.distributed import is_main_process, processes
 
 _LOGGER = logging.getLogger("mdan_zoo.training")
 
 
-def find_split(
+@dataclass(frozen=True)
+class Source:
+    """One dataset of a training run.
+
+    Attributes:
+        name: Name of its reader.
+        folder: Folder that the names of its images are relative to.
+        samples: Its samples.
+        first: Position of the first of them among the samples of the run.
+        split: Its split; None trains on all of its images.
+        split_file: File of the split in the output folder.
+    """
+
+    name: str
+    folder: Path
+    samples: Sequence[Sample]
+    first: int
+    split: Split | None
+    split_file: Path
+
+    def part(self, name: str) -> list[int]:
+        """Return the positions of the samples of a part of the split in the run."""
+        assert self.split is not None, "only a split has parts"
+        return [self.first + n for n in select(self.split, self.samples, self.folder, name)]
+
+    @property
+    def positions(self) -> range:
+        """Positions of all samples in the run."""
+        return range(self.first, self.first + len(self.samples))
+
+
+def find_sources(
     config: TrainingConfig,
-    model: ModelConfig,
+    datasets: Mapping[str, tuple[Path, Sequence[Sample]]],
     hierarchy: Hierarchy,
-    samples: Sequence[Sample],
     files: FileIndex,
+) -> tuple[Source, ...]:
+    """Return the datasets of a run with their splits, given their paths and samples by name."""
+    sources: list[Source] = []
+    given = config.split if isinstance(config.split, Mapping) else {}
+    if config.split is not None and not isinstance(config.split, Mapping):
+        if len(datasets) > 1:
+            several = " ".join(f"--split {name}=FILE" for name in datasets)
+            raise InputError(f"several datasets need {several}, not --split {config.split}")
+        given = dict.fromkeys(datasets, config.split)
+    unknown = sorted(set(given) - set(datasets))
+    if unknown:
+        raise InputError(f"{given[unknown[0]]} is the split of {unknown[0]}, which has no --data")
+    for name, (path, samples) in datasets.items():
+        file = SPLIT_FILE if len(datasets) == 1 else f"split_{name}.tsv"
+        first = sum(len(source.samples) for source in sources)
+        source = Source(name, folder_of(path), samples, first, None, config.output / file)
+        split = _find_split(config, source, given.get(name), files)
+        sources.append(dataclasses.replace(source, split=split))
+    check_classes(sources, hierarchy, custom=config.hierarchy is not None)
+    for source in sources:
+        path, split = source.split_file, source.split
+        if split is not None and path.exists() and Split.load(path) != split:
+            raise InputError(
+                f"{path} is the split {Split.load(path).method!r}, not "
+                + (f"that of {given[source.name]}" if source.name in given else "")
+                + (f"the recipe's, {split.method!r}" if source.name not in given else "")
+                + "; choose another output folder, or remove the file to start over"
+            )
+    return tuple(sources)
+
+
+def _find_split(
+    config: TrainingConfig, source: Source, given: Path | None, files: FileIndex
 ) -> Split | None:
-    """Return the split of a training run; None to train on everything."""
-    name, recipe, path = config.dataset or model.dataset, config.recipe, config.output / SPLIT_FILE
-    given = None if config.split is None else Split.load(config.split)
-    if given is not None and given.dataset != name:
-        raise DatasetError(f"{config.split} is a split of {given.dataset}, not of {name}")
-    split = given
-    if given is None and recipe.split != "all":
-        if path.exists():
-            split = Split.load(path)
-        if split is None or split.method != describe_method(samples, recipe.split, recipe.seed):
-            split = make_split(name, samples, config.folder, recipe.split, recipe.seed, files)
-            if split.method == "official":
-                _check_official(config, split)
-    check_classes(samples, config.folder, hierarchy, split, custom=config.hierarchy is not None)
-    if split is not None and path.exists() and Split.load(path) != split:
-        raise InputError(
-            f"{path} is the split {Split.load(path).method!r}, not "
-            + (f"that of {config.split}" if given else f"the recipe's, {split.method!r}")
-            + "; choose another output folder, or remove the file to start over"
-        )
+    """Return the split of a dataset; None to train on everything."""
+    name, recipe, path, samples = source.name, config.recipe, source.split_file, source.samples
+    if given is not None:
+        split = Split.load(given)
+        if split.dataset != name:
+            raise DatasetError(f"{given} is a split of {split.dataset}, not of {name}")
+        return split
+    if recipe.split == "all":
+        return None
+    if path.exists():
+        split = Split.load(path)
+        if split.method == describe_method(samples, recipe.split, recipe.seed):
+            return split
+    split = make_split(name, samples, source.folder, recipe.split, recipe.seed, files)
+    if split.method == "official":
+        _check_official(config, source.folder, split)
     return split
 
 
-def keep_split(split: Split, folder: Path) -> None:
-    """Write the split to an output folder that has none."""
-    path = folder / SPLIT_FILE
+def keep_splits(sources: Sequence[Source], folder: Path) -> None:
+    """Write the splits to an output folder that has none."""
     folder.mkdir(parents=True, exist_ok=True)
     with processes().main_process_first():
-        if not path.exists():
-            split.save(path)
+        for source in sources:
+            if source.split is not None and not source.split_file.exists():
+                source.split.save(source.split_file)
 
 
-def check_classes(
-    samples: Sequence[Sample],
-    folder: Path,
-    hierarchy: Hierarchy,
-    split: Split | None,
-    *,
-    custom: bool,
-) -> None:
+def check_classes(sources: Sequence[Source], hierarchy: Hierarchy, *, custom: bool) -> None:
     """Check that every leaf has a training image, in every fold.
 
     Copies of published datasets may be incomplete, so a missing class is only a warning there.
     """
-    sets = training_sets(samples, folder, split)
+    samples = [sample for source in sources for sample in source.samples]
+    sets = training_sets(sources)
     for held_out, indices in sets.items():
-        trained = {samples[index].labels[-1] for index in indices}
-        missing = [leaf for k, leaf in enumerate(hierarchy.leaves) if k not in trained]
+        trained = {samples[index].labels for index in indices}
+        paths = zip(hierarchy.leaves, hierarchy.leaf_paths, strict=True)
+        missing = [leaf for leaf, path in paths if path not in trained]
         if missing:
-            where = "" if split is None else f"in the split {split.method!r}, "
+            where = "".join(
+                f"in the split {source.split.method!r}, " for source in sources[:1] if source.split
+            )
             if len(sets) > 1:
                 where = f"with fold {held_out} held out, "
             problem = (
@@ -87,30 +145,44 @@ def check_classes(
             _LOGGER.warning(problem)
 
 
-def training_sets(
-    samples: Sequence[Sample], folder: Path, split: Split | None
-) -> dict[str, list[int]]:
+def training_sets(sources: Sequence[Source]) -> dict[str, list[int]]:
     """Return the training images of every network by the part that tests it, "" for none."""
-    everything = list(range(len(samples)))
+    by_source = [_training_sets(source) for source in sources]
+    kinds = {frozenset(sets) - {""} for sets in by_source} - {frozenset()}
+    if len(kinds) > 1:
+        listed = "; ".join(f"{s.name}: {s.split.method}" for s in sources if s.split is not None)
+        raise InputError(
+            f"all datasets must have train and test parts, or equal folds, not {listed}"
+        )
+    names = [name for sets in by_source for name in sets if name] or [""]
+    # A dataset without test part contributes the same images to all networks.
+    return {
+        name: [index for sets in by_source for index in sets.get(name, sets.get("", []))]
+        for name in dict.fromkeys(names)
+    }
+
+
+def _training_sets(source: Source) -> dict[str, list[int]]:
+    split = source.split
     if split is None:
-        return {"": everything}
+        return {"": list(source.positions)}
     parts = dict(split.parts)
     if "train" in parts:
-        return {"test" if "test" in parts else "": select(split, samples, folder, "train")}
+        return {"test" if "test" in parts else "": source.part("train")}
     if len(parts) < 2:
         raise InputError(
             f"the split {split.method!r} has only the part {', '.join(parts)}; it needs the parts "
             "train and test, or at least two folds"
         )
-    held_out = {part: set(select(split, samples, folder, part)) for part in parts}
-    return {part: [n for n in everything if n not in kept] for part, kept in held_out.items()}
+    held_out = {part: set(source.part(part)) for part in parts}
+    return {part: [n for n in source.positions if n not in kept] for part, kept in held_out.items()}
 
 
-def _check_official(config: TrainingConfig, split: Split) -> None:
+def _check_official(config: TrainingConfig, folder: Path, split: Split) -> None:
     """Refuse an official split without training part; warn if the recipe has another split."""
     sizes = ", ".join(f"{part} ({len(names):,} images)" for part, names in split.parts)
     other = "for another split, use --set split=80/20 or --split FILE"
     if "train" not in dict(split.parts):
-        raise InputError(f"{config.data} has the parts {sizes}, but no part train; {other}")
+        raise InputError(f"{folder} has the parts {sizes}, but no part train; {other}")
     if config.recipe.split != split.method and is_main_process():
-        _LOGGER.warning(f"{config.data} has the parts {sizes}; training on train; {other}")
+        _LOGGER.warning(f"{folder} has the parts {sizes}; training on train; {other}")

@@ -36,7 +36,7 @@ from mdan_zoo.training.feature_cache import PyramidCache
 from mdan_zoo.training.losses import (
     TrainingStep,
     balancing_weights,
-    level_targets,
+    image_weights,
     rating_targets,
     with_loss_weights,
 )
@@ -90,7 +90,8 @@ class Trainer:
         self._start = hash_of_start(self.network.backbone, run.model.input)
         if self.recipe.init_bias_from_priors:
             # Count a class without images as half an image, since log 0 would make the loss NaN.
-            frequencies = run.targets[self.indices].mean(dim=0)
+            leaves = run.targets[-1][self.indices]
+            frequencies = leaves[leaves.sum(dim=1) > 0].mean(dim=0)
             self.network.set_priors(frequencies.clamp(min=0.5 / len(self.indices)))
         self._ratings = rating_targets(run.samples, self.network.dimensions)
         self.average = copy.deepcopy(self.network).eval() if self.recipe.ema_decay else None
@@ -177,11 +178,13 @@ class Trainer:
 
     def steps(self) -> Steps:
         """Return the remaining steps."""
-        weights = None
+        weights, shares = None, None
         if self.recipe.balance == "sampling":
-            weights = balancing_weights(self.training.targets[self.indices])
+            weights = balancing_weights(self.training.targets[-1][self.indices])
+        if self.recipe.dataset_weights:
+            shares = self.training.sampling_shares(self.indices)
         parts, processes = self.config.accumulate, self.accelerator.num_processes
-        return Steps(self.indices, self.recipe, parts, processes, self.step, weights)
+        return Steps(self.indices, self.recipe, parts, processes, self.step, weights, shares)
 
     def loader(self, steps: Steps) -> Generator[Any, None, None]:
         """Yield the batches of this process; closing the generator ends the workers."""
@@ -204,12 +207,12 @@ class Trainer:
 
     def _targets(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Return the targets of every level, (N, K_l), and the weights of the images."""
-        leaves, device = self.training.targets, self.accelerator.device
-        targets = level_targets(leaves, self.network.hierarchy)
-        weights = None
-        if self.recipe.balance == "loss":
-            weights = torch.ones(len(leaves))
-            weights[self.indices] = balancing_weights(leaves[self.indices])
+        targets, device = self.training.targets, self.accelerator.device
+        own = [level[self.indices] for level in targets]
+        found, weights = image_weights(own, self.recipe.balance == "loss"), None
+        if found is not None:
+            weights = torch.ones(len(targets[0]))
+            weights[self.indices] = found
             weights = weights.to(device)
         return tuple(level.to(device) for level in targets), weights
 

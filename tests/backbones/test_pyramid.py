@@ -8,7 +8,13 @@ import pytest
 import timm
 import torch
 
-from mdan_zoo.backbones.pyramid import STRIDES, _check_size, build_backbone
+from mdan_zoo.backbones.pyramid import (
+    STRIDES,
+    _check_size,
+    backbone_state,
+    build_backbone,
+    stages_after,
+)
 from mdan_zoo.errors import InputError, UnknownNameError
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.zoo.factory import build_network, create_model, get_config
@@ -35,7 +41,10 @@ def test_families_of_backbones_train_at_the_size_of_their_config(name):
     assert not without, "parameters that no gradient reaches"
 
 
-@pytest.mark.parametrize("name", [*FAMILIES, "swinv2_tiny_window8_256", "swinv2_cr_tiny_224"])
+OTHERS = ("swinv2_tiny_window8_256", "swinv2_cr_tiny_224", "mobilenetv2_100:head")
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, *OTHERS])
 @pytest.mark.parametrize("size", [(224, 224), (64, 96)])
 def test_maps_have_the_strides_and_channels_that_are_stated(name, size):
     backbone, channels = build_backbone(name, 448)
@@ -46,6 +55,28 @@ def test_maps_have_the_strides_and_channels_that_are_stated(name, size):
         for count, stride in zip(channels, STRIDES, strict=True)
     ]
     assert [tuple(feature_map.shape) for feature_map in maps] == expected
+
+
+def test_a_head_convolution_makes_c5_the_final_features_of_the_timm_model():
+    torch.manual_seed(0)
+    model = timm.create_model("tf_efficientnet_lite0").eval()
+    backbone, channels = build_backbone("tf_efficientnet_lite0:head", 64)
+    state = {f"backbone.{name}": value for name, value in model.state_dict().items()}
+    state |= model.state_dict()
+    backbone.load_state_dict({name: state[name] for name in backbone.state_dict()})
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        maps = backbone.eval()(images)
+        torch.testing.assert_close(maps[3], model.forward_features(images))
+        torch.testing.assert_close(stages_after(backbone, 2)(maps[1]), maps[3])
+    assert channels[3] == maps[3].shape[1] == 1280
+    assert {n: v.shape for n, v in backbone_state("tf_efficientnet_lite0:head").items()} == {
+        n: v.shape for n, v in backbone.state_dict().items()
+    }
+    with pytest.raises(InputError, match=r"'resnet18' has no head convolution .*remove ':head'"):
+        build_backbone("resnet18:head")
+    with pytest.raises(UnknownNameError, match="has no backbone 'resnet1O1'"):
+        build_backbone("resnet1O1:head")
 
 
 @pytest.mark.parametrize(

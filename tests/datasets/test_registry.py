@@ -58,13 +58,24 @@ def test_a_hierarchy_can_be_given(tmp_path):
     assert sorted(tree.leaves[sample.labels[-1]] for sample in samples) == ["shame", "zest"]
 
 
-def test_oasis_is_read_with_its_own_hierarchy_alone(tmp_path):
+def test_oasis_has_quadrants_or_its_polarity_in_another_hierarchy(tmp_path):
     folder = write_oasis(tmp_path / "oasis")
     assert read_dataset("OASIS", folder) == read_oasis(folder)
-    with pytest.raises(
-        HierarchyError, match="for the hierarchy 'circumplex4', and hierarchy 'mikels8' has others"
+    tree = get_hierarchy("mikels8")  # positive before negative, unlike in circumplex4
+    own = get_hierarchy("circumplex4")
+    for quadrant, coarse in zip(
+        read_oasis(folder), read_dataset("OASIS", folder, tree), strict=True
     ):
-        read_dataset("OASIS", folder, get_hierarchy("mikels8"))
+        assert len(coarse.labels) == 1
+        assert tree.class_name(coarse.labels) == own.class_name(quadrant.labels[:1])
+        positive = sum(quadrant.distribution[own.leaves.index(k)] for k in ("serene", "excited"))
+        assert coarse.distribution == pytest.approx((positive, 1 - positive))
+        assert (coarse.group, coarse.ratings) == (quadrant.group, quadrant.ratings)
+    flat = Hierarchy.from_nested(["joy", "anger"])
+    with pytest.raises(
+        HierarchyError, match=r"positive and negative, which the hierarchy 'custom'"
+    ):
+        read_dataset("OASIS", folder, flat)
 
 
 def test_no_heavy_library_is_loaded():

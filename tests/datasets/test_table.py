@@ -58,6 +58,42 @@ def test_shares_become_a_distribution(tmp_path):
     assert shares == {"joy": 0.75, "anger": 0, "fear": 0.25}
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["image,label", "p/1.jpg,joy", "p/2.jpg,Negative", "p/3.jpg,negative"],
+        [
+            "image,polarity,emotion",
+            "p/1.jpg,positive,joy",
+            "p/2.jpg,negative,",
+            "p/3.jpg,negative,",
+        ],
+    ],
+)
+def test_a_row_can_be_labelled_at_a_coarse_level_only(tmp_path, lines):
+    samples = read_table(write_table(tmp_path, lines), TREE)
+    assert [sample.labels for sample in samples] == [(0, 0), (1,), (1,)]
+    assert [sample.distribution for sample in samples] == [(1, 0, 0), (0, 1), (0, 1)]
+    coarse = [
+        "image,polarity",
+        *(f"p/{n}.jpg,{name}" for n, name in ((1, "positive"), (2, "negative"))),
+    ]
+    assert [s.labels for s in read_table(write_table(tmp_path / "b", coarse), TREE)] == [(0,), (1,)]
+
+
+def test_columns_of_numbers_are_ratings(tmp_path, caplog):
+    lines = [
+        "image,label,Valence,note",
+        "p/1.jpg,joy,6.5,2",
+        "p/2.jpg,anger,1,",
+        "p/3.jpg,fear,2,3",
+    ]
+    with caplog.at_level(logging.WARNING):
+        samples = read_table(write_table(tmp_path, lines), TREE)
+    assert [s.ratings for s in samples] == [(("valence", v),) for v in (6.5, 1.0, 2.0)]
+    assert "that are not read: note" in caplog.text
+
+
 def test_group_and_split_are_read(tmp_path, caplog):
     lines = [
         "image,label,group,split,author",
@@ -81,11 +117,12 @@ def test_group_and_split_are_read(tmp_path, caplog):
     [
         (["image,label"], "has no rows"),
         (["file,label", "p/1.jpg,joy"], "has the columns file, label; expected one table"),
-        (["image,polarity", "p/1.jpg,positive"], "the columns image, polarity; expected"),
+        (["image,polarity", "p/1.jpg,positive"], r"has 1 image\(s\)"),
+        (["image,mood", "p/1.jpg,positive"], "the columns image, mood; expected"),
         (["image,joy", "p/1.jpg,1"], "columns for some leaves but none for anger, fear"),
         (["image,joy,fear,afraid,anger", "p/1.jpg,1,0,0,0"], "leaf, fear and afraid"),
         ([*LABELS[:3], "p/3.jpg,feer"], "row 3: 'feer' is not a leaf .* did you mean 'fear'"),
-        ([*LABELS[:3], "p/3.jpg,negative"], "row 3: 'negative' is not a leaf"),
+        (["image,polarity", "p/1.jpg,positive", "p/2.jpg,positive"], "no image of negative"),
         (LABELS[:3], "no image of fear, which hierarchy 'three' has; add images"),
         (LABELS[:2], r"has 1 image\(s\)"),
         ([*LABELS, "p/1.jpg,fear"], r"p/1\.jpg twice, as joy and fear"),

@@ -29,12 +29,14 @@ def foreign(state):
 
 
 def assert_loaded(source, state):
-    torch.manual_seed(6)
-    backbone, _ = build_backbone(NAME)
-    assert not backbone.state_dict()["conv_stem.weight"].equal(state["conv_stem.weight"])
-    load_backbone_weights(backbone, NAME, source)
-    for name, value in backbone.state_dict().items():
-        torch.testing.assert_close(value, state[name], rtol=0, atol=0)
+    for backbone_name in (NAME, f"{NAME}:head"):
+        torch.manual_seed(6)
+        backbone, _ = build_backbone(backbone_name)
+        before = {name: value.clone() for name, value in backbone.state_dict().items()}
+        load_backbone_weights(backbone, backbone_name, source)
+        for name, value in backbone.state_dict().items():
+            torch.testing.assert_close(value, state[name.removeprefix("backbone.")], rtol=0, atol=0)
+            assert "conv" not in name or not value.equal(before[name])
 
 
 def assert_unchanged(source, error, match):

@@ -16,7 +16,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_model import CONFIG, OWN_TREE
 
 from mdan_zoo.training import TrainingConfig, prepare, train
-from mdan_zoo.training.losses import level_targets
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import save_checkpoint
@@ -108,7 +107,7 @@ def test_the_loss_of_rare_classes_weighs_more(trainer):
     images = torch.stack([learner.dataset[0, index][0] for index in indices])
     with torch.no_grad():
         output = network(learner.preprocessing.normalise(images))
-    targets = level_targets(learner.training.targets[indices], OWN_TREE)
+    targets = [level[indices] for level in learner.training.targets]
     losses = sum(
         -(target * found).sum(dim=1)
         for target, found in zip(targets, output.log_probs["overall"], strict=True)

@@ -16,9 +16,10 @@ from mdan_zoo.datasets.splits import Split
 from mdan_zoo.errors import DatasetError, ImageError, InputError
 from mdan_zoo.evaluation.leakage import save_trained_on
 from mdan_zoo.training import TrainingConfig, fine_tuning_recipe, train
+from mdan_zoo.training.losses import sample_targets
 from mdan_zoo.training.recipe import Recipe
-from mdan_zoo.training.run import leaf_targets, prepare
-from mdan_zoo.training.splitting import check_classes, keep_split
+from mdan_zoo.training.run import prepare
+from mdan_zoo.training.splitting import Source, check_classes, keep_splits
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +61,9 @@ def find(model, data, output, *changes, tree=OWN_TREE, split=None):
     plan = TrainingConfig(
         fine_tuning_recipe(str(model), changes), data, output, hierarchy=tree, split=split
     )
-    found = prepare(plan).split
-    keep_split(found, output)
-    return found
+    (source,) = prepare(plan).sources
+    keep_splits([source], output)
+    return source.split
 
 
 def folders(split, part):
@@ -178,19 +179,20 @@ def test_a_class_without_a_training_image_is_refused(method, where, model, data,
 
 def test_a_class_that_a_published_data_set_lacks_is_reported(data, caplog):
     samples = [s for s in read_folder(data, OWN_TREE) if s.labels[-1] != 3]
-    check_classes(samples, data, OWN_TREE, None, custom=False)
+    source = Source("folder", data, samples, 0, None, data / "split.tsv")
+    check_classes([source], OWN_TREE, custom=False)
     (note,) = (record.getMessage() for record in caplog.records)
     assert note.startswith("there is no training image of gloom (hierarchy")
 
 
 def test_votes_that_are_not_learned_are_reported(data, caplog):
     samples = read_folder(data, OWN_TREE)
-    leaf_targets(samples, OWN_TREE, Recipe("mdan_fi8"))
+    sample_targets(samples, OWN_TREE, Recipe("mdan_fi8"))
     assert not caplog.records
     samples[5] = dataclasses.replace(samples[5], distribution=(0.25, 0.75, 0.0, 0.0))
-    leaf_targets(samples, OWN_TREE, Recipe("mdan_fi8", label_std_scale=1.0))
+    sample_targets(samples, OWN_TREE, Recipe("mdan_fi8", label_std_scale=1.0))
     assert not caplog.records
-    leaf_targets(samples, OWN_TREE, Recipe("mdan_fi8"))
+    sample_targets(samples, OWN_TREE, Recipe("mdan_fi8"))
     (note,) = (record.getMessage() for record in caplog.records)
     assert note.startswith("1 of the 24 images have votes for several classes")
     assert "--set label_std_scale=1 trains on all votes" in note

@@ -11,16 +11,17 @@ from mdan_zoo.errors import DatasetError
 from mdan_zoo.hierarchy.tree import Hierarchy
 
 _LAYOUT = (
-    "<class>/*.jpg or {train,val,test}/<class>/*.jpg, where <class> is a leaf of the hierarchy"
+    "<class>/*.jpg or {train,val,test}/<class>/*.jpg, where <class> is a class of the hierarchy"
 )
 
 
 def read_folder(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
-    """Read images in folders named after the leaves of a hierarchy, or their aliases.
+    """Read images in folders named after the classes of a hierarchy, or their aliases.
 
-    `joy/1.jpg`, `train/joy/1.jpg`, `positive/joy/zest/1.jpg` and `joy/flickr/1.jpg` are valid. If
-    there are folders train, val or test, all images must be in these. Every image must be in one
-    class, and every leaf must have images.
+    `joy/1.jpg`, `train/joy/1.jpg`, `positive/joy/zest/1.jpg` and `joy/flickr/1.jpg` are valid. An
+    image in `positive/1.jpg` is labelled at that level only. If there are folders train, val or
+    test, all images must be in these. Every image must be in one class. If all images are
+    labelled at one level, every class of that level must have images.
     """
     images = images_below(folder)
     if not images:
@@ -35,8 +36,8 @@ def read_folder(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
             + shown(outside)
         )
     samples = [
-        labels.hard(
-            image, _find_leaf(image, names[bool(split) : -1], labels), "/".join(names), split
+        labels.coarse(
+            image, _find_class(image, names[bool(split) : -1], labels), "/".join(names), split
         )
         for image, names, split in zip(images, parts, splits, strict=True)
     ]
@@ -44,22 +45,24 @@ def read_folder(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     return labels.checked(samples, folder, every_class=True)
 
 
-def _find_leaf(image: Path, names: tuple[str, ...], labels: Labels) -> int:
-    """Return the leaf named by the folders of an image, outermost first.
+def _find_class(image: Path, names: tuple[str, ...], labels: Labels) -> tuple[int, ...]:
+    """Return the path of the class named by the folders of an image, outermost first.
 
     In positive/sadness/shame, sadness is the parent of shame, even if a leaf has the same name.
     """
     if not names:
         raise DatasetError(f"{image} is in no folder of a class; expected {_LAYOUT}")
     hierarchy = labels.hierarchy
-    leaves = [labels.leaf(name, image) for name in names if labels.has(name)]
-    if not leaves:
-        return labels.leaf(names[-1], image)  # raises an error that suggests the nearest names
-    path = hierarchy.path(hierarchy.leaves[leaves[-1]])
-    other = [hierarchy.leaves[k] for k in leaves if hierarchy.leaves[k] not in path]
+    paths = [path for name in names if (path := labels.path(name)) is not None]
+    if not paths:
+        labels.leaf(names[-1], image)  # raises an error that suggests the nearest names
+    finest = max(map(len, paths))
+    found = [path for path in paths if len(path) == finest][-1]
+    own = [hierarchy.class_name(found[: level + 1]) for level in range(finest)]
+    other = [hierarchy.class_name(path) for path in paths if hierarchy.class_name(path) not in own]
     if other:
-        raise DatasetError(f"{image} is in the folders of two classes, {other[0]} and {path[-1]}")
-    return leaves[-1]
+        raise DatasetError(f"{image} is in the folders of two classes, {other[0]} and {own[-1]}")
+    return found
 
 
 def _refuse_links(samples: list[Sample], hierarchy: Hierarchy) -> None:
@@ -69,7 +72,7 @@ def _refuse_links(samples: list[Sample], hierarchy: Hierarchy) -> None:
         status = sample.image.stat()
         other = first.setdefault((status.st_dev, status.st_ino), sample)
         if other.labels != sample.labels:
-            classes = " and ".join(hierarchy.leaves[s.labels[-1]] for s in (other, sample))
+            classes = " and ".join(hierarchy.class_name(s.labels) for s in (other, sample))
             raise DatasetError(
                 f"{other.image} and {sample.image} are one file in two classes, {classes}"
             )

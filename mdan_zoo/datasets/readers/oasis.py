@@ -40,17 +40,26 @@ def read_oasis(
     Args:
         folder: Contains `OASIS.csv` as published (or `norms.csv` with the same columns) and the
             folder `images` with a file `<theme>.jpg` for every row.
-        hierarchy: Must have the classes of "circumplex4".
+        hierarchy: With the classes of "circumplex4", images have a quadrant. With any other that
+            has a level of the classes positive and negative, they have their polarity only.
         label_std_scale: Factor on the standard deviations of the raters. At 1 the distribution is
             that of the raters; towards 0 it becomes the hard label.
     """
-    if (hierarchy.levels, hierarchy.parents) != (_CIRCUMPLEX.levels, _CIRCUMPLEX.parents):
+    names = {frozenset(level): number for number, level in enumerate(hierarchy.levels)}
+    if (hierarchy.levels, hierarchy.parents) == (_CIRCUMPLEX.levels, _CIRCUMPLEX.parents):
+        level = 1
+    elif frozenset(_CIRCUMPLEX.levels[0]) in names:
+        level = names[frozenset(_CIRCUMPLEX.levels[0])]
+    else:
         raise HierarchyError(
             "the classes of OASIS are computed from its ratings for the hierarchy "
-            f"{_CIRCUMPLEX.name!r}, and hierarchy {hierarchy.name!r} has others"
+            f"{_CIRCUMPLEX.name!r}, or for a level with the classes positive and negative, which "
+            f"the hierarchy {hierarchy.name!r} does not have"
         )
     table = _find_table(folder)
-    samples = [_read_sample(row, table, label_std_scale) for row in read_norms(folder)]
+    samples = [
+        _read_sample(row, table, label_std_scale, hierarchy, level) for row in read_norms(folder)
+    ]
     refuse_missing([sample.image for sample in samples], table)
     return samples
 
@@ -78,12 +87,16 @@ def read_norms(folder: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _read_sample(row: Mapping[str, str], table: Path, label_std_scale: float) -> Sample:
+def _read_sample(
+    row: Mapping[str, str], table: Path, label_std_scale: float, hierarchy: Hierarchy, level: int
+) -> Sample:
     theme = row["theme"]
     valence, arousal = (_read_rating(row, name, table) for name in ("valence", "arousal"))
     high_valence = _share_above(valence, VALENCE_THRESHOLD, label_std_scale)
     high_arousal = _share_above(arousal, AROUSAL_THRESHOLD, label_std_scale)
     shares = {
+        "negative": 1 - high_valence,
+        "positive": high_valence,
         "gloomy": (1 - high_valence) * (1 - high_arousal),
         "distressed": (1 - high_valence) * high_arousal,
         "serene": high_valence * (1 - high_arousal),
@@ -91,11 +104,13 @@ def _read_sample(row: Mapping[str, str], table: Path, label_std_scale: float) ->
     }
     # The class is that of the means, which need not be the quadrant with the largest share.
     positive, aroused = valence.mean >= VALENCE_THRESHOLD, arousal.mean >= AROUSAL_THRESHOLD
-    leaf = list(shares)[2 * positive + aroused]
+    quadrant = ("gloomy", "distressed", "serene", "excited")[2 * positive + aroused]
+    names = hierarchy.levels[level]
+    found = names.index(quadrant if quadrant in names else ("negative", "positive")[positive])
     return Sample(
         image=table.parent / "images" / row.get("file", f"{theme}.jpg"),
-        labels=_CIRCUMPLEX.leaf_paths[_CIRCUMPLEX.leaves.index(leaf)],
-        distribution=tuple(shares[leaf] for leaf in _CIRCUMPLEX.leaves),
+        labels=hierarchy.paths(level)[found],
+        distribution=tuple(shares[name] for name in names),
         group=re.sub(r"\s*\d+$", "", theme).lower(),
         ratings=(("valence", valence.mean), ("arousal", arousal.mean)),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,12 +32,15 @@ def read_table(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
 
     The column `image` contains paths, relative to the table. The emotions are in
 
-    * a column `label` with a leaf of the hierarchy, or
-    * a column for each level with the name of the level; the coarser ones are optional, or
+    * a column `label` with a class of the hierarchy, a leaf or one of a coarser level, or
+    * a column for each level with the name of the level; the coarser ones are optional, and the
+      finest one may be empty in rows that are labelled at a coarser level only, or
     * a column for each leaf, with the number or share of the raters who chose it.
 
-    The columns `group` and `split` ("train", "val" or "test") are optional. Every leaf must have
-    images. Classes are found by their names or aliases in the hierarchy.
+    The columns `group` and `split` ("train", "val" or "test") are optional. Any other column of
+    numbers without gaps, such as `valence`, is a rating. If all rows are
+    labelled at one level, every class of that level must have images. Classes are found by their
+    names or aliases in the hierarchy.
     """
     path = folder
     if not folder.is_file():
@@ -48,12 +53,20 @@ def read_table(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
     labels = Labels(hierarchy)
     levels = _level_columns(header, labels)
     columns = [name.casefold() for name in header]
-    leaves = [] if levels or "image" not in columns else _leaf_columns(header, labels, path)
+    finest = any(level == hierarchy.depth - 1 for level, _ in levels)
+    leaves = [] if finest or "image" not in columns else _leaf_columns(header, labels, path)
+    if leaves:
+        levels = []
     if not (levels or leaves) or "image" not in columns:
         raise DatasetError(f"{path} has the columns {', '.join(header)}; expected {_LAYOUT}")
     used = {"image", "group", "split", *(column for _, column in levels)}
     used |= {columns[position] for position in leaves}
-    ignored = [name for name in header if name.casefold() not in used]
+    ratings = [
+        name
+        for position, name in enumerate(columns)
+        if name not in used and _are_numbers([cells[position] for cells in rows])
+    ]
+    ignored = [name for name in header if name.casefold() not in {*used, *ratings}]
     if ignored:
         LOGGER.warning(f"columns of {path} that are not read: {shown(ignored, 10)}")
     samples = []
@@ -65,13 +78,15 @@ def read_table(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
         split = SPLIT_FOLDERS.get(split, "")
         image, group = path.parent / row["image"], row.get("group") or row["image"]
         if levels:
-            leaf = _read_leaf([(level, row[name]) for level, name in levels], labels, place)
-            samples.append(labels.hard(image, leaf, group, split))
+            found = _read_class([(level, row[name]) for level, name in levels], labels, place)
+            sample = labels.coarse(image, found, group, split)
         else:
             shares = [read_number(cells[position], f"{place}: a share", 0) for position in leaves]
             if not any(shares):
                 raise DatasetError(f"{place}: all shares are 0")
-            samples.append(labels.soft(image, shares, group, split=split))
+            sample = labels.soft(image, shares, group, split=split)
+        values = tuple((name, float(row[name])) for name in ratings)
+        samples.append(dataclasses.replace(sample, ratings=values))
     refuse_missing([sample.image for sample in samples], path)
     return labels.checked(samples, path, every_class=True)
 
@@ -95,11 +110,11 @@ def _read_parquet(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _level_columns(header: Sequence[str], labels: Labels) -> list[tuple[int, str]]:
-    """Return (level, column) of the class names, the finest last; empty if that one is absent."""
+    """Return (level, column) of the class names, the finest last; `label` counts as the finest."""
     columns = {name.casefold() for name in header}
     levels = list(enumerate(name.casefold() for name in labels.hierarchy.level_names))
-    finest = [(levels[-1][0], name) for name in (levels[-1][1], "label") if name in columns]
-    return finest and [(level, name) for level, name in levels[:-1] if name in columns] + finest
+    levels.append((len(levels) - 1, "label"))
+    return [(level, name) for level, name in levels if name in columns]
 
 
 def _leaf_columns(header: Sequence[str], labels: Labels, path: Path) -> list[int]:
@@ -117,15 +132,25 @@ def _leaf_columns(header: Sequence[str], labels: Labels, path: Path) -> list[int
     return [found[k] for k in range(len(leaves))] if found else []
 
 
-def _read_leaf(names: Sequence[tuple[int, str]], labels: Labels, place: str) -> int:
-    """Return the leaf of a row with the class names of some levels, the finest last."""
+def _are_numbers(cells: Sequence[str]) -> bool:
+    try:
+        return all(math.isfinite(float(cell)) for cell in cells)
+    except ValueError:
+        return False
+
+
+def _read_class(names: Sequence[tuple[int, str]], labels: Labels, place: str) -> tuple[int, ...]:
+    """Return the path of the class of a row with the class names of some levels, finest last."""
     hierarchy = labels.hierarchy
-    leaf = labels.leaf(names[-1][1], place)
-    for level, name in names:
-        right = hierarchy.levels[level][hierarchy.leaf_paths[leaf][level]]
+    given = [(level, name) for level, name in names if name] or list(names)
+    path = labels.path(given[-1][1])
+    if path is None:
+        path = hierarchy.leaf_paths[labels.leaf(given[-1][1], place)]  # raises an error
+    for level, name in given[:-1]:
+        right = hierarchy.class_name(path[: level + 1])
         if dict(hierarchy.aliases).get(name, name).casefold() != right.casefold():
             raise DatasetError(
-                f"{place}: {hierarchy.leaves[leaf]!r} belongs to {hierarchy.level_names[level]} "
-                f"{right!r}, not to {name!r}"
+                f"{place}: {hierarchy.class_name(path)!r} belongs to "
+                f"{hierarchy.level_names[level]} {right!r}, not to {name!r}"
             )
-    return leaf
+    return path
