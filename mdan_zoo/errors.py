@@ -7,6 +7,7 @@ built-in class, such as `ValueError` for an invalid value or `LookupError` for a
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -92,3 +93,8 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
         return "did you mean " + " or ".join(repr(n) for n in near) + "?"
     shown = ", ".join(names[:20])
     return f"available: {shown}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL for a message, without user name, password, query and fragment."""
+    return re.sub("//[^/]*@", "//", re.split("[?#]", url)[0])

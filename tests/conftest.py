@@ -17,9 +17,9 @@ import pytest
 from fault_server import FaultServer
 from random_weights import save_random_weights
 
+from mdan_zoo._util import http
 from mdan_zoo._util.http import CA_VARIABLES
 from mdan_zoo.cli.main import main
-from mdan_zoo.weights import transport
 from mdan_zoo.weights.manifest import SCHEMA_VERSION, ManifestEntry
 from mdan_zoo.zoo.configs import MODELS
 
@@ -129,7 +129,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no login here"))
     monkeypatch.setenv("MDAN_ZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(transport, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(http, "BACKOFF_SECONDS", 0.001)
     return tmp_path / "cache"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -61,18 +62,31 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def replace_by(temporary: Path, target: Path) -> Iterator[BinaryIO]:
-    """Create `temporary` for writing; rename it to `target` after the block, or remove it."""
+def replace_by(temporary: Path, target: Path, resume: bool = False) -> Iterator[BinaryIO]:
+    """Create `temporary` for writing; rename it to `target` after the block, or remove it.
+
+    With `resume`, it is open for reading and appending to what is in it, and stays after Ctrl-C.
+    """
     try:  # from before the file exists: an interrupt may come as soon as it does
-        with temporary.open("xb") as file:
+        file: BinaryIO = temporary.open("a+b") if resume else temporary.open("xb")
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
+    except BaseException as error:
+        if not (resume and isinstance(error, KeyboardInterrupt)):
+            with suppress(OSError):
+                temporary.unlink()
         raise
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """Return the hexadecimal SHA-256 of the rest of a file, which may exceed the memory."""
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -18,7 +18,7 @@ from mdan_zoo.errors import (
     WeightsUnavailableError,
     did_you_mean,
 )
-from mdan_zoo.weights import fetch
+from mdan_zoo.weights import cache, fetch
 from mdan_zoo.weights.manifest import ManifestEntry, load_manifest
 from mdan_zoo.zoo.factory import released_entry
 
@@ -83,7 +83,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _place(entry: ManifestEntry) -> Path | None:
     """Return the path of a model's checkpoint, or of whatever has its path in the cache."""
-    cached = fetch.cached_path(entry)
+    cached = cache.cached_path(entry)
     return fetch.find_local(entry) or (cached if os.path.lexists(cached) else None)
 
 
@@ -93,7 +93,7 @@ def _verified(subject: str, manifest: Mapping[str, ManifestEntry], repair: bool)
     from mdan_zoo.weights.checkpoint import open_checkpoint
     from mdan_zoo.zoo.factory import create_model
 
-    downloads = {str(fetch.cached_path(e)): e for e in manifest.values() if e.released}
+    downloads = {str(cache.cached_path(e)): e for e in manifest.values() if e.released}
     entry = manifest.get(subject) or downloads.get(os.path.abspath(subject))
     if entry is None:
         return _verified_file(subject, manifest, repair)
@@ -103,7 +103,7 @@ def _verified(subject: str, manifest: Mapping[str, ManifestEntry], repair: bool)
     elif subject in manifest:
         path = _place(released_entry(subject))
     else:
-        path = fetch.cached_path(entry)
+        path = cache.cached_path(entry)
     if path is None:
         raise WeightsUnavailableError(
             f"its weights are not on this machine; `mdan-zoo download {subject}` fetches them"
@@ -161,20 +161,20 @@ def _check_golden(weights: WeightFile, entry: ManifestEntry) -> None:
 
 
 def _cache_list(_: argparse.Namespace) -> int:
-    files = fetch.list_cache()
+    files = cache.list_cache()
     for file in files:
         print(f"{file.model}  {file.state}  {file.size:,} bytes  {file.path}")
     if not files:
-        print(f"the cache {fetch.cache_folder()} is empty", file=sys.stderr)
+        print(f"the cache {cache.cache_folder()} is empty", file=sys.stderr)
     return 0
 
 
 def _cache_clear(options: argparse.Namespace) -> int:
-    known = {file.model for file in fetch.list_cache()} if options.names else set()
+    known = {file.model for file in cache.list_cache()} if options.names else set()
     for name in options.names:
         if name not in known:
             there = f"it has {', '.join(sorted(known))}" if known else "it is empty"
             raise UnknownNameError(f"the cache has nothing of {name!r}; {there}")
-    freed = fetch.clear_cache(options.names or None)
-    print(f"{freed:,} bytes freed in {fetch.cache_folder()}")
+    freed = cache.clear_cache(options.names or None)
+    print(f"{freed:,} bytes freed in {cache.cache_folder()}")
     return 0

@@ -102,14 +102,14 @@ class Labels:
         depths = {len(sample.labels) for sample in samples}
         finest = [sample.labels for sample in samples if len(sample.labels) == max(depths)]
         counts = Counter(map(name, finest))
-        classes = self.hierarchy.levels[max(depths) - 1]
-        single = [c for c in classes if counts[c] == 1]
+        known = self.hierarchy.levels[max(depths) - 1]
+        single = [c for c in known if counts[c] == 1]
         if single:
             LOGGER.warning(
                 f"{source} has only one image of {shown(single, 25)}; a new split puts it either "
                 "into the training images or into the test images"
             )
-        empty = [c for c in classes if not counts[c]]
+        empty = [c for c in known if not counts[c]]
         if empty:
             message = (
                 f"{source} has no image of {shown(empty, 25)}, "

@@ -36,7 +36,6 @@ from mdan_zoo.images.naming import (
     describe,
     is_tensor,
     is_url,
-    public_url,
     reason_of,
 )
 
@@ -199,15 +198,12 @@ def _check_size(size: tuple[int, int], options: ImageOptions) -> None:
 
 
 def _download(url: str, options: ImageOptions) -> io.BytesIO:
-    from mdan_zoo._util.http import fetch_bytes  # slow to import
+    from mdan_zoo._util.http import TransferError, fetch_bytes  # slow to import
 
-    def check(target: str, count: int) -> None:
-        if not is_url(target):
-            shown = public_url(target)
-            raise UnreadableImageError(f"it redirects to {shown}, not to http or https")
-        _check_bytes(count, options.max_bytes)
-
-    return io.BytesIO(fetch_bytes(url, options.timeout, check, UnreadableImageError))
+    try:
+        return io.BytesIO(fetch_bytes(url, options.timeout, options.max_bytes))
+    except TransferError as error:
+        raise UnreadableImageError(str(error)) from None
 
 
 def _open_path(path: str | os.PathLike[str]) -> IO[bytes]:

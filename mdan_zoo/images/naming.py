@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from typing import TYPE_CHECKING, Any, TypeGuard
-from urllib.parse import urlsplit, urlunsplit
 
 from PIL import Image
 
-from mdan_zoo.errors import MdanZooError
+from mdan_zoo.errors import MdanZooError, without_secrets
 
 if TYPE_CHECKING:
     import torch
@@ -46,15 +45,6 @@ def is_url(image: object) -> TypeGuard[str]:
     return isinstance(image, str) and image.lower().startswith(("http://", "https://"))
 
 
-def public_url(url: str) -> str:
-    """Return a URL without its possibly secret parts: user name, password, query and fragment."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.partition(":")[0] + "://..."
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
 def is_tensor(image: object) -> TypeGuard[torch.Tensor]:
     """Return whether an object is a torch tensor, without importing torch."""
     torch = sys.modules.get("torch")  # imported wherever a tensor exists
@@ -64,7 +54,7 @@ def is_tensor(image: object) -> TypeGuard[torch.Tensor]:
 def _name(image: Any) -> str:
     if isinstance(image, (str, os.PathLike)):
         path = str.__str__(os.fsdecode(image))  # the methods of a subclass of str may fail
-        return public_url(path) if is_url(path) else path
+        return without_secrets(path) if is_url(path) else path
     if isinstance(image, (bytes, bytearray, memoryview)):
         return f"{len(image)} bytes"
     if isinstance(image, Image.Image):

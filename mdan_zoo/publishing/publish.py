@@ -27,13 +27,19 @@ from mdan_zoo.errors import CheckpointError, InputError, PublishingError, Weight
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.inference.verification import WeightFile, read_weight_file
 from mdan_zoo.models.config import ModelConfig
-from mdan_zoo.publishing.hub_client import TIMEOUT, hub_client
 from mdan_zoo.publishing.model_card import model_card
 from mdan_zoo.publishing.publication import Publication
 from mdan_zoo.training.report import read_report
 from mdan_zoo.weights.cache import named_lock
 from mdan_zoo.weights.checkpoint import Checkpoint, open_checkpoint
-from mdan_zoo.weights.hub_api import WEIGHTS_FILE, check_repo, find_hub, find_remote
+from mdan_zoo.weights.hub_api import (
+    PUBLISHING_TIMEOUT,
+    WEIGHTS_FILE,
+    check_repo,
+    find_hub,
+    find_remote,
+    hub_client,
+)
 from mdan_zoo.weights.manifest import SCHEMA_VERSION, Licences, load_manifest
 from mdan_zoo.zoo.configs import MODELS
 
@@ -226,7 +232,7 @@ def publish_to_hub(publication: Publication, repo: str, *, private: bool = False
     with hub_client(hub, f"cannot publish {repo}") as api:
         api.create_repo(repo, private=private or None, exist_ok=True)
         # The hub ignores `private` for a repository that exists already.
-        if private and not api.model_info(repo, timeout=TIMEOUT).private:
+        if private and not api.model_info(repo, timeout=PUBLISHING_TIMEOUT).private:
             raise PublishingError(
                 f"the repository {repo} exists and is public; make it private in its settings, or "
                 "leave out --private"

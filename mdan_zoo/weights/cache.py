@@ -6,7 +6,6 @@ Each version of a model has its own folder, so a file is never replaced by a dif
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from mdan_zoo._util.files import replace_by
+from mdan_zoo._util.files import replace_by, sha256_of
 from mdan_zoo.errors import InputError, ManifestError, WeightsUnavailableError
 from mdan_zoo.weights.manifest import ManifestEntry
 from mdan_zoo.weights.manifest_fields import NAME
@@ -41,7 +40,7 @@ class CachedFile:
     """A file in the cache.
 
     `state` is "complete", "damaged" (its SHA-256 differs), "unreadable" (also a broken link, or a
-    folder instead of the file), or "partial" (of a download that is running or was killed).
+    folder instead of the file), or "partial" (of a download that is running or was interrupted).
     """
 
     model: str
@@ -98,39 +97,36 @@ def named_lock(name: str, what: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     held = FileLock(folder / f"{name}.lock")
     try:
-        held.acquire(timeout=PATIENCE_SECONDS)
+        acquired = held.acquire(timeout=PATIENCE_SECONDS)
     except Timeout:
         LOGGER.warning("waiting for another process that %s", what)
-        held.acquire()
-    try:
+        acquired = held.acquire()
+    with acquired:
         yield
-    finally:
-        held.release()
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file, which gets the name `path` if the block ends without an error.
+    """Open the partial file of a download, which is called `path` after a block without an error.
 
-    The caller holds the lock of `path.parent`, so any partial files there are leftovers.
+    The caller holds the lock of `path.parent`, so a partial file is that of a process that ended.
     """
-    folder = path.parent
+    folder, part = path.parent, path.with_name(f"{path.name}{_PART_SUFFIX}")
     for _ in range(10):  # other processes may just be removing the model's empty folder
         with suppress(FileNotFoundError):
             folder.mkdir(parents=True, exist_ok=True)
             break
     for leftover in folder.glob(f"*{_PART_SUFFIX}"):
-        if leftover.is_symlink() or not leftover.is_dir():  # a folder is not ours
-            leftover.unlink()
-    part = path.with_name(f"{os.getpid()}-{secrets.token_hex(4)}{_PART_SUFFIX}")
+        if leftover.is_symlink() or (leftover != part and not leftover.is_dir()):
+            leftover.unlink()  # a folder is not ours
     try:
-        with replace_by(part, path) as file:  # a link is replaced, not written through
+        with replace_by(part, path, resume=True) as file:  # a link is replaced, not written through
             yield file
             if path.is_dir() and not path.is_symlink():  # mounting a missing file creates a folder
-                aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-                path.rename(aside)
-                with suppress(OSError):  # what is in it is not ours to delete
-                    aside.rmdir()
+                try:
+                    path.rmdir()
+                except OSError:  # what is in it is not ours to delete
+                    path.rename(path.with_name(f"{path.name}.{secrets.token_hex(4)}"))
     except BaseException:
         _remove_empty(folder)
         raise
@@ -143,9 +139,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _remove_empty(version: Path) -> None:
+    depth = len(version.relative_to(cache_folder()).parts)
     with suppress(OSError):  # a folder that holds anything else stays
-        version.rmdir()
-        for folder in version.parents[: len(version.relative_to(cache_folder()).parts) - 1]:
+        for folder in (version, *version.parents[: depth - 1]):
             folder.rmdir()
 
 
@@ -218,13 +214,10 @@ def _files(version: Path) -> list[Path]:
 def _state(path: Path) -> Literal["complete", "damaged", "unreadable", "partial"]:
     if path.suffix == _PART_SUFFIX:
         return "partial"
-    digest = hashlib.sha256()
     try:
         if not path.is_file():  # a pipe has no end
             return "unreadable"
-        with path.open("rb") as file:  # in parts, since a file can exceed the memory
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+        with path.open("rb") as file:
+            return "complete" if sha256_of(file).startswith(path.parent.name) else "damaged"
     except OSError:
         return "unreadable"
-    return "complete" if digest.hexdigest().startswith(path.parent.name) else "damaged"

@@ -9,23 +9,16 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeAlias
 from urllib.request import url2pathname
 
-from mdan_zoo.errors import CheckpointError, InputError, WeightsUnavailableError
-from mdan_zoo.weights import cache
-from mdan_zoo.weights.cache import CACHE_VARIABLE
-from mdan_zoo.weights.cache import CachedFile as CachedFile
-from mdan_zoo.weights.cache import cache_folder as cache_folder
-from mdan_zoo.weights.cache import cached_path as cached_path
-from mdan_zoo.weights.cache import clear_cache as clear_cache
-from mdan_zoo.weights.cache import list_cache as list_cache
+from mdan_zoo.errors import CheckpointError, MdanZooError, WeightsUnavailableError, without_secrets
+from mdan_zoo.weights.cache import CACHE_VARIABLE, cache_folder, cached_path, lock, replacing
 from mdan_zoo.weights.contents import FileContents, check_header_size, read_contents
-from mdan_zoo.weights.hub_api import Hub, find_hub
+from mdan_zoo.weights.hub_api import Hub, check_repo, find_hub
 from mdan_zoo.weights.manifest import OFFLINE_VARIABLES, ManifestEntry, Source, is_offline
-from mdan_zoo.weights.manifest_fields import without_secrets
 
 _PACKAGE = Path(__file__).parents[1]
 _CACHE = Source("the cache")
@@ -105,15 +98,11 @@ def _places(entry: ManifestEntry) -> Iterator[_Place]:
     if os.path.lexists(cached := cached_path(entry)):
         yield _CACHE, cached
     for source in entry.sources:
-        url = _url(source)
+        url = source.url or source.base + source.path
         if url.startswith("file://"):
             yield source, Path(url2pathname(url.removeprefix("file://")))
         elif source.type != "package":
             yield source, None
-
-
-def _url(source: Source) -> str:
-    return source.url or source.base + source.path
 
 
 def _search(entry: ManifestEntry, token: str | None, places: Iterable[_Place]) -> FileContents:
@@ -121,13 +110,13 @@ def _search(entry: ManifestEntry, token: str | None, places: Iterable[_Place]) -
     failures: list[str] = []
     damaged: list[str] = []  # those where this machine has a wrong file
     for source, local in places:
-        fetched: list[Path] = []
+        path = local
         try:
-            contents = verify_file(local, entry) if local else _fetch(entry, source, token, fetched)
-        except (CheckpointError, InputError, WeightsUnavailableError) as error:
+            with nullcontext(local) if local else _fetched(entry, source, token) as path:
+                contents = verify_file(path, entry)
+        except MdanZooError as error:  # network errors are never `OSError` here
             problem = str(error)
         except (OSError, NotImplementedError) as error:  # some file systems have no locks
-            # Network errors are never `OSError` here.
             problem = (
                 f"{cache_folder()}: cannot be written to: {getattr(error, 'strerror', '') or error}"
                 f"; free or repair that folder, or set {CACHE_VARIABLE} to another"
@@ -135,11 +124,11 @@ def _search(entry: ManifestEntry, token: str | None, places: Iterable[_Place]) -
         else:
             verb = "used" if local else "fetched"
             for failure in damaged:
-                message = f"{failure}; {verb} instead: {contents.path}"
+                message = f"{failure}; {verb} instead: {path}"
                 warnings.warn(message, DamagedWeightsWarning, stacklevel=4)
             return contents
         failures.append(f"{without_secrets(str(source).rstrip())}: {problem}")
-        if any(map(os.path.lexists, [local] if local else fetched)):
+        if path and os.path.lexists(path):
             damaged.append(failures[-1])
     raise (CheckpointError if damaged else WeightsUnavailableError)(
         "\n  ".join([f"the weights of {entry.name} ({entry.file}) are not available:", *failures])
@@ -148,37 +137,27 @@ def _search(entry: ManifestEntry, token: str | None, places: Iterable[_Place]) -
     )
 
 
-def _fetch(
-    entry: ManifestEntry, source: Source, token: str | None, fetched: list[Path]
-) -> FileContents:
+@contextmanager
+def _fetched(entry: ManifestEntry, source: Source, token: str | None) -> Iterator[Path]:
     """Download a checkpoint to the cache, unless another process has just done so.
 
-    It is read before the lock is released, since a waiting process may then clear the cache. Once
-    the file is complete, its path is added to `fetched`, even if it cannot be used.
+    It is locked until the end of the block, since a waiting process may then clear the cache.
     """
     if is_offline():
         raise WeightsUnavailableError(f"not asked: {' or '.join(OFFLINE_VARIABLES)} is set")
-    from mdan_zoo.weights.transport import download  # imports requests, which few need
+    from mdan_zoo._util.http import download  # imports requests, which few need
 
     path = cached_path(entry)
-    with cache.lock(path.parent):
-        with suppress(CheckpointError):
-            return verify_file(path, entry)
-        if source.type == "huggingface":
-            hub = find_hub(token)
-            url, token, hint = _hub_url(source, hub), hub.token, _LOGIN_HINT
-        else:
-            url, token, hint = _url(source), None, ""
-        with cache.replacing(path) as file:
-            download(entry, url, file, token=token, login_hint=hint)
-        fetched.append(path)
-        return verify_file(path, entry)
-
-
-def _hub_url(source: Source, hub: Hub) -> str:
-    from huggingface_hub import hf_hub_url
-
-    try:
-        return hf_hub_url(source.repo, source.path, revision=source.revision, endpoint=hub.endpoint)
-    except Exception as error:  # its class is not documented
-        raise WeightsUnavailableError(f"huggingface_hub: {error}") from error
+    with lock(path.parent):
+        try:
+            verify_file(path, entry)
+        except CheckpointError:
+            if source.type == "huggingface":
+                check_repo(source.repo)
+                hub, hint = find_hub(token), _LOGIN_HINT
+                url = f"{hub.endpoint}/{source.repo}/resolve/{source.revision}/{source.path}"
+            else:
+                hub, hint, url = Hub(""), "", source.url or source.base + source.path
+            with replacing(path) as file:
+                download(url, file, entry.file, entry.size, entry.sha256, hub.token, hint)
+        yield path

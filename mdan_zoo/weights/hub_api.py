@@ -1,4 +1,4 @@
-"""Hugging Face Hub API: endpoint, token, and the checkpoint of a revision.
+"""Hugging Face Hub: endpoint, token, the checkpoint of a revision, and the client for publishing.
 
 A revision is looked up by one GET, with the time limits, retries and token rules of a download. The
 files of a commit never change, so the answer for a commit is stored in the cache and reused.
@@ -6,22 +6,37 @@ files of a commit never change, so the answer for a commit is stored in the cach
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from mdan_zoo._util.files import write_atomically
-from mdan_zoo.errors import InputError, WeightsUnavailableError
+from mdan_zoo.errors import (
+    InputError,
+    MdanZooError,
+    PublishingError,
+    WeightsUnavailableError,
+    without_secrets,
+)
 from mdan_zoo.weights.cache import COMMITS, cache_folder
 from mdan_zoo.weights.manifest import OFFLINE_VARIABLES, Licences, ManifestEntry, Source, is_offline
-from mdan_zoo.weights.manifest_fields import without_secrets
+from mdan_zoo.weights.manifest_fields import NAME
 
-ADVICE = {  # by HTTP status
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+WEIGHTS_FILE = "model.safetensors"  # in every repository
+LOOKUP_TIMEOUT = 30.0  # seconds for one attempt to look up a revision
+PUBLISHING_TIMEOUT = 60.0  # seconds without a byte
+
+_ADVICE = {  # by HTTP status
     401: "login required (401). Run `hf auth login`, or set HF_TOKEN to a token that may see "
     "the repository, and write to it for publishing",
     403: "the token is not allowed to do this (403). Give it the right to write to repositories of "
@@ -29,23 +44,18 @@ ADVICE = {  # by HTTP status
     404: "there is no such repository or revision, or the token may not see it (404). Check the "
     "name; for a private repository run `hf auth login` or set HF_TOKEN",
 }
-WEIGHTS_FILE = "model.safetensors"  # in every repository
-LOOKUP_TIMEOUT = 30.0  # seconds for one attempt to look up a revision
-OFFLINE_REASON = f"{' or '.join(OFFLINE_VARIABLES)} forbids connections"
-
-_ENDPOINT = "https://huggingface.co"
+_OFFLINE = f"{' or '.join(OFFLINE_VARIABLES)} forbids connections"
 _MAX_BYTES = 16 << 20  # of an answer: a repository with some 50,000 files
 _COMMIT = "[0-9a-f]{40}"
-_REPO = "[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
 _REVISION = r"(?!.*\.\.)[^\s\x00-\x1f\x7f.][^\s\x00-\x1f\x7f]*"
 
 
 @dataclass(frozen=True)
 class Hub:
-    """Address of a hub, without a final slash, and an access token for it."""
+    """Address of a hub, without a final slash, and an access token for it or ""."""
 
     endpoint: str
-    token: str | None = field(default=None, repr=False)
+    token: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         return without_secrets(self.endpoint)
@@ -56,17 +66,14 @@ def find_hub(token: str | None = None) -> Hub:
 
     The default token is `HF_TOKEN` or that of `hf auth login`. `InputError` if either is malformed.
     """
-    endpoint = (os.environ.get("HF_ENDPOINT") or _ENDPOINT).strip().rstrip("/")
-    try:
+    endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").strip().rstrip("/")
+    valid = False
+    with suppress(ValueError):
         parts = urlsplit(endpoint)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
     if not valid:
-        raise InputError(
-            f"HF_ENDPOINT is {without_secrets(endpoint)!r}; it must begin with https:// and name a "
-            "host"
-        )
+        shown = repr(without_secrets(endpoint))
+        raise InputError(f"HF_ENDPOINT is {shown}; it must begin with https:// and name a host")
     if token is None:
         from huggingface_hub import constants, get_token
 
@@ -79,15 +86,14 @@ def find_hub(token: str | None = None) -> Hub:
             "the access token (HF_TOKEN or token=) must be one word of ASCII letters, digits and "
             "punctuation; copy it again from where it was created"
         )
-    return Hub(endpoint, token.strip() or None)
+    return Hub(endpoint, token.strip())
 
 
 def check_repo(repo: str) -> None:
     """Raise `InputError` unless `repo` has the form of a repository name."""
-    if not re.fullmatch(_REPO, repo):
+    if not re.fullmatch(f"{NAME}/{NAME}", repo):
         raise InputError(
-            f"a repository is named OWNER/REPO, both of letters, digits, '-', '_' and '.', "
-            f"not {repo!r}"
+            f"a repository is named OWNER/REPO, of letters, digits, '-', '_' and '.', not {repo!r}"
         )
 
 
@@ -110,75 +116,48 @@ def find_remote(
         return known
     if is_offline():
         raise WeightsUnavailableError(
-            f"cannot look up {repo}: {OFFLINE_REASON}; offline, give a commit (revision=) that was "
+            f"cannot look up {repo}: {_OFFLINE}; offline, give a commit (revision=) that was "
             f"loaded before with this cache ({_record(repo, '').parent}), or a folder with its "
             f"{WEIGHTS_FILE}"
         )
+    from mdan_zoo._util.http import TransferError, fetch_bytes, persist
+
     hub = find_hub(token)
-    try:
-        entry = _entry_of_answer(repo, _ask(hub, repo, revision))
-    except WeightsUnavailableError as error:
-        raise WeightsUnavailableError(f"cannot look up {repo} at {hub}: {error}") from None
-    _remember(repo, entry)
-    return entry
-
-
-def _ask(hub: Hub, repo: str, revision: str | None) -> bytes:
-    from mdan_zoo._util.http import within
-    from mdan_zoo.weights import transport
-
     part = "" if revision is None else f"/revision/{quote(revision, safe='')}"
     url = f"{hub.endpoint}/api/models/{repo}{part}?blobs=true"
-
-    def read() -> bytes:
-        with transport.opened(url, hub.token) as response:
-            if response.status_code in ADVICE:
-                raise WeightsUnavailableError(ADVICE[response.status_code])
-            if response.status_code != 200:
-                raise transport.refusal(response)
-            content = bytearray()
-            for chunk in transport.chunks(response):
-                content += chunk
-                if len(content) > _MAX_BYTES:
-                    raise WeightsUnavailableError(f"its answer exceeds {_MAX_BYTES:,} bytes")
-            return bytes(content)
-
-    def attempt() -> bytes:
-        answer = within(LOOKUP_TIMEOUT, read)
-        if isinstance(answer, bytes):
-            return answer
-        if isinstance(answer, TimeoutError):
-            problem = f"no complete answer within {LOOKUP_TIMEOUT:g} s"
-            raise transport.InterruptedTransferError(problem)
-        raise answer
-
-    return transport.persist(f"the look-up of {repo}", attempt)
+    ask = partial(fetch_bytes, url, LOOKUP_TIMEOUT, _MAX_BYTES, hub.token)
+    try:
+        entry = _entry_of_answer(repo, persist(f"the look-up of {repo}", ask, lambda: 0, 0))
+    except (TransferError, WeightsUnavailableError) as error:
+        problem = _ADVICE.get(getattr(error, "status", 0)) or error
+        raise WeightsUnavailableError(f"cannot look up {repo} at {hub}: {problem}") from None
+    _remember(repo, entry)
+    return entry
 
 
 def _entry_of_answer(repo: str, answer: bytes) -> ManifestEntry:
     """Return the checkpoint that an answer, which may be malformed, describes."""
     try:
         info = json.loads(answer)
+        listed = (file for file in info["siblings"] if isinstance(file, dict))
+        files: dict[str, Any] = {str(file.get("rfilename")): file.get("lfs") for file in listed}
+        commit = info["sha"]
+        if not re.fullmatch(_COMMIT, commit):
+            raise LookupError
     except (ValueError, RecursionError):
         raise WeightsUnavailableError("its answer is not JSON") from None
-    try:
-        listed = [file for file in info["siblings"] if isinstance(file, dict)]
-        files: dict[str, Any] = {str(file.get("rfilename")): file.get("lfs") for file in listed}
-        commit = re.fullmatch(_COMMIT, info["sha"])
-    except (LookupError, TypeError, AttributeError):
-        commit = None
-    if commit is None:
-        raise WeightsUnavailableError(f"its answer gives no commit or no files of {repo}")
+    except (LookupError, TypeError):
+        raise WeightsUnavailableError(f"its answer gives no commit or no files of {repo}") from None
     if WEIGHTS_FILE not in files:
         raise WeightsUnavailableError(
-            f"{repo} at {commit[0]} has no {WEIGHTS_FILE}, so it was not published by mdan-zoo; it "
-            "has: " + (", ".join(map(str, list(files)[:20])) or "no files")
+            f"{repo} at {commit} has no {WEIGHTS_FILE}, so it was not published by mdan-zoo; it "
+            "has: " + (", ".join(list(files)[:20]) or "no files")
         )
     try:
-        return _entry(repo, commit[0], files[WEIGHTS_FILE]["size"], files[WEIGHTS_FILE]["sha256"])
+        return _entry(repo, commit, files[WEIGHTS_FILE]["size"], files[WEIGHTS_FILE]["sha256"])
     except (LookupError, TypeError, ValueError):
         raise WeightsUnavailableError(
-            f"{repo} at {commit[0]}: the hub has no SHA-256 of {WEIGHTS_FILE}, because it is not "
+            f"{repo} at {commit}: the hub has no SHA-256 of {WEIGHTS_FILE}, because it is not "
             "stored with Git LFS; publish it with `mdan-zoo publish`"
         ) from None
 
@@ -201,7 +180,7 @@ def _remember(repo: str, entry: ManifestEntry) -> None:
     """Store the record of a commit, if the cache is writable."""
     commit = entry.sources[0].revision
     known = {"repo": repo, "commit": commit, "size": entry.size, "sha256": entry.sha256}
-    with contextlib.suppress(OSError, InputError, WeightsUnavailableError):
+    with suppress(OSError, InputError, WeightsUnavailableError):
         path = _record(repo, commit)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(known).encode())
@@ -211,10 +190,54 @@ def _recall(repo: str, commit: str) -> ManifestEntry | None:
     """Return the stored checkpoint of a commit; None if it is not a commit, unknown or damaged."""
     if not re.fullmatch(_COMMIT, commit):
         return None
-    try:
+    with suppress(OSError, ValueError, TypeError, LookupError, RecursionError, MdanZooError):
         known = json.loads(_record(repo, commit).read_bytes())
         if (known["repo"], known["commit"]) == (repo, commit):
-            return _entry(repo, commit, known["size"], known["sha256"])
-    except (OSError, ValueError, TypeError, LookupError, RecursionError, WeightsUnavailableError):
-        pass
+            return _entry(**known)
     return None
+
+
+@contextmanager
+def hub_client(hub: Hub, failure: str) -> Iterator[HfApi]:
+    """Provide the hub's client; its errors become `PublishingError`s that begin with `failure`.
+
+    Timeout and certificate authorities of the process's client are set meanwhile.
+    """
+    from huggingface_hub import HfApi, close_session, get_session
+    from huggingface_hub.errors import HfHubHTTPError
+
+    from mdan_zoo._util.http import ca_setting, is_private
+
+    if is_offline():
+        raise PublishingError(f"{failure}: {_OFFLINE}")
+    if not is_private(hub.endpoint):
+        raise PublishingError(
+            f"{failure} at {hub}: it needs https, so that the token is not sent unencrypted; set "
+            "HF_ENDPOINT to an address that begins with https://"
+        )
+    bundle, before = ca_setting()[1], os.environ.get("SSL_CERT_FILE", "")
+    try:
+        if bundle != before:
+            os.environ["SSL_CERT_FILE"] = bundle
+            close_session()  # the next one reads the variable
+        client = get_session()
+        timeout, client.timeout = client.timeout, PUBLISHING_TIMEOUT
+        try:
+            yield HfApi(endpoint=hub.endpoint, token=hub.token or False)
+        finally:
+            client.timeout = timeout
+    except MdanZooError:
+        raise
+    except Exception as error:  # its errors, those of connections and of answers share no class
+        cause: BaseException = error
+        while not isinstance(cause, HfHubHTTPError) and cause.__cause__ is not None:
+            cause = cause.__cause__  # the error of an upload is wrapped
+        said = re.sub(r"//[^/\s]*@", "//", " ".join(str(cause).split())) or type(cause).__name__
+        if isinstance(cause, HfHubHTTPError):
+            said = _ADVICE.get(cause.response.status_code) or said
+        raise PublishingError(f"{failure} at {hub}: {said}") from error
+    finally:
+        if bundle != before:
+            close_session()
+            del os.environ["SSL_CERT_FILE"]
+            os.environ.update({"SSL_CERT_FILE": before} if before else {})

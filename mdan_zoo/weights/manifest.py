@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urljoin
 
-from mdan_zoo.errors import ManifestError
+from mdan_zoo.errors import ManifestError, without_secrets
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.weights import manifest_fields as checks
@@ -142,7 +142,7 @@ def load_manifest(path: str | Path | None = None) -> dict[str, ManifestEntry]:
     entries = _load_file(builtin, str(builtin))
     if other := os.environ.get(MANIFEST_VARIABLE):
         is_url = "://" in other
-        shown = checks.without_secrets(other) if is_url else other
+        shown = without_secrets(other) if is_url else other
         place = f"{shown} (named by {MANIFEST_VARIABLE})"
         entries.update(_load_url(other, place) if is_url else _load_file(Path(other), place))
     return entries
@@ -167,21 +167,13 @@ def _load_url(url: str, place: str) -> dict[str, ManifestEntry]:
             f"cannot read the weights manifest {place}: {' or '.join(OFFLINE_VARIABLES)} forbids "
             "the use of the network; a path to a copy of it works offline"
         )
-    from mdan_zoo._util.http import fetch_bytes  # urllib is slow to import, and rarely needed
+    from mdan_zoo._util.http import TransferError, fetch_bytes  # slow to import
 
     try:
-        content = fetch_bytes(url, URL_TIMEOUT, _check_response, ManifestError)
-    except ManifestError as error:
+        content = fetch_bytes(url, URL_TIMEOUT, MAX_URL_BYTES, private=True)
+    except TransferError as error:
         raise ManifestError(f"cannot read the weights manifest {place}: {error}") from None
     return _parse(content, urljoin(url, "."), place)
-
-
-def _check_response(url: str, count: int) -> None:
-    if not checks.WEB_URL.accepts(url):
-        shown = checks.without_secrets(url)
-        raise ManifestError(f"it redirects to {shown}, which is not an https:// URL")
-    if count > MAX_URL_BYTES:
-        raise ManifestError(f"it has more than {MAX_URL_BYTES:,} bytes")
 
 
 def _finite(text: str) -> float:

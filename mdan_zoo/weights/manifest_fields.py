@@ -96,11 +96,6 @@ def shown(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def without_secrets(url: str) -> str:
-    """Return a URL for a message, without user name, password, query and fragment."""
-    return re.sub("//[^/]*@", "//", re.split("[?#]", url)[0])
-
-
 def check_models(models: Mapping[str, Any], place: str) -> None:
     """Check the entries of a manifest, and their names."""
     for name, values in models.items():

@@ -9,11 +9,11 @@ import huggingface_hub
 import pytest
 from fault_server import FaultServer, hang
 
+from mdan_zoo._util import http
 from mdan_zoo._util.http import CA_VARIABLES
 from mdan_zoo.errors import PublishingError
-from mdan_zoo.publishing import hub_client
 from mdan_zoo.publishing.publish import publish_to_hub
-from mdan_zoo.weights import transport
+from mdan_zoo.weights import hub_api
 
 
 def test_a_hub_in_clear_text_does_not_receive_the_token(hub, released, monkeypatch):
@@ -26,7 +26,7 @@ def test_a_hub_in_clear_text_does_not_receive_the_token(hub, released, monkeypat
 
 
 def test_a_hub_that_does_not_answer_times_out(released, monkeypatch):
-    monkeypatch.setattr(hub_client, "TIMEOUT", 0.2)
+    monkeypatch.setattr(hub_api, "PUBLISHING_TIMEOUT", 0.2)
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
     for name in CA_VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -43,7 +43,7 @@ def test_a_hub_that_does_not_answer_times_out(released, monkeypatch):
 
 def test_a_commit_that_cannot_be_checked_is_reported(hub, released, monkeypatch):
     """The hub goes away between the upload and the check."""
-    monkeypatch.setattr(transport, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(http, "BACKOFF_SECONDS", 0.001)
 
     def go_away(handler, *arguments):
         raise hf_server_module._Refusal(503, "maintenance")

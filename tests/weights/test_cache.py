@@ -17,6 +17,7 @@ from fault_server import body
 from hub_helpers import CONTENT, FILE, OTHER, PLACE, mirrored, run_python, stored
 
 from mdan_zoo.errors import CheckpointError, WeightsUnavailableError
+from mdan_zoo.weights import cache as weights_cache
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.fetch import DamagedWeightsWarning
 from mdan_zoo.weights.manifest import Source
@@ -216,9 +217,9 @@ def test_the_file_and_its_folder_are_synced(server, cache, monkeypatch):
 FIND = """
 import os, sys
 from hub_helpers import CONTENT, entry_for, mirror
-from mdan_zoo.weights import fetch, transport
+from mdan_zoo.weights import fetch
 from mdan_zoo.errors import WeightsUnavailableError
-import filelock  # later there may be no right to read the library
+import filelock, mdan_zoo._util.http  # later there may be no right to read the library
 {before}
 try:
     print(fetch.find_weights(entry_for(CONTENT, mirror(sys.argv[1]))))
@@ -300,5 +301,5 @@ def test_a_cache_folder_that_is_a_file_is_reported(below, server, cache, monkeyp
         fetch.find_weights(mirrored(server))
     assert cache.read_text() == "a file"
     assert server.connections == 0
-    assert fetch.list_cache() == []
-    assert fetch.clear_cache() == 0
+    assert weights_cache.list_cache() == []
+    assert weights_cache.clear_cache() == 0

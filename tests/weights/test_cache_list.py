@@ -12,7 +12,6 @@ from hub_helpers import CONTENT, FILE, OTHER, entry_for, mirror, run_python, sto
 from mdan_zoo.errors import InputError, WeightsUnavailableError
 from mdan_zoo.weights import cache as weights_cache
 from mdan_zoo.weights import fetch
-from mdan_zoo.weights.fetch import CachedFile
 
 
 @pytest.fixture
@@ -41,13 +40,15 @@ def test_the_cache_is_listed(entries):
     part.write_bytes(b"12345")
     (paths[0].with_name("notes.txt")).write_text("mine")
     expected = [
-        CachedFile(entry.name, path, len(CONTENT), entry.sha256[:16], state)
+        weights_cache.CachedFile(entry.name, path, len(CONTENT), entry.sha256[:16], state)
         for entry, path, state in zip(
             entries, paths, ("complete", "damaged", "complete"), strict=True
         )
     ]
-    expected.append(CachedFile("mdan_test", part, 5, entries[0].sha256[:16], "partial"))
-    assert sorted(fetch.list_cache(), key=str) == sorted(expected, key=str)
+    expected.append(
+        weights_cache.CachedFile("mdan_test", part, 5, entries[0].sha256[:16], "partial")
+    )
+    assert sorted(weights_cache.list_cache(), key=str) == sorted(expected, key=str)
 
 
 def test_what_vanishes_meanwhile_is_not_listed(entries, monkeypatch):
@@ -56,28 +57,28 @@ def test_what_vanishes_meanwhile_is_not_listed(entries, monkeypatch):
     monkeypatch.setattr(
         weights_cache, "_files", lambda folder: [*files(folder), folder / "1-gone.part"]
     )
-    assert len(fetch.list_cache()) == len(entries)
+    assert len(weights_cache.list_cache()) == len(entries)
 
 
 def test_an_empty_cache_is_listed_as_such(cache):
-    assert fetch.list_cache() == []
-    assert fetch.clear_cache() == 0
+    assert weights_cache.list_cache() == []
+    assert weights_cache.clear_cache() == 0
     assert not cache.exists()
 
 
 def test_all_is_cleared(entries, cache):
-    assert fetch.clear_cache() == 3 * len(CONTENT)
+    assert weights_cache.clear_cache() == 3 * len(CONTENT)
     assert [path.name for path in cache.iterdir()] == [".locks"]
     assert fetch.find_weights(entries[0]).read_bytes() == CONTENT
 
 
 def test_some_models_are_cleared(entries, cache):
-    assert fetch.clear_cache(["mdan_test", "unknown"]) == 2 * len(CONTENT)
+    assert weights_cache.clear_cache(["mdan_test", "unknown"]) == 2 * len(CONTENT)
     assert stored(cache) == [fetch.cached_path(entries[2])]
-    assert fetch.clear_cache([]) == 0
+    assert weights_cache.clear_cache([]) == 0
     with pytest.raises(InputError, match=r"such as \['owner/model'\]"):
-        fetch.clear_cache("owner/model")
-    assert fetch.clear_cache({"owner/model"}) == len(CONTENT)
+        weights_cache.clear_cache("owner/model")
+    assert weights_cache.clear_cache({"owner/model"}) == len(CONTENT)
 
 
 def test_what_is_not_ours_is_not_touched(entries, cache):
@@ -94,8 +95,10 @@ def test_what_is_not_ours_is_not_touched(entries, cache):
     for path in others:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("mine")
-    assert {file.path for file in fetch.list_cache()} == {fetch.cached_path(e) for e in entries}
-    fetch.clear_cache()
+    assert {file.path for file in weights_cache.list_cache()} == {
+        fetch.cached_path(e) for e in entries
+    }
+    weights_cache.clear_cache()
     assert stored(cache) == sorted(others)
 
 
@@ -104,8 +107,8 @@ def test_folders_inside_a_version_are_not_ours(entries, cache):
     inside = fetch.cached_path(entries[0]).with_name("fedcba9876543210")
     inside.mkdir()
     (inside / "mine.safetensors").write_bytes(b"mine")
-    assert len(fetch.list_cache()) == len(entries)
-    fetch.clear_cache()
+    assert len(weights_cache.list_cache()) == len(entries)
+    weights_cache.clear_cache()
     assert (inside / "mine.safetensors").read_bytes() == b"mine"
 
 
@@ -119,10 +122,10 @@ def test_links_are_removed_but_not_followed(entries, cache, tmp_path):
     link = fetch.cached_path(entries[0])
     link.unlink()
     link.symlink_to(outside / FILE)
-    (state,) = [file.state for file in fetch.list_cache() if file.path == link]
+    (state,) = [file.state for file in weights_cache.list_cache() if file.path == link]
     assert state == "complete"
-    assert len(fetch.list_cache()) == 3
-    fetch.clear_cache()
+    assert len(weights_cache.list_cache()) == 3
+    weights_cache.clear_cache()
     assert not link.is_symlink()
     assert (outside / FILE).read_bytes() == CONTENT
     assert (cache / "linked_model").is_symlink()
@@ -133,31 +136,33 @@ def test_a_link_without_a_file_is_listed(entries):
     path = fetch.cached_path(entries[0])
     path.unlink()
     path.symlink_to("nowhere")
-    assert "unreadable" in [file.state for file in fetch.list_cache()]
+    assert "unreadable" in [file.state for file in weights_cache.list_cache()]
 
 
 def test_a_folder_in_the_place_of_a_file_is_listed(entries):
     path = fetch.cached_path(entries[0])
     path.unlink()
     path.mkdir()
-    assert [file.state for file in fetch.list_cache() if file.path == path] == ["unreadable"]
-    fetch.clear_cache()
+    assert [file.state for file in weights_cache.list_cache() if file.path == path] == [
+        "unreadable"
+    ]
+    weights_cache.clear_cache()
     assert path.is_dir()  # it is not ours
 
 
 UNREADABLE = """
 import os, sys
 from hub_helpers import CONTENT, entry_for, mirror
-from mdan_zoo.weights import fetch
+from mdan_zoo.weights import cache, fetch
 from mdan_zoo.errors import WeightsUnavailableError
-import filelock, mdan_zoo.weights.transport
-mdan_zoo.weights.transport.ATTEMPTS = 1
+import filelock, mdan_zoo._util.http
+mdan_zoo._util.http.ATTEMPTS = 1
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
 entry = entry_for(CONTENT, mirror("http://127.0.0.1:1/x"))
 print(fetch.find_local(entry))
-for work in (lambda: fetch.find_weights(entry), fetch.list_cache, fetch.clear_cache):
+for work in (lambda: fetch.find_weights(entry), cache.list_cache, cache.clear_cache):
     try:
         work()
     except WeightsUnavailableError as error:
@@ -183,6 +188,10 @@ def test_a_path_that_is_too_long_is_reported(server, monkeypatch, cache):
     monkeypatch.setenv("MDAN_ZOO_CACHE", str(cache / ("x" * 300)))
     entry = entry_for(CONTENT, mirror(server.url("/x")))
     assert fetch.find_local(entry) is None
-    for work in (lambda: fetch.find_weights(entry), fetch.list_cache, fetch.clear_cache):
+    for work in (
+        lambda: fetch.find_weights(entry),
+        weights_cache.list_cache,
+        weights_cache.clear_cache,
+    ):
         with pytest.raises(WeightsUnavailableError, match="File name too long"):
             work()

@@ -13,7 +13,6 @@ from fault_server import CERTIFICATE, COMMIT, FaultServer, body
 from hub_helpers import CONTENT, PLACE, REPO, entry_for, mirror, mirrored, stored
 
 from mdan_zoo.errors import PublishingError, WeightsUnavailableError
-from mdan_zoo.publishing.hub_client import hub_client
 from mdan_zoo.weights import fetch, hub_api
 from mdan_zoo.zoo.pretrained import find_pretrained
 
@@ -46,7 +45,7 @@ def test_every_variable_counts_for_every_client(variable, https_server, monkeypa
     assert find_pretrained(REPO).read_bytes() == CONTENT
     before = dict(os.environ)
     huggingface_hub.close_session()  # it may be of a test before
-    with hub_client(hub_api.find_hub(), "cannot publish") as api:
+    with hub_api.hub_client(hub_api.find_hub(), "cannot publish") as api:
         assert api.model_info(REPO, timeout=10).private
     assert dict(os.environ) == before
     huggingface_hub.close_session()
@@ -63,7 +62,7 @@ def test_an_unknown_authority_is_reported_at_once(https_server, cache):
     huggingface_hub.close_session()
     with (
         pytest.raises(PublishingError, match=r"(?i)certificate"),
-        hub_client(hub_api.find_hub(), "cannot publish") as api,
+        hub_api.hub_client(hub_api.find_hub(), "cannot publish") as api,
     ):
         api.model_info(REPO, timeout=10)
     huggingface_hub.close_session()
@@ -84,6 +83,20 @@ def test_a_file_of_authorities_that_has_none_is_reported(https_server, tmp_path,
     (tmp_path / "empty.pem").write_text("nothing")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "empty.pem"))
     assert f"REQUESTS_CA_BUNDLE is {tmp_path / 'empty.pem'}: " in failure(https_server)
+
+
+def test_publishing_reports_a_file_of_authorities_that_is_missing(https_server, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/authorities.pem")
+    before = dict(os.environ)
+    with (
+        pytest.raises(
+            PublishingError, match=f"cannot publish at {https_server.url()}: .*No such file"
+        ),
+        hub_api.hub_client(hub_api.find_hub(), "cannot publish") as api,
+    ):
+        api.model_info(REPO, timeout=10)
+    assert dict(os.environ) == before
+    huggingface_hub.close_session()
 
 
 def test_a_certificate_does_not_end_the_search(https_server, server):

@@ -17,8 +17,10 @@ from fault_server import (
 )
 from hub_helpers import CONTENT, FILE, PLACE, REPO, entry_for, mirror, mirrored, repository, stored
 
+from mdan_zoo._util import http
 from mdan_zoo.errors import WeightsUnavailableError
-from mdan_zoo.weights import fetch, transport
+from mdan_zoo.weights import cache as weights_cache
+from mdan_zoo.weights import fetch
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(CONTENT)
 
@@ -44,7 +46,7 @@ def slow_body(handler) -> None:
 
 
 def test_a_body_that_drips_is_given_up(server, cache, monkeypatch):
-    monkeypatch.setattr(transport, "PACE_SECONDS", 0.1)
+    monkeypatch.setattr(http, "PACE_SECONDS", 0.1)
     server.always[PLACE] = slow_body
     message = failure(server, cache)
     assert re.search(r"only \d+ bytes received in 0 s with \d+ of 200,\d+ bytes", message)
@@ -53,8 +55,8 @@ def test_a_body_that_drips_is_given_up(server, cache, monkeypatch):
 
 
 def test_a_slow_attempt_is_resumed(server, cache, monkeypatch):
-    monkeypatch.setattr(transport, "PACE_SECONDS", 0.1)
-    monkeypatch.setattr(transport, "PACE_BYTES", 500)  # one read from a good server is more
+    monkeypatch.setattr(http, "PACE_SECONDS", 0.1)
+    monkeypatch.setattr(http, "PACE_BYTES", 500)  # one read from a good server is more
     server.faults[PLACE] = [slow_body]
     assert fetch.find_weights(mirrored(server)).read_bytes() == CONTENT
     asked = server.requests[1].headers["range"]
@@ -63,7 +65,7 @@ def test_a_slow_attempt_is_resumed(server, cache, monkeypatch):
 
 
 def test_a_head_that_drips_is_given_up(server, cache, monkeypatch):
-    monkeypatch.setattr(transport, "HEAD_TIMEOUT", 0.1)
+    monkeypatch.setattr(http, "HEAD_TIMEOUT", 0.1)
     server.always[PLACE] = drip(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1000)
     message = failure(server, cache)
     assert "no answer within" in message
@@ -83,15 +85,15 @@ def test_a_download_that_makes_hardly_any_progress_ends(server, cache):
 
 def test_time_limits_are_given(server, cache, monkeypatch):
     given = []
-    get = transport.Session.get
+    get = http.requests.Session.get
 
     def recorded(session, url, **options):
         given.append(options["timeout"])
         return get(session, url, **options)
 
-    monkeypatch.setattr(transport.Session, "get", recorded)
+    monkeypatch.setattr(http.requests.Session, "get", recorded)
     fetch.find_weights(mirrored(server))
-    assert given == [(transport.CONNECT_TIMEOUT, transport.READ_TIMEOUT)]
+    assert given == [(http.CONNECT_TIMEOUT, http.READ_TIMEOUT)]
     assert None not in given[0]
 
 
@@ -145,7 +147,7 @@ def test_an_address_that_no_host_can_have_is_reported(url, cache):
 def test_the_reason_is_not_that_of_the_callers_own_error(
     fault, timeout, said, server, cache, monkeypatch
 ):
-    monkeypatch.setattr(transport, "READ_TIMEOUT", timeout)
+    monkeypatch.setattr(http, "READ_TIMEOUT", timeout)
     server.always[PLACE] = fault
     try:
         (cache / "of the caller").stat()
@@ -173,7 +175,7 @@ def test_a_proxy_does_not_see_the_token(server, cache, monkeypatch):
     with FaultServer() as hub_server:
         monkeypatch.setenv("HF_ENDPOINT", hub_server.url())
         hub_server.add_repository_file(REPO, FILE, CONTENT)
-        fetch.clear_cache()
+        weights_cache.clear_cache()
         fetch.find_weights(entry_for(CONTENT, repository()))
         (request,) = hub_server.requests
     assert request.headers["authorization"] == "Bearer hf_secret"

@@ -242,7 +242,8 @@ def test_without_a_home_folder_it_is_reported(monkeypatch, cache):
 
 def test_neither_torch_nor_a_network_client_is_imported_for_a_file_that_is_there(cache, tmp_path):
     code = (
-        "import sys; from mdan_zoo.weights import fetch; fetch.list_cache(); fetch.clear_cache();"
+        "import sys; from mdan_zoo.weights import cache, fetch;"
+        "cache.list_cache(); cache.clear_cache();"
         "print({'torch', 'numpy', 'requests', 'huggingface_hub'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import pytest
 from fault_server import COMMIT, FaultServer, redirect, status
 from hub_helpers import CONTENT, FILE, REPO, entry_for, mirror, mirrored, repository, stored
 
+from mdan_zoo._util import http
 from mdan_zoo.errors import CheckpointError, ManifestError, WeightsUnavailableError
-from mdan_zoo.weights import fetch, transport
+from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import Source
 
 TOKEN = "hf_secret"
@@ -93,10 +95,12 @@ def test_a_refusal_says_what_to_do(fault, said, place, server, cache):
     assert stored(cache) == []
 
 
-def test_a_name_that_huggingface_hub_refuses_is_reported(place):
-    source = dataclasses.replace(repository(), repo="owner/--")
-    with pytest.raises(WeightsUnavailableError, match="huggingface_hub: "):
+@pytest.mark.parametrize("repo", ["owner/--", "owner", "owner/..", "a/b/c", "owner/a?b", "o/a@b"])
+def test_a_name_that_no_repository_has_is_reported(repo, place, server):
+    source = dataclasses.replace(repository(), repo=repo)
+    with pytest.raises(WeightsUnavailableError, match="a repository is named OWNER/REPO"):
         fetch.find_weights(entry_for(CONTENT, source))
+    assert server.connections == 0
 
 
 # Who sees the token
@@ -148,8 +152,8 @@ def test_what_netrc_says_is_not_sent(place, server, tmp_path, monkeypatch):
 
 def test_the_token_goes_only_through_encryption_or_to_this_machine():
     def sent(home: str, here: str) -> bool:
-        login = transport.Login(home, TOKEN)
-        request = transport.requests.Request("GET", here, auth=login).prepare()
+        login = partial(http.log_in, home, TOKEN)
+        request = http.requests.Request("GET", here, auth=login).prepare()
         return "Authorization" in request.headers
 
     assert sent("https://hub.example/a", "https://hub.example/b")

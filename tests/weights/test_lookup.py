@@ -12,8 +12,10 @@ import pytest
 from fault_server import COMMIT, FaultServer, body, drip, hang, raw, redirect, reset, status
 from hub_helpers import CONTENT, OTHER, REPO, stored
 
+from mdan_zoo._util import http
 from mdan_zoo.errors import InputError, WeightsUnavailableError
-from mdan_zoo.weights import fetch, hub_api, transport
+from mdan_zoo.weights import cache as weights_cache
+from mdan_zoo.weights import fetch, hub_api
 from mdan_zoo.zoo.pretrained import find_pretrained
 
 QUESTION = f"/api/models/{REPO}?blobs=true"
@@ -280,13 +282,13 @@ def test_what_is_kept_does_not_replace_the_check_of_the_file(hub_server, cache):
 
 def test_what_is_kept_is_cleared(hub_server, cache):
     find_pretrained(REPO)
-    fetch.clear_cache(["another"])
+    weights_cache.clear_cache(["another"])
     assert (cache / ".commits").exists()
-    fetch.clear_cache()
+    weights_cache.clear_cache()
     assert [path.name for path in cache.iterdir()] == [".locks"]
 
 
 def test_no_time_limit_is_absent():
     limits = ("CONNECT_TIMEOUT", "READ_TIMEOUT", "HEAD_TIMEOUT", "PACE_SECONDS")
-    assert all(getattr(transport, name) > 0 for name in limits)
+    assert all(getattr(http, name) > 0 for name in limits)
     assert hub_api.LOOKUP_TIMEOUT > 0

@@ -6,6 +6,7 @@ import io
 import os
 import queue
 import random
+import signal
 import struct
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fault_server import Fault, Handler, status
-from hub_helpers import CONTENT, FILE, PLACE, mirrored, python_process, stored
+from fault_server import Fault, Handler, body, cut, cut_and_resumed, reset, status
+from hub_helpers import CONTENT, FILE, OTHER, PLACE, mirrored, python_process, stored
 
+from mdan_zoo._util import http
 from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights import cache as weights_cache
 from mdan_zoo.weights import fetch
@@ -24,7 +26,7 @@ from mdan_zoo.weights import fetch
 FIND = """
 import sys
 from hub_helpers import CONTENT, entry_for, mirror
-from mdan_zoo.weights import fetch, transport
+from mdan_zoo.weights import fetch
 sys.stdin.readline()
 print(fetch.find_weights(entry_for(CONTENT, mirror(sys.argv[1]))), flush=True)
 """
@@ -134,6 +136,104 @@ def test_a_killed_download_leaves_nothing_that_matters(server, cache):
     assert leftovers >= 15  # otherwise it was not the killing that is tested here
 
 
+def interrupt_at(count: int, victims: queue.Queue[subprocess.Popen[str]], sent: int) -> Fault:
+    """Send a number of bytes, and end the process that asked when it has stored most of them."""
+
+    def answer(handler: Handler) -> None:
+        handler.head(200, [("Content-Length", str(len(CONTENT)))])
+        handler.send(CONTENT[:count])
+        victim = victims.get()
+        (part,) = weights_cache.cache_folder().rglob("*.part")
+        deadline = time.monotonic() + 30
+        while part.stat().st_size < count - 20_000 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        victim.send_signal(sent)
+        victim.wait()
+        handler.hang_up()
+
+    return answer
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_the_download_of_a_process_that_ended_is_continued(sent, server, cache):
+    entry = mirrored(server)
+    victims: queue.Queue[subprocess.Popen[str]] = queue.Queue()
+    server.faults[PLACE] = [interrupt_at(120_000, victims, sent)]
+    handler = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    process = python_process(handler + FIND, server.url(PLACE))
+    victims.put(process)
+    process.communicate("\n")
+    assert process.returncode == -sent
+    (part,) = stored(cache)
+    have = part.stat().st_size
+    assert 100_000 <= have <= 120_000
+    assert [file.state for file in weights_cache.list_cache()] == ["partial"]
+
+    path = fetch.find_weights(entry)
+    assert path.read_bytes() == CONTENT
+    assert stored(cache) == [path]
+    assert server.requests[1].headers["range"] == f"bytes={have}-"
+    assert server.requests[1].sent == len(CONTENT) - have
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("left", "faults", "asked"),
+    [
+        (CONTENT[:1000], [], ["bytes=1000-"]),
+        (CONTENT[:1000], [body(CONTENT)], ["bytes=1000-"]),  # ranges are ignored
+        (CONTENT[:1000], [cut(5000)], ["bytes=1000-", "bytes=5000-"]),
+        (CONTENT[:1000], [reset], ["bytes=1000-"] * 2),
+        (CONTENT[:1000], [status(416)], ["bytes=1000-", None]),
+        (OTHER[:1000], [], ["bytes=1000-", None]),
+        (
+            OTHER[:1000],
+            [cut_and_resumed(9000), cut_and_resumed(9000)],
+            ["bytes=1000-", "bytes=10000-", "bytes=19000-", None],
+        ),
+        (CONTENT, [], []),
+        (OTHER, [], [None]),
+        (CONTENT + b"x", [], [None]),
+        (b"", [], [None]),
+    ],
+)
+def test_what_is_left_of_a_download(left, faults, asked, server, cache, monkeypatch):
+    monkeypatch.setattr(http, "CHUNK_BYTES", 1000)  # so that all bytes arrive
+    entry = mirrored(server)
+    path = fetch.cached_path(entry)
+    path.parent.mkdir(parents=True)
+    path.with_name(f"{path.name}.part").write_bytes(left)
+    server.faults[PLACE] = faults
+    assert fetch.find_weights(entry).read_bytes() == CONTENT
+    assert [request.headers.get("range") for request in server.requests] == asked
+    assert stored(cache) == [path]
+
+
+def test_what_is_left_of_a_download_is_removed_if_it_cannot_be_completed(server, cache):
+    entry = mirrored(server)
+    path = fetch.cached_path(entry)
+    path.parent.mkdir(parents=True)
+    path.with_name(f"{path.name}.part").write_bytes(OTHER[:1000])
+    server.always[PLACE] = body(OTHER)
+    with pytest.raises(WeightsUnavailableError, match="its file has SHA-256"):
+        fetch.find_weights(entry)
+    assert stored(cache) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+def test_a_link_in_the_place_of_a_partial_file_is_not_written_through(server, cache, tmp_path):
+    entry = mirrored(server)
+    path = fetch.cached_path(entry)
+    path.parent.mkdir(parents=True)
+    (tmp_path / "mine").write_bytes(CONTENT[:1000])
+    path.with_name(f"{path.name}.part").symlink_to(tmp_path / "mine")
+    assert fetch.find_weights(entry).read_bytes() == CONTENT
+    assert (tmp_path / "mine").read_bytes() == CONTENT[:1000]
+    assert not path.is_symlink()
+
+
 def test_the_lock_of_a_killed_process_is_free(server, cache):
     entry = mirrored(server)
     script = """
@@ -189,7 +289,7 @@ def test_clearing_waits_for_a_download(server, cache):
     path = fetch.find_weights(entry)
     process = python_process(HOLD, str(path.parent))
     assert process.stdout.readline() == "locked\n"
-    clearing = threading.Thread(target=fetch.clear_cache)
+    clearing = threading.Thread(target=weights_cache.clear_cache)
     clearing.start()
     clearing.join(0.3)
     assert clearing.is_alive()

@@ -13,13 +13,13 @@ from hf_server import WRITER
 from huggingface_hub import CommitOperationAdd, HfApi
 from safetensors.torch import load_file, save
 
+from mdan_zoo._util import http
 from mdan_zoo.errors import CheckpointError, InputError, WeightsUnavailableError
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.models.flat import FlatClassifier
 from mdan_zoo.models.mdan.network import MDAN
 from mdan_zoo.publishing.publish import prepare, publish_to_folder, publish_to_hub
 from mdan_zoo.weights import fetch as weights_hub
-from mdan_zoo.weights import transport
 from mdan_zoo.zoo.factory import create_model
 from mdan_zoo.zoo.pretrained import find_pretrained, from_pretrained
 
@@ -103,7 +103,7 @@ def test_a_missing_repository_is_an_error(hub):
 
 def test_no_connection_is_an_error(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(transport, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(http, "BACKOFF_SECONDS", 0.001)
     with pytest.raises(WeightsUnavailableError, match=r"cannot look up lab/mdan at http://127"):
         from_pretrained("lab/mdan")
 
