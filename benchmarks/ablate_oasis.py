@@ -66,7 +66,7 @@ class Variant:
             prepared,
             model=config,
             targets=leaf_targets(prepared.samples, prepared.hierarchy, self.recipe(0)),
-            data=PyramidCache((c2, c3, c4, c5)),
+            data=dataclasses.replace(source, maps=(c2, c3, c4, c5)),
         )
 
 

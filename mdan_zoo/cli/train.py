@@ -129,6 +129,7 @@ def run(options: argparse.Namespace) -> int:
     from mdan_zoo.training.config import TrainingConfig
     from mdan_zoo.training.distributed import disconnect, is_main_process
     from mdan_zoo.training.pipeline import train
+    from mdan_zoo.training.report import summarise
 
     fields = [field.name for field in dataclasses.fields(TrainingConfig)]
     config = TrainingConfig(**{name: getattr(options, name) for name in fields} | given)
@@ -141,6 +142,7 @@ def run(options: argparse.Namespace) -> int:
         return 128 + signal.SIGTERM
     if is_main_process():
         print(path)
+        print(summarise(path.parent), file=sys.stderr)
         print(f"try it: mdan-zoo predict --checkpoint {path} IMAGE", file=sys.stderr)
     disconnect()
     return 0

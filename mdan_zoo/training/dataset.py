@@ -5,6 +5,8 @@ All randomness depends only on the seed, the epoch and the image, not on workers
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import hashlib
 import io
 import math
@@ -20,11 +22,13 @@ from torch.utils.data import Dataset, Sampler, default_collate
 from torchvision.transforms import v2
 
 from mdan_zoo._util.files import write_atomically
+from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import ImageError, InputError
-from mdan_zoo.images.input_spec import InputSpec
+from mdan_zoo.images.input_spec import STRIDE, InputSpec
 from mdan_zoo.images.load import ImageOptions, load_image
 from mdan_zoo.images.preprocessing import without_far_ends
+from mdan_zoo.training.distributed import in_main_process
 from mdan_zoo.training.recipe import Recipe
 
 Key = tuple[int, int]
@@ -51,6 +55,15 @@ def random_crop(spec: InputSpec, recipe: Recipe) -> v2.Transform:
     return v2.Compose([v2.Resize(spec.resize_to, interpolation), v2.RandomCrop(spec.crop)])
 
 
+def crop_size(spec: InputSpec, recipe: Recipe, epoch: int) -> int:
+    """Return the side of the crops in an epoch of a key, in pixels; see `Recipe.start_size`."""
+    if not recipe.start_size or recipe.epochs == 1:
+        return spec.crop
+    done = epoch % recipe.epochs  # images that are drawn again have the keys of later epochs
+    size = recipe.start_size + (spec.crop - recipe.start_size) * done // (recipe.epochs - 1)
+    return size // STRIDE * STRIDE
+
+
 def needed_side(spec: InputSpec, recipe: Recipe) -> int:
     """Return the size in pixels that the shorter side of an image must have.
 
@@ -67,19 +80,33 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
     """Random crops, half of them mirrored, uint8 (3, S, S), with the index of the image.
 
     `cache` is a folder for JPEG copies at the size that training needs; None keeps no copies.
+
+    Raises:
+        InputError: `Recipe.start_size` is larger than the input of the model.
     """
 
     def __init__(
         self, samples: Sequence[Sample], spec: InputSpec, recipe: Recipe, cache: Path | None = None
     ) -> None:
         self.files = [sample.image for sample in samples]
-        self.seed = recipe.seed
+        self.spec = spec
+        self.recipe = recipe
         self.side = needed_side(spec, recipe)
         self.options = ImageOptions(shrink_to=self.side)
         self.cache = cache
-        self.transform = v2.Compose(
-            [random_crop(spec, recipe), v2.RandomHorizontalFlip(), v2.PILToTensor()]
-        )
+        first = recipe.start_size or spec.crop
+        if first > spec.crop:
+            raise InputError(
+                f"start_size must be at most the input size of the model, {spec.crop}, not {first}"
+            )
+        self.transforms = {}
+        for size in range(first, spec.crop + 1, STRIDE):
+            smaller = dataclasses.replace(
+                spec, crop=size, resize=round(spec.resize * size / spec.crop)
+            )
+            self.transforms[size] = v2.Compose(
+                [random_crop(smaller, recipe), v2.RandomHorizontalFlip(), v2.PILToTensor()]
+            )
 
     def __len__(self) -> int:
         return len(self.files)
@@ -89,8 +116,8 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         image = without_far_ends(self.load(index))
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would also seed GPUs that are initialised later.
-            torch.default_generator.manual_seed(number_from(self.seed, epoch, index))
-            pixels: Tensor = self.transform(image)
+            torch.default_generator.manual_seed(number_from(self.recipe.seed, epoch, index))
+            pixels: Tensor = self.transforms[crop_size(self.spec, self.recipe, epoch)](image)
         return pixels, index
 
     def __getitems__(self, keys: list[Key]) -> list[tuple[Tensor, int]] | ImageError:
@@ -99,6 +126,12 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             return [self[key] for key in keys]
         except ImageError as error:
             return error.with_traceback(None)
+
+    def for_recipe(self, recipe: Recipe) -> ImageDataset:
+        """Return the dataset with the seed and epochs of a recipe that is otherwise the same."""
+        dataset = copy.copy(self)
+        dataset.recipe = recipe
+        return dataset
 
     def load(self, index: int) -> Image.Image:
         """Return an image, from the cache if there is one."""
@@ -186,13 +219,19 @@ def number_from(*parts: Any) -> int:
     return int.from_bytes(digest, "little")
 
 
-def raise_unreadable(problems: Sequence[str], images: int) -> None:
-    """Raise one `ImageError` for all of the `images` that cannot be read, if any."""
+def check_images(samples: Sequence[Sample], files: FileIndex) -> None:
+    """Check in the main process that images can be decoded; all processes raise `ImageError`."""
+
+    def find() -> list[str]:
+        found = files.read([sample.image for sample in samples])
+        return [file.problem for file in found if file.problem]
+
+    problems = in_main_process(find)
     if problems:
         more = len(problems) - _SHOWN
         raise ImageError(
             None,
-            f"{len(problems)} of {images} images cannot be read: "
+            f"{len(problems)} of {len(samples)} images cannot be read: "
             + "; ".join(problems[:_SHOWN])
             + (f"; and {more} more, which mdan-zoo dataset lists" if more > 0 else ""),
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
+from mdan_zoo.images.input_spec import STRIDE
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.zoo.configs import MODELS
 from mdan_zoo.zoo.factory import read_released
@@ -60,6 +61,7 @@ _LIMITS: tuple[tuple[Sequence[str], Callable[[Any], bool], str], ...] = (
     (("momentum", "ema_decay"), lambda value: 0 <= value < 1, "be at least 0 and below 1"),
     (("min_crop_area",), lambda value: 0 <= value <= 1, "be in 0..1"),
     (("frozen_stages",), lambda value: 0 <= value <= 4, "be in 0..4"),
+    (("start_size",), lambda value: value >= 0 and value % STRIDE == 0, "be a multiple of 32"),
 )
 
 
@@ -103,6 +105,10 @@ class Recipe:
             matter of minutes. Needs `frozen_stages` of 3 or 4.
         min_crop_area: With 0, a crop of the model's input size is taken from the resized image, as
             in the paper. Above 0, crops cover at least this fraction of the image and are resized.
+        start_size: With 0, all epochs have crops of the model's input size. Above 0, progressive
+            resizing: the crops of the first epoch have this side in pixels, and it grows linearly,
+            in multiples of 32, to the input size in the last epoch. Cannot be combined with
+            `cached_views`.
         label_std_scale: With 0, training uses hard labels. Above 0, it uses the distribution of the
             raters' answers if the dataset provides it; where it is computed from a mean and a
             standard deviation (OASIS), the standard deviation is multiplied by this factor.
@@ -143,6 +149,7 @@ class Recipe:
     freeze_bn: bool = False
     cached_views: int = 0
     min_crop_area: float = 0.0
+    start_size: int = 0
     label_std_scale: float = 0.0
     balance: str = "none"
     init_bias_from_priors: bool = False
@@ -176,6 +183,11 @@ class Recipe:
         if self.cached_views and not self.min_crop_area:
             raise InputError(
                 f"cached_views={self.cached_views} needs a min_crop_area above 0, such as 0.6"
+            )
+        if self.cached_views and self.start_size:
+            raise InputError(
+                f"start_size={self.start_size} needs new crops in every epoch, so cached_views "
+                f"must be 0, not {self.cached_views}"
             )
 
     def for_images(self, count: int) -> Recipe:

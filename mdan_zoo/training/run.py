@@ -32,12 +32,12 @@ from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.backbone_weights import load_backbone_weights
 from mdan_zoo.training.config import TrainingConfig
-from mdan_zoo.training.dataset import ImageDataset
+from mdan_zoo.training.dataset import ImageDataset, check_images
 from mdan_zoo.training.distributed import is_main_process, processes
 from mdan_zoo.training.feature_cache import PyramidCache, compute_pyramids
 from mdan_zoo.training.losses import check_losses, rating_targets
 from mdan_zoo.training.recipe import Recipe, is_weight_file
-from mdan_zoo.training.splitting import find_split
+from mdan_zoo.training.splitting import find_split, training_sets
 from mdan_zoo.training.state import has_state
 from mdan_zoo.weights.checkpoint import read_identity
 from mdan_zoo.zoo.configs import MODELS
@@ -127,10 +127,9 @@ def prepare(config: TrainingConfig) -> Run:
     if len(samples) < 2:
         raise InputError(f"{config.data} has {len(samples)} image; training needs at least two")
     rating_targets(samples, model.dimensions)  # raises before the work begins
-    # The main process decodes all images as a check, unless cached views are computed from them
-    # anyway or the run is resumed.
-    decode = not recipe.cached_views and not has_state(config.output) and is_main_process()
-    files = FileIndex(decode=decode)
+    # The main process decodes all images as a check, unless the run is resumed.
+    resumed = has_state(config.output)
+    files = FileIndex(decode=not resumed and is_main_process())
     split = find_split(config, model, hierarchy, samples, files)
     backbone, model = _initial_backbone(config, model, hierarchy, init)
     data: ImageDataset | PyramidCache
@@ -138,10 +137,22 @@ def prepare(config: TrainingConfig) -> Run:
         read = get_architecture(model.architecture).pyramid_stages(hierarchy.depth)
         # C4 is the input of the last stage, which may be trained.
         stages, device = sorted({2, *read}), processes().device
+        if not resumed:
+            check_images(samples, files)
+        trained = sorted(set().union(*training_sets(samples, config.folder, split).values()))
         data = compute_pyramids(
-            backbone, samples, model.input, recipe, stages=stages, device=device
+            backbone,
+            samples,
+            model.input,
+            recipe,
+            config.cache or config.output,
+            stages=stages,
+            indices=trained,
+            device=device,
         )
     else:
+        if recipe.start_size:
+            build_backbone(model.backbone, recipe.start_size)  # raises if it rejects the size
         data = ImageDataset(samples, model.input, recipe, config.cache)
     targets = leaf_targets(samples, hierarchy, recipe)
     state = backbone.state_dict()
