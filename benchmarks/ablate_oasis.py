@@ -27,7 +27,7 @@ from top_down_cost import RESULTS, environment, write_rows
 
 from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo.datasets.splits import grouped_folds
-from mdan_zoo.training import Run, TrainingConfig, prepare
+from mdan_zoo.training import Run
 from mdan_zoo.training.feature_cache import PyramidCache
 from mdan_zoo.training.recipe import Recipe, load_recipe
 from mdan_zoo.training.run import leaf_targets
@@ -116,13 +116,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "oasis_ablation.csv")
     arguments = parser.parse_args()
 
-    plan = TrainingConfig(
-        load_recipe(MODEL),
-        arguments.data,
-        arguments.output,
-        backbone_weights=arguments.backbone_weights,
+    validation.PREPARED = validation.prepare_maps(
+        load_recipe(MODEL), arguments.data, arguments.backbone_weights
     )
-    validation.PREPARED = prepare(plan)
     samples = validation.PREPARED.samples
     for seed in arguments.seeds:
         validation.FOLDS_OF[seed] = grouped_folds(samples, FOLDS, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import timm
@@ -141,6 +141,12 @@ def _create_shapes(name: str, **options: Any) -> Any:
 def _channels_first(backbone: nn.Module) -> nn.Module:
     last = str(getattr(backbone, "output_fmt", "NCHW")).endswith("NHWC")
     return ChannelsFirst(backbone) if last else backbone
+
+
+def check_sizes(name: str, sizes: Iterable[int]) -> None:
+    """Raise `InputError` unless a backbone accepts square images of all `sizes`."""
+    for size in sizes:
+        _check_size(name, _maker(name), size)
 
 
 # Cached by the function that creates the model, not by its name, which may be registered again.

@@ -155,6 +155,8 @@ def _complete(
     _check_space(path.parent, missing, what)
     about = f"{size * count / 1e9:.2f} GB, {done:,} images complete"
     print(f"{'reusing' if done == count else 'caching'} the {what}: {about}", file=sys.stderr)
+    if done == count:
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mdan_zoo.backbones.pyramid import (
     build_backbone,
+    check_sizes,
     pretrained_backbone,
     with_normalisation,
 )
@@ -27,7 +28,7 @@ from mdan_zoo.datasets.splits import Split
 from mdan_zoo.errors import CheckpointError, HierarchyError, InputError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.images.input_spec import InputSpec
+from mdan_zoo.images.input_spec import STRIDE, InputSpec
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.backbone_weights import load_backbone_weights
@@ -120,6 +121,8 @@ def prepare(config: TrainingConfig) -> Run:
         )
     model, hierarchy = _describe(config, init)
     check_losses(recipe, model)
+    if recipe.start_size:
+        check_sizes(model.backbone, range(recipe.start_size, model.input.crop, STRIDE))
     name, options = config.dataset or model.dataset, {}
     if recipe.label_std_scale and "label_std_scale" in get_dataset(name).options:
         options["label_std_scale"] = recipe.label_std_scale
@@ -151,8 +154,6 @@ def prepare(config: TrainingConfig) -> Run:
             device=device,
         )
     else:
-        if recipe.start_size:
-            build_backbone(model.backbone, recipe.start_size)  # raises if it rejects the size
         data = ImageDataset(samples, model.input, recipe, config.cache)
     targets = leaf_targets(samples, hierarchy, recipe)
     state = backbone.state_dict()
