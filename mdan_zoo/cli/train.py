@@ -106,7 +106,7 @@ def _add_machine_options(add: Callable[..., Any]) -> None:
     add("--compile", action="store_true", help="compile the network with torch.compile")
     workers = "data-loading processes per GPU (default: one per core, at most 8)"
     add("--workers", type=int, metavar="N", help=workers)
-    cache = "existing folder for resized copies of the images, which load faster"
+    cache = "existing folder for resized copies of the images, or for cached feature maps"
     add("--cache", **FOLDER, help=cache)
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard")
 

@@ -101,8 +101,8 @@ class Recipe:
             their pretrained statistics, which small batches need.
         cached_views: With 0, a new crop of every image is drawn in every epoch. Above 0, this many
             views of each image (the image, its mirror image and random crops) are drawn once and
-            the feature maps of the frozen stages are cached, which makes training on a CPU a
-            matter of minutes. Needs `frozen_stages` of 3 or 4.
+            the feature maps of the frozen stages are cached on disk, which makes training on a CPU
+            a matter of minutes. Needs `frozen_stages` of 3 or 4.
         min_crop_area: With 0, a crop of the model's input size is taken from the resized image, as
             in the paper. Above 0, crops cover at least this fraction of the image and are resized.
         start_size: With 0, all epochs have crops of the model's input size. Above 0, progressive

@@ -178,7 +178,7 @@ def test_growing_crops_are_resumed_exactly(model, data, tmp_path):
     sides = []
     whole = trainer(given, recipe=recipe)
     whole.network.backbone.register_forward_pre_hook(
-        lambda module, inputs: module.training and sides.append(inputs[0].shape[-1])
+        lambda module, inputs: sides.append(inputs[0].shape[-1]) if module.training else None
     )
     expected = whole.run().state_dict()
     assert sides == [32] * 12 + [64] * 3  # with three epochs: 32, 32, 64 and then 32 again
