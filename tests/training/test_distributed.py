@@ -9,10 +9,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from tiny_model import OWN_TREE, write_own_data
 
 from mdan_zoo.cli.main import main
+from mdan_zoo.training import TrainingConfig, distributed
+from mdan_zoo.training.recipe import Recipe
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -36,6 +39,21 @@ def arguments(model, data, tmp_path):
 def distance(folder, other):
     one, two = (load_file(path / "model.safetensors") for path in (folder, other))
     return max(float((one[name].double() - two[name].double()).abs().max()) for name in one)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes, not the CPU")
+@pytest.mark.parametrize(
+    ("flags", "precision", "warns"),
+    [("avx2 avx512f", "bf16", True), ("avx512f amx_bf16", "bf16", False), ("avx2", "no", False)],
+)
+def test_bf16_on_a_cpu_without_it_is_called_slow(
+    flags, precision, warns, tmp_path, monkeypatch, caplog
+):
+    (tmp_path / "cpuinfo").write_text(f"model name\t: a CPU\nflags\t\t: fpu {flags}\n")
+    monkeypatch.setattr(distributed, "_CPU_INFO", tmp_path / "cpuinfo")
+    config = TrainingConfig(Recipe("mdan_fi8"), tmp_path, tmp_path, precision=precision)
+    distributed.warn_slow_precision(config)
+    assert ("this CPU has no bf16 instructions" in caplog.text) is warns
 
 
 SCRIPT = """

@@ -45,8 +45,8 @@ def plan(model, data, output, *, machine=ALONE, file=None, tree=OWN_TREE, datase
     return TrainingConfig(recipe, data, output, dataset, hierarchy=tree, split=file, **machine)
 
 
-def trainer(given, indices=range(24), folder=None, recipe=None):
-    return Trainer(prepare(given), list(indices), recipe, folder)
+def trainer(given, indices=range(24), folder=None):
+    return Trainer(prepare(given), list(indices), folder=folder)
 
 
 # --- what is learned
@@ -166,38 +166,6 @@ def test_an_exploded_training_goes_on_with_a_lower_rate(model, data, tmp_path, c
     changed = {"from": {"lr": 0.01, "max_grad_norm": 0.0}, "to": lower}
     assert report["changes"] == [{"step": 1, **changed}]
     assert "resuming from step 1 with another recipe" in caplog.text
-
-
-@pytest.mark.slow
-def test_growing_crops_are_resumed_exactly(model, data, tmp_path):
-    """It stops in the third of five epochs; `min_steps` adds two to the three of the recipe."""
-    growing = {"start_size": 32, "epochs": 3, "min_steps": 15, "ema_decay": 0.5}
-    given = plan(model, data, tmp_path / "whole", **growing)
-    recipe = given.recipe.for_images(24)
-    assert recipe.epochs == 5
-    sides = []
-    whole = trainer(given, recipe=recipe)
-    whole.network.backbone.register_forward_pre_hook(
-        lambda module, inputs: sides.append(inputs[0].shape[-1]) if module.training else None
-    )
-    expected = whole.run().state_dict()
-    assert sides == [32] * 12 + [64] * 3  # with three epochs: 32, 32, 64 and then 32 again
-    learner = trainer(given, folder=tmp_path, recipe=recipe)
-    weight = learner.network.levels[0].classifier.weight
-    weight.register_hook(lambda gradient: gradient * (float("nan") if learner.step > 6 else 1))
-    with pytest.raises(TrainingError):
-        learner.run()
-    again = trainer(given, folder=tmp_path, recipe=recipe)
-    found = again.run().state_dict()
-    assert all(value.equal(found[name]) for name, value in expected.items())
-
-
-def test_a_backbone_that_rejects_smaller_crops_is_reported_before_the_work(tmp_path):
-    recipe = Recipe("mdan_fi8", start_size=160)
-    machine = {"backbone": "coatnet_0_rw_224", "size": 224}
-    given = TrainingConfig(recipe, tmp_path / "no data", tmp_path / "run", **machine)
-    with pytest.raises(InputError, match="does not accept images of 160 x 160 pixels"):
-        prepare(given)
 
 
 def test_a_state_of_version_0_1_is_resumed(model, data, tmp_path):
