@@ -36,7 +36,7 @@ from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.state import hash_of_start
 
 _PREFIX = "feature_cache-"
-_CHUNK = 50  # images between two updates of the progress file
+_CHUNK = 20  # images between two updates of the progress file
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,8 @@ def _complete(
                     write_atomically(progress, json.dumps({"images": number}).encode())
     except OSError as error:
         raise TrainingError(
-            f"the {what} cannot be written: {error.strerror}. Free some space and repeat the "
-            "command, which continues after the last complete images"
+            f"the {what} cannot be written: {error.strerror}. Once this is resolved, the same "
+            "command continues after the last complete images"
         ) from error
 
 

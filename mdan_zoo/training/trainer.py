@@ -116,17 +116,12 @@ class Trainer:
         targets, weights = self._targets()
         ratings = self._ratings.to(accelerator.device)
         total = recipe.epochs * steps.per_epoch
-        bar = progress_bar(
-            "training",
-            total=total,
-            initial=self.step,
-            unit_scale=steps.step_size,
-            shown=accelerator.is_main_process,
-        )
+        scale = {"initial": self.step, "unit_scale": steps.step_size}  # steps, shown as images
+        shown = accelerator.is_main_process
         with (
             closing(self.loader(steps)) as loader,  # ends the workers on errors, too
             sigterm() as stop,
-            bar,
+            progress_bar("training", total=total, shown=shown, **scale) as bar,
         ):
             self._timed_from = (self.step, time.perf_counter())
             for number, (inputs, images) in enumerate(loader):

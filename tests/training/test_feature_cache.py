@@ -120,7 +120,9 @@ def test_a_full_disk_is_reported_and_the_file_completed_later(model, data, tmp_p
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10 * 2 * BYTES + 1, before[1]))
     try:
-        with pytest.raises(TrainingError, match=r"2 views of 24 images in .*too large.*repeat"):
+        with pytest.raises(
+            TrainingError, match=r"2 views of 24 images in .*too large.*same command continues"
+        ):
             prepare(given)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
