@@ -116,7 +116,7 @@ class Trainer:
         targets, weights = self._targets()
         ratings = self._ratings.to(accelerator.device)
         total = recipe.epochs * steps.per_epoch
-        scale = {"initial": self.step, "unit_scale": steps.step_size}  # steps, shown as images
+        scale: Any = {"initial": self.step, "unit_scale": steps.step_size}  # shown as images
         shown = accelerator.is_main_process
         with (
             closing(self.loader(steps)) as loader,  # ends the workers on errors, too
