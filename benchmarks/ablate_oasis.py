@@ -27,7 +27,7 @@ from top_down_cost import RESULTS, environment, write_rows
 
 from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo.datasets.splits import grouped_folds
-from mdan_zoo.training import Run, TrainingConfig, prepare
+from mdan_zoo.training import Run
 from mdan_zoo.training.feature_cache import PyramidCache
 from mdan_zoo.training.losses import sample_targets
 from mdan_zoo.training.recipe import Recipe, load_recipe
@@ -66,7 +66,7 @@ class Variant:
             prepared,
             model=config,
             targets=sample_targets(prepared.samples, prepared.hierarchy, self.recipe(0)),
-            data=PyramidCache((c2, c3, c4, c5)),
+            data=dataclasses.replace(source, maps=(c2, c3, c4, c5)),
         )
 
 
@@ -116,13 +116,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "oasis_ablation.csv")
     arguments = parser.parse_args()
 
-    plan = TrainingConfig(
-        load_recipe(MODEL),
-        arguments.data,
-        arguments.output,
-        backbone_weights=arguments.backbone_weights,
+    validation.PREPARED = validation.prepare_maps(
+        load_recipe(MODEL), arguments.data, arguments.backbone_weights
     )
-    validation.PREPARED = prepare(plan)
     samples = validation.PREPARED.samples
     for seed in arguments.seeds:
         validation.FOLDS_OF[seed] = grouped_folds(samples, FOLDS, seed)

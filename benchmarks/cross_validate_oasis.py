@@ -18,6 +18,7 @@ import csv
 import dataclasses
 import multiprocessing
 import statistics
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -222,6 +223,14 @@ def rounded(value: float) -> float:
     return round(value, 6)
 
 
+def prepare_maps(recipe: Recipe, data: Path, backbone_weights: Path | None) -> Run:
+    """Prepare the run; the mapping of the cached maps outlives their file."""
+    with tempfile.TemporaryDirectory() as folder:
+        return prepare(
+            TrainingConfig(recipe, data, Path(folder), backbone_weights=backbone_weights)
+        )
+
+
 def write(path: Path, rows: Iterable[dict[str, object]]) -> None:
     rows = list(rows)
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -244,13 +253,7 @@ def main() -> None:
 
     for name in ("mdan_oasis4", "flat_oasis4"):
         RECIPES[name] = load_recipe(name, arguments.changes)
-    plan = TrainingConfig(
-        RECIPES["mdan_oasis4"],
-        arguments.data,
-        arguments.output,
-        backbone_weights=arguments.backbone_weights,
-    )
-    PREPARED = prepare(plan)
+    PREPARED = prepare_maps(RECIPES["mdan_oasis4"], arguments.data, arguments.backbone_weights)
     models = (
         "majority class",
         "frozen features + logistic regression",

@@ -230,7 +230,7 @@ class Bench:
         recipe = load_recipe(config.name)
         if decoding == "views":
             backbone = copy.deepcopy(self.build(config, "fast").backbone)
-            return compute_pyramids(backbone, samples, config.input, recipe)
+            return compute_pyramids(backbone, samples, config.input, recipe, self.cache)
         dataset = ImageDataset(samples, config.input, recipe)
         if decoding == "full":
             dataset.options = ImageOptions()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import timm
@@ -180,6 +180,12 @@ def _create_shapes(name: str, **options: Any) -> nn.Module:
     except RuntimeError:  # before timm 1.0.22 many models read values during creation
         with torch.random.fork_rng(devices=[]):
             return _create(name, **options).to("meta")
+
+
+def check_sizes(name: str, sizes: Iterable[int]) -> None:
+    """Raise `InputError` unless a backbone accepts square images of all `sizes`."""
+    for size in sizes:
+        _check_size(name, _maker(name), size)
 
 
 # Cached by the function that creates the model, not by its name, which may be registered again.

@@ -130,7 +130,7 @@ def _add_machine_options(add: Callable[..., Any]) -> None:
     add("--compile", action="store_true", help="compile the network with torch.compile")
     workers = "data-loading processes per GPU (default: one per core, at most 8)"
     add("--workers", type=int, metavar="N", help=workers)
-    cache = "existing folder for resized copies of the images, which load faster"
+    cache = "existing folder for resized copies of the images, or for cached feature maps"
     add("--cache", **FOLDER, help=cache)
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard")
 
@@ -156,6 +156,7 @@ def run(options: argparse.Namespace) -> int:
     from mdan_zoo.training.config import TrainingConfig
     from mdan_zoo.training.distributed import disconnect, is_main_process
     from mdan_zoo.training.pipeline import train
+    from mdan_zoo.training.report import summarise
 
     fields = [field.name for field in dataclasses.fields(TrainingConfig)]
     config = TrainingConfig(**{name: getattr(options, name) for name in fields} | given)
@@ -168,6 +169,7 @@ def run(options: argparse.Namespace) -> int:
         return 128 + signal.SIGTERM
     if is_main_process():
         print(path)
+        print(summarise(path.parent), file=sys.stderr)
         print(f"try it: mdan-zoo predict --checkpoint {path} IMAGE", file=sys.stderr)
     disconnect()
     return 0

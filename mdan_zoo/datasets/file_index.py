@@ -42,13 +42,12 @@ class FileIndex:
         self._known: dict[Path, IndexedFile] = {}
 
     def read(self, paths: Sequence[Path]) -> list[IndexedFile]:
-        """Return the entry of each file; decoding shows a progress bar on a terminal."""
-        from tqdm import tqdm  # slow to import
+        """Return the entry of each file; decoding shows its progress."""
+        from mdan_zoo._util.progress import progress_bar  # slow to import
 
         unknown = [path for path in dict.fromkeys(paths) if path not in self._known]
         batches = batches_ahead(self._read, unknown, batch_size=32, workers=os.cpu_count() or 1)
-        disable = None if self.decode else True  # None: unless on a terminal
-        with tqdm(total=len(unknown), unit="image", disable=disable) as bar:
+        with progress_bar("reading", total=len(unknown), shown=self.decode) as bar:
             for batch in batches:
                 self._known.update((file.path, file) for file in batch)
                 bar.update(len(batch))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from mdan_zoo._util.files import open_atomically
+from mdan_zoo._util.progress import progress_bar
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import DatasetError, ImageError
 from mdan_zoo.evaluation.metrics import Ints, Outcomes
@@ -144,7 +144,7 @@ def predict_probabilities(
     ratings = {scale.name: np.empty(len(samples), np.float32) for scale in network.dimensions}
     errors = []
     stream = predictor.stream([sample.image for sample in samples], batch_size=batch_size)
-    progress = tqdm(stream, total=len(samples), unit="image", disable=None)
+    progress = progress_bar("evaluating", iterable=stream, total=len(samples))
     for row, prediction in enumerate(progress):
         if prediction.error is not None:
             errors.append(f"  {prediction.image}: {prediction.error}")

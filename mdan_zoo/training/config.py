@@ -46,7 +46,9 @@ class TrainingConfig:
         channels_last: Use the channels-last memory format, which is faster on GPUs.
         compile: Use `torch.compile`.
         workers: Number of data-loading processes per GPU. None: one per core, at most 8.
-        cache: Folder for resized copies of the images; see `ImageDataset`.
+        cache: Folder for resized copies of the images, see `ImageDataset`, or for cached feature
+            maps, see `compute_pyramids`. None: no copies; maps are in the output folder until
+            training is complete.
         tensorboard: Also write the log for TensorBoard.
     """
 

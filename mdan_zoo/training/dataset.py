@@ -5,6 +5,8 @@ All randomness depends only on the seed, the epoch and the image, not on workers
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import hashlib
 import io
 import math
@@ -20,11 +22,13 @@ from torch.utils.data import Dataset, Sampler, default_collate
 from torchvision.transforms import v2
 
 from mdan_zoo._util.files import write_atomically
+from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import ImageError, InputError
-from mdan_zoo.images.input_spec import InputSpec
+from mdan_zoo.images.input_spec import STRIDE, InputSpec
 from mdan_zoo.images.load import ImageOptions, load_image
 from mdan_zoo.images.preprocessing import without_far_ends
+from mdan_zoo.training.distributed import in_main_process
 from mdan_zoo.training.recipe import Recipe
 
 Key = tuple[int, int]
@@ -39,17 +43,40 @@ _SHOWN = 5
 
 
 def random_crop(spec: InputSpec, recipe: Recipe) -> v2.Transform:
-    """Return the recipe's random crop of a PIL image, as a PIL image of the size of training."""
+    """Return the recipe's random crop of a PIL image, as a PIL image of the size `spec.crop`."""
     interpolation = v2.InterpolationMode(spec.interpolation)
-    size = recipe.train_size or spec.crop
     if recipe.min_crop_area:
         return v2.RandomResizedCrop(
-            size,
+            spec.crop,
             scale=(recipe.min_crop_area, 1.0),
             ratio=_ASPECTS,
             interpolation=interpolation,
         )
-    return v2.Compose([v2.Resize(spec.resize_to, interpolation), v2.RandomCrop(size)])
+    return v2.Compose([v2.Resize(spec.resize_to, interpolation), v2.RandomCrop(spec.crop)])
+
+
+def crop_size(spec: InputSpec, recipe: Recipe, epoch: int) -> int:
+    """Return the side of the crops in an epoch of a key, in pixels; see `Recipe.start_size`."""
+    sizes = training_sizes(spec, recipe)
+    if len(sizes) == 1 or recipe.epochs == 1:
+        return sizes[-1]
+    done = epoch % recipe.epochs  # images that are drawn again have the keys of later epochs
+    size = sizes[0] + (sizes[-1] - sizes[0]) * done // (recipe.epochs - 1)
+    return size // STRIDE * STRIDE
+
+
+def training_sizes(spec: InputSpec, recipe: Recipe) -> range:
+    """Return the sides of the crops in all epochs, ascending.
+
+    Raises:
+        InputError: `Recipe.start_size` is larger than the last one.
+    """
+    last = recipe.train_size or spec.crop
+    first = recipe.start_size or last
+    if first > last:
+        name = "train_size" if recipe.train_size else "the input size of the model"
+        raise InputError(f"start_size must be at most {name}, {last}, not {first}")
+    return range(first, last + 1, STRIDE)
 
 
 def needed_side(spec: InputSpec, recipe: Recipe) -> int:
@@ -74,13 +101,19 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         self, samples: Sequence[Sample], spec: InputSpec, recipe: Recipe, cache: Path | None = None
     ) -> None:
         self.files = [sample.image for sample in samples]
-        self.seed = recipe.seed
+        self.spec = spec
+        self.recipe = recipe
         self.side = needed_side(spec, recipe)
         self.options = ImageOptions(shrink_to=self.side)
         self.cache = cache
-        self.transform = v2.Compose(
-            [random_crop(spec, recipe), v2.RandomHorizontalFlip(), v2.PILToTensor()]
-        )
+        self.transforms = {}
+        for size in training_sizes(spec, recipe):
+            smaller = dataclasses.replace(
+                spec, crop=size, resize=round(spec.resize * size / spec.crop)
+            )
+            self.transforms[size] = v2.Compose(
+                [random_crop(smaller, recipe), v2.RandomHorizontalFlip(), v2.PILToTensor()]
+            )
 
     def __len__(self) -> int:
         return len(self.files)
@@ -90,8 +123,8 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         image = without_far_ends(self.load(index))
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would also seed GPUs that are initialised later.
-            torch.default_generator.manual_seed(number_from(self.seed, epoch, index))
-            pixels: Tensor = self.transform(image)
+            torch.default_generator.manual_seed(number_from(self.recipe.seed, epoch, index))
+            pixels: Tensor = self.transforms[crop_size(self.spec, self.recipe, epoch)](image)
         return pixels, index
 
     def __getitems__(self, keys: list[Key]) -> list[tuple[Tensor, int]] | ImageError:
@@ -100,6 +133,12 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             return [self[key] for key in keys]
         except ImageError as error:
             return error.with_traceback(None)
+
+    def for_recipe(self, recipe: Recipe) -> ImageDataset:
+        """Return the dataset with the seed and epochs of a recipe that is otherwise the same."""
+        dataset = copy.copy(self)
+        dataset.recipe = recipe
+        return dataset
 
     def load(self, index: int) -> Image.Image:
         """Return an image, from the cache if there is one."""
@@ -203,13 +242,19 @@ def number_from(*parts: Any) -> int:
     return int.from_bytes(digest, "little")
 
 
-def raise_unreadable(problems: Sequence[str], images: int) -> None:
-    """Raise one `ImageError` for all of the `images` that cannot be read, if any."""
+def check_images(samples: Sequence[Sample], files: FileIndex) -> None:
+    """Check in the main process that images can be decoded; all processes raise `ImageError`."""
+
+    def find() -> list[str]:
+        found = files.read([sample.image for sample in samples])
+        return [file.problem for file in found if file.problem]
+
+    problems = in_main_process(find)
     if problems:
         more = len(problems) - _SHOWN
         raise ImageError(
             None,
-            f"{len(problems)} of {images} images cannot be read: "
+            f"{len(problems)} of {len(samples)} images cannot be read: "
             + "; ".join(problems[:_SHOWN])
             + (f"; and {more} more, which mdan-zoo dataset lists" if more > 0 else ""),
         )

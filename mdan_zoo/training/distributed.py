@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -25,6 +26,9 @@ _PATIENCE = timedelta(hours=6)
 
 _GRACE_SECONDS = 30  # usual time between SIGTERM and SIGKILL on clusters
 _LOWEST_PRIORITY = 19
+_CPU_INFO = Path("/proc/cpuinfo")
+_BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # the last is that of ARM
+_LOGGER = logging.getLogger("mdan_zoo.training")
 
 
 def processes() -> PartialState:
@@ -67,6 +71,19 @@ def check_precision(config: TrainingConfig) -> None:
     """Raise `InputError` for fp16 on a CPU, which Accelerate would silently ignore."""
     if config.precision == "fp16" and processes().device.type == "cpu":
         raise InputError("fp16 needs a GPU; on a CPU use bf16 or float32")
+
+
+def warn_slow_precision(config: TrainingConfig) -> None:
+    """Log a warning for bf16 on a CPU without instructions for it, where known (Linux)."""
+    if config.precision != "bf16" or processes().device.type != "cpu" or not _CPU_INFO.exists():
+        return
+    flags = set(_CPU_INFO.read_text().split())
+    if is_main_process() and flags.isdisjoint(_BF16_FLAGS):
+        _LOGGER.warning(
+            "this CPU has no bf16 instructions (%s), so training with precision bf16 is slower "
+            "than without",
+            ", ".join(_BF16_FLAGS),
+        )
 
 
 def make_accelerator(config: TrainingConfig, folder: Path | None) -> Accelerator:

@@ -1,32 +1,42 @@
 """Feature cache: maps of the frozen stages for several views of every image, computed once.
 
-Cached maps make training fast enough for a CPU and are shared by the folds of a cross-validation.
+Cached maps make training fast enough for a CPU. They are in a memory-mapped file, so they need
+disk space instead of memory, and processes and the folds of a cross-validation share them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-import psutil
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as tv
-from tqdm import tqdm
 
+from mdan_zoo._util.files import write_atomically
+from mdan_zoo._util.progress import progress_bar
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.errors import ImageError, InputError
+from mdan_zoo.errors import InputError, TrainingError
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.images.load import load_image
 from mdan_zoo.images.preprocessing import Preprocessing
-from mdan_zoo.training.dataset import Key, number_from, raise_unreadable, random_crop
+from mdan_zoo.training.dataset import Key, number_from, random_crop
+from mdan_zoo.training.distributed import in_main_process
 from mdan_zoo.training.recipe import Recipe
+from mdan_zoo.training.state import hash_of_start
 
-_CGROUPS = Path("/sys/fs/cgroup")
+_PREFIX = "feature_cache-"
+_CHUNK = 20  # images between two updates of the progress file
 
 
 @dataclass(frozen=True)
@@ -38,10 +48,12 @@ class PyramidCache(Dataset[tuple[list[Tensor], int]]):
             preprocessing of inference, view 1 its mirror image. Maps that the network does not
             read are empty.
         seed: Seed of the random views.
+        rows: Position in `maps` by index of the image, for images that have maps. None: all have.
     """
 
     maps: tuple[Tensor, Tensor, Tensor, Tensor]
     seed: int = 0
+    rows: Mapping[int, int] | None = None
 
     @property
     def views(self) -> int:
@@ -54,67 +66,140 @@ class PyramidCache(Dataset[tuple[list[Tensor], int]]):
     def __getitem__(self, key: Key) -> tuple[list[Tensor], int]:
         view = number_from(self.seed, *key) % self.views
         index = key[1]
-        return [maps[view, index] if maps.numel() else maps for maps in self.maps], index
+        row = index if self.rows is None else self.rows[index]
+        return [maps[view, row] if maps.numel() else maps for maps in self.maps], index
+
+    def for_recipe(self, recipe: Recipe) -> PyramidCache:
+        """Return the dataset with the random views of a recipe."""
+        return replace(self, seed=recipe.seed)
 
 
-@torch.inference_mode()
 def compute_pyramids(
     backbone: nn.Module,
     samples: Sequence[Sample],
     spec: InputSpec,
     recipe: Recipe,
+    folder: Path,
     *,
     stages: Sequence[int] = (1, 2, 3),
+    indices: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
 ) -> PyramidCache:
-    """Compute the feature maps of every view of every image; they are kept in main memory.
+    """Compute the feature maps of every view of every image, or of the images at `indices`.
 
-    `stages` are the maps to keep; 0 is C2, 3 is C5.
+    They are kept in a file in `folder`. Its name identifies the images, views, input, maps and
+    weights of the backbone; an existing file is completed and reused. `stages` are the maps to
+    keep; 0 is C2, 3 is C5.
 
     Raises:
-        ImageError: Images cannot be read.
-        InputError: The maps need more memory than is available.
+        ImageError: An image cannot be read.
+        InputError: The file needs more disk space than is free.
+        TrainingError: The file cannot be written.
     """
-    backbone = backbone.eval().to(device).to(memory_format=torch.channels_last)
+    indices = range(len(samples)) if indices is None else indices
+    backbone = backbone.eval()
+    views = (recipe.seed, recipe.cached_views, recipe.min_crop_area)
+    images = _describe_images(samples, indices)
+    about = (hash_of_start(backbone, spec), tuple(stages), views, images)
+    path = folder / f"{_PREFIX}{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}.bin"
+    backbone = backbone.to(device).to(memory_format=torch.channels_last)
     preprocessing = Preprocessing(spec)
-    kept: dict[int, Tensor] = {}
-    problems: list[str] = []
-    for number, sample in enumerate(tqdm(samples, desc="images", disable=None)):
-        try:
-            image = load_image(sample.image)
-        except ImageError as error:
-            problems.append(str(error))
-        if problems:  # only look for more unreadable images
-            continue
-        views = torch.stack(draw_views(image, spec, recipe, seed=number))
+    with torch.inference_mode():
+        pyramid = backbone(torch.zeros(1, 3, spec.crop, spec.crop, device=device))
+    shapes = [tuple(pyramid[stage].shape[1:]) for stage in stages]
+    names = [f"C{stage + 2}" for stage in stages]
+    record = np.dtype([(name, "<f2", shape) for name, shape in zip(names, shapes, strict=True)])
+
+    @torch.inference_mode()
+    def compute(index: int) -> bytes:
+        views = torch.stack(draw_views(load_image(samples[index].image), spec, recipe, seed=index))
         inputs = preprocessing.normalise(views.to(device)).to(memory_format=torch.channels_last)
         # Two views at a time: for larger tensors, the allocator requests new memory each time,
         # which on a CPU takes as long as the convolutions.
         parts = [list(backbone(pair)) for pair in torch.split(inputs, 2)]
-        pyramid = {stage: torch.cat([part[stage] for part in parts]).half() for stage in stages}
-        if not kept:
-            _check_memory(pyramid.values(), len(samples), recipe.cached_views)
-            for stage, maps in pyramid.items():
-                shape = (recipe.cached_views, len(samples), *maps.shape[1:])
-                kept[stage] = torch.empty(shape, dtype=maps.dtype)
-        for stage, maps in pyramid.items():
-            kept[stage][:, number] = maps
-    raise_unreadable(problems, len(samples))
+        records = np.empty(len(views), record)
+        for stage, name in zip(stages, names, strict=True):
+            records[name] = torch.cat([part[stage] for part in parts]).half().cpu().numpy()
+        return records.tobytes()
+
+    size = recipe.cached_views * record.itemsize
+    in_main_process(lambda: _complete(path, size, indices, recipe.cached_views, compute))
     backbone.cpu()
-    c2, c3, c4, c5 = (kept.get(stage, torch.empty(0)) for stage in range(4))
-    return PyramidCache((c2, c3, c4, c5), recipe.seed)
+    records = np.memmap(path, record, "r+", shape=(len(indices), recipe.cached_views))
+    kept = {name: torch.from_numpy(records[name]).transpose(0, 1) for name in names}
+    c2, c3, c4, c5 = (kept.get(name, torch.empty(0)) for name in ("C2", "C3", "C4", "C5"))
+    rows = {index: row for row, index in enumerate(indices)}
+    return PyramidCache((c2, c3, c4, c5), recipe.seed, rows)
 
 
-def _check_memory(maps: Iterable[Tensor], images: int, views: int) -> None:
-    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each keeps all maps
-    needed = sum(stage.nbytes for stage in maps) * images * local_processes
-    available = available_memory()
-    if needed > available:
+def _describe_images(samples: Sequence[Sample], indices: Sequence[int]) -> list[Any]:
+    """Return index, relative path and size of images; the folder of the dataset may change."""
+    files = [samples[index].image for index in indices]
+    base = os.path.commonpath([file.parent for file in files])
+    names = [file.relative_to(base).as_posix() for file in files]
+    return list(zip(indices, names, [file.stat().st_size for file in files], strict=True))
+
+
+def _complete(
+    path: Path, size: int, indices: Sequence[int], views: int, compute: Callable[[int], bytes]
+) -> None:
+    """Append the records of the images that a file lacks; `size` is that of an image, in bytes.
+
+    The number of complete images is in a second file, which is replaced after the records have
+    reached the disk, so records that are written only in part do not count.
+    """
+    progress, count = path.with_suffix(".json"), len(indices)
+    done = _complete_images(path, progress, size)
+    what = f"feature maps of {views} views of {count:,} images in {path}"
+    missing = size * count - (path.stat().st_size if path.exists() else 0)
+    _check_space(path.parent, missing, what)
+    about = f"{size * count / 1e9:.2f} GB, {done:,} images complete"
+    print(f"{'reusing' if done == count else 'caching'} the {what}: {about}", file=sys.stderr)
+    if done == count:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        bar = progress_bar("caching", total=count, initial=done)
+        with path.open("r+b") as file, bar:
+            file.seek(done * size)
+            for number, index in enumerate(indices[done:], done + 1):
+                file.write(compute(index))
+                bar.update()
+                if number % _CHUNK == 0 or number == count:
+                    file.flush()
+                    os.fsync(file.fileno())
+                    write_atomically(progress, json.dumps({"images": number}).encode())
+    except OSError as error:
+        raise TrainingError(
+            f"the {what} cannot be written: {error.strerror}. Once this is resolved, the same "
+            "command continues after the last complete images"
+        ) from error
+
+
+def _complete_images(path: Path, progress: Path, size: int) -> int:
+    try:
+        done = int(json.loads(progress.read_bytes())["images"])
+        return min(done, path.stat().st_size // size)
+    except (OSError, ValueError, TypeError, KeyError):  # missing or damaged: start over
+        return 0
+
+
+def _check_space(folder: Path, needed: int, what: str) -> None:
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
         raise InputError(
-            f"caching {views} views of {images} images needs {needed / 1e9:.1f} GB of memory, and "
-            f"{available / 1e9:.1f} GB are available; --set cached_views=0 draws new crops in "
-            "every epoch"
+            f"the {what} need {needed / 1e9:.2f} GB of disk space, and {free / 1e9:.2f} GB are "
+            "free; --cache DIR puts them on another disk, a lower cached_views needs less, and "
+            "--set cached_views=0 draws new crops in every epoch instead"
         )
+
+
+def remove_caches(folder: Path) -> None:
+    """Remove all cached feature maps from a folder."""
+    for file in folder.glob(f"{_PREFIX}*"):
+        file.unlink(missing_ok=True)
 
 
 def draw_views(image: Image.Image, spec: InputSpec, recipe: Recipe, seed: int) -> list[Tensor]:
@@ -129,28 +214,3 @@ def draw_views(image: Image.Image, spec: InputSpec, recipe: Recipe, seed: int) -
         crops = [tv.pil_to_tensor(crop(image)) for _ in range(recipe.cached_views - 2)]
     mirrored = [view.flip(-1) if number % 2 else view for number, view in enumerate(crops)]
     return [plain, plain.flip(-1), *mirrored]
-
-
-def available_memory() -> int:
-    """Return the available memory in bytes, of the machine, container or job."""
-    limits = [int(psutil.virtual_memory().available)]
-    for line in _read_text(Path("/proc/self/cgroup")).splitlines():  # Linux
-        _, controllers, group = line.split(":", 2)
-        if not controllers:
-            root, name = _CGROUPS, "memory.max"
-        elif "memory" in controllers.split(","):
-            root, name = _CGROUPS / "memory", "memory.limit_in_bytes"
-        else:
-            continue
-        path = PurePosixPath(group)
-        for folder in (path, *path.parents):  # limits apply to nested groups
-            text = _read_text(root / folder.relative_to("/") / name).strip()
-            limits += [int(text)] if text.isdigit() else []  # not "max"
-    return min(limits)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:  # missing, or not readable for this user
-        return ""

@@ -12,8 +12,6 @@ from typing import Any
 
 import torch
 
-from mdan_zoo.datasets.file_index import FileIndex
-from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.splits import split_sha256
 from mdan_zoo.errors import InputError
 from mdan_zoo.evaluation import SampleSource, evaluate, write_report
@@ -22,9 +20,15 @@ from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.models.base import EmotionModel
 from mdan_zoo.training.calibration import Calibration, fit_temperature, scale_classifiers
 from mdan_zoo.training.config import TrainingConfig
-from mdan_zoo.training.dataset import raise_unreadable
-from mdan_zoo.training.distributed import check_precision, in_main_process, is_main_process
-from mdan_zoo.training.report import add_cross_validation, describe_run
+from mdan_zoo.training.dataset import check_images
+from mdan_zoo.training.distributed import (
+    check_precision,
+    in_main_process,
+    is_main_process,
+    warn_slow_precision,
+)
+from mdan_zoo.training.feature_cache import remove_caches
+from mdan_zoo.training.report import TEST_FOLDER, add_cross_validation, describe_run
 from mdan_zoo.training.report import write_report as write_training_report
 from mdan_zoo.training.run import WEIGHTS_FILE, Run, prepare
 from mdan_zoo.training.splitting import Source, keep_splits, training_sets
@@ -32,7 +36,6 @@ from mdan_zoo.training.state import has_state
 from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import save_checkpoint
 
-TEST_FOLDER = "test"
 _LOGGER = logging.getLogger("mdan_zoo.training")
 
 
@@ -45,18 +48,21 @@ def train(config: TrainingConfig) -> Path:
     for path in config.data.values() if isinstance(config.data, Mapping) else (config.data,):
         check_output(config.output, path)
     check_precision(config)
+    warn_slow_precision(config)
     run = prepare(config)
     if not config.recipe.cached_views and not has_state(config.output):
-        check_images(run.samples, run.files)  # cached views have already been read
+        check_images(run.samples, run.files)  # `prepare` checks those whose maps are cached
     keep_splits(run.sources, config.output)
     sets = training_sets(run.sources)
     output = config.output
     if len(sets) == 1:
         ((part, indices),) = sets.items()
-        return _train_one(run, indices, output, part)
-    folds = [_train_one(run, sets[part], output / f"fold_{part}", part).parent for part in sets]
-    path = _train_one(run, list(range(len(run.samples))), config.output)
-    in_main_process(functools.partial(add_cross_validation, config.output, folds))
+        path = _train_one(run, indices, output, part)
+    else:
+        folds = [_train_one(run, sets[part], output / f"fold_{part}", part).parent for part in sets]
+        path = _train_one(run, list(range(len(run.samples))), output)
+        in_main_process(functools.partial(add_cross_validation, output, folds))
+    in_main_process(functools.partial(remove_caches, output))  # those in config.cache are kept
     return path
 
 
@@ -74,16 +80,6 @@ def check_output(folder: Path, data: Path) -> None:
             f"the output must be a folder that is writable, not {folder}: {existing} is "
             + ("not writable" if existing.is_dir() else "a file")
         )
-
-
-def check_images(samples: Sequence[Sample], files: FileIndex) -> None:
-    """Check in the main process that images can be decoded; all processes raise `ImageError`."""
-
-    def problems() -> list[str]:
-        found = files.read([sample.image for sample in samples])
-        return [file.problem for file in found if file.problem]
-
-    raise_unreadable(in_main_process(problems), len(samples))
 
 
 def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") -> Path:

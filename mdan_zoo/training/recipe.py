@@ -69,7 +69,7 @@ _LIMITS: tuple[tuple[Sequence[str], Callable[[Any], bool], str], ...] = (
     ),
     (("min_crop_area",), lambda value: 0 <= value <= 1, "be in 0..1"),
     (
-        ("train_size",),
+        ("train_size", "start_size"),
         lambda value: value >= 0 and value % STRIDE == 0,
         f"be a multiple of {STRIDE}",
     ),
@@ -113,13 +113,18 @@ class Recipe:
             their pretrained statistics, which small batches need.
         cached_views: With 0, a new crop of every image is drawn in every epoch. Above 0, this many
             views of each image (the image, its mirror image and random crops) are drawn once and
-            the feature maps of the frozen stages are cached, which makes training on a CPU a
-            matter of minutes. Needs `frozen_stages` of 3 or 4.
+            the feature maps of the frozen stages are cached on disk, which makes training on a CPU
+            a matter of minutes. Needs `frozen_stages` of 3 or 4.
         min_crop_area: With 0, a crop of the model's input size is taken from the resized image, as
             in the paper. Above 0, crops cover at least this fraction of the image and are resized.
-        train_size: Side in pixels of the crops, smaller than the input of the model: objects in
-            random crops look larger than in whole images, so networks are tested at a larger size
-            than they are trained at. 0: the input size of the model.
+        train_size: Side of the crops in pixels; 0 is the input size of the model. Objects look
+            larger in random crops than in whole images, so a model can be trained at a smaller size
+            than it is tested at (Touvron et al., Fixing the train-test resolution discrepancy,
+            2019). Cannot be combined with `cached_views`.
+        start_size: With 0, the crops have the same size in all epochs. Above 0, progressive
+            resizing: the crops of the first epoch have this side in pixels, and it grows linearly,
+            in multiples of 32, to `train_size` in the last epoch. Cannot be combined with
+            `cached_views`.
         label_std_scale: With 0, training uses hard labels. Above 0, it uses the distribution of the
             raters' answers if the dataset provides it; where it is computed from a mean and a
             standard deviation (OASIS), the standard deviation is multiplied by this factor.
@@ -168,6 +173,7 @@ class Recipe:
     cached_views: int = 0
     min_crop_area: float = 0.0
     train_size: int = 0
+    start_size: int = 0
     label_std_scale: float = 0.0
     label_smoothing: float = 0.0
     dataset_weights: str = ""
@@ -205,7 +211,12 @@ class Recipe:
             raise InputError(
                 f"cached_views={self.cached_views} needs a min_crop_area above 0, such as 0.6"
             )
-
+        for name in ("start_size", "train_size"):
+            if self.cached_views and getattr(self, name):
+                raise InputError(
+                    f"{name}={getattr(self, name)} cannot be combined with "
+                    f"cached_views={self.cached_views}, whose crops have the model's input size"
+                )
         if self.dataset_weights and self.balance == "sampling":
             raise InputError(
                 f"balance=sampling cannot be combined with dataset_weights={self.dataset_weights}"

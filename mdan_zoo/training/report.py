@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mdan_zoo.training.trainer import Trainer
 
 REPORT_FILE = "training.json"
+TEST_FOLDER = "test"
 _LIBRARIES = ("accelerate", "safetensors", "timm", "torch", "torchvision")
 
 
@@ -110,6 +111,20 @@ def _summary(tests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         mean, sd = statistics.mean(values), statistics.stdev(values)
         accuracy[level] = {"folds": values, "mean": mean, "sd": sd}
     return {"accuracy": accuracy}
+
+
+def summarise(folder: Path) -> str:
+    """Return the test accuracies of a completed training run and the path of its report."""
+    report = read_report(folder)
+    if "cross_validation" in report:
+        levels = report["cross_validation"]["accuracy"]
+        values = [f"{level} {row['mean']:.3f} ± {row['sd']:.3f}" for level, row in levels.items()]
+        return f"cross-validation accuracy: {', '.join(values)}; report: {folder / REPORT_FILE}"
+    if "test" in report:
+        path = folder / TEST_FOLDER / "evaluation.md"
+        values = [f"{level} {value:.3f}" for level, value in report["test"]["accuracy"].items()]
+        return f"test accuracy: {', '.join(values)}; report: {path}"
+    return f"report: {folder / REPORT_FILE}"
 
 
 def read_report(folder: Path) -> dict[str, Any]:

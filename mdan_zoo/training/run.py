@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mdan_zoo.backbones.pyramid import (
     build_backbone,
+    check_sizes,
     pretrained_backbone,
     with_normalisation,
 )
@@ -30,12 +31,12 @@ from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.backbone_weights import load_backbone_weights
 from mdan_zoo.training.config import TrainingConfig
-from mdan_zoo.training.dataset import ImageDataset
+from mdan_zoo.training.dataset import ImageDataset, check_images, training_sizes
 from mdan_zoo.training.distributed import is_main_process, processes
 from mdan_zoo.training.feature_cache import PyramidCache, compute_pyramids
 from mdan_zoo.training.losses import check_losses, rating_targets, sample_targets
 from mdan_zoo.training.recipe import is_weight_file
-from mdan_zoo.training.splitting import Source, find_sources
+from mdan_zoo.training.splitting import Source, find_sources, training_sets
 from mdan_zoo.training.state import has_state
 from mdan_zoo.weights.checkpoint import read_identity
 from mdan_zoo.zoo.configs import MODELS
@@ -136,13 +137,14 @@ def prepare(config: TrainingConfig) -> Run:
         )
     model, hierarchy = _describe(config, init)
     check_losses(recipe, model)
+    if recipe.start_size or recipe.train_size:
+        check_sizes(model.backbone, training_sizes(model.input, recipe))
     datasets = _read_datasets(config, model, hierarchy)
     samples = [sample for _, found in datasets.values() for sample in found]
     rating_targets(samples, model.dimensions)  # raises before the work begins
-    # The main process decodes all images as a check, unless cached views are computed from them
-    # anyway or the run is resumed.
-    decode = not recipe.cached_views and not has_state(config.output) and is_main_process()
-    files = FileIndex(decode=decode)
+    # The main process decodes all images as a check, unless the run is resumed.
+    resumed = has_state(config.output)
+    files = FileIndex(decode=not resumed and is_main_process())
     sources = find_sources(config, datasets, hierarchy, files)
     backbone, model = _initial_backbone(config, model, hierarchy, init)
     data: ImageDataset | PyramidCache
@@ -150,8 +152,18 @@ def prepare(config: TrainingConfig) -> Run:
         read = get_architecture(model.architecture).pyramid_stages(hierarchy.depth)
         # C4 is the input of the last stage, which may be trained.
         stages, device = sorted({2, *read}), processes().device
+        if not resumed:
+            check_images(samples, files)
+        trained = sorted(set().union(*training_sets(sources).values()))
         data = compute_pyramids(
-            backbone, samples, model.input, recipe, stages=stages, device=device
+            backbone,
+            samples,
+            model.input,
+            recipe,
+            config.cache or config.output,
+            stages=stages,
+            indices=trained,
+            device=device,
         )
     else:
         data = ImageDataset(samples, model.input, recipe, config.cache)

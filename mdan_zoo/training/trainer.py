@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
 import logging
 import math
@@ -22,6 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mdan_zoo._util.files import remove_leftovers
+from mdan_zoo._util.progress import progress_bar
 from mdan_zoo.errors import (
     CheckpointError,
     ImageError,
@@ -32,7 +32,6 @@ from mdan_zoo.errors import (
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.training.dataset import ImageDataset, Steps, collate, number_from
 from mdan_zoo.training.distributed import init_worker, make_accelerator, sigterm
-from mdan_zoo.training.feature_cache import PyramidCache
 from mdan_zoo.training.losses import (
     TrainingStep,
     balancing_weights,
@@ -80,9 +79,7 @@ class Trainer:
         self.training = run
         self.config = run.config
         self.indices = list(indices)
-        self.dataset = run.data
-        if isinstance(run.data, PyramidCache):
-            self.dataset = dataclasses.replace(run.data, seed=recipe.seed)
+        self.dataset = run.data.for_recipe(recipe)
         self.preprocessing = Preprocessing(run.model.input)
         self.folder = folder
         self.accelerator = make_accelerator(self.config, folder)
@@ -120,11 +117,12 @@ class Trainer:
         targets, weights = self._targets()
         ratings = self._ratings.to(accelerator.device)
         total = recipe.epochs * steps.per_epoch
-        hidden = None if accelerator.is_main_process else True  # None: unless on a terminal
+        scale: Any = {"initial": self.step, "unit_scale": steps.step_size}  # shown as images
+        shown = accelerator.is_main_process
         with (
             closing(self.loader(steps)) as loader,  # ends the workers on errors, too
             sigterm() as stop,
-            tqdm(total=total, initial=self.step, unit="step", disable=hidden) as bar,
+            progress_bar("training", total=total, shown=shown, **scale) as bar,
         ):
             self._timed_from = (self.step, time.perf_counter())
             for number, (inputs, images) in enumerate(loader):
@@ -149,7 +147,7 @@ class Trainer:
                 bar.update()
                 ends_epoch = self.step % steps.per_epoch == 0
                 if ends_epoch:
-                    self._end_epoch(steps, show=bool(bar.disable))
+                    self._end_epoch(steps)
                 if ends_epoch or stopping:
                     self._check_weights(inputs, levels)
                     self._save()
@@ -265,7 +263,7 @@ class Trainer:
             else:
                 kept.copy_(current[name])
 
-    def _end_epoch(self, steps: Steps, *, show: bool) -> None:
+    def _end_epoch(self, steps: Steps) -> None:
         first, started = self._timed_from
         rate = steps.step_size * (self.step - first) / (time.perf_counter() - started)
         epoch = self.step // steps.per_epoch
@@ -276,9 +274,12 @@ class Trainer:
         self._epoch_losses = []
         if self.config.tensorboard:
             self.accelerator.log(row, step=epoch)
-        if show:
-            line = f"epoch {epoch} of {self.recipe.epochs}: loss {loss:.4f}, {rate:.1f} images/s"
-            self._print(line)
+        if not sys.stderr.isatty():  # the bar of a terminal would be torn
+            left = (self.recipe.epochs - epoch) * steps.per_epoch * steps.step_size / rate
+            self._print(
+                f"epoch {epoch} of {self.recipe.epochs}: loss {loss:.4f}, {rate:.1f} images/s, "
+                f"{tqdm.format_interval(left)} left"
+            )
 
     def _print(self, text: str) -> None:
         if self.folder is not None and self.accelerator.is_main_process:

@@ -17,7 +17,7 @@ from mdan_zoo.datasets.readers.folder import read_folder
 from mdan_zoo.datasets.split_methods import make_split
 from mdan_zoo.errors import DatasetError
 from mdan_zoo.evaluation.leakage import TRAINED_ON_FILE, save_trained_on
-from mdan_zoo.training.pipeline import check_images
+from mdan_zoo.training.dataset import check_images
 
 _OPENED: Counter[str] = Counter()
 

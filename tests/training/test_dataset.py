@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.errors import ImageError
+from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.training.dataset import ImageDataset, Steps, needed_side
 from mdan_zoo.training.feature_cache import draw_views
@@ -63,6 +64,46 @@ def test_worker_processes_change_nothing(samples):
     for (one, ids), (other, other_ids) in zip(*loaded, strict=True):
         assert ids.equal(other_ids)
         assert one.equal(other)
+
+
+GROWING = dataclasses.replace(CROPS, start_size=32, epochs=5)
+
+
+def test_crops_grow_to_the_input_size_in_the_last_epoch(samples):
+    spec = InputSpec(resize=240, crop=160)
+    images = ImageDataset(samples, spec, GROWING)
+    sides = [images[epoch, 3][0].shape[-1] for epoch in range(10)]
+    assert sides == [32, 64, 96, 128, 160] * 2  # keys from 5 on are of images drawn again
+    short, long = (dataclasses.replace(GROWING, epochs=epochs) for epochs in (1, 9))
+    assert images.for_recipe(short)[0, 3][0].shape == (3, 160, 160)
+    sides = [images.for_recipe(long)[epoch, 3][0].shape[-1] for epoch in range(9)]
+    assert sides == [32, 32, 64, 64, 96, 96, 128, 128, 160]
+    whole = ImageDataset(samples, spec, dataclasses.replace(GROWING, start_size=0))
+    assert images[4, 3][0].equal(whole[4, 3][0])
+
+
+def test_small_crops_show_the_same_share_of_the_image(tmp_path):
+    """Not a part of the resized image that a crop of the full size would be cut from."""
+    Image.linear_gradient("L").resize((240, 240)).convert("RGB").save(tmp_path / "0.png")
+    sample = Sample(tmp_path / "0.png", (0, 0), (1.0, 0.0), "0")
+    images = ImageDataset([sample], InputSpec(resize=160, crop=160), GROWING)
+    small, large = (images[epoch, 0][0].float() for epoch in (0, 4))
+    assert (torch.nn.functional.avg_pool2d(large, 5) - small).abs().max() < 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("weights", [None, torch.rand(11)], ids=["once", "sampling"])
+def test_a_batch_of_growing_crops_has_one_size(samples, workers, weights):
+    images = ImageDataset(samples, InputSpec(resize=160, crop=160), GROWING)
+    steps = Steps(range(11), GROWING, weights=weights, start=3)
+    batches = list(DataLoader(images, batch_sampler=steps, num_workers=workers))
+    sides = [pixels.shape[-1] for pixels, _ in batches]
+    assert sides == [64, 96, 96, 128, 128, 160, 160]
+
+
+def test_a_start_size_above_the_input_size_is_reported(samples):
+    with pytest.raises(InputError, match="at most the input size of the model, 64, not 96"):
+        ImageDataset(samples, SPEC, dataclasses.replace(CROPS, start_size=96))
 
 
 def test_an_image_smaller_than_the_crop_is_enlarged(tmp_path):

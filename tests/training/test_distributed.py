@@ -9,10 +9,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from tiny_model import OWN_TREE, write_own_data
 
 from mdan_zoo.cli.main import main
+from mdan_zoo.training import TrainingConfig, distributed
+from mdan_zoo.training.recipe import Recipe
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -24,9 +27,9 @@ def arguments(model, data, tmp_path):
     """Return the arguments of `mdan-zoo` for a training with frozen statistics of BatchNorm."""
     OWN_TREE.save(tmp_path / "tree.toml")
 
-    def arguments(output):
+    def arguments(output, *views):
         options = ("--data", data, "--hierarchy", tmp_path / "tree.toml", "--output", output)
-        fields = ("epochs=2", "batch_size=8", "freeze_bn=true")
+        fields = ("epochs=2", "batch_size=8", "freeze_bn=true", *views)
         changes = [part for field in fields for part in ("--set", field)]
         return [str(a) for a in ("train", "--init", model, *options, "--workers", 0, *changes)]
 
@@ -36,6 +39,21 @@ def arguments(model, data, tmp_path):
 def distance(folder, other):
     one, two = (load_file(path / "model.safetensors") for path in (folder, other))
     return max(float((one[name].double() - two[name].double()).abs().max()) for name in one)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes, not the CPU")
+@pytest.mark.parametrize(
+    ("flags", "precision", "warns"),
+    [("avx2 avx512f", "bf16", True), ("avx512f amx_bf16", "bf16", False), ("avx2", "no", False)],
+)
+def test_bf16_on_a_cpu_without_it_is_called_slow(
+    flags, precision, warns, tmp_path, monkeypatch, caplog
+):
+    (tmp_path / "cpuinfo").write_text(f"model name\t: a CPU\nflags\t\t: fpu {flags}\n")
+    monkeypatch.setattr(distributed, "_CPU_INFO", tmp_path / "cpuinfo")
+    config = TrainingConfig(Recipe("mdan_fi8"), tmp_path, tmp_path, precision=precision)
+    distributed.warn_slow_precision(config)
+    assert ("this CPU has no bf16 instructions" in caplog.text) is warns
 
 
 SCRIPT = """
@@ -117,11 +135,15 @@ def test_two_machines_learn_what_one_does(arguments, tmp_path):
 
 @pytest.mark.slow
 def test_accelerate_starts_two_processes_on_a_cpu(arguments, tmp_path):
-    """Its name for it is --multi_gpu; without, it takes one process and does not say so."""
+    """Its name for it is --multi_gpu; without, it takes one process and does not say so.
+
+    Both read the maps that the main one has cached.
+    """
+    views = ("cached_views=2", "frozen_stages=3", "min_crop_area=0.6")
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     launch += ["--num_processes", "2", "--main_process_port", str(free_port())]
     done = subprocess.run(
-        [*launch, "-m", "mdan_zoo", *arguments(tmp_path / "run")],
+        [*launch, "-m", "mdan_zoo", *arguments(tmp_path / "run", *views)],
         env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
@@ -130,3 +152,4 @@ def test_accelerate_starts_two_processes_on_a_cpu(arguments, tmp_path):
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "run" / "training.json").read_text())
     assert report["machine"]["processes"] == 2
+    assert done.stderr.count("caching the feature maps") == 1

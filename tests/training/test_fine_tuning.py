@@ -93,8 +93,10 @@ def test_fine_tuning_learns_the_custom_classes(data, tree, tmp_path, capsys):
     out, told = capsys.readouterr()
     assert out.strip() == str(weights)
     # Nobody sees a bar in the log of a job.
-    epochs = re.findall(r"^epoch (\d+) of \d+: loss [\d.]+, [\d.]+ images/s$", told, re.M)
+    line = r"^epoch (\d+) of \d+: loss [\d.]+, [\d.]+ images/s, [\d:]+ left$"
+    epochs = re.findall(line, told, re.M)
     assert [int(epoch) for epoch in epochs] == list(range(1, len(epochs) + 1)) != []
+    assert f"report: {output / 'training.json'}\n" in told
     config, hierarchy = read_identity(weights)
     assert hierarchy == OWN_TREE
     assert (config.name, config.backbone) == ("feelings4", "mobilenetv2_100")

@@ -15,9 +15,29 @@ from mdan_zoo.cli.main import main, make_parser
 from mdan_zoo.cli.train import _recipe
 from mdan_zoo.training import TrainingConfig
 from mdan_zoo.training.recipe import fine_tuning_recipe, load_recipe
-from mdan_zoo.training.report import repeating_command
+from mdan_zoo.training.report import repeating_command, summarise, write_report
 
 FOLDER, DIR = Path("images"), Path("run")
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"),
+    [
+        ({}, "report: {}/training.json"),
+        (
+            {"test": {"images": 5, "accuracy": {"polarity": 0.8, "emotion": 0.51239}}},
+            "test accuracy: polarity 0.800, emotion 0.512; report: {}/test/evaluation.md",
+        ),
+        (
+            {"cross_validation": {"accuracy": {"emotion": {"mean": 0.5, "sd": 0.0625}}}},
+            "cross-validation accuracy: emotion 0.500 ± 0.062; report: {}/training.json",
+        ),
+    ],
+    ids=["all", "split", "folds"],
+)
+def test_the_summary_has_the_accuracies(results, expected, tmp_path):
+    write_report(tmp_path, results)
+    assert summarise(tmp_path) == expected.format(tmp_path)
 
 
 @pytest.mark.slow
