@@ -61,17 +61,15 @@ def find_samples(  # noqa: PLR0913 - all but three by keyword
 ) -> tuple[list[Sample], SampleSource]:
     """Read a dataset and select the samples to evaluate.
 
-    If the classes of the dataset are not those of the model, the finest level that both have is
-    compared: the samples have labels down to that level, and images whose class is not one of the
-    model are left out.
+    If the dataset has other classes than the model, the finest common level is compared: samples
+    have labels down to that level, and images without a counterpart are left out.
 
     Args:
         dataset: One of `mdan_zoo.datasets.registry.DATASETS`.
         folder: Folder of the dataset; for "table", optionally the table itself.
         hierarchy: The hierarchy of the network.
         split: A split of the dataset. Default: the official split, if any.
-        part: Part of the split. Default: "test", or all parts if they are folds, or all images
-            if there is no split.
+        part: Part of the split. Default: "test", all parts if they are folds, or all images.
         folds: Number of folds to create, keeping groups and identical files together.
         seed: Random seed of the folds.
         level: Level of the hierarchy to compare at.

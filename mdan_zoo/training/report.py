@@ -115,16 +115,27 @@ def _summary(tests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def summarise(folder: Path) -> str:
     """Return the test accuracies of a completed training run and the path of its report."""
-    report = read_report(folder)
-    if "cross_validation" in report:
-        levels = report["cross_validation"]["accuracy"]
-        values = [f"{level} {row['mean']:.3f} ± {row['sd']:.3f}" for level, row in levels.items()]
-        return f"cross-validation accuracy: {', '.join(values)}; report: {folder / REPORT_FILE}"
-    if "test" in report:
-        path = folder / TEST_FOLDER / "evaluation.md"
-        values = [f"{level} {value:.3f}" for level, value in report["test"]["accuracy"].items()]
-        return f"test accuracy: {', '.join(values)}; report: {path}"
-    return f"report: {folder / REPORT_FILE}"
+    report, path = read_report(folder), folder / REPORT_FILE
+    kind = "cross_validation" if "cross_validation" in report else "test"
+    found = report.get(kind)
+    if not found:
+        return f"report: {path}"
+    if kind == "test":
+        path = folder / TEST_FOLDER / ("evaluation.md" if "accuracy" in found else "")
+    values = [
+        f"{about}{level} "
+        + (f"{row:.3f}" if kind == "test" else f"{row['mean']:.3f} ± {row['sd']:.3f}")
+        for about, test in _by_dataset(found)
+        for level, row in test["accuracy"].items()
+    ]
+    return f"{kind.replace('_', '-')} accuracy: {', '.join(values)}; report: {path}"
+
+
+def _by_dataset(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return test results by the name of the dataset, which is "" for a single one."""
+    if "accuracy" in found:
+        return [("", found)]
+    return [(f"{dataset} ", test) for dataset, test in found.items()]
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def test_the_file_has_the_maps_of_the_training_images_only(model, data, tmp_path
     trained = set(range(24)) - {
         n
         for n, s in enumerate(run.samples)
-        if s.image.relative_to(data).as_posix() in run.split.images("test")
+        if s.image.relative_to(data).as_posix() in run.sources[0].split.images("test")
     }
     assert set(run.data.rows) == trained
     assert file_of(tmp_path / "run").stat().st_size == len(trained) * 2 * BYTES

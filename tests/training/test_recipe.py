@@ -81,7 +81,7 @@ def test_a_recipe_is_changed_field_by_field():
         ("frozen_stages=5", InputError, r"in 0\.\.4, not 5"),
         ("frozen_stages=2", InputError, "frozen_stages must be 3 or 4, not 2"),
         ("min_crop_area=0", InputError, "min_crop_area above 0"),
-        ("start_size=128", InputError, "cached_views must be 0, not 12"),
+        ("start_size=128", InputError, "start_size=128 cannot be combined with cached_views=12"),
         ("start_size=100", InputError, "start_size must be a multiple of 32, not 100"),
         ("start_size=-32", InputError, "start_size must be a multiple of 32, not -32"),
         ("min_crop_area=1.5", InputError, r"in 0\.\.1, not 1\.5"),

@@ -21,7 +21,7 @@ from mdan_zoo.training import TrainingConfig, prepare
 from mdan_zoo.training.dataset import Steps
 from mdan_zoo.training.losses import cross_entropy, image_weights, level_targets, sample_targets
 from mdan_zoo.training.recipe import Recipe, load_recipe
-from mdan_zoo.training.report import read_report
+from mdan_zoo.training.report import read_report, summarise
 from mdan_zoo.training.state import STATE_FILE
 from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.zoo.factory import load_network
@@ -161,6 +161,9 @@ def test_every_dataset_has_its_split_and_test(trained, folders):
         assert report["test"][name]["images"] == len(split.images("test"))
         assert report["test"][name]["trained_on"] == 0
         assert (trained / "test" / name / "evaluation.json").exists()
+    accuracy = report["test"]["OASIS"]["accuracy"]["polarity"]
+    assert summarise(trained).startswith("test accuracy: FI polarity 0.")
+    assert f"OASIS polarity {accuracy:.3f}; report: {trained / 'test'}" in summarise(trained)
     listed = (trained / "trained_on.txt").read_text().splitlines()[1:]
     assert len(listed) == report["images"]
     names = {line.partition("  ")[2] for line in listed}
