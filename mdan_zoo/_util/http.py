@@ -249,6 +249,7 @@ def get(
         session.headers.update({**headers, **ours})
         session.auth = partial(log_in, url, token)
         session.verify = ca_setting()[1] or True  # requests ignores SSL_CERT_FILE
+        secure = private
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 response = session.get(url, timeout=(CONNECT_TIMEOUT, read_timeout), stream=True)
@@ -267,7 +268,8 @@ def get(
             if new.scheme not in ("http", "https"):
                 raise TransferError(f"it redirects {to}, not to http or https")
             exposed = new.scheme == "http" and new.hostname not in _THIS_MACHINE
-            if exposed and (private or old.scheme == "https"):
+            secure |= old.scheme == "https"  # also before a redirect to this machine
+            if exposed and secure:
                 raise TransferError(f"it redirects from {old.scheme} {to}, which is not encrypted")
     raise TransferError(f"more than {MAX_REDIRECTS} redirects")
 

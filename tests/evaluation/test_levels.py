@@ -336,7 +336,7 @@ def test_wrong_label_maps_are_refused(tmp_path, dataset, given, level, message):
 def test_a_name_of_several_levels_needs_the_level(tmp_path):
     folder = write_images(tmp_path, ["down/1.jpg", "wow/2.jpg"])
     given = {"down": "sadness", "wow": "surprise"}
-    with pytest.raises(InputError, match="at the levels 'primary' and 'secondary'; give the level"):
+    with pytest.raises(InputError, match=r"the levels 'primary' and 'secondary'; give .*--level"):
         find_samples("folder", folder, WEBEMO, label_map=given)
     samples, _ = find_samples("folder", folder, WEBEMO, label_map=given, level="primary")
     assert {len(sample.labels) for sample in samples} == {2}
@@ -377,7 +377,7 @@ def test_a_label_map_is_a_file(tmp_path, name, text):
         ("map.json", '["a"]', "entries such as"),
         ("map.csv", "a,b\nhappy,positive\n", "has the columns a, b; expected label,class"),
         ("map.csv", "label,class\na,x\na,y\n", "has several rows of a"),
-        ("map.txt", "", r"must end in \.json or \.toml"),
+        ("map.txt", "", r"must end in \.toml, \.json or \.csv"),
     ],
 )
 def test_wrong_files_are_refused(tmp_path, name, text, message):
@@ -389,3 +389,27 @@ def test_wrong_files_are_refused(tmp_path, name, text, message):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"cannot read the label map .*gone\.toml: No such file"):
         load_label_map(tmp_path / "gone.toml")
+
+
+def test_own_images_with_labels_of_several_levels_are_compared_at_a_given_one(tmp_path):
+    names = ["positive/1.jpg", "negative/2.jpg", "serene/3.jpg", "gloomy/4.jpg"]
+    write_images(tmp_path, names)
+    samples, source = find_samples("folder", tmp_path, CIRCUMPLEX, level="polarity")
+    expected = {"1.jpg": "positive", "2.jpg": "negative", "3.jpg": "positive", "4.jpg": "negative"}
+    assert classes_of(samples, CIRCUMPLEX) == {name: [c] for name, c in expected.items()}
+    assert not source.left_out
+
+
+def test_names_in_a_label_map_ignore_case(tmp_path):
+    write_table(tmp_path, "image,label", "1.jpg,Good", "2.jpg,good", "3.jpg,bad")
+    label_map = {"good": "positive", "bad": "negative"}
+    samples, _ = find_samples("table", tmp_path, MIKELS, level="polarity", label_map=label_map)
+    expected = {"1.jpg": "positive", "2.jpg": "positive", "3.jpg": "negative"}
+    assert classes_of(samples, MIKELS) == {name: [c] for name, c in expected.items()}
+
+
+def test_neutral_images_of_a_published_dataset_are_counted_as_left_out(tmp_path):
+    write_gaped(tmp_path)
+    samples, source = find_samples("GAPED", tmp_path, get_hierarchy("polarity2"))
+    assert len(samples) == 5
+    assert dict(source.left_out) == {"neutral": 1}
