@@ -32,6 +32,7 @@ def container(major: bytes, *compatible: bytes) -> bytes:
         ("JXL", b"\xff\x0a" + bytes(20), JXL),
         ("JXL", b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(20), JXL),
     ],
+    ids=repr,
 )
 def test_the_package_that_reads_a_format_is_named(file_format, data, reason, monkeypatch, tmp_path):
     for module in ("pillow_heif.HeifImagePlugin", "pillow_jxl", "pillow_avif"):
@@ -74,6 +75,7 @@ for path in sorted(Path().glob("*.{suffix}")):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "file_format", "plugin", "sizes"),
     [
