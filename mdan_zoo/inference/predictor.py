@@ -17,7 +17,14 @@ from PIL import Image
 from torch import Tensor
 
 from mdan_zoo._util.read_ahead import batches_ahead
-from mdan_zoo.errors import CheckpointError, DeviceError, ImageError, InputError, MdanZooError
+from mdan_zoo.errors import (
+    CheckpointError,
+    DeviceError,
+    ImageError,
+    InputError,
+    MdanZooError,
+    printable,
+)
 from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageLike, ImageOptions, load_image
 from mdan_zoo.images.naming import describe
 from mdan_zoo.images.preprocessing import Preprocessing
@@ -175,8 +182,8 @@ class Predictor:
         single |= hasattr(images, "read") or len(getattr(images, "shape", ())) in (2, 3)
         if single or not isinstance(images, Iterable):
             raise InputError(
-                f"stream needs an iterable of images, not a single one ({describe(images)}): "
-                "put it into a list, or use predict"
+                "stream needs an iterable of images, not a single one "
+                f"({printable(describe(images))}): put it into a list, or use predict"
             )
         batch_size = self.batch_size if batch_size is None else batch_size
         for argument, value in (("batch_size", batch_size), ("workers", workers)):
@@ -298,7 +305,7 @@ class Predictor:
                 continue
             prediction, features = next(rows)
             if prediction.error is not None:
-                yield prediction, InputError(f"{name}: {prediction.error}")
+                yield prediction, InputError(f"{printable(name)}: {prediction.error}")
             else:
                 yield prediction, features
 
