@@ -54,6 +54,8 @@ _Result: TypeAlias = tuple[Prediction, Tensor | MdanZooError]
 class Predictor:
     """Predict the emotions that images evoke. Threads can share one predictor.
 
+    Weights are float32 on `device`, whatever torch's default dtype and default device are.
+
     Example:
         predictor = Predictor("mdan_oasis4", device="cuda", dtype="bfloat16")
         predictor.predict("photo.jpg")  # Prediction(positive 0.91 > serene 0.74)

@@ -118,9 +118,10 @@ class EmotionModel(nn.Module, abc.ABC):
     def to_empty(self, *, device: Any, recurse: bool = True) -> EmotionModel:
         """Allocate memory on a device; buffers that no state dict has get their values."""
         super().to_empty(device=device, recurse=recurse)
-        for module in self.modules():  # of timm
-            if hasattr(module, "init_non_persistent_buffers"):
-                module.init_non_persistent_buffers()
+        for module in self.modules():
+            restore = getattr(module, "init_non_persistent_buffers", None)  # of timm's modules
+            if restore is not None:
+                restore()
         return self
 
     def forward(self, images: Tensor, return_maps: bool = False) -> EmotionOutput:

@@ -12,7 +12,6 @@ from torch._subclasses import FakeTensor
 
 from mdan_zoo.hierarchy.tree import Hierarchy
 
-
 _READABLE = (Tensor, nn.Parameter, FakeTensor)
 """Classes of parameters that hold the weight itself; torch.export uses the last one."""
 
@@ -38,7 +37,7 @@ class HierarchyMasks(nn.Module):
         return torch.arange(self._counts[level], device=device)[:, None] == parents[None, :]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HierarchyMasks:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for level in range(self.depth):  # `to_empty` leaves arbitrary values, which no file has
             setattr(self, f"child_mask_{level}", self._mask(level, self(level).device))
         return self
@@ -88,7 +87,9 @@ def activation_maps(features: Tensor, classifier: nn.Module) -> Tensor:
     columns = features.flatten(2)
     if is_plain(classifier, nn.Linear):
         # One product per image; einsum would first copy the map, with the channels at the front.
-        weight: Any = classifier.weight
-        return (weight.expand(n, -1, -1) @ columns).reshape(n, -1, height, width)
-    logits = classifier(F.pad(columns, (0, 1)).transpose(1, 2))  # of X(x) for all x, and of 0
-    return (logits[:, :-1] - logits[:, -1:]).transpose(1, 2).reshape(n, -1, height, width)
+        weight: Any = classifier.weight  # inside FSDP not a parameter
+        maps: Tensor = weight.expand(n, -1, -1) @ columns
+    else:
+        logits = classifier(F.pad(columns, (0, 1)).transpose(1, 2))  # of all X(x), and of 0
+        maps = (logits[:, :-1] - logits[:, -1:]).transpose(1, 2)
+    return maps.reshape(n, -1, height, width)
