@@ -193,7 +193,7 @@ def test_the_exported_graph_lacks_the_last_feature_map():
     shapes = [tuple(value.shape) for value in values if isinstance(value, torch.Tensor)]
     assert (2, 16, 4, 4) in shapes  # level 1
     assert (2, 16, 8, 8) not in shapes  # level 2
-    with pytest.raises(InputError, match="float32, but the network's weights torch.float64"):
+    with pytest.raises(InputError, match=r"float32, but the network's weights torch\.float64"):
         torch.export.export(model, (images.float(),))
 
 
