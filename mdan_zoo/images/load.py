@@ -30,6 +30,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from PIL import Image, ImageFile
 
+from mdan_zoo._util.locks import ForkSafeLock
 from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.images.modes import image_array, to_upright_rgb
 from mdan_zoo.images.naming import (
@@ -257,8 +258,8 @@ def _read_all(file: Any, max_bytes: int) -> io.BytesIO:
     return buffer
 
 
-_guard = threading.Lock()
-_in_use: weakref.WeakValueDictionary[int, threading.Lock] = weakref.WeakValueDictionary()
+_guard = ForkSafeLock()
+_in_use: weakref.WeakValueDictionary[object, threading.Lock] = weakref.WeakValueDictionary()
 
 
 def _exclusive(image: object) -> contextlib.AbstractContextManager[object]:
@@ -266,7 +267,8 @@ def _exclusive(image: object) -> contextlib.AbstractContextManager[object]:
     if not isinstance(image, Image.Image) and not hasattr(image, "read"):
         return contextlib.nullcontext()
     with _guard:
-        return _in_use.setdefault(id(image), threading.Lock())
+        # A forked child process has locks of its own: nobody there would release those held now.
+        return _in_use.setdefault((os.getpid(), id(image)), threading.Lock())
 
 
 def _decode(file: IO[bytes], options: ImageOptions) -> Image.Image:
