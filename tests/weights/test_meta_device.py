@@ -42,7 +42,7 @@ def test_a_network_without_values_in_memory_is_not_written(network, tmp_path):
     for other, name in (
         (copy.deepcopy(network).to("meta"), "backbone.conv_stem.weight, "),
         (accelerate.cpu_offload(copy.deepcopy(network)), "backbone.conv_stem.weight, "),
-        (torch.ao.quantization.quantize_dynamic(network, linear), "levels.0.classifier._packed_params"),
+        (torch.ao.quantization.quantize_dynamic(network, linear), "levels.0.classifier._packed"),
     ):
         with pytest.raises(CheckpointError, match=f"not written: {name}.* no values here"):
             save_checkpoint(tmp_path / "weights.safetensors", other, CONFIG)
