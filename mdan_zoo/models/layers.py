@@ -64,12 +64,11 @@ def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     normalisation put the weight in place when the module is called; quantisation, LoRA and
     replaced layers have no such weight.
     """
-    called = (module._forward_pre_hooks, module._forward_hooks, "forward" in vars(module))
-    values = module._parameters.values()
+    own = vars(module)
     return (
         type(module) is kind
-        and not any(called)
-        and all(value is None or type(value) in _READABLE for value in values)
+        and not (own["_forward_pre_hooks"] or own["_forward_hooks"] or "forward" in own)
+        and all(type(value) in _READABLE for value in module.parameters(recurse=False))
     )
 
 
