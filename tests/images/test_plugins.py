@@ -10,6 +10,8 @@ import pytest
 from image_helpers import refusal
 from PIL import Image
 
+from mdan_zoo.images.load import find_images
+
 HEIC = "HEIC images need the package pillow-heif"
 AVIF = "AVIF images need Pillow 11.3 or newer, or the package pillow-avif-plugin"
 JXL = "JPEG XL images need the package pillow-jxl-plugin"
@@ -37,11 +39,12 @@ def container(major: bytes, *compatible: bytes) -> bytes:
 def test_the_package_that_reads_a_format_is_named(file_format, data, reason, monkeypatch, tmp_path):
     for module in ("pillow_heif.HeifImagePlugin", "pillow_jxl", "pillow_avif"):
         monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    Image.init()  # else Pillow would register its formats in the list that is undone below
     monkeypatch.delitem(Image.OPEN, file_format, raising=False)
     monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != file_format])
-    monkeypatch.setattr(Image, "init", lambda: None)
-    path = tmp_path / "a"
+    path = tmp_path / {"HEIF": "a.HIF", "AVIF": "a.avif", "JXL": "a.jxl"}[file_format]
     path.write_bytes(data)
+    assert find_images(tmp_path) == [path]  # it gets a row, with the reason
     assert refusal(path) == f"{path}: {reason}"
 
 
