@@ -67,7 +67,8 @@ def test_all_but_the_classifiers_is_carried_over_and_rows_of_equal_classes_are(m
 
 
 @pytest.mark.parametrize(
-    "nested", [["awe", "positive", "dull"], {"positive": {"high": ["awe"]}, "dull": {"low": ["dull"]}}]
+    "nested",
+    [["awe", "positive", "dull"], {"positive": {"high": ["awe"]}, "dull": {"low": ["dull"]}}],
 )
 def test_a_network_of_another_depth_starts_from_the_layers_that_both_have(nested, model):
     theirs, ours = get_hierarchy("mikels8"), Hierarchy.from_nested(nested)
