@@ -10,9 +10,14 @@ import difflib
 import re
 from collections.abc import Iterable
 
+_SCHEME = r"[a-z][a-z\d+.-]{1,30}:/+"  # one letter is a drive of Windows
+
 
 class MdanZooError(Exception):
-    """Base class of all mdan_zoo exceptions."""
+    """Base class of all mdan_zoo exceptions. The messages contain no secrets of URLs."""
+
+    def __str__(self) -> str:
+        return mask_urls(super().__str__())
 
 
 class HierarchyError(MdanZooError, ValueError):
@@ -27,7 +32,8 @@ class ImageError(MdanZooError, ValueError):
     """An image cannot be read or is not acceptable.
 
     Attributes:
-        image: Name of the image; None if the error is about several images.
+        image: Name of the image, which need not be printable; None if the error is about several
+            images.
         reason: Why it cannot be read.
     """
 
@@ -37,7 +43,8 @@ class ImageError(MdanZooError, ValueError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return self.reason if self.image is None else f"{self.image}: {self.reason}"
+        name = "" if self.image is None else f"{printable(self.image)}: "
+        return mask_urls(name + self.reason)
 
 
 class InputError(MdanZooError, ValueError):
@@ -95,6 +102,26 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f"available: {shown}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
+def printable(name: str) -> str:
+    """Return a name for a message: cut off if it is very long, escaped if it is not printable."""
+    short = name if len(name) <= 500 else name[:500] + "..."
+    return short if short and short.isprintable() else repr(short)
+
+
 def without_secrets(url: str) -> str:
-    """Return a URL for a message, without user name, password, query and fragment."""
-    return re.sub("//[^/]*@", "//", re.split("[?#]", url)[0])
+    """Return a URL of any scheme without user name, password, query and fragment.
+
+    The scheme may follow other text, and pathlib may have changed "://" to ":/". A text without a
+    URL is returned as it is.
+    """
+    start, *found = re.split(f"({_SCHEME})", url, maxsplit=1, flags=re.I)
+    if not found:
+        return url
+    scheme, rest = found
+    return start + scheme + re.sub("(^|//)[^/]*@", r"\1", re.split("[?#]", rest)[0])
+
+
+def mask_urls(text: str) -> str:
+    """Return a text with every URL, which ends at a space or a quote, as of `without_secrets`."""
+    words = rf"{_SCHEME}[^\s'\"]*?(?=[:;,.)]*([\s'\"]|$))"
+    return re.sub(words, lambda match: without_secrets(match[0]), text, flags=re.I)

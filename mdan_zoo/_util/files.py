@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -44,7 +45,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a new file for writing, which replaces the old one if the block ends without an error.
 
-    If the path is a link, the file that it points to is replaced. The mode follows the umask.
+    If the path is a link, the file that it points to is replaced. The mode is that of the old file,
+    or follows the umask.
 
     Raises:
         InputError: No file can be at the path: its folder is missing, say, or it is a folder.
@@ -70,6 +72,8 @@ def replace_by(temporary: Path, target: Path, resume: bool = False) -> Iterator[
     try:  # from before the file exists: an interrupt may come as soon as it does
         file: BinaryIO = temporary.open("a+b") if resume else temporary.open("xb")
         with file:
+            with suppress(OSError):  # there is no old file, or the file system has no modes
+                shutil.copymode(target, temporary)
             yield file
             file.flush()
             os.fsync(file.fileno())

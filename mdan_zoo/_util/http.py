@@ -35,7 +35,6 @@ from mdan_zoo._util.progress import silence_logged
 from mdan_zoo._version import __version__
 from mdan_zoo.errors import InputError, MdanZooError, without_secrets
 
-RETRIES_VARIABLE = "MDAN_ZOO_RETRIES"  # consecutive ones without progress before an error
 PROGRESS_BYTES = 1 << 14  # an attempt that received this much more than all before made progress
 BACKOFF_SECONDS = 1.0  # before the second attempt; doubled for each further one
 MAX_RETRY_AFTER = 300.0  # longest Retry-After that is accepted
@@ -106,8 +105,7 @@ def download(url: str, file: BinaryIO, name: str, size: int, sha256: str, token:
     """Download a file of known size and SHA-256; the server determines nothing but its bytes.
 
     `file` is open for reading and writing, at its end: what an interrupted download left in it is
-    continued. After an error, its content is undefined. `name` is for messages. For `token` see
-    `get`.
+    continued. After an error, its content is undefined. `name` is for messages. `token`: see `get`.
     """
     shown = False
     with suppress(AttributeError, ValueError):  # stderr may be closed or replaced
@@ -187,11 +185,11 @@ class _Transfer:
 def persist(name: str, attempt: Callable[[], T], received: Callable[[], int], size: int) -> T:
     """Return the result of `attempt`, retried with back-off if that may help.
 
-    `received` returns the number of bytes that have arrived so far, of `size`.
+    MDAN_ZOO_RETRIES limits those without progress. `received` counts the bytes so far, of `size`.
     """
-    retries = os.environ.get(RETRIES_VARIABLE) or "4"
+    retries = os.environ.get("MDAN_ZOO_RETRIES") or "4"
     if not retries.isdecimal():
-        raise InputError(f"{RETRIES_VARIABLE} must be a whole number, not {retries[:20]!r}")
+        raise InputError(f"MDAN_ZOO_RETRIES must be a whole number, not {retries[:20]!r}")
     count = failures = furthest = 0
     with silence_logged(LOGGER, name, received):
         while True:
@@ -252,6 +250,7 @@ def get(
         session.headers.update({**headers, **ours})
         session.auth = partial(log_in, url, token)
         session.verify = ca_setting()[1] or True  # requests ignores SSL_CERT_FILE
+        secure = private
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 response = session.get(url, timeout=(CONNECT_TIMEOUT, read_timeout), stream=True)
@@ -270,7 +269,8 @@ def get(
             if new.scheme not in ("http", "https"):
                 raise TransferError(f"it redirects {to}, not to http or https")
             exposed = new.scheme == "http" and new.hostname not in _THIS_MACHINE
-            if exposed and (private or old.scheme == "https"):
+            secure |= old.scheme == "https"  # also before a redirect to this machine
+            if exposed and secure:
                 raise TransferError(f"it redirects from {old.scheme} {to}, which is not encrypted")
     raise TransferError(f"more than {MAX_REDIRECTS} redirects")
 
@@ -329,8 +329,7 @@ def refusal(response: requests.Response) -> TransferError:
         if wait is None or wait <= MAX_RETRY_AFTER:
             return TransferError(answer, status, retry=True, wait=wait)
         answer += f", and requests a wait of {min(wait, 1e9):,.0f} s"
-    code = response.headers.get("X-Error-Code", "")
-    known = code if code in REASONS else status
+    known = code if (code := response.headers.get("X-Error-Code", "")) in REASONS else status
     return TransferError(f"{answer}: {REASONS[known]}" if known in REASONS else answer, known)
 
 

@@ -87,6 +87,9 @@ def run(options: argparse.Namespace) -> int:
         dtype=options.dtype,
     )
     dataset = options.dataset or predictor.config.dataset
+    if "+" in dataset:
+        several = " or ".join(f"--dataset {name}" for name in dataset.split("+"))
+        raise InputError(f"{predictor.name} was trained on several datasets; give {several}")
     split, part = _find_split(options, dataset, predictor.weights)
     samples, source = find_samples(
         dataset,
@@ -127,7 +130,9 @@ def _find_split(
         given, part = None, given
     if given is not None:
         return Split.load(Path(given)), part
-    beside = weights.parent / SPLIT_FILE
+    beside = weights.parent / f"split_{dataset}.tsv"  # of a training on several datasets
+    if not beside.is_file():
+        beside = weights.parent / SPLIT_FILE
     if part is not None and beside.is_file():
         trained = Split.load(beside)
         if trained.dataset == dataset and part in dict(trained.parts):

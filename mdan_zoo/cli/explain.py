@@ -14,6 +14,7 @@ from mdan_zoo._util.files import refuse_input
 from mdan_zoo.cli.options import FILE, add_command
 from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.inference.formats import FORMATS
 from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL, DEFAULT_MODEL
 
 _EXAMPLES = """
@@ -80,7 +81,7 @@ def _draw_explanation(options: argparse.Namespace) -> int:
     explanation = explain(options.image, model=predictor)
     level = _as_level(options.level, predictor.hierarchy)
     plot(explanation, output, level=level, label=options.label)
-    print(f"{options.image}  {explanation.prediction}")
+    print(FORMATS["text"].line(explanation.prediction), end="")
     print(output)
     return 0
 
@@ -114,7 +115,7 @@ def _draw_sheet(options: argparse.Namespace) -> int:
         predictions = list(tqdm(stream, total=len(images), unit="image", disable=quiet))
     failed = [prediction for prediction in predictions if prediction.error is not None]
     for prediction in failed:
-        print(f"{prediction.image}  {prediction}", file=sys.stderr)
+        print(FORMATS["text"].line(prediction), end="", file=sys.stderr)
     plot_contact_sheet(images, predictions, output)
     print(output)
     return 1 if failed else 0

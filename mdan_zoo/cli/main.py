@@ -15,7 +15,8 @@ from collections.abc import Sequence
 
 from mdan_zoo._version import __version__
 from mdan_zoo.cli import dataset, demo, evaluate, explain, models, predict, publish, train, weights
-from mdan_zoo.errors import MdanZooError
+from mdan_zoo.cli.options import NAME_ERRORS
+from mdan_zoo.errors import MdanZooError, mask_urls
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # closed by the shell
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # the encoding may lack characters
+        sys.stdout.reconfigure(errors=NAME_ERRORS)
     options = make_parser().parse_args(arguments)
     format_before = warnings.formatwarning
     warnings.formatwarning = _format_warning
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (MdanZooError, OSError) as error:
-        print(f"mdan-zoo: error: {error}", file=sys.stderr)
+        print(f"mdan-zoo: error: {mask_urls(str(error))}", file=sys.stderr)
         return 2
     finally:
         warnings.formatwarning = format_before

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+NAME_ERRORS = "mdan_zoo.names"
+"""Error handler of output: file names are written as the bytes that they were decoded from, and
+characters that the encoding lacks are escaped."""
+
+
+def _encode_name(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.backslashreplace_errors(error)
+
+
+codecs.register_error(NAME_ERRORS, _encode_name)
 
 FILE: dict[str, Any] = {"type": Path, "metavar": "FILE"}
 FOLDER: dict[str, Any] = {"type": Path, "metavar": "DIR"}

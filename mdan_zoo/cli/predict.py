@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo._util.files import check_output, open_atomically, refuse_input
-from mdan_zoo.cli.options import FILE, add_command, add_compute_options
+from mdan_zoo.cli.options import FILE, NAME_ERRORS, add_command, add_compute_options
 from mdan_zoo.errors import ImageError
 from mdan_zoo.inference.formats import FORMATS
 from mdan_zoo.inference.prediction import DECODES
@@ -34,7 +34,8 @@ def add_parser(subparsers: Any) -> None:
         "--format",
         choices=FORMATS,
         default="text",
-        help="output format (default: %(default)s); json prints one JSON object per line",
+        help="output format (default: %(default)s); json prints one JSON object per line, excel "
+        "CSV with a byte order mark and an apostrophe before names that would be formulas",
     )
     add("--output", **FILE, help="file to write to; created at the end")
     add_compute_options(add)
@@ -126,7 +127,7 @@ def _open_output(path: Path | None) -> Iterator[TextIO]:
         before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         with open_atomically(path) as file:
-            text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
+            text = io.TextIOWrapper(file, encoding="utf-8", errors=NAME_ERRORS, newline="")
             yield text
             text.detach()  # flushes, and leaves the file open
     finally:

@@ -178,7 +178,7 @@ def run(options: argparse.Namespace) -> int:
 def _by_dataset(option: str, values: Sequence[str]) -> Path | dict[str, Path]:
     """Return the path that an option was given, or the paths by dataset."""
     pairs = [value.partition("=")[::2] for value in values]
-    named = [name in DATASETS for name, _ in pairs]
+    named = [bool(path) and name in DATASETS for name, path in pairs]
     if len(values) == 1 and not named[0]:
         return Path(values[0])
     if not all(named):

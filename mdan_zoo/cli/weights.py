@@ -17,6 +17,7 @@ from mdan_zoo.errors import (
     UnknownNameError,
     WeightsUnavailableError,
     did_you_mean,
+    mask_urls,
 )
 from mdan_zoo.weights import cache, fetch
 from mdan_zoo.weights.manifest import ManifestEntry, load_manifest
@@ -76,7 +77,7 @@ def _verify(options: argparse.Namespace) -> int:
         try:
             print(_verified(subject, manifest, options.repair))
         except MdanZooError as error:
-            print(f"{subject}  FAILED: {error}", file=sys.stderr)
+            print(mask_urls(f"{subject}  FAILED: {error}"), file=sys.stderr)
             status = 1
     return status
 

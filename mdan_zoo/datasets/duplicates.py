@@ -160,10 +160,15 @@ def _has_one_name(same: DuplicateImages) -> bool:
 
 
 def _describe(samples: Sequence[Sample], hierarchy: Hierarchy, sha256: str = "") -> DuplicateImages:
+    paths = {sample.labels for sample in samples}
+    # A coarse label agrees with those of its descendants.
+    finest = [p for p in paths if not any(q != p and q[: len(p)] == p for q in paths)]
     return DuplicateImages(
         sha256,
         tuple(str(sample.image) for sample in samples),
-        tuple(dict.fromkeys(hierarchy.class_name(sample.labels) for sample in samples)),
+        tuple(
+            hierarchy.class_name(s) for s in dict.fromkeys(s.labels for s in samples) if s in finest
+        ),
         tuple(dict.fromkeys(sample.split for sample in samples)),
         tuple(dict.fromkeys(sample.group for sample in samples)),
     )

@@ -68,7 +68,7 @@ def answer_html(
             _link(
                 "predictions.csv",
                 "text/csv",
-                to_csv(predictions, predictor.hierarchy, predictor.config.dimensions),
+                to_csv(predictions, predictor.hierarchy, predictor.config.dimensions, True),
             ),
             " or ",
             f"{_link('predictions.json', 'application/json', to_json(predictions))}.</p>",

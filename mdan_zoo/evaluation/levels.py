@@ -102,14 +102,21 @@ def read_for_model(
         label_map = {name: label_map[name] for name in label_map if Labels(theirs).has(name)}
     else:
         theirs = get_hierarchy(reader.hierarchy)
-        if plain and any(map(Labels(ours, theirs).has, theirs.leaves)):
+        if plain and all(map(Labels(ours, theirs).has, theirs.leaves)):
             try:
                 return read_dataset(dataset, folder, ours, exclude=exclude), None
             except (DatasetError, HierarchyError):
                 if theirs == ours:
                     raise
     comparison = _find_comparison(dataset, theirs, ours, level, label_map)
-    return read_dataset(dataset, folder, theirs, exclude=exclude), comparison
+    try:
+        return read_dataset(dataset, folder, theirs, exclude=exclude), comparison
+    except DatasetError:
+        if reader.class_names is None or label_map or theirs == ours:
+            raise
+    # Some of the user's own images are labelled at other levels of the model.
+    comparison = _find_comparison(dataset, ours, ours, level, label_map)
+    return read_dataset(dataset, folder, ours, exclude=exclude), comparison
 
 
 def load_label_map(path: Path) -> dict[str, str]:
@@ -126,6 +133,8 @@ def load_label_map(path: Path) -> dict[str, str]:
         if repeated:
             raise InputError(f"{path} has several rows of {shown(repeated)}")
         return dict(rows)
+    if path.suffix.lower() not in (".toml", ".json"):
+        raise InputError(f"{path}: a label map must end in .toml, .json or .csv")
     try:
         content = files.parse(path.read_text(encoding="utf-8-sig"), path.suffix)
     except OSError as error:
@@ -178,7 +187,8 @@ def _hierarchy_of_names(
         )
     if not known:
         return ours if names else None
-    return Hierarchy("labels", (tuple(sorted(known)),), (), (ours.level_names[compared],))
+    spellings = {n.strip().casefold(): n for n in sorted(known)}  # names ignore case
+    return Hierarchy("labels", (tuple(spellings.values()),), (), (ours.level_names[compared],))
 
 
 def _level_of(level: str | None, label_map: LabelMap, levels: list[Labels], ours: Hierarchy) -> int:
@@ -188,7 +198,7 @@ def _level_of(level: str | None, label_map: LabelMap, levels: list[Labels], ours
     fitting = _with_all(targets, [levels[k] for k in candidates], "the model")
     if len(fitting) > 1:
         among = " and ".join(repr(ours.level_names[k]) for k in fitting)
-        raise InputError(f"the classes of the label map are at the levels {among}; give the level")
+        raise InputError(f"the label map fits the levels {among}; give the level (--level)")
     return candidates[fitting[0]]
 
 
@@ -221,7 +231,10 @@ def _find_comparison(
     for k in reversed(candidates):
         ranked = []
         for d in _with_all(label_map, their_levels, dataset):
-            mapped = {their_levels[d].leaf(name, name): label_map[name] for name in label_map}
+            mapped: dict[int, str] = {}
+            for name, target in label_map.items():
+                if mapped.setdefault(their_levels[d].leaf(name, name), target) != target:
+                    raise InputError(f"the label map has two entries for one class, {name!r}")
             names = [mapped.get(c, name) for c, name in enumerate(theirs.levels[d])]
             has, leaf = our_levels[k].has, our_levels[k].leaf
             classes = tuple(leaf(name, name) if has(name) else None for name in names)

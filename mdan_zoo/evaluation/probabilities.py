@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mdan_zoo._util.files import open_atomically
 from mdan_zoo._util.progress import progress_bar
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.errors import DatasetError, ImageError
+from mdan_zoo.errors import DatasetError, ImageError, printable
 from mdan_zoo.evaluation.metrics import Ints, Outcomes
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.prediction import Branch
@@ -147,7 +147,7 @@ def predict_probabilities(
     progress = progress_bar("evaluating", iterable=stream, total=len(samples))
     for row, prediction in enumerate(progress):
         if prediction.error is not None:
-            errors.append(f"  {prediction.image}: {prediction.error}")
+            errors.append(f"  {printable(prediction.image)}: {prediction.error}")
             continue
         for branch, levels in arrays.items():
             for array, values in zip(levels, prediction.probabilities[branch], strict=True):

@@ -16,6 +16,7 @@ Loading is thread-safe and changes no global setting of Pillow. Conversion to RG
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import math
 import os
@@ -29,6 +30,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from PIL import Image, ImageFile
 
+from mdan_zoo._util.locks import ForkSafeLock
 from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.images.modes import image_array, to_upright_rgb
 from mdan_zoo.images.naming import (
@@ -49,7 +51,18 @@ ImageLike: TypeAlias = (
 )
 
 _CHUNK_BYTES = 16_384
-_HEIC_SUFFIXES = frozenset({".heic", ".heif"})
+
+# Formats that Pillow does not read (AVIF: before 11.3) and the modules whose import adds them.
+_PLUGINS = {"HEIF": "pillow_heif.HeifImagePlugin", "JXL": "pillow_jxl", "AVIF": "pillow_avif"}
+_PLUGIN_ADVICE = {
+    "HEIF": "HEIC images need the package pillow-heif",
+    "JXL": "JPEG XL images need the package pillow-jxl-plugin",
+    "AVIF": "AVIF images need Pillow 11.3 or newer, or the package pillow-avif-plugin",
+}
+_PLUGIN_SUFFIXES = frozenset(
+    {".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl", ".avif", ".avifs"}
+)
+_HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split())
 
 # Pillow recognises these formats but cannot decode them by itself (EPS starts Ghostscript).
 _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
@@ -61,8 +74,9 @@ class ImageOptions:
 
     Attributes:
         background: The colour under transparent pixels: red, green, blue in 0..255.
-        max_pixels: Largest width x height, checked before the pixels are decoded. Pillow's own
-            limits do not apply, except that Pillow rejects WebP above 179 million pixels.
+        max_pixels: Largest width x height, checked before the pixels are decoded (JPEG XL: after).
+            Pillow's own limits do not apply, except that Pillow rejects WebP above 179 million
+            pixels.
         max_bytes: Largest encoded image (file, download, bytes).
         timeout: Seconds for a whole download, from the name lookup to the last byte.
         shrink_to: JPEG files are decoded at a half, a quarter or an eighth of their size, which is
@@ -125,7 +139,7 @@ def is_image_path(path: str | os.PathLike[str]) -> bool:
     suffix = os.path.splitext(path)[1].lower()
     file_format = Image.registered_extensions().get(suffix)
     decoded = file_format in Image.OPEN and file_format not in _NOT_DECODED
-    return decoded or suffix in _HEIC_SUFFIXES  # reported as an error, not skipped silently
+    return decoded or suffix in _PLUGIN_SUFFIXES  # reported as an error, not skipped silently
 
 
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
@@ -207,9 +221,16 @@ def _download(url: str, options: ImageOptions) -> io.BytesIO:
 
 
 def _open_path(path: str | os.PathLike[str]) -> IO[bytes]:
-    if isinstance(path, str) and "://" in path and not os.path.exists(path):
-        raise UnreadableImageError("only http:// and https:// URLs are read")
-    mode = os.stat(path).st_mode
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        text = str.__str__(path) if isinstance(path, str) else ""
+        if advice := _decoding_advice(text[:20].encode(errors="replace")):
+            raise UnreadableImageError(advice) from None
+        if "://" in text:
+            reason = "only URLs that start with http:// or https:// are read"
+            raise UnreadableImageError(reason) from None
+        raise
     if stat.S_ISDIR(mode):
         raise UnreadableImageError("it is a folder, not an image")
     if not stat.S_ISREG(mode):
@@ -237,8 +258,8 @@ def _read_all(file: Any, max_bytes: int) -> io.BytesIO:
     return buffer
 
 
-_guard = threading.Lock()
-_in_use: weakref.WeakValueDictionary[int, threading.Lock] = weakref.WeakValueDictionary()
+_guard = ForkSafeLock()
+_in_use: weakref.WeakValueDictionary[object, threading.Lock] = weakref.WeakValueDictionary()
 
 
 def _exclusive(image: object) -> contextlib.AbstractContextManager[object]:
@@ -246,7 +267,8 @@ def _exclusive(image: object) -> contextlib.AbstractContextManager[object]:
     if not isinstance(image, Image.Image) and not hasattr(image, "read"):
         return contextlib.nullcontext()
     with _guard:
-        return _in_use.setdefault(id(image), threading.Lock())
+        # A forked child process has locks of its own: nobody there would release those held now.
+        return _in_use.setdefault((os.getpid(), id(image)), threading.Lock())
 
 
 def _decode(file: IO[bytes], options: ImageOptions) -> Image.Image:
@@ -288,7 +310,8 @@ def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
             except Image.DecompressionBombError:
                 raise
             except Exception as error:
-                if accept and not damaged:  # without `accept`, a plugin tries every file
+                # Without `accept`, a plugin tries every file. The AVIF one also takes HEIC files.
+                if accept and (not damaged or name == _plugin_format(head)):
                     damaged = _damaged(name, error)
     raise UnreadableImageError(
         _known_otherwise(head)
@@ -298,24 +321,59 @@ def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
 
 
 def _formats() -> Iterator[str]:
-    """Yield the common formats, then the others, whose plugins are only then imported."""
+    """Yield the common formats, then the others, whose plugins are only then imported.
+
+    The last are those of installed packages for formats that Pillow does not read by itself.
+    """
     known = set(_NOT_DECODED)
-    for register_plugins in (Image.preinit, Image.init):
+    for register_plugins in (Image.preinit, Image.init, _import_plugins):
         register_plugins()
         new = [name for name in Image.ID if name not in known]
         known.update(new)
         yield from new
 
 
+def _import_plugins() -> None:
+    for file_format, module in _PLUGINS.items():
+        if file_format not in Image.OPEN:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
+
+
 def _damaged(file_format: str, error: Exception) -> str:
     return f"a damaged or incomplete {file_format} file: {reason_of(error)}"
 
 
+def _plugin_format(head: bytes) -> str:
+    """Return the one of `_PLUGINS` that a file starts as, or ""."""
+    if head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
+        return "JXL"
+    if head[4:8] != b"ftyp":
+        return ""
+    listed = head[8 : int.from_bytes(head[:4], "big")]
+    brands = {listed[i : i + 4] for i in range(0, len(listed), 4)}
+    if brands & {b"avif", b"avis"}:
+        return "AVIF"
+    return "HEIF" if brands & _HEIF_BRANDS else ""
+
+
+def _decoding_advice(text: bytes) -> str:
+    """Return advice for base64 text and data URLs, or ""."""
+    if text.startswith(b"data:"):
+        return "it is a data URL: decode the text after its comma with base64.b64decode"
+    if text.startswith((b"/9j/", b"iVBORw0KGgo", b"R0lGOD", b"UklGR")):  # JPEG, PNG, GIF, WebP
+        return "it is base64 text: decode it with base64.b64decode"
+    return ""
+
+
 def _known_otherwise(head: bytes) -> str:
     """Return advice for a common file type that Pillow does not read, or ""."""
+    plugin = _plugin_format(head)
+    if plugin and plugin not in Image.OPEN:
+        return _PLUGIN_ADVICE[plugin]
+    if advice := _decoding_advice(head):
+        return advice
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if head[4:8] == b"ftyp" and any(brand in head[8:64] for brand in (b"heic", b"heix", b"hevc")):
-        return "HEIC needs pillow-heif: call pillow_heif.register_heif_opener() once at the start"
     if text.startswith((b"<!doctype html", b"<html")):
         return "it is an HTML page, not an image"
     if text.startswith(b"<") and b"<svg" in text:

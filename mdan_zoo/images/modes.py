@@ -33,7 +33,9 @@ def to_upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Imag
     """
     rgb = _to_rgb(image, background)
     try:
-        upright = _UPRIGHT.get(image.getexif()[_ORIENTATION_TAG])
+        # JPEG XL plugins return upright pixels, except of a file that contains a JPEG file.
+        rotated = image.format != "JXL" or getattr(image, "jpeg", False)
+        upright = _UPRIGHT.get(image.getexif()[_ORIENTATION_TAG]) if rotated else None
     except Exception:  # no orientation, or damaged metadata
         upright = None
     if upright is not None:
@@ -104,14 +106,14 @@ def image_array(image: Any) -> np.ndarray[Any, Any]:
 
     data: Any = image
     if is_tensor(image):
-        dtype, scaled = "torch.uint8", "(tensor * 255).round().to(torch.uint8)"
+        dtype, cast_to = "torch.uint8", "to(torch.uint8)"
         channels, order, other, advice = 0, "(C, H, W)", "(H, W, C)", "tensor.permute(2, 0, 1)"
     else:
-        data, dtype, scaled = np.asarray(image), "uint8", "(array * 255).round().astype('uint8')"
+        data, dtype, cast_to = np.asarray(image), "uint8", "astype('uint8')"
         channels, order, other, advice = 2, "(H, W, C)", "(C, H, W)", "array.transpose(1, 2, 0)"
     if str(data.dtype) != dtype:
         raise UnreadableImageError(
-            f"its dtype is {data.dtype}, not {dtype}; values in 0..1 become an image by {scaled}"
+            f"its dtype is {data.dtype}, not {dtype}; {_scaling_advice(data, cast_to)}"
         )
     shape = tuple(data.shape)
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[channels] not in (1, 3, 4)):
@@ -124,3 +126,24 @@ def image_array(image: Any) -> np.ndarray[Any, Any]:
     if channels == 0 and len(shape) == 3:
         array = array.transpose(1, 2, 0)
     return array[:, :, 0] if array.shape[2:] == (1,) else array
+
+
+def _scaling_advice(data: Any, cast_to: str) -> str:
+    """Return how the values of an array or a tensor become uint8; `cast_to` is its conversion."""
+    name = "tensor" if is_tensor(data) else "array"
+    if name == "array" and data.dtype.kind in "OSTU":
+        return f"if it contains paths or images, give the list {name}.tolist()"
+    if str(data.dtype).startswith("torch.uint"):  # torch can hardly compute with these
+        data, name = data.float(), "tensor.float()"
+    try:
+        low, high = float(data.min()), float(data.max())
+    except (RuntimeError, TypeError, ValueError):  # there are none, or none that can be compared
+        return "scale its values to 0..255 first"
+    for limit, scaled in (
+        (1, f"({name} * 255).round()"),
+        (255, f"{name}.round()"),
+        (65535, f"({name} / 257).round()"),
+    ):
+        if low >= 0 and high <= limit:
+            return f"values in 0..{limit} become an image by {scaled}.{cast_to}"
+    return f"its values run from {low:g} to {high:g}: scale them to 0..255 first"

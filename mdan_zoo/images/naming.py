@@ -13,7 +13,8 @@ from mdan_zoo.errors import MdanZooError, without_secrets
 if TYPE_CHECKING:
     import torch
 
-_MAX_LENGTH = 500
+_MAX_LENGTH = 500  # of a reason
+_MAX_PATH = 4096  # of a name; paths that are longer cannot be opened
 
 
 class UnreadableImageError(MdanZooError, ValueError):
@@ -21,12 +22,15 @@ class UnreadableImageError(MdanZooError, ValueError):
 
 
 def describe(image: Any) -> str:
-    """Return a short name of an image for messages and results. Never raises an error."""
+    """Return the name of an image for results. Never raises an error.
+
+    A path is unchanged, so that it can be opened, with undecodable bytes as of `os.fsdecode`. A URL
+    loses its secrets. Messages show `printable` of the name.
+    """
     try:
-        name = _truncate(_name(image))
+        return _truncate(without_secrets(_name(image)), _MAX_PATH)
     except Exception:  # the methods and properties of the object may raise anything
-        name = _truncate(f"{type(image).__name__} object")
-    return name if name and name.isprintable() else repr(name)
+        return _truncate(f"{type(image).__name__} object")
 
 
 def reason_of(error: Exception) -> str:
@@ -53,20 +57,22 @@ def is_tensor(image: object) -> TypeGuard[torch.Tensor]:
 
 def _name(image: Any) -> str:
     if isinstance(image, (str, os.PathLike)):
-        path = str.__str__(os.fsdecode(image))  # the methods of a subclass of str may fail
-        return without_secrets(path) if is_url(path) else path
+        return str.__str__(os.fsdecode(image))  # the methods of a subclass of str may fail
     if isinstance(image, (bytes, bytearray, memoryview)):
         return f"{len(image)} bytes"
     if isinstance(image, Image.Image):
         file_name = getattr(image, "filename", "")
-        return str(file_name or f"PIL image ({image.mode}, {image.width}x{image.height})")
+        about = f"PIL image ({image.mode}, {image.width}x{image.height})"
+        return os.fsdecode(file_name) if file_name else about
     if hasattr(image, "shape"):
         return f"{'tensor' if is_tensor(image) else 'array'} of shape {tuple(image.shape)}"
     file_name = getattr(image, "name", None)
-    return file_name if isinstance(file_name, str) else f"{type(image).__name__} object"
+    if isinstance(file_name, (str, bytes)):
+        return os.fsdecode(file_name)
+    return f"{type(image).__name__} object"
 
 
-def _truncate(text: str) -> str:
-    """Shorten a text that is too long for a message, such as base64 data passed as a path."""
+def _truncate(text: str, length: int = _MAX_LENGTH) -> str:
+    """Shorten a text that is too long, such as base64 data passed as a path."""
     plain = str.__str__(text)
-    return plain if len(plain) <= _MAX_LENGTH else plain[:_MAX_LENGTH] + "..."
+    return plain if len(plain) <= length else plain[:length] + "..."

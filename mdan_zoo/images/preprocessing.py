@@ -29,7 +29,8 @@ class Preprocessing:
 
     def crop(self, image: Image.Image) -> Tensor:
         """Resize an RGB image of any size and crop its centre; returns uint8 (3, S, S)."""
-        pixels: Tensor = self._crop(without_far_ends(image))
+        with torch.device("cpu"):  # not torch's default device
+            pixels: Tensor = self._crop(without_far_ends(image))
         return pixels
 
     def normalise(self, pixels: Tensor) -> Tensor:

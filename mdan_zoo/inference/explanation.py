@@ -31,7 +31,7 @@ from PIL import Image
 from torch import Tensor
 
 from mdan_zoo._util.read_ahead import batches_ahead
-from mdan_zoo.errors import InputError
+from mdan_zoo.errors import InputError, printable
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.geometry import Map, Region, lay_over, seen_region
 from mdan_zoo.images.load import ImageLike, load_image
@@ -176,7 +176,7 @@ def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Expla
     with_maps = range(depth - len(output.class_maps), depth)
     for row, ((_, image, _), prediction) in enumerate(zip(batch, predictions, strict=True)):
         if prediction.error is not None:
-            raise InputError(f"{prediction.image}: {prediction.error}")
+            raise InputError(f"{printable(prediction.image)}: {prediction.error}")
         yield Explanation(
             prediction=prediction,
             image=image,

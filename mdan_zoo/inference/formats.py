@@ -12,16 +12,27 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from mdan_zoo.errors import printable
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.prediction import Prediction
 from mdan_zoo.models.dimensions import Dimension
 
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
 
 def to_csv(
-    predictions: Iterable[Prediction], hierarchy: Hierarchy, dimensions: Sequence[Dimension] = ()
+    predictions: Iterable[Prediction],
+    hierarchy: Hierarchy,
+    dimensions: Sequence[Dimension] = (),
+    spreadsheet: bool = False,
 ) -> str:
-    """Return predictions as CSV with a header."""
-    return _csv_row(csv_columns(hierarchy, dimensions)) + "".join(map(_csv_line, predictions))
+    """Return predictions as CSV with a header.
+
+    With `spreadsheet`, texts that a spreadsheet would take for formulas, such as the file name
+    "=1+1.jpg", begin with an apostrophe.
+    """
+    lines = (_csv_line(prediction, spreadsheet) for prediction in predictions)
+    return _csv_row(csv_columns(hierarchy, dimensions), spreadsheet) + "".join(lines)
 
 
 def to_json(predictions: Iterable[Prediction]) -> str:
@@ -41,16 +52,20 @@ def csv_columns(hierarchy: Hierarchy, dimensions: Sequence[Dimension] = ()) -> l
     return columns + [dimension.name for dimension in dimensions]
 
 
-def _csv_line(prediction: Prediction) -> str:
+def _csv_line(prediction: Prediction, spreadsheet: bool = False) -> str:
     row: list[object] = [prediction.image, prediction.error]
     for level in prediction.levels:
         row += [level.label, level.score, *level.scores.values()]
     row += [None] * (len(csv_columns(prediction.hierarchy)) - len(row))
     failed = prediction.error is not None
-    return _csv_row(row + [None if failed else rating.value for rating in prediction.dimensions])
+    row += [None if failed else rating.value for rating in prediction.dimensions]
+    return _csv_row(row, spreadsheet)
 
 
-def _csv_row(cells: Sequence[object]) -> str:
+def _csv_row(cells: Sequence[object], spreadsheet: bool) -> str:
+    if spreadsheet:
+        formulas = (isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) for cell in cells)
+        cells = [f"'{cell}" if f else cell for cell, f in zip(cells, formulas, strict=True)]
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerow(cells)
     return buffer.getvalue()
@@ -58,7 +73,7 @@ def _csv_row(cells: Sequence[object]) -> str:
 
 @dataclass(frozen=True)
 class Format:
-    """Line-based output format: a header, then one line for every prediction.
+    """Line-based output format: a header, then one line (in CSV one row) for every prediction.
 
     The header depends on the hierarchy and the dimensions of the model.
     """
@@ -68,7 +83,11 @@ class Format:
 
 
 FORMATS = {
-    "text": Format(lambda prediction: f"{prediction.image}  {prediction}\n"),
+    "text": Format(lambda prediction: f"{printable(prediction.image)}  {prediction}\n"),
     "json": Format(lambda prediction: json.dumps(prediction.to_dict()) + "\n"),
     "csv": Format(_csv_line, functools.partial(to_csv, [])),
+    "excel": Format(
+        functools.partial(_csv_line, spreadsheet=True),
+        lambda hierarchy, dimensions: "\ufeff" + to_csv([], hierarchy, dimensions, True),
+    ),
 }

@@ -90,7 +90,9 @@ class Prediction:
     """Emotions that an image evokes, at every level of a hierarchy.
 
     Args:
-        image, model: Their names.
+        image: Its path, unchanged, with undecodable bytes as of `os.fsdecode`; a URL without its
+            secrets; or a short name, such as "PIL image (RGB, 640x480)".
+        model: Name of the model.
         probabilities: Probabilities of every branch of the network; empty for a failed image.
         branch: The branch that `path` and `levels` are read from.
         decode: How the path is decoded.

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import math
 import os
-import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -16,8 +15,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mdan_zoo._util.locks import ForkSafeLock
 from mdan_zoo._util.read_ahead import batches_ahead
-from mdan_zoo.errors import CheckpointError, DeviceError, ImageError, InputError, MdanZooError
+from mdan_zoo.errors import (
+    CheckpointError,
+    DeviceError,
+    ImageError,
+    InputError,
+    MdanZooError,
+    printable,
+)
 from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageLike, ImageOptions, load_image
 from mdan_zoo.images.naming import describe
 from mdan_zoo.images.preprocessing import Preprocessing
@@ -31,7 +38,7 @@ from mdan_zoo.inference.prediction import (
 )
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.models.config import ModelConfig
-from mdan_zoo.weights.checkpoint import CheckpointSource, open_checkpoint
+from mdan_zoo.weights.checkpoint import Checkpoint, CheckpointSource, open_checkpoint
 from mdan_zoo.zoo.configs import DEFAULT_MODEL
 from mdan_zoo.zoo.factory import create_model, get_config, load_network, read_released
 
@@ -53,6 +60,8 @@ _Result: TypeAlias = tuple[Prediction, Tensor | MdanZooError]
 
 class Predictor:
     """Predict the emotions that images evoke. Threads can share one predictor.
+
+    Weights are float32 on `device`, whatever torch's default dtype and default device are.
 
     Example:
         predictor = Predictor("mdan_oasis4", device="cuda", dtype="bfloat16")
@@ -97,7 +106,8 @@ class Predictor:
             raise InputError(f"image_options must be ImageOptions, not {image_options!r}")
         self.dtype = dtype
         self.device = _find_device(device)
-        self.weights, self.config, network = _load_network(name, checkpoint)
+        with torch.device("cpu"):  # not torch's default device
+            self.weights, self.config, network = _load_network(name, checkpoint)
         # A custom manifest may list weights under another name than that of their config.
         self.name = (name or DEFAULT_MODEL) if checkpoint is None else self.config.name
         check_reading(self.name, branch, decode, ("overall", *network.branches))
@@ -143,7 +153,8 @@ class Predictor:
         if not isinstance(images, (list, tuple)):
             return self.embed([images])[0]
         rows = [features for _, features in self._all_results(images)]
-        return torch.stack(rows) if rows else torch.empty(0, self.network.feature_dim)
+        empty = torch.empty(0, self.network.feature_dim, dtype=torch.float32, device="cpu")
+        return torch.stack(rows) if rows else empty
 
     def stream(
         self,
@@ -175,8 +186,8 @@ class Predictor:
         single |= hasattr(images, "read") or len(getattr(images, "shape", ())) in (2, 3)
         if single or not isinstance(images, Iterable):
             raise InputError(
-                f"stream needs an iterable of images, not a single one ({describe(images)}): "
-                "put it into a list, or use predict"
+                "stream needs an iterable of images, not a single one "
+                f"({printable(describe(images))}): put it into a list, or use predict"
             )
         batch_size = self.batch_size if batch_size is None else batch_size
         for argument, value in (("batch_size", batch_size), ("workers", workers)):
@@ -298,7 +309,7 @@ class Predictor:
                 continue
             prediction, features = next(rows)
             if prediction.error is not None:
-                yield prediction, InputError(f"{name}: {prediction.error}")
+                yield prediction, InputError(f"{printable(name)}: {prediction.error}")
             else:
                 yield prediction, features
 
@@ -331,7 +342,7 @@ def shared_predictor(model: str) -> Predictor:
         return _shared_predictor(model)
 
 
-_loading = threading.Lock()
+_loading = ForkSafeLock()
 _shared_predictor = functools.cache(Predictor)
 
 
@@ -342,7 +353,7 @@ def _load_network(
         name = DEFAULT_MODEL if name is None else name
         config = get_config(name)
         checkpoint = open_checkpoint(read_released(name))
-        network = create_model(name, checkpoint=checkpoint)
+        network = _in_float32(create_model(name, checkpoint=checkpoint), checkpoint)
         # The mean and the standard deviation are the weights' own.
         return checkpoint.path, dataclasses.replace(config, input=checkpoint.config.input), network
     checkpoint = open_checkpoint(source)
@@ -350,7 +361,15 @@ def _load_network(
     if name is not None and name != found:
         get_config(name)  # if there is no such model, that is the error to show
         raise CheckpointError(f"{checkpoint.path} belongs to the model {found}, not to {name}")
-    return checkpoint.path, *load_network(checkpoint)
+    config, network = load_network(checkpoint)
+    return checkpoint.path, config, _in_float32(network, checkpoint)
+
+
+def _in_float32(network: EmotionModel, checkpoint: Checkpoint) -> EmotionModel:
+    """Return a network that was built in torch's default dtype, which may have rounded weights."""
+    if torch.get_default_dtype() != torch.float32:
+        network.float().load_state_dict(checkpoint.tensors)
+    return network
 
 
 def _find_device(device: str | torch.device | None) -> torch.device:

@@ -16,7 +16,7 @@ from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.input_spec import STRIDE
 from mdan_zoo.models.dimensions import Dimension
-from mdan_zoo.models.layers import HierarchyMasks
+from mdan_zoo.models.layers import HierarchyMasks, is_plain
 from mdan_zoo.models.options import ArchitectureOptions
 
 
@@ -115,6 +115,15 @@ class EmotionModel(nn.Module, abc.ABC):
         if dimensions:
             self.dimension_head = nn.Linear(self.feature_dim, len(dimensions))
 
+    def to_empty(self, *, device: Any, recurse: bool = True) -> EmotionModel:
+        """Allocate memory on a device; buffers that no state dict has get their values."""
+        super().to_empty(device=device, recurse=recurse)
+        for module in self.modules():
+            restore = getattr(module, "init_non_persistent_buffers", None)  # of timm's modules
+            if restore is not None:
+                restore()
+        return self
+
     def forward(self, images: Tensor, return_maps: bool = False) -> EmotionOutput:
         """Predict every level of the hierarchy.
 
@@ -126,7 +135,7 @@ class EmotionModel(nn.Module, abc.ABC):
             InputError: The shape or the dtype of the images is not supported.
         """
         name = next(iter(self.classifiers()))
-        _check_images(images, self.get_parameter(f"{name}.weight"))
+        _check_images(images, self.get_submodule(name))
         return self.predict_pyramid(list(self.backbone(images)), return_maps)
 
     def predict_pyramid(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
@@ -186,7 +195,7 @@ class EmotionModel(nn.Module, abc.ABC):
                 self.get_parameter(f"{name}.bias").copy_(frequencies.log())
 
 
-def _check_images(images: Tensor, weights: Tensor) -> None:
+def _check_images(images: Tensor, classifier: nn.Module) -> None:
     needed = "images must be a tensor (N, 3, height, width), not"
     if not isinstance(images, Tensor):
         raise InputError(f"{needed} {type(images).__name__}")
@@ -195,12 +204,14 @@ def _check_images(images: Tensor, weights: Tensor) -> None:
         raise InputError(f"{needed} of shape {shape}")
     if not images.is_floating_point():
         raise InputError(f"images must be normalised floating-point values, not {images.dtype}")
-    types = {images.dtype, weights.dtype}
+    weight: Any = classifier.weight if is_plain(classifier, nn.Linear) else images
+    dtype = weight.dtype
+    types = {images.dtype, dtype}
     if len(types) > 1 and (  # autocast converts all dtypes except float64
         torch.float64 in types or not torch.is_autocast_enabled(images.device.type)
     ):
         raise InputError(
-            f"the images are {images.dtype}, but the network's weights {weights.dtype}; "
+            f"the images are {images.dtype}, but the network's weights {dtype}; "
             "convert the images with .to(...)"
         )
     height, width = shape[2:]

@@ -40,7 +40,7 @@ class FlatClassifier(EmotionModel):
         log_global = self.masks.sum_upwards(log_softmax(logits))
         class_maps: tuple[Tensor, ...] = ()
         if return_maps:
-            class_maps = (activation_maps(pyramid[-1], self.global_classifier.weight),)
+            class_maps = (activation_maps(pyramid[-1], self.global_classifier),)
         return EmotionOutput(
             log_probs={"overall": log_global, "global": log_global},
             features=features,

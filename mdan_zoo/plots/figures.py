@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mdan_zoo._util import files
-from mdan_zoo.errors import InputError, MdanZooError
+from mdan_zoo.errors import InputError, MdanZooError, printable
 
 try:  # imported here for all plots, so that they raise the same error if it is missing
     from matplotlib import colormaps
@@ -83,8 +83,8 @@ def colour_table() -> bytes:
 
 
 def file_name(image: str) -> str:
-    """Return the last part of an image's name."""
-    return image.rstrip("/").rpartition("/")[2] or image
+    """Return the last part of an image's name, in a printable form."""
+    return printable(image.rstrip("/").rpartition("/")[2] or image)
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from PIL import Image
 
-from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
+from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean, printable
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.geometry import Map
 from mdan_zoo.images.preprocessing import without_far_ends
@@ -93,7 +93,8 @@ def plot(
 
 def _draw_prediction(prediction: Prediction) -> Figure:
     if prediction.error is not None:
-        raise InputError(f"{prediction.image}: there is nothing to draw: {prediction.error}")
+        name = printable(prediction.image)
+        raise InputError(f"{name}: there is nothing to draw: {prediction.error}")
     footer = 0.3
     below = MARGIN + _HEADER + _tree_height(prediction.hierarchy)
     figure = new_figure(_WIDTH + 2 * MARGIN, below + footer + MARGIN)

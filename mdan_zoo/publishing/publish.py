@@ -154,12 +154,16 @@ def _training_record(weights: Path, sha256: str) -> tuple[str, dict[str, Any] | 
 
 
 def _measured(report: Mapping[str, Any]) -> dict[str, Any] | None:
-    if "splits" in report:  # several datasets; the first one is the main one
-        name, split = next(iter(report["splits"].items()))
-        tested = {kind: report.get(kind, {}).get(name) for kind in ("test", "cross_validation")}
-        found = {kind: values for kind, values in tested.items() if values}
-        rest = {key: value for key, value in report.items() if key not in ("splits", *tested)}
-        report = {**rest, **split, **found, "dataset": name}
+    if "splits" in report:  # several datasets: that of the first one with a test
+        kinds = ("test", "cross_validation")
+        tested = {kind: report.get(kind, {}) for kind in kinds}
+        names = [name for name in report["splits"] if any(name in tested[kind] for kind in kinds)]
+        if not names:
+            return None
+        name = names[0]
+        found = {kind: tested[kind][name] for kind in kinds if name in tested[kind]}
+        rest = {key: value for key, value in report.items() if key not in ("splits", *kinds)}
+        report = {**rest, **report["splits"][name], **found, "dataset": name}
     split = f"{report['split']}, SHA-256 {report['split_sha256'][:16]}..."
     row: dict[str, Any] = {"branch": "overall"}
     if "cross_validation" in report:

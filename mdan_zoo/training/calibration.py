@@ -1,8 +1,9 @@
 """Temperature scaling (Guo et al., On Calibration of Modern Neural Networks, ICML 2017).
 
 The temperature divides weights and biases of the classifiers, so that nothing has to be stored or
-applied in addition. Predicted classes do not change, except for MDAN with an L-CAM that depends on
-the scale of the weights ("plain", "detached" and "bounded").
+applied in addition. The most probable class of a softmax does not change, but that of sums over
+leaves (coarser levels) and of MDAN's mixture P_O may. An L-CAM that depends on the scale of the
+weights ("plain", "detached" and "bounded") changes, too.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def needed_side(spec: InputSpec, recipe: Recipe) -> int:
     decoded at half their size.
     """
     if not recipe.min_crop_area:
-        return spec.resize
+        return round(spec.resize * max(1, recipe.train_size / spec.crop))
     smallest = (recipe.train_size or spec.crop) / math.sqrt(recipe.min_crop_area)
     return max(spec.resize, math.ceil(smallest / _MOST_ENLARGED))
 

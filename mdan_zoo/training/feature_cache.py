@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo._util.progress import progress_bar
+from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import InputError, TrainingError
 from mdan_zoo.images.input_spec import InputSpec
@@ -58,10 +58,14 @@ class PyramidCache(Dataset[tuple[list[Tensor], int]]):
     @property
     def views(self) -> int:
         """Number of views of each image, V."""
-        return self.maps[3].shape[0]
+        return self._kept.shape[0]
+
+    @property
+    def _kept(self) -> Tensor:
+        return next(maps for maps in self.maps if maps.numel())
 
     def __len__(self) -> int:
-        return self.maps[3].shape[1]
+        return self._kept.shape[1]
 
     def __getitem__(self, key: Key) -> tuple[list[Tensor], int]:
         view = number_from(self.seed, *key) % self.views
@@ -84,12 +88,13 @@ def compute_pyramids(
     stages: Sequence[int] = (1, 2, 3),
     indices: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
+    files: FileIndex | None = None,
 ) -> PyramidCache:
     """Compute the feature maps of every view of every image, or of the images at `indices`.
 
-    They are kept in a file in `folder`. Its name identifies the images, views, input, maps and
-    weights of the backbone; an existing file is completed and reused. `stages` are the maps to
-    keep; 0 is C2, 3 is C5.
+    They are kept in a file in `folder`. Its name identifies the images by their contents, views,
+    input, maps and weights of the backbone; an existing file is completed and reused. `stages` are
+    the maps to keep; 0 is C2, 3 is C5. `files` is an index of the image files.
 
     Raises:
         ImageError: An image cannot be read.
@@ -99,7 +104,8 @@ def compute_pyramids(
     indices = range(len(samples)) if indices is None else indices
     backbone = backbone.eval()
     views = (recipe.seed, recipe.cached_views, recipe.min_crop_area)
-    images = _describe_images(samples, indices)
+    hashes = (files or FileIndex()).sha256s([samples[index].image for index in indices])
+    images = list(zip(indices, hashes, strict=True))
     about = (hash_of_start(backbone, spec), tuple(stages), views, images)
     path = folder / f"{_PREFIX}{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}.bin"
     backbone = backbone.to(device).to(memory_format=torch.channels_last)
@@ -125,19 +131,12 @@ def compute_pyramids(
     size = recipe.cached_views * record.itemsize
     in_main_process(lambda: _complete(path, size, indices, recipe.cached_views, compute))
     backbone.cpu()
-    records = np.memmap(path, record, "r+", shape=(len(indices), recipe.cached_views))
+    # "c", copy on write: the file may be read-only, and torch warns about read-only arrays.
+    records = np.memmap(path, record, "c", shape=(len(indices), recipe.cached_views))
     kept = {name: torch.from_numpy(records[name]).transpose(0, 1) for name in names}
     c2, c3, c4, c5 = (kept.get(name, torch.empty(0)) for name in ("C2", "C3", "C4", "C5"))
     rows = {index: row for row, index in enumerate(indices)}
     return PyramidCache((c2, c3, c4, c5), recipe.seed, rows)
-
-
-def _describe_images(samples: Sequence[Sample], indices: Sequence[int]) -> list[Any]:
-    """Return index, relative path and size of images; the folder of the dataset may change."""
-    files = [samples[index].image for index in indices]
-    base = os.path.commonpath([file.parent for file in files])
-    names = [file.relative_to(base).as_posix() for file in files]
-    return list(zip(indices, names, [file.stat().st_size for file in files], strict=True))
 
 
 def _complete(

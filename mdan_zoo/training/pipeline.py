@@ -60,9 +60,10 @@ def train(config: TrainingConfig) -> Path:
         path = _train_one(run, indices, output, part)
     else:
         folds = [_train_one(run, sets[part], output / f"fold_{part}", part).parent for part in sets]
-        path = _train_one(run, list(range(len(run.samples))), output)
+        path = _train_one(run, sorted(set().union(*sets.values())), output)
         in_main_process(functools.partial(add_cross_validation, output, folds))
-    in_main_process(functools.partial(remove_caches, output))  # those in config.cache are kept
+    if config.cache is None or config.cache.resolve() != output.resolve():
+        in_main_process(functools.partial(remove_caches, output))
     return path
 
 
@@ -84,11 +85,14 @@ def check_output(folder: Path, data: Path) -> None:
 
 def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = run.config.recipe.for_images(len(indices))
+    count = len(indices)
+    if run.config.recipe.dataset_weights:
+        count = sum(images for images, _ in run.sampling_shares(indices))
+    recipe = run.config.recipe.for_images(count)
     if recipe.epochs > run.config.recipe.epochs and is_main_process():
         _LOGGER.warning(
             f"training for {recipe.epochs} epochs instead of {run.config.recipe.epochs}, because "
-            f"{len(indices)} images need them for min_steps={recipe.min_steps}; use "
+            f"{count} images need them for min_steps={recipe.min_steps}; use "
             f"--set epochs={run.config.recipe.epochs} for a shorter training"
         )
     trainer = Trainer(run, indices, recipe, folder)
@@ -96,8 +100,10 @@ def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") 
     path = folder / WEIGHTS_FILE
 
     def write() -> None:
+        dtype = getattr(torch, recipe.save_dtype)
+        save_checkpoint(path, network, run.model, dtype=dtype)  # the images may be unreadable
         calibration = _calibrate(network, run)
-        save_checkpoint(path, network, run.model, dtype=getattr(torch, recipe.save_dtype))
+        save_checkpoint(path, network, run.model, dtype=dtype)
         save_trained_on(
             path,
             [run.samples[index].image for index in indices],
@@ -137,12 +143,13 @@ def _calibrate(network: EmotionModel, run: Run) -> Calibration | None:
     return calibration
 
 
-def _describe_split(source: Source, indices: Sequence[int]) -> dict[str, str]:
-    """Return the method and the hash of a dataset's split, given all training images."""
-    if source.split is not None:
-        return {"split": source.split.method, "split_sha256": source.split.sha256}
+def _describe_split(source: Source, indices: Sequence[int]) -> dict[str, Any]:
+    """Return method and hash of a dataset's split, and its number of the training images."""
     own = [index - source.first for index in indices if index in source.positions]
-    return {"split": "all", "split_sha256": split_sha256(source.samples, [own])}
+    method = "all" if source.split is None else source.split.method
+    split = source.split
+    sha256 = split_sha256(source.samples, [own]) if split is None else split.sha256
+    return {"images": len(own), "split": method, "split_sha256": sha256}
 
 
 def _test(run: Run, folder: Path, part: str) -> dict[str, Any]:
@@ -167,8 +174,9 @@ def _test_on(source: Source, run: Run, weights: Path, part: str, folder: Path) -
     write_report(evaluation, folder)
     if evaluation.trained_on:
         _LOGGER.warning(
-            f"the initial weights were trained on {evaluation.trained_on} of the {len(samples)} "
-            "test images; pass their split with --split FILE to keep the test images separate"
+            f"{evaluation.trained_on} of the {len(samples)} test images were trained on, by this "
+            "run, if several datasets share them, or by the initial weights; pass the split of "
+            "the latter with --split FILE to keep the test images separate"
         )
     accuracy = {
         score.level: score.value

@@ -128,11 +128,12 @@ class Recipe:
         label_std_scale: With 0, training uses hard labels. Above 0, it uses the distribution of the
             raters' answers if the dataset provides it; where it is computed from a mean and a
             standard deviation (OASIS), the standard deviation is multiplied by this factor.
-        label_smoothing: Hard labels get this probability, divided equally among all classes of
-            the finest labelled level.
+        label_smoothing: This part of the probability of a hard label is divided equally among all
+            classes of its level. Unanimous votes count as hard labels.
         dataset_weights: With several datasets, the relative number of images that each
             contributes to training, such as "FI=3,OASIS=1". An epoch then shows every image at
-            least once. Empty: every image once per epoch.
+            least once, except those of the incomplete last batch. Empty: every image once per
+            epoch.
         balance: How unequal class sizes are compensated: "none", "loss" (rare leaves have a larger
             weight in the loss) or "sampling" (they are sampled more often).
         init_bias_from_priors: Whether the classifier on the backbone starts at the class

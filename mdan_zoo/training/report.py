@@ -108,7 +108,8 @@ def add_cross_validation(folder: Path, folds: Sequence[Path]) -> None:
 
 def _summary(tests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     accuracy = {}
-    for level in tests[0]["accuracy"]:
+    # In a fold, no image may have a label at the finest level.
+    for level in [x for x in tests[0]["accuracy"] if all(x in t["accuracy"] for t in tests)]:
         values = [test["accuracy"][level] for test in tests]
         mean, sd = statistics.mean(values), statistics.stdev(values)
         accuracy[level] = {"folds": values, "mean": mean, "sd": sd}

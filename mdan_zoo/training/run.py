@@ -7,7 +7,7 @@ import functools
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,6 +166,7 @@ def prepare(config: TrainingConfig) -> Run:
             stages=stages,
             indices=trained,
             device=device,
+            files=files,
         )
     else:
         data = ImageDataset(samples, model.input, recipe, config.cache)
@@ -187,6 +188,14 @@ def _read_datasets(
         samples = read_dataset(name, path, hierarchy, exclude=lists.get(name), **options)
         if len(samples) < 2:
             raise InputError(f"{path} has {len(samples)} image; training needs at least two")
+        scale = get_dataset(name).rating_scale
+        rated = {rating for sample in samples for rating, _ in sample.ratings}
+        for dimension in model.dimensions:
+            if dimension.name in rated and scale not in (None, (dimension.low, dimension.high)):
+                raise InputError(
+                    f"the ratings of {name} are on the scale {scale[0]:g} to {scale[1]:g}, not on "
+                    f"that of the dimension {dimension}"
+                )
         datasets[name] = path, samples
     weights = recipe.weights_by_dataset()
     if weights and set(weights) != set(datasets):
@@ -213,7 +222,8 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
         model = get_config(config.recipe.model)
         hierarchy = get_hierarchy(model.hierarchy)
         changes = (config.backbone, config.size, config.resize_mode, config.dimensions or None)
-        if all(change is None for change in changes):
+        several = isinstance(config.data, Mapping) and "+".join(config.data) != model.dataset
+        if not several and all(change is None for change in changes):
             return model, hierarchy
     elif init is None:
         raise InputError("a custom hierarchy needs an initial model; pass one with --init")
@@ -223,13 +233,15 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
     name = config.output.resolve().name
     if name in MODELS:
         raise InputError(
-            "a model with a custom hierarchy, backbone, input or dimensions is named after its "
-            f"output folder, but {name} is a registered model; choose another --output"
+            "a model with a custom hierarchy, backbone, input, dimensions or several datasets is "
+            f"named after its output folder, but {name} is a registered model; choose another "
+            "--output"
         )
     if config.hierarchy is not None:
-        dataset = "+".join(config.paths(_CUSTOM_DATASET))
         own = builtin_name(hierarchy, name)
-        model = dataclasses.replace(model, hierarchy=own, dataset=dataset)
+        model = dataclasses.replace(model, hierarchy=own, dataset=_CUSTOM_DATASET)
+    dataset = "+".join(config.paths(model.dataset))
+    model = dataclasses.replace(model, dataset=dataset)
     if config.backbone is not None:
         if init is not None:
             raise InputError(

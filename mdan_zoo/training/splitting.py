@@ -129,9 +129,8 @@ def check_classes(sources: Sequence[Source], hierarchy: Hierarchy, *, custom: bo
         paths = zip(hierarchy.leaves, hierarchy.leaf_paths, strict=True)
         missing = [leaf for leaf, path in paths if path not in trained]
         if missing:
-            where = "".join(
-                f"in the split {source.split.method!r}, " for source in sources[:1] if source.split
-            )
+            methods = [repr(source.split.method) for source in sources if source.split]
+            where = f"in the split {' and '.join(methods)}, " if methods else ""
             if len(sets) > 1:
                 where = f"with fold {held_out} held out, "
             problem = (

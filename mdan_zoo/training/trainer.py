@@ -88,8 +88,9 @@ class Trainer:
         if self.recipe.init_bias_from_priors:
             # Count a class without images as half an image, since log 0 would make the loss NaN.
             leaves = run.targets[-1][self.indices]
-            frequencies = leaves[leaves.sum(dim=1) > 0].mean(dim=0)
-            self.network.set_priors(frequencies.clamp(min=0.5 / len(self.indices)))
+            leaves = leaves[leaves.sum(dim=1) > 0]
+            if len(leaves):
+                self.network.set_priors(leaves.mean(dim=0).clamp(min=0.5 / len(self.indices)))
         self._ratings = rating_targets(run.samples, self.network.dimensions)
         self.average = copy.deepcopy(self.network).eval() if self.recipe.ema_decay else None
         self.step = 0  # number of completed steps
@@ -286,11 +287,13 @@ class Trainer:
             print(text, file=sys.stderr, flush=True)
 
     def _identity(self) -> dict[str, Any]:
+        dimensions = [str(dimension) for dimension in self.network.dimensions]
         return {
             "data": self.training.fingerprint,
             "split": self.indices,
             "backbone to start from": self._start,
             "step size": self.steps().step_size,  # the state counts steps
+            **({"dimensions": dimensions} if dimensions else {}),  # older states lack the field
         }
 
     def _parts(self) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def save_checkpoint(
     Floating-point tensors are stored as `dtype`, one of `FLOAT_TYPES`; float16 halves the file.
 
     Raises:
-        CheckpointError: `config` is not the network's, or a value is not finite in `dtype`.
+        CheckpointError: `config` is not the network's, a value is not finite in `dtype`, or the
+            network's values are not in memory.
         InputError: `network` or `dtype` is not a valid one, or no file can be written at the path.
     """
     plain = getattr(network, "_orig_mod", network)  # inside that of torch.compile
@@ -71,12 +72,18 @@ def save_checkpoint(
         )
     if dtype not in FLOAT_TYPES:
         raise InputError(f"dtype must be one of {', '.join(map(str, FLOAT_TYPES))}, not {dtype!r}")
+    state = plain.state_dict()
+    if empty := [n for n, v in state.items() if not isinstance(v, Tensor) or v.is_meta]:
+        raise CheckpointError(
+            f"{path} is not written: {', '.join(empty[:3])} has no values here; the network is on "
+            "the meta device, offloaded or quantised"
+        )
     tensors = {
         # torch.compile adds a prefix to the names of the parts that it wraps.
         name.replace("_orig_mod.", ""): (
             (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
         )
-        for name, value in plain.state_dict().items()
+        for name, value in state.items()
     }
     broken = [n for n, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
     if broken:
@@ -159,7 +166,8 @@ def load_checkpoint(network: nn.Module, source: CheckpointSource, config: ModelC
     except for mean and standard deviation of the input, which belong to the weights.
 
     Raises:
-        CheckpointError: The file is damaged or belongs to another model; the network is unchanged.
+        CheckpointError: The file is damaged or belongs to another model, or the network is on the
+            meta device; the network is unchanged.
     """
     checkpoint = open_checkpoint(source)
     path = checkpoint.path
@@ -174,8 +182,7 @@ def load_checkpoint(network: nn.Module, source: CheckpointSource, config: ModelC
             f"{path} was trained for the hierarchy {checkpoint.hierarchy!r}, the network has "
             f"{network.hierarchy!r}"
         )
-    check_tensors(path, checkpoint.tensors, network.state_dict())
-    network.load_state_dict(checkpoint.tensors, strict=True)
+    load_tensors(path, network, checkpoint.tensors)
 
 
 def _architecture(config: ModelConfig) -> dict[str, Any]:
@@ -198,6 +205,21 @@ def _tensors(contents: FileContents) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{contents.path} is not a complete safetensors file: {error}"
         ) from error
+
+
+def load_tensors(
+    path: str | os.PathLike[str], network: nn.Module, tensors: dict[str, Tensor]
+) -> None:
+    """Load tensors into a network strictly; errors of `load_checkpoint`."""
+    expected = network.state_dict()
+    check_tensors(path, tensors, expected)
+    if empty := [name for name, value in expected.items() if value.is_meta]:
+        raise CheckpointError(
+            f"{path} cannot be loaded into a network on the meta device ({empty[0]}, ...), which "
+            "holds no values: create it outside torch.device('meta'), or allocate its memory with "
+            ".to_empty(device='cpu')"
+        )
+    network.load_state_dict(tensors, strict=True)
 
 
 def check_tensors(

@@ -142,8 +142,7 @@ def load_manifest(path: str | Path | None = None) -> dict[str, ManifestEntry]:
     entries = _load_file(builtin, str(builtin))
     if other := os.environ.get(MANIFEST_VARIABLE):
         is_url = "://" in other
-        shown = without_secrets(other) if is_url else other
-        place = f"{shown} (named by {MANIFEST_VARIABLE})"
+        place = f"{without_secrets(other)} (named by {MANIFEST_VARIABLE})"
         entries.update(_load_url(other, place) if is_url else _load_file(Path(other), place))
     return entries
 

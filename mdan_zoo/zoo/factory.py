@@ -87,7 +87,8 @@ def create_model(
     Raises:
         UnknownNameError: No such model, hierarchy or backbone.
         WeightsUnavailableError: The model has no released weights; explains how to train them.
-        CheckpointError: The checkpoint is damaged or belongs to another model.
+        CheckpointError: The checkpoint is damaged or belongs to another model, or cannot be loaded
+            under torch.device("meta").
         InputError: The arguments contradict each other.
     """
     if pretrained and isinstance(name, ModelConfig):
@@ -141,7 +142,7 @@ def load_network(source: CheckpointSource) -> tuple[ModelConfig, EmotionModel]:
     """
     import torch
 
-    from mdan_zoo.weights.checkpoint import check_tensors, open_checkpoint
+    from mdan_zoo.weights.checkpoint import check_tensors, load_tensors, open_checkpoint
 
     checkpoint = open_checkpoint(source)
     path, config, hierarchy = checkpoint.path, checkpoint.config, checkpoint.hierarchy
@@ -153,7 +154,7 @@ def load_network(source: CheckpointSource) -> tuple[ModelConfig, EmotionModel]:
         raise kind(f"the network of {path} cannot be built: {error}") from error
     check_tensors(path, checkpoint.tensors, expected)
     network = build_network(config, hierarchy)
-    network.load_state_dict(checkpoint.tensors, strict=True)
+    load_tensors(path, network, checkpoint.tensors)
     return config, network
 
 

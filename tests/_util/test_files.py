@@ -59,6 +59,20 @@ def test_the_umask_decides_the_mode(tmp_path, umask, mode):
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o400])
+def test_a_replaced_file_keeps_its_mode(tmp_path, mode):
+    path, link = tmp_path / "a.bin", tmp_path / "link"
+    path.touch()
+    path.chmod(mode)
+    link.symlink_to(path)
+    for place in (path, link):
+        with open_atomically(place) as file:
+            assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == mode  # before its content
+            file.write(b"new")
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
 @pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
 @pytest.mark.parametrize("target_exists", [True, False])
 def test_a_link_is_kept_and_its_target_replaced(tmp_path, target_exists):

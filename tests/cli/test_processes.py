@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -110,6 +111,24 @@ def test_undecodable_output_is_escaped(checkpoint, photos, tmp_path):
     output, messages = process.communicate()
     assert (process.returncode, messages) == (0, "")
     assert output.startswith(str(tmp_path / "\\xe9t\\xe9.png"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names that are not UTF-8")
+def test_undecodable_names_are_written_as_they_are(checkpoint, photos, tmp_path):
+    names = [b"\xff.png", "at 9.41\u202fAM.png".encode()]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(photos[0].read_bytes())
+    paths = [os.fsencode(tmp_path) + b"/" + name for name in sorted(names)]
+    command = ("predict", "--checkpoint", checkpoint, tmp_path)
+    for arguments in (["--format", "csv"], ["--format", "csv", "--output", tmp_path / "out"]):
+        process = start(*command, *arguments, stdout=subprocess.PIPE, encoding="latin-1")
+        printed = process.communicate()[0].encode("latin-1")
+        table = (tmp_path / "out").read_bytes() if "--output" in arguments else printed
+        assert sorted(line.partition(b",")[0] for line in table.splitlines()[1:]) == sorted(paths)
+    process = start(*command, "--format", "json", stdout=subprocess.PIPE)
+    lines = process.communicate()[0].splitlines()
+    assert sorted(os.fsencode(json.loads(line)["image"]) for line in lines) == sorted(paths)
 
 
 def read_terminal(descriptor: int) -> str:

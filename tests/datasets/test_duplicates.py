@@ -7,11 +7,12 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from dataset_trees import picture
+from dataset_trees import picture, write_image
 from PIL import Image
 
 from mdan_zoo.datasets.duplicates import find_identical, find_near_duplicates, group_hashes
 from mdan_zoo.datasets.file_index import FileIndex
+from mdan_zoo.datasets.readers.folder import read_folder
 from mdan_zoo.datasets.registry import read_dataset
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.hierarchy.builtin import get_hierarchy
@@ -78,3 +79,21 @@ def test_the_near_duplicates_of_fi_are_those_that_others_found():
     agreed = [pair for pair in pairs if len({group[image] for image in pair}) == 1]
     assert len(agreed) >= 55
     assert len(pairs) - len(agreed) <= 1
+
+
+def test_a_coarse_label_agrees_with_that_of_a_descendant(tmp_path):
+    tree = get_hierarchy("circumplex4")
+    for name in (
+        "positive/1.jpg",
+        "serene/2.jpg",
+        "gloomy/3.jpg",
+        "excited/4.jpg",
+        "distressed/5.jpg",
+    ):
+        write_image(tmp_path / name, "same" if name[0] in "ps" else name)
+    files = FileIndex()
+    found = find_identical(read_folder(tmp_path, tree), files, tree)
+    assert not found.contradictions
+    write_image(tmp_path / "negative" / "6.jpg", "same")
+    (found,) = find_identical(read_folder(tmp_path, tree), files, tree).placeholders
+    assert set(found.leaves) == {"serene", "negative"}

@@ -88,6 +88,8 @@ def test_a_folder_of_a_coarser_class_labels_that_level_only(tmp_path):
     assert coarse.distribution == tuple(float(k == coarse.labels[-1]) for k in range(TREE.sizes[1]))
     only = write_images(tmp_path / "b", ["positive/1.jpg", "negative/1.jpg"])
     assert sorted(sample.labels for sample in read_folder(only, TREE)) == [(0,), (1,)]
+    with pytest.raises(DatasetError, match=r"'prid' is not a leaf .* did you mean 'pride'"):
+        read_folder(write_images(tmp_path / "d", [*ONE_EACH, "positive/joy/prid/1.jpg"]), TREE)
     with pytest.raises(DatasetError, match="two classes, negative and zest"):
         read_folder(write_images(tmp_path / "c", [*ONE_EACH, "negative/zest/1.jpg"]), TREE)
 

@@ -183,3 +183,24 @@ def test_a_level_of_another_hierarchy_may_have_the_polarities(tmp_path, name):
         read_dataset(
             name, tmp_path / name, Hierarchy.from_nested({"good": ["joy"], "bad": ["woe"]})
         )
+
+
+def test_neutral_may_also_be_a_leaf(tmp_path):
+    write_mvsa_single(tmp_path, *ROWS)
+    above = Hierarchy.from_nested(
+        {"positive": ["joy"], "negative": ["fear"], "neutral": ["neutral"]}
+    )
+    samples = read_mvsa_single(tmp_path, above)
+    assert [above.class_name(s.labels) for s in samples] == ["negative", "neutral", "positive"]
+    assert {len(sample.labels) for sample in samples} == {1}
+    below = Hierarchy.from_nested({"positive": ["joy", "neutral"], "negative": ["fear"]})
+    samples = read_mvsa_single(tmp_path, below)
+    assert [below.class_name(s.labels) for s in samples] == ["negative", "positive"]
+
+
+def test_an_image_in_two_tables_of_gaped_is_refused(tmp_path):
+    write_gaped(tmp_path)
+    table = tmp_path / "P_with SD.txt"
+    table.write_text(table.read_text() + "A001.bmp 50 (1) 50 (1)\n")
+    with pytest.raises(DatasetError, match="lists the image A001, which is listed before"):
+        read_gaped(tmp_path, THREE)

@@ -81,6 +81,22 @@ def test_a_row_can_be_labelled_at_a_coarse_level_only(tmp_path, lines):
     assert [s.labels for s in read_table(write_table(tmp_path / "b", coarse), TREE)] == [(0,), (1,)]
 
 
+def test_a_cell_of_a_level_names_a_class_of_that_level(tmp_path):
+    tree = Hierarchy.from_nested(
+        {"positive": {"joy": ["zest", "pride"]}, "negative": {"sadness": ["sadness", "shame"]}}
+    )
+    lines = [
+        "image,coarse,medium,fine",
+        "p/1.jpg,negative,sadness,",
+        "p/2.jpg,negative,sadness,shame",
+    ]
+    samples = read_table(write_table(tmp_path, lines), tree)
+    assert [sample.labels for sample in samples] == [(1, 1), (1, 1, 3)]
+    lines[1] = "p/1.jpg,negative,shame,"
+    with pytest.raises(DatasetError, match="row 1: 'shame' is not a class of the level medium"):
+        read_table(write_table(tmp_path / "b", lines), tree)
+
+
 def test_columns_of_numbers_are_ratings(tmp_path, caplog):
     lines = [
         "image,label,Valence,note",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import weakref
 from html.parser import HTMLParser
@@ -98,6 +99,13 @@ def test_the_files_are_those_of_the_command(predictor, checkpoint, photos, tmp_p
     for line, path in zip(lines, images, strict=True):
         line["image"] = path.name
     assert json.loads(to_json(predictions)) == lines
+
+
+def test_the_table_to_download_has_no_formulas(predictor, photos):
+    html = answer_html(predictor, [NamedImage("=1+1.png", photos[0])])
+    links = [link for tag, link in Elements(html).found if tag == "a"]
+    table = base64.b64decode(links[0]["href"].partition(",")[2]).decode()
+    assert table.splitlines()[1].startswith("'=1+1.png,")
 
 
 def test_an_error_names_the_image_and_no_path(predictor, tmp_path):

@@ -13,9 +13,8 @@ from random_weights import CONFIG, save_random_weights
 
 from mdan_zoo.datasets.readers.oasis import read_oasis
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.errors import DatasetError, InputError, UnknownNameError
+from mdan_zoo.errors import DatasetError, UnknownNameError
 from mdan_zoo.evaluation import evaluate, find_samples, write_report
-from mdan_zoo.evaluation.levels import load_label_map
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.predictor import Predictor
@@ -266,82 +265,6 @@ def test_labels_must_be_the_beginning_of_a_path(circumplex, tmp_path):
 # Label maps
 
 
-HAPPY = ["happy/1.jpg", "happy/2.jpg", "scared/3.jpg", "other/4.jpg", "Sad/5.jpg"]
-MAP = {"happy": "positive", "scared": "negative", "SAD": "negative", "other": ""}
-
-
-def test_a_label_map_renames_and_leaves_out(tmp_path):
-    folder = write_images(tmp_path, HAPPY)
-    samples, source = find_samples("folder", folder, MIKELS, label_map=MAP)
-    assert classes_of(samples, MIKELS) == {
-        "1.jpg": ["positive"],
-        "2.jpg": ["positive"],
-        "3.jpg": ["negative"],
-        "5.jpg": ["negative"],
-    }
-    assert source.left_out == (("other", 1),)
-    names = {"happy": "positive", "scared": "negative", "Sad": "negative", "other": ""}
-    assert dict(source.classes) == names
-
-
-def test_a_label_map_may_repeat_and_exchange_names_of_the_model(tmp_path):
-    write_images(tmp_path, ["awe/1.jpg", "fear/2.jpg", "disgust/3.jpg", "anger/4.jpg"])
-    renamed = {"awe": "contentment", "fear": "disgust", "disgust": "fear", "happy": "amusement"}
-    samples, _ = find_samples("folder", tmp_path, MIKELS, label_map=renamed)
-    assert classes_of(samples, MIKELS) == {
-        "1.jpg": ["positive", "contentment"],
-        "2.jpg": ["negative", "disgust"],
-        "3.jpg": ["negative", "fear"],
-        "4.jpg": ["negative", "anger"],
-    }
-
-
-def test_a_label_map_of_a_published_dataset(tmp_path):
-    names = [f"images/{name}/dog/{name}.jpg" for name in PANDA.leaves]
-    folder = write_images(tmp_path, names)
-    given = {"joy": "amusement", "love": "contentment", "surprise": ""}
-    samples, source = find_samples("UnBiasedEmo", folder, MIKELS, label_map=given)
-    found = classes_of(samples, MIKELS)
-    assert found.keys() == {f"{name}.jpg" for name in PANDA.leaves if name != "surprise"}
-    assert found["love.jpg"] == ["positive", "contentment"]
-    assert found["fear.jpg"] == ["negative", "fear"]
-    assert source.left_out == (("surprise", 1),)
-
-
-@pytest.mark.parametrize(
-    ("dataset", "given", "level", "message"),
-    [
-        ("folder", {"happy": "positiv"}, None, "has 'positiv', .* of the model .*'positive'"),
-        (
-            "folder",
-            {"happy": "awe"},
-            "polarity",
-            "'awe', which is no class .*: available: positive",
-        ),
-        (
-            "folder",
-            {"happy": "awe", "Sad": "negative"},
-            None,
-            "of several levels of the model, awe",
-        ),
-        ("folder", {"hapy": "positive"}, None, "none of the names in the label map, hapy; it has"),
-        ("UnBiasedEmo", {"joi": "positive"}, None, "'joi', .* of UnBiasedEmo .*did you mean 'joy'"),
-    ],
-)
-def test_wrong_label_maps_are_refused(tmp_path, dataset, given, level, message):
-    with pytest.raises(InputError, match=message):
-        find_samples(dataset, write_images(tmp_path, HAPPY), MIKELS, level=level, label_map=given)
-
-
-def test_a_name_of_several_levels_needs_the_level(tmp_path):
-    folder = write_images(tmp_path, ["down/1.jpg", "wow/2.jpg"])
-    given = {"down": "sadness", "wow": "surprise"}
-    with pytest.raises(InputError, match="at the levels 'primary' and 'secondary'; give the level"):
-        find_samples("folder", folder, WEBEMO, label_map=given)
-    samples, _ = find_samples("folder", folder, WEBEMO, label_map=given, level="primary")
-    assert {len(sample.labels) for sample in samples} == {2}
-
-
 def test_a_dataset_without_a_common_level_is_refused(tmp_path):
     own = Hierarchy.from_nested({"warm": ["red", "yellow"], "cold": ["blue", "green"]})
     with pytest.raises(
@@ -354,38 +277,17 @@ def test_a_dataset_without_a_common_level_is_refused(tmp_path):
         find_samples("folder", write_images(tmp_path / "folder", POLARITIES), own)
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("map.toml", 'happy = "positive"\n"very sad" = "negative"\nother = ""\n'),
-        ("map.csv", "label,class\nhappy,positive\nvery sad,negative\nother,\n"),
-        ("map.json", '{"happy": "positive", "very sad": "negative", "other": ""}'),
-    ],
-)
-def test_a_label_map_is_a_file(tmp_path, name, text):
-    (tmp_path / name).write_text(text)
-    expected = {"happy": "positive", "very sad": "negative", "other": ""}
-    assert load_label_map(tmp_path / name) == expected
+def test_own_images_with_labels_of_several_levels_are_compared_at_a_given_one(tmp_path):
+    names = ["positive/1.jpg", "negative/2.jpg", "serene/3.jpg", "gloomy/4.jpg"]
+    write_images(tmp_path, names)
+    samples, source = find_samples("folder", tmp_path, CIRCUMPLEX, level="polarity")
+    expected = {"1.jpg": "positive", "2.jpg": "negative", "3.jpg": "positive", "4.jpg": "negative"}
+    assert classes_of(samples, CIRCUMPLEX) == {name: [c] for name, c in expected.items()}
+    assert not source.left_out
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("map.toml", "happy = 1", 'entries such as happiness = "positive"'),
-        ("map.toml", "happy", r"map\.toml: not valid TOML"),
-        ("map.json", '{"a": "x", "a": "y"}', "the key 'a' is given twice"),
-        ("map.json", '["a"]', "entries such as"),
-        ("map.csv", "a,b\nhappy,positive\n", "has the columns a, b; expected label,class"),
-        ("map.csv", "label,class\na,x\na,y\n", "has several rows of a"),
-        ("map.txt", "", r"must end in \.json or \.toml"),
-    ],
-)
-def test_wrong_files_are_refused(tmp_path, name, text, message):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(InputError, match=message):
-        load_label_map(tmp_path / name)
-
-
-def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"cannot read the label map .*gone\.toml: No such file"):
-        load_label_map(tmp_path / "gone.toml")
+def test_neutral_images_of_a_published_dataset_are_counted_as_left_out(tmp_path):
+    write_gaped(tmp_path)
+    samples, source = find_samples("GAPED", tmp_path, get_hierarchy("polarity2"))
+    assert len(samples) == 5
+    assert dict(source.left_out) == {"neutral": 1}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hub_helpers import run_python
 from PIL import Image
 
 from mdan_zoo.images import load
@@ -45,3 +47,22 @@ def test_a_failure_lets_the_others_go_on():
         errors = [f.exception() for f in [pool.submit(load_image, image) for _ in range(8)]]
     assert all("no more" in str(error) for error in errors)
     assert not load._in_use
+
+
+FORKED = """
+import os, signal, sys
+from PIL import Image
+from mdan_zoo.images.load import _exclusive, _guard, load_image
+image = Image.new("RGB", (8, 8))
+with _exclusive(image), _guard:  # as in another thread
+    if os.fork() == 0:
+        signal.alarm(20)
+        load_image(image)
+        os._exit(0)
+    print(os.wait()[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_reads_an_image_that_its_parent_was_reading():
+    assert run_python(FORKED).strip() == "0"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 from image_helpers import prompt_refusal, refusal
 from image_server import image_server
 from PIL import Image
 
+from mdan_zoo.errors import printable
 from mdan_zoo.images.load import ImageOptions, load_image
 from mdan_zoo.images.naming import describe
 
@@ -136,9 +138,33 @@ def test_malformed_urls(url):
     assert "secret" not in message
 
 
+ONLY_HTTP = "only URLs that start with http:// or https:// are read"
+
+
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/p.png", "file:///p.png", "s3://bucket/p.png"])
 def test_other_schemes(url):
-    assert refusal(url, HASTY) == f"{url}: only http:// and https:// URLs are read"
+    assert refusal(url, HASTY) == f"{url}: {ONLY_HTTP}"
+
+
+@pytest.mark.parametrize("start", [" ", "\ufeff", "url=", "S3://", "ftp://", "git+ssh://"])
+def test_secrets_are_hidden_in_any_scheme_and_position(start, tmp_path):
+    scheme = start if start.endswith("://") else f"{start}https://"
+    url = f"{scheme}user:password@host/p.png?sig=a secret#secret"
+    assert describe(url) == f"{scheme}host/p.png"
+    assert refusal(url) == f"{printable(describe(url))}: {ONLY_HTTP}"
+
+
+def test_secrets_are_hidden_in_other_kinds_of_names():
+    url = "https://user:password@host/p.png?sig=secret"
+    assert describe(Path(url)) == "https:/host/p.png"
+    with io.BytesIO() as file:
+        file.name = url
+        assert describe(file) == "https://host/p.png"
+
+
+def test_paths_are_no_urls():
+    for path in ("a@b/c?d#e.png", "C:/a@b/c#d.png", "12:/a@b", "/data//a@b?c"):
+        assert describe(path) == path
 
 
 def test_many_at_once(server, image):

@@ -67,7 +67,7 @@ class Toy(EmotionModel):
             auxiliary_logits={"coarse": self.auxiliary(pooled)},
             dimensions={"contrast": pooled.norm(dim=1)},
             maps=tuple(attention for _ in self.textures) if return_maps else (),
-            class_maps=tuple(activation_maps(texture, c.weight) for c in self.textures)
+            class_maps=tuple(activation_maps(texture, c) for c in self.textures)
             if return_maps
             else (),
         )

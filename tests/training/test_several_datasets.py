@@ -11,13 +11,14 @@ from command_line import call
 from dataset_trees import write_image
 from oasis_folder import write_oasis
 
+from mdan_zoo.cli.train import _by_dataset
 from mdan_zoo.datasets.readers.oasis import read_oasis
 from mdan_zoo.datasets.registry import read_dataset
 from mdan_zoo.datasets.splits import Split
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.models.dimensions import Dimension
-from mdan_zoo.training import TrainingConfig, prepare
+from mdan_zoo.training import TrainingConfig, prepare, train
 from mdan_zoo.training.dataset import Steps
 from mdan_zoo.training.losses import cross_entropy, image_weights, level_targets, sample_targets
 from mdan_zoo.training.recipe import Recipe, load_recipe
@@ -172,8 +173,17 @@ def test_every_dataset_has_its_split_and_test(trained, folders):
 
 def test_the_model_predicts_emotions_and_ratings(trained):
     found, network = load_network(trained / "model.safetensors")
-    assert (found.name, found.hierarchy, found.dataset) == ("joint", "mikels8", "FI")
+    assert (found.name, found.hierarchy, found.dataset) == ("joint", "mikels8", "FI+OASIS")
     assert network.dimensions == (Dimension("valence", 1, 7),)
+    with pytest.raises(InputError, match="several datasets; give --dataset FI or --dataset OASIS"):
+        call("evaluate", trained / "model.safetensors", "--data", trained)
+
+
+def test_evaluate_finds_the_split_of_each_dataset(trained, folders, capsys):
+    words = ("--dataset", "OASIS", "--data", folders["OASIS"], "--split", "test")
+    assert call("evaluate", trained / "model.safetensors", *words, "--bootstrap", "100") == 0
+    expected = read_report(trained)["test"]["OASIS"]["images"]
+    assert f"| images | {expected}" in capsys.readouterr().out
 
 
 def test_an_interrupted_run_is_resumed_exactly(folders, backbone_file, tmp_path):
@@ -226,6 +236,65 @@ def test_wrong_datasets_are_refused(words, message, folders, backbone_file, tmp_
     with pytest.raises(InputError, match=message):
         call("train", "mdan_fi8", *words, "--output", tmp_path / "run", *weights, "--size", 64)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_may_have_the_name_of_a_dataset():
+    assert _by_dataset("--data", ["FI"]) == Path("FI")
+    assert _by_dataset("--data", ["FI=x"]) == {"FI": Path("x")}
+    with pytest.raises(InputError, match="not 'OASIS='"):
+        _by_dataset("--data", ["FI=x", "OASIS="])
+
+
+def test_ratings_on_another_scale_are_refused(folders, backbone_file, tmp_path):
+    dimensions = (Dimension("valence", 1, 9),)
+    with pytest.raises(InputError, match=r"OASIS are on the scale 1 to 7, not on .* valence=1:9"):
+        prepare(config(folders, tmp_path / "run", backbone_file, dimensions=dimensions))
+
+
+def test_a_model_of_several_datasets_is_named_after_its_output(folders, tmp_path):
+    recipe = load_recipe("mdan_fi8")
+    with pytest.raises(InputError, match="several datasets is named after its output folder"):
+        prepare(TrainingConfig(recipe, folders, tmp_path / "mdan_fi8"))
+
+
+def test_steps_are_counted_with_the_weights(folders, backbone_file, tmp_path, caplog):
+    changes = (
+        "split=all",
+        "dataset_weights=FI=1,OASIS=1",
+        "epochs=1",
+        "min_steps=9",
+        "batch_size=8",
+    )
+    train(config(folders, tmp_path / "run", backbone_file, *changes))
+    assert "training for 2 epochs instead of 1, because 64 images need them" in caplog.text
+    report = read_report(tmp_path / "run")
+    assert len(report["history"]) == 2
+    assert {name: split["images"] for name, split in report["splits"].items()} == {
+        "FI": FI_IMAGES,
+        "OASIS": OASIS_IMAGES,
+    }
+
+
+def test_folds_are_combined_and_a_fixed_validation_part_stays_out(folders, backbone_file, tmp_path):
+    names = [sample.image.name for sample in read_dataset("OASIS", folders["OASIS"])]
+    parts = {"train": names[:10], "val": names[10:]}
+    Split.from_parts("OASIS", "by hand", "images", parts).save(tmp_path / "oasis.tsv")
+    split = {"OASIS": tmp_path / "oasis.tsv"}
+    output = tmp_path / "run"
+    changes = ("split=2-fold", "epochs=1")
+    train(config(folders, output, backbone_file, *changes, split=split))
+    report = read_report(output)
+    assert report["images"] == FI_IMAGES + 10
+    assert set(report["cross_validation"]) == {"FI"}
+    assert len(report["cross_validation"]["FI"]["accuracy"]["emotion"]["folds"]) == 2
+    assert read_report(output / "fold_0")["images"] == FI_IMAGES // 2 + 10
+
+
+def test_labels_at_a_coarse_level_alone_give_no_priors(folders, backbone_file, tmp_path):
+    changes = ("split=all", "init_bias_from_priors=true", "epochs=1")
+    run = prepare(config({"OASIS": folders["OASIS"]}, tmp_path / "run", backbone_file, *changes))
+    trained = Trainer(run, range(OASIS_IMAGES)).run()
+    assert all(value.isfinite().all() for value in trained.state_dict().values())
 
 
 @pytest.mark.parametrize("weights", ["FI", "FI=0", "FI=x", "FI=1,OASIS=-1", "FI=inf"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
@@ -9,6 +10,7 @@ import pickle
 import shutil
 import stat
 
+import accelerate
 import pytest
 import torch
 from hub_helpers import run_python
@@ -71,6 +73,33 @@ def test_half_precision_halves_the_file_and_loads_as_float32(network, tmp_path):
     other = build_network(CONFIG)
     load_checkpoint(other, half, CONFIG)
     assert {p.dtype for p in other.parameters()} == {torch.float32}
+
+
+def test_a_network_on_the_meta_device_cannot_be_loaded(network, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_checkpoint(path, network, CONFIG)
+    with torch.device("meta"):
+        empty = build_network(CONFIG)
+        with pytest.raises(CheckpointError, match="create it outside"):
+            load_network(path)
+    with pytest.raises(CheckpointError, match=r"meta device \(backbone\.conv_stem\.weight, "):
+        load_checkpoint(empty, path, CONFIG)
+    load_checkpoint(empty.to_empty(device="cpu"), path, CONFIG)
+    for name, value in network.state_dict().items():
+        assert value.equal(empty.state_dict()[name]), name
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_network_without_values_in_memory_is_not_written(network, tmp_path):
+    linear = {torch.nn.Linear}
+    for other, name in (
+        (copy.deepcopy(network).to("meta"), "backbone.conv_stem.weight, "),
+        (accelerate.cpu_offload(copy.deepcopy(network)), "backbone.conv_stem.weight, "),
+        (torch.ao.quantization.quantize_dynamic(network, linear), "levels.0.classifier.scale"),
+    ):
+        with pytest.raises(CheckpointError, match=f"not written: {name}.* no values here"):
+            save_checkpoint(tmp_path / "weights.safetensors", other, CONFIG)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_file_has_the_mode_that_the_umask_gives(network, tmp_path):

@@ -223,12 +223,15 @@ def test_what_is_left_of_a_download_is_removed_if_it_cannot_be_completed(server,
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs links")
-def test_a_link_in_the_place_of_a_partial_file_is_not_written_through(server, cache, tmp_path):
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_link_in_the_place_of_a_partial_file_is_not_written_through(
+    server, cache, tmp_path, link
+):
     entry = mirrored(server)
     path = fetch.cached_path(entry)
     path.parent.mkdir(parents=True)
     (tmp_path / "mine").write_bytes(CONTENT[:1000])
-    path.with_name(f"{path.name}.part").symlink_to(tmp_path / "mine")
+    link(tmp_path / "mine", path.with_name(f"{path.name}.part"))
     assert fetch.find_weights(entry).read_bytes() == CONTENT
     assert (tmp_path / "mine").read_bytes() == CONTENT[:1000]
     assert not path.is_symlink()

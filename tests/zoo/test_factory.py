@@ -70,6 +70,11 @@ def test_released_weights_fit_nothing_else(change):
         create_model("mdan_oasis4", pretrained=True, **change)
 
 
+def test_released_weights_are_not_lost_on_the_meta_device():
+    with torch.device("meta"), pytest.raises(CheckpointError, match="on the meta device"):
+        create_model("flat_oasis4", pretrained=True)
+
+
 def test_two_sources_of_weights_are_refused(random_checkpoint):
     with pytest.raises(InputError, match="give one of them"):
         create_model("mdan_oasis4", pretrained=True, checkpoint=random_checkpoint)

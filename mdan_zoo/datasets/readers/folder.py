@@ -60,9 +60,9 @@ def _find_class(image: Path, names: tuple[str, ...], labels: Labels) -> tuple[in
         raise DatasetError(f"{image} is in no folder of a class; expected {_LAYOUT}")
     hierarchy = labels.hierarchy
     paths = [path for name in names if (path := labels.path(name)) is not None]
-    if not paths:
+    finest = max(map(len, paths), default=0)
+    if finest < hierarchy.depth and labels.path(names[-1]) is None:
         labels.leaf(names[-1], image)  # raises an error that suggests the nearest names
-    finest = max(map(len, paths))
     found = [path for path in paths if len(path) == finest][-1]
     own = [hierarchy.class_name(found[: level + 1]) for level in range(finest)]
     other = [hierarchy.class_name(path) for path in paths if hierarchy.class_name(path) not in own]

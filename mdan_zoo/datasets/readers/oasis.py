@@ -53,8 +53,8 @@ def read_oasis(
     else:
         raise HierarchyError(
             "the classes of OASIS are computed from its ratings for the hierarchy "
-            f"{_CIRCUMPLEX.name!r}, or for a level with the classes positive and negative, which "
-            f"the hierarchy {hierarchy.name!r} does not have"
+            f"{_CIRCUMPLEX.name!r}, or for a level with only the classes positive and negative, "
+            f"which the hierarchy {hierarchy.name!r} does not have"
         )
     table = _find_table(folder)
     samples = [

@@ -130,6 +130,8 @@ def read_gaped(folder: Path, hierarchy: Hierarchy) -> list[Sample]:
         for name, valence, arousal in _read_gaped_table(table):
             if name not in files:
                 raise DatasetError(f"the image {name} that {table} lists is missing")
+            if files[name] in ratings:
+                raise DatasetError(f"{table} lists the image {name}, which is listed before")
             ratings[files[name]] = category, (("valence", valence), ("arousal", arousal))
     unlisted = [path for path in files.values() if path not in ratings]
     if unlisted:
@@ -163,8 +165,8 @@ def _read_gaped_table(table: Path) -> list[tuple[str, float, float]]:
 def _read(listed: Sequence[tuple[Path, str]], hierarchy: Hierarchy, source: Path) -> list[Sample]:
     """Return the samples of images with one polarity each."""
     labels = Labels(hierarchy)
-    known = ("negative", "positive", *(["neutral"] if labels.path("neutral") else []))
-    paths = _polarities(hierarchy, source, *known)
+    paths = _polarities(hierarchy, source, "negative", "positive")
+    paths |= _at_level(hierarchy, len(paths["negative"]) - 1, "neutral")
     kept = [(image, paths[polarity]) for image, polarity in listed if polarity in paths]
     if len(kept) < len(listed):
         LOGGER.warning(
@@ -177,12 +179,20 @@ def _read(listed: Sequence[tuple[Path, str]], hierarchy: Hierarchy, source: Path
 
 def _polarities(hierarchy: Hierarchy, source: Path, *names: str) -> dict[str, tuple[int, ...]]:
     """Return the paths of class ids of polarities, which must be at one level."""
-    labels = Labels(hierarchy)
-    paths = {name: path for name in names if (path := labels.path(name)) is not None}
-    if len(paths) < len(names) or len(set(map(len, paths.values()))) > 1:
-        raise DatasetError(
-            f"{source}: the hierarchy {hierarchy.name!r} has no level with the classes "
-            f"{', '.join(names)}; its levels are "
-            + "; ".join(shown(level, 10) for level in hierarchy.levels)
-        )
-    return paths
+    for level in range(hierarchy.depth):
+        if len(paths := _at_level(hierarchy, level, *names)) == len(names):
+            return paths
+    raise DatasetError(
+        f"{source}: the hierarchy {hierarchy.name!r} has no level with the classes "
+        f"{', '.join(names)}; its levels are "
+        + "; ".join(shown(level, 10) for level in hierarchy.levels)
+    )
+
+
+def _at_level(hierarchy: Hierarchy, level: int, *names: str) -> dict[str, tuple[int, ...]]:
+    """Return the paths of those of the names that are classes of a level, or their aliases."""
+    aliases = dict(hierarchy.aliases)
+    classes = map(str.casefold, hierarchy.levels[level])
+    paths = dict(zip(classes, hierarchy.paths(level), strict=True))
+    found = {name: paths.get(aliases.get(name, name).casefold()) for name in names}
+    return {name: path for name, path in found.items() if path is not None}

@@ -162,9 +162,17 @@ def _read_class(names: Sequence[tuple[int, str]], labels: Labels, place: str) ->
     """Return the path of the class of a row with the class names of some levels, finest last."""
     hierarchy = labels.hierarchy
     given = [(level, name) for level, name in names if name] or list(names)
-    path = labels.path(given[-1][1])
+    finest, own = given[-1]
+    path = labels.path(own)
     if path is None:
-        path = hierarchy.leaf_paths[labels.leaf(given[-1][1], place)]  # raises an error
+        path = hierarchy.leaf_paths[labels.leaf(own, place)]  # raises an error
+    if len(path) > finest + 1:  # a finer class, which may have the same name
+        coarser = path[: finest + 1]
+        if hierarchy.class_name(coarser).casefold() != hierarchy.class_name(path).casefold():
+            raise DatasetError(
+                f"{place}: {own!r} is not a class of the level {hierarchy.level_names[finest]}"
+            )
+        path = coarser
     for level, name in given[:-1]:
         right = hierarchy.class_name(path[: level + 1])
         if dict(hierarchy.aliases).get(name, name).casefold() != right.casefold():

@@ -17,6 +17,8 @@ is spent on U, an interpolation of F. Three identities, none an approximation, a
   the positions summed over. Heads are bands of whole rows, since the sides of the network's input
   are multiples of 32, so they stay intact.
 
+A convolution that was wrapped or replaced is always called with a map; see `is_plain`.
+
 Shapes in this file: N images, D channels of F (C^H in the paper's Fig. 4), K channels of C
 (C^L there), F is h x w, C is H x W, g heads, d = H*W/g.
 """
@@ -29,6 +31,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mdan_zoo.models.layers import is_plain
 
 
 def interpolation_matrix(coarse: int, fine: int, like: Tensor) -> Tensor:
@@ -88,7 +92,8 @@ class MHCCA(nn.Module):
     def attention(self, coarse: Tensor, fine: Tensor) -> Tensor:
         """Return A_h (N*g, D, K) for F (N, D, h, w), not upsampled, and C (N, K, H, W)."""
         channels = fine.shape[1]
-        if coarse.shape[2] * coarse.shape[3] <= self.heads * channels:
+        cheaper = coarse.shape[2] * coarse.shape[3] <= self.heads * channels
+        if cheaper or not is_plain(self.query, nn.Conv2d):
             scores = self._correlate(self.query(coarse), fine)
         else:
             scores = self.query.weight[:, :, 0, 0] @ self._correlate(coarse, fine)
@@ -110,7 +115,8 @@ class MHCCA(nn.Module):
         attention = self.attention(coarse, fine)
         _, channels, height, width = fine.shape
         bands = split_heads(fine, self.heads)
-        if height * width <= self.heads * channels:
+        cheaper = height * width <= self.heads * channels
+        if cheaper or not is_plain(self.output, nn.Conv2d):
             attended: Tensor = self.output(join_heads(attention @ bands, fine))
             return attended
         return join_heads((self.output_weight @ attention) @ bands, fine)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.base import EmotionModel, EmotionOutput
-from mdan_zoo.models.layers import activation_maps, log_softmax
+from mdan_zoo.models.layers import activation_maps, is_plain, log_softmax
 from mdan_zoo.models.mdan.lcam import fuse
 from mdan_zoo.models.mdan.mhcca import MHCCA, join_heads, split_heads, upsample, upsample_adjoint
 from mdan_zoo.models.options import MDANOptions
@@ -42,15 +42,18 @@ class TopDownLevel(nn.Module):
         self.lcam = options.lcam
 
     def forward(
-        self, coarse: Tensor, fine: Tensor, allowed: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        self, coarse: Tensor, fine: Tensor, allowed: Tensor, last: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Return logits (N, K), m_k (N, K, H, W), M (N, H, W) and F (N, D, H, W) of this level.
 
         `coarse` is F of the level above, (N, D, h, w); `fine` is C of this level, (N, C, H, W);
-        `allowed`, bool (N, K), are the children of the class predicted one level up.
+        `allowed`, bool (N, K), are the children of the class predicted one level up. F is None at
+        the `last` level, unless one of the layers has to be called to get it.
         """
+        if last and self._can_be_read():
+            return *self.forward_last(coarse, fine, allowed), None
         combined = self.mhcca(coarse, fine) + upsample(coarse, fine.shape[2:])
-        class_maps = activation_maps(combined, self.classifier.weight)
+        class_maps = activation_maps(combined, self.classifier)
         attention_map = fuse(class_maps, allowed, self.lcam)
         features = (1 + attention_map)[:, None] * combined
         logits = self.classifier(self.dropout(features.mean(dim=(2, 3))))
@@ -59,7 +62,7 @@ class TopDownLevel(nn.Module):
     def forward_last(
         self, coarse: Tensor, fine: Tensor, allowed: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute the same as `forward`, without F of this level, which the last one does not need.
+        """Compute the same as `forward`, without F of this level, from the weights of the layers.
 
         With X = O(A_h C_h) + upsample(F), all that the last level needs is linear in X:
 
@@ -74,7 +77,7 @@ class TopDownLevel(nn.Module):
         weight, output_weight = self.classifier.weight, self.mhcca.output_weight
 
         from_fine = (weight @ output_weight).expand(bands.shape[0], -1, -1) @ attention @ bands
-        from_coarse = activation_maps(coarse, weight)
+        from_coarse = activation_maps(coarse, self.classifier)
         class_maps = join_heads(from_fine, fine) + upsample(from_coarse, (height, width))
         attention_map = fuse(class_maps, allowed, self.lcam)
 
@@ -88,6 +91,14 @@ class TopDownLevel(nn.Module):
         passed_on = torch.einsum("ndhw,nhw->nd", coarse, upsample_adjoint(gain, coarse.shape[2:]))
         logits = self.classifier(self.dropout(scale * (attended + passed_on)))
         return logits, class_maps, attention_map
+
+    def _can_be_read(self) -> bool:
+        """Return whether the weights that `forward_last` reads are those of the layers."""
+        return (
+            is_plain(self.mhcca, MHCCA)
+            and is_plain(self.mhcca.output, nn.Conv2d)
+            and is_plain(self.classifier, nn.Linear)
+        )
 
 
 @register_architecture("mdan", options=MDANOptions)
@@ -169,13 +180,10 @@ class MDAN(EmotionModel):
         logits = coarse.new_zeros(coarse.shape[0], 1)  # the root is always predicted
         results: list[tuple[Tensor, Tensor, Tensor]] = []
         for number, level in enumerate(self.levels):
-            assert isinstance(level, TopDownLevel)
             fine = self.norms[number + 1](pyramid[2 - number])
-            allowed = self.masks.child_mask(number)[logits.argmax(dim=1)]
-            if number + 1 < len(self.levels):
-                logits, class_maps, attention_map, coarse = level(coarse, fine, allowed)
-            else:
-                logits, class_maps, attention_map = level.forward_last(coarse, fine, allowed)
+            allowed = self.masks(number)[logits.argmax(dim=1)]
+            last = number + 1 == len(self.levels)
+            logits, class_maps, attention_map, coarse = level(coarse, fine, allowed, last)
             results.append((logits, attention_map, class_maps))
         return tuple(zip(*results, strict=True))
 
