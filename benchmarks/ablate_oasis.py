@@ -106,7 +106,9 @@ def main() -> None:
     """Cross-validate every variant; the file is updated after each."""
     names = [variant.name for variant in VARIANTS]
     parser = argparse.ArgumentParser(
-        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False,
+        description=str(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--backbone-weights", type=Path)

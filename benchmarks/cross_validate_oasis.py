@@ -241,7 +241,7 @@ def write(path: Path, rows: Iterable[dict[str, object]]) -> None:
 
 def main() -> None:
     global PREPARED
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--backbone-weights", type=Path)
     # The recipes were selected on the splits of seeds 0, 1 and 2.

@@ -54,7 +54,7 @@ def measure(model: str, count: int, repeats: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=positive, default=20)
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()

@@ -162,7 +162,9 @@ def points(curves: Mapping[Key, Tensor]) -> Iterator[dict[str, Any]]:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False,
+        description=str(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help="OASIS folder")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)

@@ -81,7 +81,9 @@ def summarise(turns: list[dict[str, float]]) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> None:
     """Run all measurements and write the results at the end."""
     parser = argparse.ArgumentParser(
-        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False,
+        description=str(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="OASIS folder")
     parser.add_argument("--steps", type=int, nargs="+", default=[0, 50, 100, 200], metavar="N")

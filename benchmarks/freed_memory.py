@@ -132,7 +132,9 @@ def summarise(turns: dict[str, list[Turn]]) -> Iterator[Result]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure every job; the file is updated after each."""
     parser = argparse.ArgumentParser(
-        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False,
+        description=str(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="image folder")
     parser.add_argument(

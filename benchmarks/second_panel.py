@@ -29,7 +29,7 @@ def same_side(row: dict[str, str], rating: str, threshold: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with the OASIS table")
     parser.add_argument("--output", type=Path, default=RESULTS / "oasis_second_panel.csv")
     arguments = parser.parse_args()

@@ -48,7 +48,7 @@ def compare(run: Path, images: list[Path]) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--data", type=Path, required=True, help="OASIS folder")
     parser.add_argument("--output", type=Path, default=RESULTS / "oasis_stored_precision.csv")

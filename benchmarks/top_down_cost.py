@@ -324,8 +324,9 @@ def table_line(case: Case, result: Result) -> str:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
+    layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False, description=str(__doc__), formatter_class=layout
     )
     # The naive implementation has no options beyond the paper.
     by_the_paper = [

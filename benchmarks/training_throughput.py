@@ -196,7 +196,9 @@ def line(job: Job, result: Result) -> str:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False,
+        description=str(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     models: dict[str, Any] = {"nargs": "*", "choices": list(MODELS), "metavar": "NAME"}
     flag = argparse.BooleanOptionalAction

@@ -115,7 +115,9 @@ def summarise(measured: Mapping[str, Sequence[float]], megabytes: int) -> list[R
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and write the file."""
     parser = argparse.ArgumentParser(
-        description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False,
+        description=str(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--megabytes", type=positive, default=200, metavar="N")
     parser.add_argument("--repeats", type=positive, default=15, metavar="N")

@@ -31,10 +31,10 @@ from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
 from mdan_zoo._util.files import sha256_of
+from mdan_zoo._util.progress import silence_logged
 from mdan_zoo._version import __version__
-from mdan_zoo.errors import MdanZooError, without_secrets
+from mdan_zoo.errors import InputError, MdanZooError, without_secrets
 
-ATTEMPTS = 5  # consecutive attempts without progress before a transfer fails
 PROGRESS_BYTES = 1 << 14  # an attempt that received this much more than all before made progress
 BACKOFF_SECONDS = 1.0  # before the second attempt; doubled for each further one
 MAX_RETRY_AFTER = 300.0  # longest Retry-After that is accepted
@@ -50,15 +50,15 @@ LOGGER = logging.getLogger("mdan_zoo.weights.fetch")
 T = TypeVar("T")
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
-_REASONS: dict[int | str, str] = {  # by status, or by the hub's header X-Error-Code
+REASONS: dict[int | str, str] = {  # by status, or by the hub's header X-Error-Code
     401: "login required",
     403: "it denies access",
     404: "it does not have the file",
     410: "it no longer has the file",
-    "RepoNotFound": "it has no such repository",
-    "RevisionNotFound": "it has no such commit",
+    "RepoNotFound": "it has no such repository, or a private one: check the name",
+    "RevisionNotFound": "it has no such branch, tag or commit",
     "EntryNotFound": "it has no such file",
-    "GatedRepo": "the repository is gated",
+    "GatedRepo": "the repository is gated: accept the terms on the model's page",
 }
 
 
@@ -66,11 +66,11 @@ class TransferError(MdanZooError):
     """A download failed. The message does not contain the URL, which may have secrets.
 
     `retry` tells whether another attempt may succeed, `wait` after how many seconds if the server
-    says so, and `status` is that of the answer.
+    says so, and `status` is that of the answer or the hub's X-Error-Code.
     """
 
     def __init__(
-        self, problem: str, status: int = 0, *, retry: bool = False, wait: float | None = None
+        self, problem: str, status: int | str = 0, *, retry: bool = False, wait: float | None = None
     ):
         super().__init__(problem)
         self.status, self.retry, self.wait = status, retry, wait
@@ -101,21 +101,18 @@ def fetch_bytes(
     return _within(timeout, read, "no complete answer within")
 
 
-def download(
-    url: str, file: BinaryIO, name: str, size: int, sha256: str, token: str = "", hint: str = ""
-) -> None:
+def download(url: str, file: BinaryIO, name: str, size: int, sha256: str, token: str = "") -> None:
     """Download a file of known size and SHA-256; the server determines nothing but its bytes.
 
     `file` is open for reading and writing, at its end: what an interrupted download left in it is
-    continued. After an error, its content is undefined. `name` is for messages, `hint` is advice if
-    access is denied. For `token` see `get`.
+    continued. After an error, its content is undefined. `name` is for messages. `token`: see `get`.
     """
     shown = False
     with suppress(AttributeError, ValueError):  # stderr may be closed or replaced
         shown = sys.stderr.isatty()
     with tqdm(total=size, desc=name, unit="B", unit_scale=True, disable=not shown) as bar:
         transfer = _Transfer(file, size, sha256, bar)
-        persist(name, lambda: transfer.attempt(url, token, hint), file.tell, size)
+        persist(name, lambda: transfer.attempt(url, token), file.tell, size)
 
 
 class _Transfer:
@@ -125,7 +122,7 @@ class _Transfer:
         self._file, self._size, self._sha256, self._bar = file, size, sha256, bar
         self._condition: dict[str, str] | None = {}  # header to request the rest; None: impossible
 
-    def attempt(self, url: str, token: str, hint: str) -> None:
+    def attempt(self, url: str, token: str) -> None:
         """Request what is missing; raise an error unless the file is right afterwards."""
         have, headers = self._file.tell(), {}
         joined = have > 0
@@ -140,7 +137,7 @@ class _Transfer:
                 elif response.status_code == 200:
                     self._begin(response)
                 else:
-                    raise refusal(response, hint)
+                    raise refusal(response)
                 self._receive(response)
         self._file.seek(0)
         if (found := sha256_of(self._file)) != self._sha256:
@@ -188,26 +185,30 @@ class _Transfer:
 def persist(name: str, attempt: Callable[[], T], received: Callable[[], int], size: int) -> T:
     """Return the result of `attempt`, retried with back-off if that may help.
 
-    `received` returns the number of bytes that have arrived so far, of `size`.
+    MDAN_ZOO_RETRIES limits those without progress. `received` counts the bytes so far, of `size`.
     """
+    retries = os.environ.get("MDAN_ZOO_RETRIES") or "4"
+    if not retries.isdecimal():
+        raise InputError(f"MDAN_ZOO_RETRIES must be a whole number, not {retries[:20]!r}")
     count = failures = furthest = 0
-    while True:
-        try:
-            return attempt()
-        except TransferError as error:
-            if not error.retry:
-                raise
-            have, wait = received(), error.wait
-            problem = f"{error} with {have:,} of {size:,} bytes" if have else str(error)
-        count += 1
-        failures = 1 if have - furthest >= PROGRESS_BYTES else failures + 1
-        furthest = max(furthest, have)
-        if failures >= ATTEMPTS:
-            raise TransferError(f"{problem}; given up after {count} attempts")
-        if wait is None:  # at random, so that processes do not retry simultaneously
-            wait = BACKOFF_SECONDS * 2 ** (failures - 1) * random.uniform(0.5, 1)
-        LOGGER.warning("%s: %s; next attempt in %.1f s", name, problem, wait)
-        time.sleep(wait)
+    with silence_logged(LOGGER, name, received):
+        while True:
+            try:
+                return attempt()
+            except TransferError as error:
+                if not error.retry:
+                    raise
+                have, wait = received(), error.wait
+                problem = f"{error} with {have:,} of {size:,} bytes" if have else str(error)
+            count += 1
+            failures = 1 if have - furthest >= PROGRESS_BYTES else failures + 1
+            furthest = max(furthest, have)
+            if failures > int(retries):
+                raise TransferError(f"{problem}; given up after {count} attempts")
+            if wait is None:  # at random, so that processes do not retry simultaneously
+                wait = BACKOFF_SECONDS * 2 ** (failures - 1) * random.uniform(0.5, 1)
+            LOGGER.warning("%s: %s; next attempt in %.1f s", name, problem, wait)
+            time.sleep(wait)
 
 
 def _within(seconds: float, work: Callable[[], T], late: str) -> T:
@@ -318,7 +319,7 @@ def chunks(response: requests.Response) -> Iterator[bytes]:
             start, count = time.monotonic(), 0
 
 
-def refusal(response: requests.Response, hint: str = "") -> TransferError:
+def refusal(response: requests.Response) -> TransferError:
     """Return the error for a response without the file."""
     status, wait = response.status_code, None
     answer = f"the server answered {status} {responses.get(status, '')}".rstrip()
@@ -328,12 +329,8 @@ def refusal(response: requests.Response, hint: str = "") -> TransferError:
         if wait is None or wait <= MAX_RETRY_AFTER:
             return TransferError(answer, status, retry=True, wait=wait)
         answer += f", and requests a wait of {min(wait, 1e9):,.0f} s"
-    code = response.headers.get("X-Error-Code", "")
-    if reason := _REASONS.get(code) or _REASONS.get(status):
-        answer += f": {reason}"
-    if status in (401, 403, 404) and hint:
-        answer += f"; {hint}"
-    return TransferError(answer, status)
+    known = code if (code := response.headers.get("X-Error-Code", "")) in REASONS else status
+    return TransferError(f"{answer}: {REASONS[known]}" if known in REASONS else answer, known)
 
 
 def _explained(error: Exception) -> TransferError:

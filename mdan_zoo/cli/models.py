@@ -92,7 +92,8 @@ def _metrics(metrics: Any) -> Any:
             f"{key} {numbers[key]}" + (f" ± {spread}" if spread else "")
             for key, spread in spreads.items()
         ]
-        lines.append(f"{row.get('model', '')}, {row.get('branch', '')}: {', '.join(cells)}")
+        names = ", ".join(str(row[key]) for key in ("model", "branch") if row.get(key))
+        lines.append(": ".join(filter(None, (names, ", ".join(cells)))))
     return {**metrics, "rows": "\n".join(lines)}
 
 

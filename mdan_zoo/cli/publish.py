@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
     target = parser.add_mutually_exclusive_group(required=True).add_argument
     target("--repo", metavar="OWNER/REPO", help="repository, created if missing")
     target("--folder", **FOLDER, help="folder, created if missing")
-    add("--licence", metavar="NAME", help="licence of the weights, such as CC-BY-4.0")
+    add("--licence", metavar="NAME", help="licence of the weights, such as CC-BY-4.0; required")
     metrics = "JSON file with metrics for the model card (default: from training.json, if any)"
     add("--metrics", **FILE, help=metrics)
     add("--base-model", default="", metavar="OWNER/REPO", help="repository of the initial weights")
@@ -64,15 +64,16 @@ def _publish(options: argparse.Namespace) -> int:
         metrics=options.metrics,
         base_model=options.base_model,
     )
+    if publication.licences.weights == publish.UNKNOWN_LICENCE and options.licence is None:
+        raise InputError(
+            "give the licence of the weights, such as --licence CC-BY-4.0, or --licence unknown; "
+            "without one, users do not know what is allowed"
+        )
     notes = []
     if name not in MODELS:
         notes.append(
             f"{name} is not a registered model; it is published as a new model whose config is "
             f"that of {publication.weights.config.name}"
-        )
-    if publication.licences.weights == publish.UNKNOWN_LICENCE:
-        notes.append(
-            "no --licence: the model card says 'unknown', so users do not know what is allowed"
         )
     if publication.metrics is None:
         notes.append("no --metrics: the model card says 'not measured'")

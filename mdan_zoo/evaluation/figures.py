@@ -130,7 +130,7 @@ def draw_reliability(data: Probabilities) -> Figure:
             rows = np.stack([np.ones(len(outcomes.labels)), outcomes.confidence, outcomes.correct])
             count, confidence, right = sums_by_bin(outcomes.bins, CALIBRATION_BINS, rows)
             filled = np.where(count, count, np.nan)
-            style = {"color": colour, "marker": marker, "markersize": 4}
+            style = {"color": colour, "marker": marker, "markersize": 4, "clip_on": False}
             upper.plot(confidence / filled, right / filled, label=branch, **style)
             lower.step(edges, [*count, count[-1]], where="post", color=colour)
         upper.set_title(name, parse_math=False)

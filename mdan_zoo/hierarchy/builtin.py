@@ -163,3 +163,9 @@ def get_hierarchy(name: str) -> Hierarchy:
             f"there is no built-in hierarchy {name!r}: {did_you_mean(name, _HIERARCHIES)}"
         )
     return _HIERARCHIES[name]
+
+
+def builtin_name(hierarchy: Hierarchy, otherwise: str) -> str:
+    """Return the name of a built-in hierarchy, and `otherwise` for any other."""
+    known = _HIERARCHIES.get(hierarchy.name) == hierarchy
+    return hierarchy.name if known else otherwise

@@ -164,18 +164,26 @@ def _draw_explanation(
     if level is not None or label is not None:
         maps = _level_of(explanation, str(label)) if level is None else explanation.level(level)
         labels = maps.labels if label is None else [label]
-        panels = [whole, view, *_level_panels(explanation, maps, seen, labels)]
-        columns = math.ceil(math.sqrt(1.5 * len(panels))) if label is None else 2
-        return _arrange(explanation, panels, columns)
+        panels = _level_panels(explanation, maps, seen, labels)
+        if label is not None:
+            return _arrange(explanation, [[whole, view], panels])
+        first, classes = panels[: -len(labels)], panels[-len(labels) :]
+        return _arrange(explanation, [[whole, view, *first], *_even_rows(classes)])
     picked = {found.name: [found.label] for found in explanation.prediction.levels}
     by_level = [
         _level_panels(explanation, maps, seen, picked[maps.name]) for maps in explanation.levels
     ]
     if len(by_level[0]) == 1:  # a flat network has no attention
-        return _arrange(explanation, [whole, view, *by_level[0]], columns=3)
+        return _arrange(explanation, [[whole, view, *by_level[0]]])
     attention, class_maps = zip(*by_level, strict=True)
-    columns = 1 + len(by_level)
-    return _arrange(explanation, [whole, *attention, view, *class_maps], columns)
+    return _arrange(explanation, [[whole, *attention], [view, *class_maps]])
+
+
+def _even_rows(panels: Sequence[_Panel]) -> list[Sequence[_Panel]]:
+    """Divide panels into rows whose lengths differ by at most one."""
+    count = len(panels)
+    rows = math.ceil(count / max(4, math.ceil(math.sqrt(1.5 * count))))
+    return [panels[count * row // rows : count * (row + 1) // rows] for row in range(rows)]
 
 
 def _level_of(explanation: Explanation, label: str) -> LevelMaps:
@@ -214,20 +222,19 @@ def _level_panels(
     return panels
 
 
-def _arrange(explanation: Explanation, panels: Sequence[_Panel], columns: int) -> Figure:
-    """Place panels in rows, with the hierarchy to their right and an explanation below."""
-    side = 2.4 if len(panels) <= 8 else 1.7
+def _arrange(explanation: Explanation, rows: Sequence[Sequence[_Panel]]) -> Figure:
+    """Place rows of panels, with the hierarchy to their right and an explanation below."""
+    side = 2.4 if sum(map(len, rows)) <= 8 else 1.7
     across, down = side + _BAR + _TICKS + _GAP, side + _TITLE + _GAP
-    rows = math.ceil(len(panels) / columns)
-    tree_left = MARGIN + columns * across + 0.1
-    height = max(rows * down, _tree_height(explanation.prediction.hierarchy) + _TITLE)
+    tree_left = MARGIN + max(map(len, rows)) * across + 0.1
+    height = max(len(rows) * down, _tree_height(explanation.prediction.hierarchy) + _TITLE)
     below = MARGIN + _HEADER + height
     width = tree_left + _WIDTH + MARGIN
     figure = new_figure(width, below + _FOOTER + MARGIN)
     _draw_header(figure, explanation.prediction)
     room = side + _BAR + _TICKS - 0.05
-    for number, (title, subtitle, draw) in enumerate(panels):
-        row, column = divmod(number, columns)
+    places = [(i, j, panel) for i, panels in enumerate(rows) for j, panel in enumerate(panels)]
+    for row, column, (title, subtitle, draw) in places:
         left, top = MARGIN + column * across, MARGIN + _HEADER + row * down
         heading = add_axes(figure, left, top, room, _TITLE)
         add_text(heading, 0, 0.12, title, room, fontweight="bold")

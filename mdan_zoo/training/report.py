@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdan_zoo._util.files import write_atomically
+from mdan_zoo.hierarchy.builtin import builtin_name
 from mdan_zoo.training.recipe import (
     fine_tuning_recipe,
     is_weight_file,
@@ -65,7 +66,8 @@ def repeating_command(config: TrainingConfig) -> list[str]:
             command += ["--init", init] if init else ["--set", "init="]
     else:
         usual = fine_tuning_recipe(recipe.init, recipe=recipe.model)
-        command += ["--init", init, "--recipe", recipe.model, "--hierarchy", "FILE"]
+        command += ["--init", init, "--recipe", recipe.model]
+        command += ["--hierarchy", builtin_name(config.hierarchy, "FILE")]
     command += [*_each("--data", "FOLDER", config.data), "--output", "DIR"]
     command += ["--dataset", config.dataset] if config.dataset else []
     command += _each("--exclude", "FILE", config.exclude)

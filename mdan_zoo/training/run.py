@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +24,8 @@ from mdan_zoo.backbones.pyramid import (
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.registry import get_dataset, read_dataset
 from mdan_zoo.datasets.sample import Sample
-from mdan_zoo.errors import CheckpointError, HierarchyError, InputError
-from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.errors import CheckpointError, InputError
+from mdan_zoo.hierarchy.builtin import builtin_name, get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.models.config import ModelConfig
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "model.safetensors"
 _CUSTOM_DATASET = "folder"
+_LOGGER = logging.getLogger("mdan_zoo.training")
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,8 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
             "--output"
         )
     if config.hierarchy is not None:
-        model = dataclasses.replace(model, hierarchy=name, dataset=_CUSTOM_DATASET)
+        own = builtin_name(hierarchy, name)
+        model = dataclasses.replace(model, hierarchy=own, dataset=_CUSTOM_DATASET)
     dataset = "+".join(config.paths(model.dataset))
     model = dataclasses.replace(model, dataset=dataset)
     if config.backbone is not None:
@@ -267,7 +270,13 @@ def _initial_backbone(
     """Return the backbone with its initial weights, and the config with their normalisation."""
     if init is not None:
         network = build_network(model, hierarchy)
-        load_model_file(network, init)
+        kept, depth = load_model_file(network, init), read_identity(init)[1].depth
+        if depth != hierarchy.depth and is_main_process():
+            _LOGGER.warning(
+                f"levels of classes: {depth} in {init}, {hierarchy.depth} in the new model; "
+                "training starts from the backbone, the layers of the levels that both have, and "
+                f"the classifier rows of {', '.join(kept) or 'no class'}; other weights are new"
+            )
         return network.backbone, model
     if config.backbone_weights is None:
         backbone, spec = pretrained_backbone(model.backbone, model.input)
@@ -278,21 +287,17 @@ def _initial_backbone(
 
 
 def load_model_file(network: EmotionModel, path: str | os.PathLike[str]) -> list[str]:
-    """Initialise a network from a checkpoint of the same architecture and hierarchy depth.
+    """Initialise a network from a checkpoint of the same architecture, backbone and width.
 
-    Of the classifiers, the rows of classes that have the same name at the same level in both
-    hierarchies are copied, and those of dimensions that both have. Returns the names of the
-    classes.
+    The layers of levels that only one of the networks has are left out, or keep their values. Of
+    the classifiers, the rows of classes that have the same name in both are copied, and those of
+    dimensions that both have. Returns the names of the classes.
     """
     config, source = load_network(path)
     theirs, ours = source.hierarchy, network.hierarchy
-    if theirs.depth != ours.depth:
-        raise HierarchyError(
-            f"{path} has a hierarchy of {theirs.depth} levels, {theirs!r}; a model with "
-            f"{ours.depth} levels, {ours!r}, cannot start from it"
-        )
     state = {name: value.clone() for name, value in network.state_dict().items()}
     tensors = source.state_dict()
+    expected = tensors if theirs.depth == ours.depth else build_network(config, ours).state_dict()
     head = [name for name in {**state, **tensors} if name.startswith("dimension_head.")]
     for name in head:
         given = tensors.pop(name, None)
@@ -300,17 +305,17 @@ def load_model_file(network: EmotionModel, path: str | os.PathLike[str]) -> list
             if given is not None and dimension in source.dimensions:
                 state[name][index] = given[source.dimensions.index(dimension)]
     own_head = {name: state.pop(name) for name in head if name in state}
-    if state.keys() != tensors.keys():
+    if state.keys() != expected.keys() - set(head):
         raise CheckpointError(
             f"{path} contains {config.architecture} with {config.backbone}, which is not the "
             "network to be trained"
         )
     copied: set[str] = set()
-    levels = network.classifiers()
-    for name, value in tensors.items():
-        level = levels.get(name.rpartition(".")[0])
-        if level is not None:
-            rows, own_rows = theirs.levels[level], ours.levels[level]
+    levels, own_levels = source.classifiers(), network.classifiers()
+    for name in sorted(state.keys() & tensors.keys()):
+        value, module = tensors[name], name.rpartition(".")[0]
+        if module in own_levels:
+            rows, own_rows = theirs.levels[levels[module]], ours.levels[own_levels[module]]
             for row in set(rows) & set(own_rows):
                 state[name][own_rows.index(row)] = value[rows.index(row)]
                 copied.add(row)

@@ -15,6 +15,7 @@ from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.datasets.split_methods import describe_method, make_split
 from mdan_zoo.datasets.splits import SPLIT_FILE, Split, select
 from mdan_zoo.errors import DatasetError, InputError
+from mdan_zoo.hierarchy.builtin import builtin_name
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.distributed import is_main_process, processes
@@ -70,7 +71,7 @@ def find_sources(
         split = _find_split(config, source, given.get(name), files)
         sources.append(dataclasses.replace(source, split=split))
         if is_main_process() and not has_state(config.output):
-            custom = "FILE" if config.hierarchy else None
+            custom = builtin_name(hierarchy, "FILE") if config.hierarchy else None
             warn_to_exclude(name, path, samples, files, hierarchy, custom)
     check_classes(sources, hierarchy, custom=config.hierarchy is not None)
     for source in sources:

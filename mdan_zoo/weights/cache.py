@@ -117,11 +117,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             folder.mkdir(parents=True, exist_ok=True)
             break
     for leftover in folder.glob(f"*{_PART_SUFFIX}"):
-        # A folder is not ours; a hard link shares its content with a file elsewhere.
-        if leftover.is_symlink() or not (
-            leftover.is_dir() or (leftover == part and leftover.stat().st_nlink == 1)
-        ):
-            leftover.unlink()
+        single = leftover.lstat().st_nlink == 1  # a hard link shares its content with another file
+        if leftover.is_symlink() or not (leftover.is_dir() or (leftover == part and single)):
+            leftover.unlink()  # a folder is not ours
     try:
         with replace_by(part, path, resume=True) as file:  # a link is replaced, not written through
             yield file

@@ -17,16 +17,12 @@ from urllib.request import url2pathname
 from mdan_zoo.errors import CheckpointError, MdanZooError, WeightsUnavailableError, without_secrets
 from mdan_zoo.weights.cache import CACHE_VARIABLE, cache_folder, cached_path, lock, replacing
 from mdan_zoo.weights.contents import FileContents, check_header_size, read_contents
-from mdan_zoo.weights.hub_api import Hub, check_repo, find_hub
+from mdan_zoo.weights.hub_api import Hub, check_repo, find_hub, with_advice
 from mdan_zoo.weights.manifest import OFFLINE_VARIABLES, ManifestEntry, Source, is_offline
 
 _PACKAGE = Path(__file__).parents[1]
 _CACHE = Source("the cache")
 _Place: TypeAlias = "tuple[Source, Path | None]"  # with its path on this machine
-_LOGIN_HINT = (
-    "for a private or gated repository accept the conditions on its page, if any, and set HF_TOKEN "
-    "to a token that may read it (it is sent through https only)"
-)
 
 
 class DamagedWeightsWarning(UserWarning):
@@ -115,7 +111,7 @@ def _search(entry: ManifestEntry, token: str | None, places: Iterable[_Place]) -
             with nullcontext(local) if local else _fetched(entry, source, token) as path:
                 contents = verify_file(path, entry)
         except MdanZooError as error:  # network errors are never `OSError` here
-            problem = str(error)
+            problem = with_advice(error) if source.repo else str(error)
         except (OSError, NotImplementedError) as error:  # some file systems have no locks
             problem = (
                 f"{cache_folder()}: cannot be written to: {getattr(error, 'strerror', '') or error}"
@@ -154,10 +150,10 @@ def _fetched(entry: ManifestEntry, source: Source, token: str | None) -> Iterato
         except CheckpointError:
             if source.type == "huggingface":
                 check_repo(source.repo)
-                hub, hint = find_hub(token), _LOGIN_HINT
+                hub = find_hub(token)
                 url = f"{hub.endpoint}/{source.repo}/resolve/{source.revision}/{source.path}"
             else:
-                hub, hint, url = Hub(""), "", source.url or source.base + source.path
+                hub, url = Hub(""), source.url or source.base + source.path
             with replacing(path) as file:
-                download(url, file, entry.file, entry.size, entry.sha256, hub.token, hint)
+                download(url, file, entry.file, entry.size, entry.sha256, hub.token)
         yield path

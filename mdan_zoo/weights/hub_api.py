@@ -36,13 +36,11 @@ WEIGHTS_FILE = "model.safetensors"  # in every repository
 LOOKUP_TIMEOUT = 30.0  # seconds for one attempt to look up a revision
 PUBLISHING_TIMEOUT = 60.0  # seconds without a byte
 
-_ADVICE = {  # by HTTP status
-    401: "login required (401). Run `hf auth login`, or set HF_TOKEN to a token that may see "
-    "the repository, and write to it for publishing",
-    403: "the token is not allowed to do this (403). Give it the right to write to repositories of "
-    "that owner, at https://huggingface.co/settings/tokens, or use another OWNER/REPO",
-    404: "there is no such repository or revision, or the token may not see it (404). Check the "
-    "name; for a private repository run `hf auth login` or set HF_TOKEN",
+_LOGIN = "run `hf auth login`, or set HF_TOKEN to a token that may"
+_WRITING = {  # what to do if the hub refuses, by HTTP status
+    401: f"login required (401): {_LOGIN} write to repositories of that owner",
+    403: "the token may not write there (403): give it the right to write to repositories of that "
+    "owner, at https://huggingface.co/settings/tokens, or use another OWNER/REPO",
 }
 _OFFLINE = f"{' or '.join(OFFLINE_VARIABLES)} forbids connections"
 _MAX_BYTES = 16 << 20  # of an answer: a repository with some 50,000 files
@@ -129,10 +127,16 @@ def find_remote(
     try:
         entry = _entry_of_answer(repo, persist(f"the look-up of {repo}", ask, lambda: 0, 0))
     except (TransferError, WeightsUnavailableError) as error:
-        problem = _ADVICE.get(getattr(error, "status", 0)) or error
+        problem = with_advice(error)
         raise WeightsUnavailableError(f"cannot look up {repo} at {hub}: {problem}") from None
     _remember(repo, entry)
     return entry
+
+
+def with_advice(error: Exception) -> str:
+    """Return the message of an error, with advice for a reader whom the hub denies access."""
+    denied = getattr(error, "status", 0) in (401, 403, "RepoNotFound", "GatedRepo")
+    return f"{error}; {_LOGIN} read it (it is sent through https only)" if denied else str(error)
 
 
 def _entry_of_answer(repo: str, answer: bytes) -> ManifestEntry:
@@ -206,7 +210,7 @@ def hub_client(hub: Hub, failure: str) -> Iterator[HfApi]:
     from huggingface_hub import HfApi, close_session, get_session
     from huggingface_hub.errors import HfHubHTTPError
 
-    from mdan_zoo._util.http import ca_setting, is_private
+    from mdan_zoo._util.http import REASONS, ca_setting, is_private
 
     if is_offline():
         raise PublishingError(f"{failure}: {_OFFLINE}")
@@ -234,7 +238,8 @@ def hub_client(hub: Hub, failure: str) -> Iterator[HfApi]:
             cause = cause.__cause__  # the error of an upload is wrapped
         said = re.sub(r"//[^/\s]*@", "//", " ".join(str(cause).split())) or type(cause).__name__
         if isinstance(cause, HfHubHTTPError):
-            said = _ADVICE.get(cause.response.status_code) or said
+            code = cause.response.headers.get("X-Error-Code", "")
+            said = REASONS.get(code) or _WRITING.get(cause.response.status_code) or said
         raise PublishingError(f"{failure} at {hub}: {said}") from error
     finally:
         if bundle != before:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -75,6 +76,16 @@ def test_options_cannot_be_abbreviated(run, arguments):
     status, output, messages = run(*arguments)
     assert (status, output) == (2, "")
     assert messages.startswith("usage: mdan-zoo")
+
+
+def test_no_parser_accepts_abbreviations():
+    parsers = [make_parser()]
+    for parser in parsers:
+        assert not parser.allow_abbrev, parser.prog
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+    assert len(parsers) > len(subcommands()) + 1, "those of cache, too"
 
 
 # list and info

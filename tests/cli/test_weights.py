@@ -248,6 +248,16 @@ def test_info_survives_odd_metrics(cache, name_manifest, run):
     assert "e 0.500" in output
 
 
+def test_info_names_the_model_and_branch_of_metrics_if_there_are_any(cache, name_manifest, run):
+    config, tree = MODELS["mdan_oasis4"], get_hierarchy("circumplex4")
+    rows = [{"branch": "overall", "a": 0.25}, {"model": "m", "branch": "local", "a": 1}, {"a": 2}]
+    details = {"config": config.to_dict(), "hierarchy": tree.to_dict(), "metrics": {"rows": rows}}
+    entry = entry_for(CONTENT, mirror("https://example.org/1"), name="lab_one")
+    name_manifest(lab_one=dataclasses.replace(entry, details=details))
+    output = run("info", "lab_one")[1]
+    assert "  rows:\n    overall: a 0.250\n    m, local: a 1\n    a 2\n" in output
+
+
 def test_info_of_packaged_weights_names_their_file(cache, run):
     entry = load_manifest()["mdan_oasis4"]
     _, output, _ = run("info", "mdan_oasis4")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fault_server import COMMIT, FaultServer
+from fault_server import COMMIT, FaultServer, status
 
 from mdan_zoo.weights.manifest import Licences, ManifestEntry, Source
 
@@ -18,6 +18,24 @@ ROOT = Path(__file__).parents[2]
 FILE = "mdan_test.safetensors"
 PLACE = f"/mirror/{FILE}"
 REPO = "owner/mdan_test"
+
+LOGIN = "; run `hf auth login`, or set HF_TOKEN to a token that may read it"
+NO_REPO = "it has no such repository, or a private one: check the name"
+GATED = "the repository is gated: accept the terms on the model's page"
+REFUSALS = [  # and what a reader is told
+    (status(404, X_Error_Code="RepoNotFound"), f"404 Not Found: {NO_REPO}{LOGIN}"),
+    (status(401, X_Error_Code="RepoNotFound"), f"401 Unauthorized: {NO_REPO}{LOGIN}"),
+    (
+        status(404, X_Error_Code="RevisionNotFound"),
+        "404 Not Found: it has no such branch, tag or commit",
+    ),
+    (status(404, X_Error_Code="EntryNotFound"), "404 Not Found: it has no such file"),
+    (status(404, X_Error_Code="\x1b[31m"), "404 Not Found: it does not have the file"),
+    (status(401), f"401 Unauthorized: login required{LOGIN}"),
+    (status(403), f"403 Forbidden: it denies access{LOGIN}"),
+    (status(401, X_Error_Code="GatedRepo"), f"401 Unauthorized: {GATED}{LOGIN}"),
+    (status(403, X_Error_Code="GatedRepo"), f"403 Forbidden: {GATED}{LOGIN}"),
+]
 
 
 def weight_file(seed: int, size: int = 200_000) -> bytes:

@@ -234,6 +234,11 @@ def test_images_are_opened_in_one_room(package):
     fail_with(opened_images(elsewhere))
 
 
+def test_no_script_accepts_abbreviated_options():
+    unsafe = re.compile(r"ArgumentParser\((?!\s*allow_abbrev=False)")
+    fail_with([path for path, text in read_sources("benchmarks").items() if unsafe.search(text)])
+
+
 def test_module_docstrings_name_the_module(package):
     fail_with(bad_module_docstrings(package | scripts()))
 

@@ -161,7 +161,8 @@ def test_it_is_evaluated(trained, folder, tmp_path):
 
 
 def test_it_is_published(trained, tmp_path):
-    options = ["toy_feelings", "--weights", trained, "--folder", tmp_path / "public"]
+    options = ["toy_feelings", "--weights", trained, "--licence", "MIT"]
+    options += ["--folder", tmp_path / "public"]
     assert main(["publish", *map(str, options)]) == 0
     (card,) = (tmp_path / "public").rglob("README.md")
     assert "It is a toy on `test_resnet`." in card.read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import json
 import hf_server as hf_server_module
 import huggingface_hub
 import pytest
-from fault_server import FaultServer, hang
+from fault_server import FaultServer, hang, status
 
 from mdan_zoo._util import http
 from mdan_zoo._util.http import CA_VARIABLES
@@ -39,6 +39,25 @@ def test_a_hub_that_does_not_answer_times_out(released, monkeypatch):
             publish_to_hub(released, "lab/oasis")
     assert huggingface_hub.get_session() is client
     assert client.timeout == before
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (status(403), "the token may not write there (403): give it the right to write"),
+        (status(403, X_Error_Code="GatedRepo"), "the repository is gated: accept the terms"),
+        (status(401, X_Error_Code="RepoNotFound"), "it has no such repository, or a private one"),
+        (status(401), "login required (401): run `hf auth login`, or set HF_TOKEN to a token that"),
+    ],
+)
+def test_a_writer_is_told_what_is_missing(fault, said, released, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_writer")
+    with FaultServer() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url())
+        server.always["/api/repos/create"] = fault
+        with pytest.raises(PublishingError) as caught:
+            publish_to_hub(released, "lab/oasis")
+    assert str(caught.value).startswith(f"cannot publish lab/oasis at {server.url()}: {said}")
 
 
 def test_a_commit_that_cannot_be_checked_is_reported(hub, released, monkeypatch):

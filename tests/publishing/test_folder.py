@@ -72,12 +72,15 @@ def web_server(folder: Path):
 def test_a_served_folder_is_all_that_others_need(own_file, tmp_path, run, monkeypatch):
     """The lab publishes to a folder and serves it; somebody else has the address only."""
     folder = tmp_path / "public"
-    status, output, messages = run("my_model", "--weights", own_file, "--folder", folder)
+    command = ("my_model", "--weights", own_file, "--folder", folder)
+    with pytest.raises(InputError, match=r"give the licence .* or --licence unknown"):
+        run(*command)
+    assert not folder.exists()
+    status, output, messages = run(*command, "--licence", "unknown")
     entry = json.loads(output)
     assert status == 0
     assert "my_model is not a registered model" in messages
     assert "whose config is that of mdan_oasis4" in messages
-    assert "no --licence" in messages
     assert entry["sources"] == [
         {"type": "relative", "path": f"my_model/{entry['sha256'][:16]}/model.safetensors"}
     ]

@@ -296,9 +296,9 @@ def test_malformed_repositories_are_refused(hub, released, run, repo):
 @pytest.mark.parametrize(
     ("token", "advice"),
     [
-        (None, r"login required \(401\)\. Run `hf auth login`, or set HF_TOKEN"),
+        (None, r"\(401\): run `hf auth login`, or set HF_TOKEN to a token that may write"),
         ("hf_mistyped", r"login required \(401\)"),
-        (READER, r"not allowed to do this \(403\)\. Give it the right to write"),
+        (READER, r"the token may not write there \(403\): give it the right to write"),
     ],
 )
 def test_a_refusal_says_what_to_do(hub, released, monkeypatch, token, advice):

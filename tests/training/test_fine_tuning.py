@@ -17,7 +17,7 @@ from tiny_model import CONFIG, OWN_TREE, write_own_data
 
 from mdan_zoo import Predictor, get_hierarchy
 from mdan_zoo.cli.main import main
-from mdan_zoo.errors import CheckpointError, HierarchyError
+from mdan_zoo.errors import CheckpointError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.training.run import load_model_file
 from mdan_zoo.training.state import STATE_FILE
@@ -66,11 +66,30 @@ def test_all_but_the_classifiers_is_carried_over_and_rows_of_equal_classes_are(m
             assert after[f"{key}.weight"][row].equal(expected), label
 
 
-def test_a_hierarchy_of_another_depth_is_refused(model):
-    flat_tree = Hierarchy.from_nested(["awe", "fear"])
-    network = build_network(CONFIG, flat_tree)
-    with pytest.raises(HierarchyError, match=r"2 levels.*1 levels"):
-        load_model_file(network, model)
+@pytest.mark.parametrize(
+    "nested",
+    [["awe", "positive", "dull"], {"positive": {"high": ["awe"]}, "dull": {"low": ["dull"]}}],
+)
+def test_a_network_of_another_depth_starts_from_the_layers_that_both_have(nested, model):
+    theirs, ours = get_hierarchy("mikels8"), Hierarchy.from_nested(nested)
+    torch.manual_seed(0)
+    network = build_network(CONFIG, ours)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert load_model_file(network, model) == ["awe", "positive"]
+    given, after = load_file(model), network.state_dict()
+    shared = [name for name in after if name in given and "classifier" not in name]
+    assert {"backbone.conv1.weight", "reduce.weight", "levels.0.mhcca.query.weight"} <= {*shared}
+    for name in shared:
+        assert after[name].equal(given[name]), name
+    for name in after.keys() - given.keys():
+        assert name.startswith("levels.2."), "the third level is new"
+        assert after[name].equal(before[name]), name
+    for key, level in (("levels.0.classifier", 0), ("global_classifier", -1)):
+        for row, label in enumerate(ours.levels[level]):
+            known = label in theirs.levels[level]
+            origin = theirs.levels[level].index(label) if known else row
+            expected = (given if known else before)[f"{key}.bias"][origin]
+            assert after[f"{key}.bias"][row].equal(expected), label
 
 
 def test_a_model_of_another_width_is_refused(model):
@@ -105,6 +124,20 @@ def test_fine_tuning_learns_the_custom_classes(data, tree, tmp_path, capsys):
     found = [prediction.path[-1] for prediction in predictor.stream(images)]
     right = sum(label == image.parent.name for label, image in zip(found, images, strict=True))
     assert right >= 22, "of 24 images that it was trained on"
+
+
+def test_a_model_of_one_level_is_trained_from_one_of_two(model, data, tmp_path, caplog):
+    """A flat list of emotions needs no level of parents."""
+    tree, output = tmp_path / "tree.toml", tmp_path / "run"
+    tree.write_text('name = "flat"\nlevels = [["gloom", "fear", "calm", "awe"]]\n')
+    changes = ("--set", "epochs=1", "--set", "batch_size=8")
+    assert main(arguments(model, data, tree, output, *changes)) == 0
+    told = caplog.text
+    assert f"levels of classes: 2 in {model}, 1 in the new model; " in told
+    assert "the classifier rows of awe, fear; other weights are new" in told
+    prediction = Predictor(checkpoint=output / "model.safetensors").predict(data / "awe" / "0.jpg")
+    assert [list(level.scores) for level in prediction.levels] == [["gloom", "fear", "calm", "awe"]]
+    assert "## emotion: 4 classes" in (output / "test" / "evaluation.md").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from tiny_model import OWN_TREE, write_own_data, write_tiny_model
 
 from mdan_zoo.cli.main import main, make_parser
 from mdan_zoo.cli.train import _recipe
+from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.training import TrainingConfig
 from mdan_zoo.training.recipe import fine_tuning_recipe, load_recipe
 from mdan_zoo.training.report import repeating_command, summarise, write_report
@@ -110,8 +111,15 @@ def test_the_report_has_hash_and_command_of_the_weights(tmp_path):
             "--output DIR --dataset table --exclude FILE --split FILE --set freeze_bn=false "
             "--set label_std_scale=1.0 --precision bf16 --accumulate 2 --compile",
         ),
+        (
+            TrainingConfig(
+                fine_tuning_recipe("mdan_oasis4"), FOLDER, DIR, hierarchy=get_hierarchy("polarity3")
+            ),
+            "train --init mdan_oasis4 --recipe mdan_oasis4 --hierarchy polarity3 --data FOLDER "
+            "--output DIR",
+        ),
     ],
-    ids=["registered", "backbone", "without init", "from a file", "own tree"],
+    ids=["registered", "backbone", "without init", "from a file", "own tree", "built-in tree"],
 )
 def test_the_command_gives_the_plan_again(plan, expected):
     program, *command = repeating_command(plan)

@@ -19,12 +19,14 @@ from tiny_model import CONFIG, OWN_TREE, write_own_data
 
 from mdan_zoo.datasets.splits import SPLIT_FILE, Split
 from mdan_zoo.errors import CheckpointError, HierarchyError, ImageError, InputError, TrainingError
+from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.flat import FlatClassifier
 from mdan_zoo.training import TrainingConfig, prepare, train
 from mdan_zoo.training.pipeline import check_output
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.report import read_report
+from mdan_zoo.training.run import _describe
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
 from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import save_checkpoint
@@ -93,6 +95,14 @@ def test_trainers_side_by_side_keep_their_own_number_of_parts(model, data, tmp_p
     for learner in (in_parts, whole):
         learner.run()
         assert learner.step == 3
+
+
+@pytest.mark.parametrize(
+    ("tree", "name"), [(get_hierarchy("polarity3"), "polarity3"), (OWN_TREE, "run")]
+)
+def test_the_config_names_a_built_in_hierarchy_and_not_the_output(tree, name, model, tmp_path):
+    config, _ = _describe(plan(model, tmp_path, tmp_path / "run", tree=tree), model)
+    assert (config.name, config.hierarchy) == ("run", name)
 
 
 # --- what stops it

@@ -156,7 +156,7 @@ from hub_helpers import CONTENT, entry_for, mirror
 from mdan_zoo.weights import cache, fetch
 from mdan_zoo.errors import WeightsUnavailableError
 import filelock, mdan_zoo._util.http
-mdan_zoo._util.http.ATTEMPTS = 1
+os.environ['MDAN_ZOO_RETRIES'] = '0'
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)

@@ -10,7 +10,7 @@ import json
 
 import pytest
 from fault_server import COMMIT, FaultServer, body, drip, hang, raw, redirect, reset, status
-from hub_helpers import CONTENT, OTHER, REPO, stored
+from hub_helpers import CONTENT, OTHER, REFUSALS, REPO, stored
 
 from mdan_zoo._util import http
 from mdan_zoo.errors import InputError, WeightsUnavailableError
@@ -151,8 +151,7 @@ def test_a_fault_that_passes_is_survived(fault, hub_server):
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (status(401), "login required (401)"),
-        (status(404), "there is no such repository or revision"),
+        *((fault, f"the server answered {said}") for fault, said in REFUSALS),
         (status(400), "the server answered 400 Bad Request"),
         (status(429, Retry_After="4000"), "requests a wait of 4,000 s"),
         (body(b"not json"), "its answer is not JSON"),
@@ -168,6 +167,7 @@ def test_a_refusal_is_reported_at_once(fault, said, hub_server, cache):
     message = failure()
     assert message.startswith(f"cannot look up {REPO} at {hub_server.url()}: ")
     assert said in message
+    assert "write" not in message
     assert len(hub_server.requests) in (1, 11)
     assert stored(cache) == []
 

@@ -21,7 +21,7 @@ from fault_server import (
 )
 from hub_helpers import CONTENT, OTHER, PLACE, entry_for, mirror, mirrored, stored
 
-from mdan_zoo._util import http
+from mdan_zoo._util import http, progress
 from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights import fetch
 
@@ -203,6 +203,27 @@ def test_a_server_that_hangs_is_given_up(fault, server, cache, monkeypatch):
     server.always[PLACE] = fault
     assert "no byte within 0.1 s" in failure(server, cache)
     assert len(server.requests) == 5
+
+
+def test_silence_is_logged_once_and_the_number_of_retries_is_set(
+    server, cache, monkeypatch, caplog
+):
+    monkeypatch.setattr(http, "READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(progress, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setenv("MDAN_ZOO_RETRIES", "1")
+    server.always[PLACE] = stall(70_000)
+    assert "given up after 2 attempts" in failure(server, cache)
+    first, retry = [record.getMessage() for record in caplog.records]
+    assert first == "mdan_test.safetensors: nothing received for 0.1 s; waiting"
+    assert "no byte within 0.5 s with " in retry
+
+
+@pytest.mark.parametrize("retries", ["-1", "many", "1.5"])
+def test_a_malformed_number_of_retries_is_reported(retries, server, cache, monkeypatch):
+    monkeypatch.setenv("MDAN_ZOO_RETRIES", retries)
+    said = f"MDAN_ZOO_RETRIES must be a whole number, not {retries!r}"
+    assert said in failure(server, cache)
+    assert server.requests == []
 
 
 def test_a_server_that_hangs_once_is_survived(server, cache, monkeypatch):
