@@ -68,7 +68,7 @@ def test_every_revision_can_be_downloaded(hub, publications):
     assert isinstance(from_pretrained("lab/model", revision=commits[0]), MDAN)
     assert isinstance(from_pretrained("lab/model", revision=commits[1]), FlatClassifier)
     assert isinstance(from_pretrained("lab/model", revision="main"), FlatClassifier)
-    with pytest.raises(WeightsUnavailableError, match="no such repository or revision"):
+    with pytest.raises(WeightsUnavailableError, match="no such branch, tag or commit"):
         from_pretrained("lab/model", revision="0" * 40)
 
 
@@ -89,9 +89,9 @@ def test_a_predictor_takes_what_is_found(hub, publications):
 def test_a_private_repository_needs_the_token(hub, publications, monkeypatch):
     publish_to_hub(publications[0], "lab/secret", private=True)
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(WeightsUnavailableError, match=r"login required \(401\)"):
+    with pytest.raises(WeightsUnavailableError, match="401 Unauthorized: it has no such repo"):
         from_pretrained("lab/secret")
-    with pytest.raises(WeightsUnavailableError, match=r"token may not see it \(404\)"):
+    with pytest.raises(WeightsUnavailableError, match=r"404 Not .* a token that may read it"):
         from_pretrained("lab/secret", token="hf_stranger")
     assert isinstance(from_pretrained("lab/secret", token=WRITER), MDAN)
 
