@@ -40,10 +40,10 @@ def add_parser(subparsers: Any) -> None:
         _check,
         "check your copy of a dataset",
         "Counts the images by class and split, decodes every image and searches for duplicates. "
-        "Exit status 1 if the dataset is not fit for training: unreadable files; identical images "
-        'with different labels, such as "photo removed" placeholders, or in different splits; a '
-        "class without images (the only reason with --write-clean). Exit status 2 if the folder "
-        "does not have the layout of the dataset.",
+        "The exit status is 1 if the dataset is not fit for training, that is, if it has "
+        "unreadable files, identical images with different labels (such as placeholders) or in "
+        "different splits, or a class without training images; with --write-clean, it is 1 only "
+        "in the last case. It is 2 if the folder does not have the layout of the dataset.",
     )
     lists = parser.add_mutually_exclusive_group()
     lists.add_argument(

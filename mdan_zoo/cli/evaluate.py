@@ -56,8 +56,8 @@ def add_parser(subparsers: Any) -> None:
         "--label-map",
         **FILE,
         help="for a dataset with other class names: .toml file with lines such as happiness = "
-        '"positive", or .csv file with the columns label,class; an empty class leaves out the '
-        "images",
+        '"positive", .json file, or .csv file with the columns label,class; an empty class leaves '
+        "out the images",
     )
     add("--folds", type=int, metavar="K", help="split into K folds, keeping groups together")
     add("--output", **FOLDER, help="folder for report, metrics and figures")

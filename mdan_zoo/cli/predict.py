@@ -34,8 +34,8 @@ def add_parser(subparsers: Any) -> None:
         "--format",
         choices=FORMATS,
         default="text",
-        help="output format (default: %(default)s); json prints one JSON object per line, excel "
-        "CSV with a byte order mark and an apostrophe before names that would be formulas",
+        help="output format (default: %(default)s); json prints one JSON object per line; excel "
+        "prints CSV with a byte order mark, and an apostrophe before text that resembles a formula",
     )
     add("--output", **FILE, help="file to write to; created at the end")
     add_compute_options(add)

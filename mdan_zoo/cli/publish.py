@@ -29,7 +29,8 @@ def add_parser(subparsers: Any) -> None:
     target = parser.add_mutually_exclusive_group(required=True).add_argument
     target("--repo", metavar="OWNER/REPO", help="repository, created if missing")
     target("--folder", **FOLDER, help="folder, created if missing")
-    add("--licence", metavar="NAME", help="licence of the weights, such as CC-BY-4.0; required")
+    licence = "licence of the weights, such as CC-BY-4.0 (required unless in the manifest)"
+    add("--licence", metavar="NAME", help=licence)
     metrics = "JSON file with metrics for the model card (default: from training.json, if any)"
     add("--metrics", **FILE, help=metrics)
     add("--base-model", default="", metavar="OWNER/REPO", help="repository of the initial weights")
@@ -76,7 +77,7 @@ def _publish(options: argparse.Namespace) -> int:
             f"that of {publication.weights.config.name}"
         )
     if publication.metrics is None:
-        notes.append("no --metrics: the model card says 'not measured'")
+        notes.append("no metrics found (see --metrics): the model card says 'not measured'")
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if repo is not None:

@@ -174,9 +174,10 @@ def _test_on(source: Source, run: Run, weights: Path, part: str, folder: Path) -
     write_report(evaluation, folder)
     if evaluation.trained_on:
         _LOGGER.warning(
-            f"{evaluation.trained_on} of the {len(samples)} test images were trained on, by this "
-            "run, if several datasets share them, or by the initial weights; pass the split of "
-            "the latter with --split FILE to keep the test images separate"
+            f"{evaluation.trained_on} of the {len(samples)} test images were also used for "
+            "training, either in this run (if several datasets share them) or for the "
+            "initial weights; to keep the test images separate, pass the split of the initial "
+            "weights with --split FILE"
         )
     accuracy = {
         score.level: score.value

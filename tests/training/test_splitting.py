@@ -80,7 +80,7 @@ def test_test_images_that_the_start_had_learned_are_reported(model, data, tmp_pa
     output = learn(start, data, tmp_path / "run", "split=80/20")
     test = json.loads((output / "training.json").read_text())["test"]
     assert test["trained_on"] == test["images"] > 0
-    said = "5 of the 5 test images were trained on, by this run"
+    said = "5 of the 5 test images were also used for training, either in this run"
     assert said in caplog.text
 
 
