@@ -71,12 +71,12 @@ class Score:
     @property
     def mean(self) -> float:
         """Mean over the folds."""
-        return float(np.nanmean(self.folds)) if np.isfinite(self.folds).any() else np.nan
+        return float(np.mean(self.folds))
 
     @property
     def sd(self) -> float:
         """Sample standard deviation over the folds."""
-        return float(np.nanstd(self.folds, ddof=1)) if np.isfinite(self.folds).sum() > 1 else np.nan
+        return float(np.std(self.folds, ddof=1))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the score as JSON types, NaN as None."""

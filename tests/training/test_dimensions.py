@@ -12,6 +12,7 @@ import torch
 from command_line import call
 from oasis_folder import write_oasis
 
+from mdan_zoo.datasets.readers.oasis import read_oasis
 from mdan_zoo.errors import InputError
 from mdan_zoo.evaluation import evaluate, find_samples, write_report
 from mdan_zoo.inference.formats import to_csv
@@ -155,7 +156,7 @@ def test_missing_ratings_have_no_loss():
     ("dimensions", "message"),
     [
         ((Dimension("dominance", 1, 9),), "no image of the dataset has a rating of dominance"),
-        ((Dimension("valence", 0, 1),), r"valence lie in .*, not on the scale valence=0:1"),
+        ((Dimension("valence", 0, 1),), r"OASIS are on the scale 1 to 7, not on .* valence=0:1"),
         ((SCALES[0], SCALES[0]), "different names, not valence, valence"),
     ],
 )
@@ -164,6 +165,14 @@ def test_dimensions_that_do_not_fit_are_reported(folder, start, tmp_path, dimens
     with pytest.raises(InputError, match=message):
         prepare(given)
     assert not (tmp_path / "run").exists()
+
+
+def test_ratings_of_a_table_must_be_on_the_scale(folder):
+    samples = read_oasis(folder)
+    with pytest.raises(
+        InputError, match=r"valence lie in 2\.7\.\.5\.9, not on the scale valence=3:5"
+    ):
+        rating_targets(samples, (Dimension("valence", 3, 5),))
 
 
 @pytest.mark.parametrize("text", ["valence", "valence=1", "valence=a:b", "valence=1:7:9"])
