@@ -45,6 +45,7 @@ def test_the_temperature_is_fitted_on_the_part_val(trained):
         torch.testing.assert_close(scaled.state_dict()[name], expected)
 
 
+@pytest.mark.slow
 def test_the_fit_finds_a_known_scale(trained, data, tree):
     path, hierarchy = trained["plain"] / "model.safetensors", Hierarchy.load(tree)
     config, network = load_network(path)
@@ -75,6 +76,7 @@ def test_the_fit_finds_a_known_scale(trained, data, tree):
     assert fit_temperature(network, coarse, config.input) is None
 
 
+@pytest.mark.slow
 def test_the_likelihood_is_that_of_the_predictor(trained, data, tree):
     path = trained["plain"] / "model.safetensors"
     config, network = load_network(path)

@@ -38,6 +38,7 @@ def file_of(folder):
     return file
 
 
+@pytest.mark.slow
 def test_the_file_has_the_maps_of_the_training_images_only(model, data, tmp_path):
     whole = prepare(plan(model, data, tmp_path / "whole")).data
     assert file_of(tmp_path / "whole").stat().st_size == 24 * 2 * BYTES

@@ -186,6 +186,7 @@ def test_evaluate_finds_the_split_of_each_dataset(trained, folders, capsys):
     assert f"| images | {expected}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_resumed_exactly(folders, backbone_file, tmp_path):
     changes = ("dataset_weights=FI=2,OASIS=1", "split=all")
     whole, parts = (
@@ -257,6 +258,7 @@ def test_a_model_of_several_datasets_is_named_after_its_output(folders, tmp_path
         prepare(TrainingConfig(recipe, folders, tmp_path / "mdan_fi8"))
 
 
+@pytest.mark.slow
 def test_steps_are_counted_with_the_weights(folders, backbone_file, tmp_path, caplog):
     changes = (
         "split=all",
@@ -275,6 +277,7 @@ def test_steps_are_counted_with_the_weights(folders, backbone_file, tmp_path, ca
     }
 
 
+@pytest.mark.slow
 def test_folds_are_combined_and_a_fixed_validation_part_stays_out(folders, backbone_file, tmp_path):
     names = [sample.image.name for sample in read_dataset("OASIS", folders["OASIS"])]
     parts = {"train": names[:10], "val": names[10:]}
