@@ -10,8 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from fault_server import COMMIT, FaultServer, status
 
+from mdan_zoo.errors import WeightsUnavailableError
+from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import Licences, ManifestEntry, Source
 
 ROOT = Path(__file__).parents[2]
@@ -111,3 +114,15 @@ def run_python(script: str, *arguments: str) -> str:
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     return output
+
+
+def fetched(server) -> bytes:
+    return fetch.find_weights(mirrored(server)).read_bytes()
+
+
+def failure(server, cache) -> str:
+    """Return the message of a search that fails, and leaves nothing in the cache."""
+    with pytest.raises(WeightsUnavailableError) as caught:
+        fetch.find_weights(mirrored(server))
+    assert stored(cache) == []
+    return str(caught.value)

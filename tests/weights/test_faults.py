@@ -15,7 +15,17 @@ from fault_server import (
     reset,
     stall,
 )
-from hub_helpers import CONTENT, FILE, PLACE, REPO, entry_for, mirror, mirrored, repository, stored
+from hub_helpers import (
+    CONTENT,
+    FILE,
+    PLACE,
+    REPO,
+    entry_for,
+    failure,
+    mirror,
+    mirrored,
+    repository,
+)
 
 from mdan_zoo._util import http
 from mdan_zoo.errors import WeightsUnavailableError
@@ -23,13 +33,6 @@ from mdan_zoo.weights import cache as weights_cache
 from mdan_zoo.weights import fetch
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(CONTENT)
-
-
-def failure(server, cache) -> str:
-    with pytest.raises(WeightsUnavailableError) as caught:
-        fetch.find_weights(mirrored(server))
-    assert stored(cache) == []
-    return str(caught.value)
 
 
 # Slow

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import pytest
 from fault_server import CERTIFICATE, FaultServer, cut, redirect
-from hub_helpers import CONTENT, PLACE, entry_for, mirror, mirrored, stored
+from hub_helpers import (
+    CONTENT,
+    PLACE,
+    entry_for,
+    failure,
+    fetched,
+    mirror,
+)
 
-from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights import fetch
-
-
-def fetched(server) -> bytes:
-    return fetch.find_weights(mirrored(server)).read_bytes()
-
-
-def failure(server, cache) -> str:
-    """Return the message of a search that fails, and leaves nothing in the cache."""
-    with pytest.raises(WeightsUnavailableError) as caught:
-        fetch.find_weights(mirrored(server))
-    assert stored(cache) == []
-    return str(caught.value)
 
 
 def test_redirects_are_followed(server, cache):

@@ -19,25 +19,23 @@ from fault_server import (
     stall,
     status,
 )
-from hub_helpers import CONTENT, OTHER, PLACE, entry_for, mirror, mirrored, stored
+from hub_helpers import (
+    CONTENT,
+    OTHER,
+    PLACE,
+    entry_for,
+    failure,
+    fetched,
+    mirror,
+    mirrored,
+    stored,
+)
 
 from mdan_zoo._util import http, progress
 from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights import fetch
 
 HTML = b"<!DOCTYPE html><html>Sign in</html>"
-
-
-def fetched(server) -> bytes:
-    return fetch.find_weights(mirrored(server)).read_bytes()
-
-
-def failure(server, cache) -> str:
-    """Return the message of a search that fails, and leaves nothing in the cache."""
-    with pytest.raises(WeightsUnavailableError) as caught:
-        fetch.find_weights(mirrored(server))
-    assert stored(cache) == []
-    return str(caught.value)
 
 
 def test_a_good_server_is_asked_once(server, cache):
