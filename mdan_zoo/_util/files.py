@@ -67,7 +67,8 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 def replace_by(temporary: Path, target: Path, resume: bool = False) -> Iterator[BinaryIO]:
     """Create `temporary` for writing; rename it to `target` after the block, or remove it.
 
-    With `resume`, it is open for reading and appending to what is in it, and stays after Ctrl-C.
+    With `resume`, it is open for reading and appending to what is in it, and it stays after an
+    error, unless it is empty or cannot be written, such as on a full disk.
     """
     try:  # from before the file exists: an interrupt may come as soon as it does
         file: BinaryIO = temporary.open("a+b") if resume else temporary.open("xb")
@@ -79,8 +80,8 @@ def replace_by(temporary: Path, target: Path, resume: bool = False) -> Iterator[
             os.fsync(file.fileno())
         temporary.replace(target)
     except BaseException as error:
-        if not (resume and isinstance(error, KeyboardInterrupt)):
-            with suppress(OSError):
+        with suppress(OSError):
+            if not resume or isinstance(error, OSError) or not temporary.stat().st_size:
                 temporary.unlink()
         raise
 

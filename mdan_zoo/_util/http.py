@@ -105,22 +105,32 @@ def download(url: str, file: BinaryIO, name: str, size: int, sha256: str, token:
     """Download a file of known size and SHA-256; the server determines nothing but its bytes.
 
     `file` is open for reading and writing, at its end: what an interrupted download left in it is
-    continued. After an error, its content is undefined. `name` is for messages. `token`: see `get`.
+    continued. After an error, it has what the next call continues, or nothing if that is known to
+    be wrong. `name` is for messages. `token`: see `get`.
     """
     shown = False
     with suppress(AttributeError, ValueError):  # stderr may be closed or replaced
         shown = sys.stderr.isatty()
     with tqdm(total=size, desc=name, unit="B", unit_scale=True, disable=not shown) as bar:
         transfer = _Transfer(file, size, sha256, bar)
-        persist(name, lambda: transfer.attempt(url, token), file.tell, size)
+        try:
+            persist(name, lambda: transfer.attempt(url, token), file.tell, size)
+        except TransferError:
+            if not transfer.sized:
+                transfer.discard()
+            raise
 
 
 class _Transfer:
-    """The part of a file that has arrived."""
+    """The part of a file that has arrived.
+
+    `sized` tells whether its server announced the right size: a page of a proxy has another one.
+    """
 
     def __init__(self, file: BinaryIO, size: int, sha256: str, bar: tqdm[Any]):
         self._file, self._size, self._sha256, self._bar = file, size, sha256, bar
         self._condition: dict[str, str] | None = {}  # header to request the rest; None: impossible
+        self.sized = True
 
     def attempt(self, url: str, token: str) -> None:
         """Request what is missing; raise an error unless the file is right afterwards."""
@@ -143,6 +153,7 @@ class _Transfer:
         if (found := sha256_of(self._file)) != self._sha256:
             message = f"its file has SHA-256 {found}, the released one has {self._sha256}"
             if not joined:
+                self.discard()
                 raise TransferError(message)
             raise self._cannot_resume(message)  # the parts may be of two versions
 
@@ -152,7 +163,8 @@ class _Transfer:
         if length.isdecimal() and length != str(self._size):
             offered = f"{length[:20]} bytes ({response.headers.get('Content-Type', '')[:40]!a})"
             raise TransferError(f"the server offers {offered}, the released file has {self._size}")
-        self._file.truncate(self._file.seek(0))
+        self.discard()
+        self.sized = bool(length)
         strong = re.fullmatch(r'"[!#-~]*"', response.headers.get("ETag", ""))
         if self._condition is not None:
             self._condition = {"If-Range": strong[0]} if strong else None
@@ -169,6 +181,7 @@ class _Transfer:
         """Write the body of a response; raise an error unless the file then has its size."""
         for chunk in chunks(response):
             if self._file.tell() + len(chunk) > self._size:
+                self.discard()
                 raise TransferError(f"the server sends more than the {self._size:,} bytes released")
             self._file.write(chunk)
             self._bar.update(self._file.tell() - self._bar.n)
@@ -178,8 +191,12 @@ class _Transfer:
     def _cannot_resume(self, problem: str) -> TransferError:
         """Discard what has arrived; the next attempts request the whole file."""
         self._condition = None
-        self._file.truncate(self._file.seek(0))
+        self.discard()
         return TransferError(problem, retry=True)
+
+    def discard(self) -> None:
+        """Forget the part."""
+        self._file.truncate(self._file.seek(0))
 
 
 def persist(name: str, attempt: Callable[[], T], received: Callable[[], int], size: int) -> T:

@@ -14,6 +14,7 @@ import pytest
 from fault_server import COMMIT, FaultServer, status
 
 from mdan_zoo.errors import WeightsUnavailableError
+from mdan_zoo.weights import cache as weights_cache
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import Licences, ManifestEntry, Source
 
@@ -120,9 +121,18 @@ def fetched(server) -> bytes:
     return fetch.find_weights(mirrored(server)).read_bytes()
 
 
-def failure(server, cache) -> str:
-    """Return the message of a search that fails, and leaves nothing in the cache."""
+def failure(server, cache, part: bool = False) -> str:
+    """Return the message of a search that fails, and leaves nothing in the cache.
+
+    With `part`, it leaves the part of the file that has arrived, which is listed and cleared.
+    """
     with pytest.raises(WeightsUnavailableError) as caught:
         fetch.find_weights(mirrored(server))
+    if part:
+        (path,) = stored(cache)
+        assert path.stat().st_size > 0
+        assert CONTENT.startswith(path.read_bytes())
+        assert [file.state for file in weights_cache.list_cache()] == ["partial"]
+        weights_cache.clear_cache()
     assert stored(cache) == []
     return str(caught.value)

@@ -211,6 +211,21 @@ def test_what_is_left_of_a_download(left, faults, asked, server, cache, monkeypa
     assert stored(cache) == [path]
 
 
+def test_a_download_that_failed_is_continued_by_the_next(server, cache, monkeypatch):
+    monkeypatch.setenv("MDAN_ZOO_RETRIES", "0")
+    monkeypatch.setattr(http, "CHUNK_BYTES", 1000)  # so that all bytes arrive
+    entry = mirrored(server)
+    server.faults[PLACE] = [cut(150_000), reset, status(404)]
+    for _ in range(3):
+        with pytest.raises(WeightsUnavailableError):
+            fetch.find_weights(entry)
+    path = fetch.find_weights(entry)
+    assert path.read_bytes() == CONTENT
+    asked = [request.headers.get("range") for request in server.requests]
+    assert asked == [None, *["bytes=150000-"] * 3]
+    assert stored(cache) == [path]
+
+
 def test_what_is_left_of_a_download_is_removed_if_it_cannot_be_completed(server, cache):
     entry = mirrored(server)
     path = fetch.cached_path(entry)

@@ -172,7 +172,7 @@ def test_a_part_that_nobody_asked_for_is_refused(server, cache):
 
 def test_a_body_that_is_always_cut_is_reported(server, cache):
     server.always[PLACE] = cut(70_000)
-    message = failure(server, cache)
+    message = failure(server, cache, part=True)
     said = rf"the body ended with [\d,]+ of {SIZE:,} bytes; given up after 5 attempts"
     assert re.search(said, message)
     assert len(server.requests) == 5
@@ -195,11 +195,11 @@ def test_a_fault_that_stays_is_reported_after_five_attempts(fault, said, server,
     assert len(server.requests) == 5
 
 
-@pytest.mark.parametrize("fault", [hang, stall(70_000)])
-def test_a_server_that_hangs_is_given_up(fault, server, cache, monkeypatch):
+@pytest.mark.parametrize(("fault", "part"), [(hang, False), (stall(70_000), True)])
+def test_a_server_that_hangs_is_given_up(fault, part, server, cache, monkeypatch):
     monkeypatch.setattr(http, "READ_TIMEOUT", 0.1)
     server.always[PLACE] = fault
-    assert "no byte within 0.1 s" in failure(server, cache)
+    assert "no byte within 0.1 s" in failure(server, cache, part)
     assert len(server.requests) == 5
 
 
@@ -210,7 +210,7 @@ def test_silence_is_logged_once_and_the_number_of_retries_is_set(
     monkeypatch.setattr(progress, "SILENCE_SECONDS", 0.1)
     monkeypatch.setenv("MDAN_ZOO_RETRIES", "1")
     server.always[PLACE] = stall(70_000)
-    assert "given up after 2 attempts" in failure(server, cache)
+    assert "given up after 2 attempts" in failure(server, cache, part=True)
     first, retry = [record.getMessage() for record in caplog.records]
     assert first == "mdan_test.safetensors: nothing received for 0.1 s; waiting"
     assert "no byte within 0.5 s with " in retry
