@@ -8,6 +8,7 @@ weights ("plain", "detached" and "bounded") changes, too.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _TEMPERATURES = torch.logspace(math.log10(0.4), math.log10(2.5), 47).tolist()  # in steps of 4 %
 _ONE = len(_TEMPERATURES) // 2
 _BATCH = 16
+_LOGGER = logging.getLogger("mdan_zoo.training")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ def fit_temperature(
     network: EmotionModel, samples: Sequence[Sample], spec: InputSpec
 ) -> Calibration | None:
     """Return the temperature, from 0.4 to 2.5, with the lowest negative log likelihood of leaves.
+
+    A warning is logged if it is an end of this range, since a better one may be outside.
 
     Args:
         network: The network in evaluation mode, which stays as it is.
@@ -93,6 +97,12 @@ def fit_temperature(
         for measure in ("negative_log_likelihood", "calibration_error")
     )
     best = int(np.argmin(likelihoods))
+    if best in (0, len(_TEMPERATURES) - 1):
+        _LOGGER.warning(
+            f"the fitted temperature {_TEMPERATURES[best]:.1f} is an end of the range that was "
+            f"searched, 0.4 to 2.5: the network may be far from calibrated on the {len(labelled)} "
+            "images of val, or these are too few"
+        )
     return Calibration(
         _TEMPERATURES[best],
         len(labelled),

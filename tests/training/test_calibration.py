@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mdan_zoo.datasets.readers.folder import read_folder
+from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.training import TrainingConfig, fine_tuning_recipe, train
@@ -46,7 +47,7 @@ def test_the_temperature_is_fitted_on_the_part_val(trained):
 
 
 @pytest.mark.slow
-def test_the_fit_finds_a_known_scale(trained, data, tree):
+def test_the_fit_finds_a_known_scale(trained, data, tree, caplog):
     path, hierarchy = trained["plain"] / "model.safetensors", Hierarchy.load(tree)
     config, network = load_network(path)
     network.eval()
@@ -64,16 +65,34 @@ def test_the_fit_finds_a_known_scale(trained, data, tree):
         scale_classifiers(network, own.temperature)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     scale_classifiers(network, 1 / 1.5)  # 1.5 times the best logits
+    caplog.clear()
     found = fit_temperature(network, samples, config.input)
     assert found is not None
     assert found.temperature == pytest.approx(1.5, rel=0.05)
     assert found.negative_log_likelihood[1] < found.negative_log_likelihood[0]
     assert found.images == len(samples)
+    assert not caplog.records
     scale_classifiers(network, 1.5)
     for name, value in network.state_dict().items():
         torch.testing.assert_close(value, before[name])
     coarse = [dataclasses.replace(sample, labels=sample.labels[:1]) for sample in samples]
     assert fit_temperature(network, coarse, config.input) is None
+
+
+@pytest.mark.parametrize(("right", "end"), [(True, "0.4"), (False, "2.5")])
+def test_a_temperature_at_an_end_of_its_range_is_told(right, end, model, data, caplog):
+    """No temperature is low enough for labels that are all right, or high enough if all wrong."""
+    config, network = load_network(model)
+    images, leaf_paths = sorted(data.rglob("*.jpg")), network.hierarchy.leaf_paths
+    samples = []
+    for image, prediction in zip(images, Predictor(checkpoint=model).stream(images), strict=True):
+        leaves = torch.tensor(prediction.probabilities["overall"][-1])
+        path = leaf_paths[int(leaves.argmax() if right else leaves.argmin())]
+        samples.append(Sample(image, path, (), ""))
+    assert fit_temperature(network.eval(), samples, config.input) is not None
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(f"the fitted temperature {end} is an end of the range that was searched")
+    assert "on the 24 images of val" in told
 
 
 @pytest.mark.slow
