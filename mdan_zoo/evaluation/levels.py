@@ -175,6 +175,11 @@ def _hierarchy_of_names(
         return ours
     else:
         found = [[labels.has(name) for labels in levels] for name in names]
+        if names and not any(map(any, found)):
+            raise DatasetError(
+                f"none of the names in the dataset, {shown(sorted(names), 10)}, is a class of the "
+                f"model, {_described(ours)}; give a label map (--label-map)"
+            )
         compared = max((has.index(True) for has in found if any(has)), default=ours.depth - 1)
         if compared == ours.depth - 1:
             return None

@@ -272,7 +272,9 @@ def test_a_dataset_without_a_common_level_is_refused(tmp_path):
     ):
         find_samples("OASIS", write_oasis(tmp_path / "oasis"), own)
     with pytest.raises(
-        DatasetError, match=r"'positive' is not a leaf of the hierarchy|is not a le"
+        DatasetError,
+        match="dataset, negative, positive, is a class of the model, warm, cold, or red, yellow, "
+        r"blue, green; give a label map \(--label-map\)",
     ):
         find_samples("folder", write_images(tmp_path / "folder", POLARITIES), own)
 
