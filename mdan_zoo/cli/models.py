@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mdan_zoo.cli.options import add_command
-from mdan_zoo.errors import ManifestError, UnknownNameError
+from mdan_zoo.errors import ManifestError, UnknownNameError, without_secrets
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import ManifestEntry, load_manifest
 from mdan_zoo.zoo.factory import get_config, get_model_hierarchy, list_models
@@ -49,6 +49,8 @@ def run_info(options: argparse.Namespace) -> int:
     hierarchy = get_model_hierarchy(options.name)
     entry = load_manifest().get(options.name)
     weights = dataclasses.asdict(entry) if entry else {}
+    for source in weights.get("sources", ()):
+        source["url"] = without_secrets(source["url"])
     about = {**config.to_dict(), "name": options.name}
     if options.json:
         known = {"config": about, "hierarchy": hierarchy.to_dict(), "weights": weights}

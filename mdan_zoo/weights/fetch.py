@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.request import url2pathname
 
-from mdan_zoo.errors import CheckpointError, MdanZooError, WeightsUnavailableError, without_secrets
+from mdan_zoo.errors import CheckpointError, MdanZooError, WeightsUnavailableError
 from mdan_zoo.weights.cache import CACHE_VARIABLE, cache_folder, cached_path, lock, replacing
 from mdan_zoo.weights.contents import FileContents, check_header_size, read_contents
 from mdan_zoo.weights.hub_api import Hub, check_repo, find_hub, with_advice
@@ -123,7 +123,7 @@ def _search(entry: ManifestEntry, token: str | None, places: Iterable[_Place]) -
                 message = f"{failure}; {verb} instead: {path}"
                 warnings.warn(message, DamagedWeightsWarning, stacklevel=4)
             return contents
-        failures.append(f"{without_secrets(str(source).rstrip())}: {problem}")
+        failures.append(f"{source}: {problem}")
         if path and os.path.lexists(path):
             damaged.append(failures[-1])
     raise (CheckpointError if damaged else WeightsUnavailableError)(

@@ -71,7 +71,7 @@ class Source:
     def __str__(self) -> str:
         if self.type == "huggingface":
             return f"Hugging Face {self.repo}@{self.revision[:8]}/{self.path}"
-        return f"{self.type} {self.base}{self.path}{self.url}"
+        return without_secrets(f"{self.type} {self.base}{self.path}{self.url}".rstrip())
 
 
 @dataclass(frozen=True)

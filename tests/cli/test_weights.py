@@ -210,11 +210,11 @@ def test_wrong_usage_of_cache(arguments, run):
 
 
 def test_info_tells_licences_sources_and_where_the_file_is(server, cache, name_manifest, run):
-    server.files["/1"] = CONTENT
+    server.files["/1?signature=secret"] = CONTENT
     licences = Licences("Apache-2.0", "CC-BY-4.0", "ask the photographers")
     config, tree = MODELS["mdan_oasis4"], get_hierarchy("circumplex4")
     entry = dataclasses.replace(
-        entry_for(CONTENT, mirror(server.url("/1")), name="lab_one"),
+        entry_for(CONTENT, mirror(server.url("/1?signature=secret")), name="lab_one"),
         licences=licences,
         details={"config": config.to_dict(), "hierarchy": tree.to_dict()},
     )
