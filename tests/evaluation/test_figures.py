@@ -141,8 +141,16 @@ def test_no_axis_goes_beyond_all_or_none(data, right, ends):
     assert axes.get_ylim() == pytest.approx(ends)
 
 
+def one_level(data: Probabilities) -> Probabilities:
+    """Return the probabilities of the finest level, as of a hierarchy without parents."""
+    leaves = {branch: (levels[-1],) for branch, levels in data.by_branch.items()}
+    tree = Hierarchy.from_nested(list(TREE.leaves))
+    return dataclasses.replace(data, hierarchy=tree, labels=data.labels[:, -1:], by_branch=leaves)
+
+
 FIGURES = {
     "reliability": draw_reliability,
+    "narrow reliability": lambda data: draw_reliability(one_level(data)),
     "alpha": draw_alpha,
     "confusion": lambda _: draw_confusion(np.full((25, 25), 1000), TREE, 2),
     "small confusion": lambda _: draw_confusion(np.full((2, 2), 1000), TREE, 0),
@@ -176,6 +184,7 @@ def test_no_two_labels_overlap(data, name):
         ]
         if text.get_text() and text.get_visible()
     ]
+    texts += [text for legend in figure.legends for text in legend.get_texts()]
     boxes = [text.get_window_extent(renderer) for text in texts]
     assert len(boxes) > 8
     width, height = canvas.get_width_height()

@@ -69,6 +69,11 @@ def test_batches_are_full_but_the_last():
     assert list(batches) == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
 
 
+def test_a_single_image_needs_no_thread():
+    (found,) = batches_ahead(lambda _: threading.current_thread(), [1], batch_size=8, workers=2)
+    assert found == [threading.current_thread()]
+
+
 def test_stream_without_images(predictor):
     assert list(predictor.stream([])) == []
 
