@@ -37,7 +37,7 @@ def predictor(name: str | None = None, **options: Any) -> Predictor:
     """Return a model with its preprocessing, which predicts images.
 
     Args:
-        name: A model with released weights; by default the one whose weights are in the checkout.
+        name: A model with released weights; by default that of `mdan_zoo.predict`.
         **options: Further arguments of `mdan_zoo.Predictor`, such as device="cuda".
     """
     from mdan_zoo.inference.predictor import Predictor

@@ -6,6 +6,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from mdan_zoo.zoo.configs import MODELS
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -19,3 +21,8 @@ def table(head: list[str], rows: list[list[Any]]) -> str:
     """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def bold(model: str) -> str:
+    """Return the name of a model of the zoo in bold, and other names unchanged."""
+    return f"**`{model}`**" if model in MODELS else model

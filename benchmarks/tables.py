@@ -12,8 +12,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import fi_tables
 import training_tables
-from result_tables import read, table
+from result_tables import bold, read, table
 
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.weights.manifest import load_manifest
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     "README.md",
     "docs/explain.md",
+    "docs/mdan_fi8_lite0.md",
     "docs/mdan_oasis4.md",
     "docs/network.md",
     "docs/regenerating.md",
@@ -205,6 +207,13 @@ def interval(row: dict[str, str], name: str, sign: str) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "models": models,
+    "fi metrics": fi_tables.metrics,
+    "fi by branch": fi_tables.by_branch,
+    "fi comparison": fi_tables.comparison,
+    "fi temperatures": fi_tables.temperatures,
+    "fi classes": fi_tables.classes,
+    "fi confusions": fi_tables.confusions,
+    "generalisation": fi_tables.generalisation,
     "metrics": metrics,
     "metrics by branch": metrics_by_branch,
     "comparison": comparison,
@@ -237,11 +246,6 @@ def cells(row: dict[str, str], spread: str) -> list[str]:
         f"{float(row[m]):.3f} ± {float(row[m + spread]):.3f}" if row[m] else "undefined"
         for m in MEASURES
     ]
-
-
-def bold(model: str) -> str:
-    """Return the name of a model of the zoo in bold, and other names unchanged."""
-    return f"**`{model}`**" if model in MODELS else model
 
 
 def fill(text: str) -> str:

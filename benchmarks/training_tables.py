@@ -19,6 +19,7 @@ IMAGES = {
     "WEBEmo": 267_441,
     "Emotion-6": 8_350,
     "FI": 23_308,
+    "FI+OASIS": 18_121,
     "ArtPhoto": 806,
     "IAPSsubset": 395,
     "Abstract": 228,
@@ -26,23 +27,29 @@ IMAGES = {
     "OASIS": 661,
 }
 """Images per dataset, from section 5.1 of the paper, except for WEBEmo (rounded in the paper) and
-EmoSet, from their own lists, and OASIS, the training images of the released models."""
+EmoSet, from their own lists, and OASIS and FI+OASIS, the training images of the released models."""
+
+
+FI_TRAINED = 17_460
+"""The images of FI on which the released models are trained."""
 
 
 def recipe_fields() -> str:
     """All recipe fields, with the descriptions in the docstring of `Recipe`."""
     explained = inspect.getdoc(Recipe).partition("Attributes:\n")[2]
     meanings = dict(re.findall(r"^    (\w+): (.*?)(?=^    \w|\Z)", explained, re.M | re.S))
-    oasis = load_recipe("mdan_oasis4")
+    models = ("mdan_fi8_lite0", "mdan_oasis4")
+    recipes = [load_recipe(name) for name in models]
     rows = []
     for field in dataclasses.fields(Recipe):
         if field.name != "model":
-            default, other = _value(field.default), _value(getattr(oasis, field.name))
-            changed = other if other != default else ""
+            default = _value(field.default)
+            values = [_value(getattr(recipe, field.name)) for recipe in recipes]
+            changed = [value if value != default else "" for value in values]
             rows.append(
-                [f"`{field.name}`", default, changed, " ".join(meanings[field.name].split())]
+                [f"`{field.name}`", default, *changed, " ".join(meanings[field.name].split())]
             )
-    return table(["field", "default", "`mdan_oasis4`", "meaning"], rows)
+    return table(["field", "default", *(f"`{name}`" for name in models), "meaning"], rows)
 
 
 def _value(value: object) -> str:
@@ -57,11 +64,15 @@ def regeneration() -> str:
     for name, config in MODELS.items():
         recipe = load_recipe(name)
         step = fastest_step(name, measured)
-        options = "--data FOLDER --output RUN"
+        folders = [f"--data {part}=FOLDER" for part in config.dataset.split("+")]
+        options = f"{' '.join(folders) if len(folders) > 1 else '--data FOLDER'} --output RUN"
         if recipe.init:  # FI, which has no released weights
             options = f"--init FI_RUN/model.safetensors {options}"
         if recipe.cached_views:  # trained on cached maps, which needs no GPU
             hours, memory = f"none; {minutes_of_steps(name):.1f} minutes on a CPU", "none"
+        elif recipe.dataset_weights:  # trained on a CPU
+            options += " --channels-last --workers 0"
+            hours, memory = f"none; {minutes_of_steps(name) / 60:.1f} hours on a CPU", "none"
         else:
             options += " --precision bf16 --channels-last"
             options += " --compile" if step and step["compiled"] == "True" else ""
@@ -214,7 +225,10 @@ def minutes_of_steps(model: str) -> float:
     manifest = json.loads((ROOT / "weights_manifest.json").read_text(encoding="utf-8"))
     training = manifest["models"][model]["training"]
     rates = [float(epoch["images_per_second"]) for epoch in training["history"]]
-    return sum(training["images"] / rate for rate in rates) / 60
+    shares = load_recipe(model).weights_by_dataset()
+    # An epoch with dataset weights shows every image of FI once, and images of OASIS repeatedly.
+    images = FI_TRAINED / shares["FI"] * sum(shares.values()) if shares else training["images"]
+    return float(sum(images / rate for rate in rates) / 60)
 
 
 def gpu_hours(model: str, step: dict[str, str] | None) -> str:

@@ -15,13 +15,13 @@ from mdan_zoo.cli.options import FILE, add_command
 from mdan_zoo.errors import ImageError, InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.formats import FORMATS
-from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL, DEFAULT_MODEL
+from mdan_zoo.zoo.configs import DEFAULT_MODEL
 
 _EXAMPLES = """
 With --sheet, draws a contact sheet of a folder.
 
   mdan-zoo explain photo.jpg
-  mdan-zoo explain photo.jpg --level quadrant --output maps.pdf
+  mdan-zoo explain photo.jpg --level emotion --output maps.pdf
   mdan-zoo explain FOLDER --sheet --output sheet.pdf
 """
 
@@ -32,12 +32,7 @@ def add_parser(subparsers: Any) -> None:
     add = add_command(subparsers, "explain", run, summary, _EXAMPLES).add_argument
     add("image", metavar="IMAGE", help="file or URL; with --sheet, folder of images")
     add("--sheet", action="store_true", help="draw a contact sheet of a folder, sorted by emotion")
-    add(
-        "--model",
-        metavar="NAME",
-        help=f"model with released weights (default: {DEFAULT_EXPLAINED_MODEL}, which has "
-        f"attention maps; with --sheet, {DEFAULT_MODEL})",
-    )
+    add("--model", metavar="NAME", help=f"model with released weights (default: {DEFAULT_MODEL})")
     add("--checkpoint", **FILE, help="checkpoint to use instead of --model")
     maps = "the attention map and the class activation maps"
     add("--level", help=f"draw only this level: {maps} of all its classes")
@@ -76,8 +71,7 @@ def _draw_explanation(options: argparse.Namespace) -> int:
     from mdan_zoo.inference.predictor import Predictor
     from mdan_zoo.plots import plot
 
-    name = options.model or (None if options.checkpoint else DEFAULT_EXPLAINED_MODEL)
-    predictor = Predictor(name, checkpoint=options.checkpoint, device=options.device)
+    predictor = Predictor(options.model, checkpoint=options.checkpoint, device=options.device)
     explanation = explain(options.image, model=predictor)
     level = _as_level(options.level, predictor.hierarchy)
     plot(explanation, output, level=level, label=options.label)

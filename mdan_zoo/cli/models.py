@@ -63,6 +63,7 @@ def run_info(options: argparse.Namespace) -> int:
         shown["file"] = f"{entry.file}, {entry.size:,} bytes, sha256 {entry.sha256}"
         shown["sources"] = "\n".join(map(str, entry.sources))
         shown["on this machine"] = str(fetch.find_local(entry) or "no")
+    about["dimensions"] = [f"{d.name} ({d.low:g} to {d.high:g})" for d in config.dimensions] or None
     print("\n".join(_outline({**about, "hierarchy": str(hierarchy), **shown})))
     return 0
 

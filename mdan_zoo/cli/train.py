@@ -38,7 +38,7 @@ _EXAMPLES = """
 Trains with the recipe of a model, or fine-tunes a model on a custom emotion hierarchy:
 
   mdan-zoo train mdan_fi8 --data FI --output run
-  mdan-zoo train --init mdan_oasis4 --hierarchy tree.toml --data FOLDER --output my_model
+  mdan-zoo train --init mdan_fi8_lite0 --hierarchy tree.toml --data FOLDER --output my_model
 
 Run the same command again to resume an interrupted training run. To train on several GPUs, replace
 `mdan-zoo` with `accelerate launch -m mdan_zoo`.
@@ -82,6 +82,14 @@ def add_parser(subparsers: Any) -> None:
         metavar="[NAME=]FILE",
         help="split file; repeat with NAME=FILE for several datasets (default: split as the recipe "
         "says)",
+    )
+    add(
+        "--teacher-predictions",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="distillation: predictions of a teacher for the images, written by mdan-zoo predict "
+        "--format csv, to mix the labels with; repeat to use the mean of several teachers",
     )
     _add_model_options(add)
     add(
@@ -218,6 +226,6 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     if not init:
         raise InputError(
             f"--hierarchy {hierarchy} needs --init, the model or checkpoint to start from, such as "
-            "--init mdan_oasis4"
+            "--init mdan_fi8_lite0"
         )
     return fine_tuning_recipe(init, options.changes, recipe=options.recipe or "")

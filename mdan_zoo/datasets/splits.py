@@ -145,7 +145,9 @@ def list_splits() -> list[str]:
 def get_split(name: str) -> Split:
     """Return a split in the package, one of `list_splits()`.
 
-    "oasis661" has the OASIS images on which the released models were trained, all in part "0".
+    "oasis661" has the images of OASIS on which the OASIS models were trained, all in part "0".
+    "fi17460" and "oasis661_fold0" have the images of FI and OASIS on which the FI models were
+    trained, in part "train", and those on which they were validated, in part "test".
     """
     if name not in list_splits():
         raise UnknownNameError(
@@ -155,12 +157,15 @@ def get_split(name: str) -> Split:
 
 
 def split_hashes(name: str) -> list[str]:
-    """Return a line "SHA-256  name" for every image of a split of the package.
+    """Return a line "SHA-256  name" for every image of a split of the package but those of "test".
 
-    The hashes are those of the files published by the authors of the dataset.
+    The hashes are those of the files published by the authors of OASIS, and of those of the copy of
+    FI that the models were trained on.
     """
-    get_split(name)
-    return (_PACKAGED / f"{name}.sha256").read_text(encoding="utf-8").splitlines()
+    split = get_split(name)
+    test = {f"{split.folder}/{image}" for image in dict(split.parts).get("test", ())}
+    lines = (_PACKAGED / f"{split.dataset.lower()}.sha256").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.partition("  ")[2] not in test]
 
 
 def select(split: Split, samples: Sequence[Sample], folder: Path, part: str) -> list[int]:

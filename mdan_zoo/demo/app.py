@@ -40,26 +40,32 @@ _LIMITS = (
 )
 
 _ABOUT = """\
-**Training data.** `mdan_oasis4` and `flat_oasis4` were trained on 661 photographs of OASIS (Kurdi,
-Lozano and Banaji, 2017), each rated by about 100 adult internet users in the United States for
-valence and arousal; other people may see images differently. The table below names the dataset of
-the other models.
+**Training data.** All models with weights were trained on photographs of OASIS (661, of which the
+FI models saw 531; Kurdi, Lozano and Banaji, 2017), each rated by about 100 adult internet users in
+the United States for valence and arousal; `mdan_fi8_lite0` and `flat_fi8_lite0` also on 14,841
+photographs of FI (You, Luo, Jin and
+Yang, 2016) from Flickr and Instagram, for each of which at least three of five crowd workers chose
+the same of eight emotions. Other people may see images differently. The table below names the
+dataset of the other models.
 
 **Intended uses.** Sorting, searching and describing sets of photographs by the mood that they are
 likely to evoke, teaching, and fine-tuning.
 
 **Limitations.** Not for decisions about people, for diagnosis, or for the emotion that a *person in
-the image* feels: the models were trained on what viewers felt. On new themes, half of the fine
-labels of the OASIS models and a quarter of their positive or negative labels are wrong: treat a
-score as weak evidence, and an average over many images as better evidence. The training images
-contained no nudity, drawings, paintings, screenshots, text or memes.
+the image* feels: the models were trained on what viewers felt. On new images, about a third of the
+emotions of the FI models and an eighth of their positive or negative labels are wrong; of the OASIS
+models, half of the fine labels and a quarter of the others. Treat a score as weak evidence, and an
+average over many images as better evidence. The photographs of OASIS contain no nudity, drawings,
+paintings, screenshots, text or memes.
 
 **Predicted path.** The highlighted path has the highest product of probabilities over the levels.
-At a single level another class can be slightly more probable.
+At a single level another class can be slightly more probable. Valence and arousal are predicted
+mean ratings, from 1, very negative or low, to 7, very positive or high.
 
 **Maps.** The class activation map of a class shows how much each position contributes to its score,
 the attention M of L-CAM where the network amplifies its features. Light is high, dark is low. The
-network only sees the centre square. Flat models only have class maps, of their finest level.
+OASIS models only see the centre square, the FI models the whole image, resized to a square. Flat
+models only have class maps, of their finest level.
 
 **Examples.** The cat is by Stefan van der Walt (CC0), the rocket by SpaceX (public domain); both
 are from the sample data of scikit-image.

@@ -12,7 +12,7 @@ from mdan_zoo.images.load import ImageOptions
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import ManifestEntry, load_manifest
-from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL
+from mdan_zoo.zoo.configs import DEFAULT_MODEL
 from mdan_zoo.zoo.factory import get_config, get_model_hierarchy, list_models
 
 MAX_BYTES = 20_000_000
@@ -46,9 +46,9 @@ def find_models() -> list[ListedModel]:
 
 
 def choose_default(models: Iterable[ListedModel]) -> str:
-    """Return the name of the initially selected model: the default of `explain` if available."""
+    """Return the name of the initially selected model: the default one if available."""
     names = [model.name for model in models if model.weights is not None]
-    return DEFAULT_EXPLAINED_MODEL if DEFAULT_EXPLAINED_MODEL in names else names[0]
+    return DEFAULT_MODEL if DEFAULT_MODEL in names else names[0]
 
 
 def _listed(name: str, entry: ManifestEntry | None) -> ListedModel:

@@ -95,31 +95,33 @@ def _trained_on(weights: Path, dataset: str) -> tuple[list[str] | None, set[str]
     dataset may have been resized or recompressed.
     """
     sha256 = _sha256(weights)
-    split = _released_split(sha256)
-    names: set[str] = set()
-    if split is not None and get_split(split).dataset == dataset:
-        folder, parts = get_split(split).folder, get_split(split).parts
-        names = {f"{folder}/{name}" for _, images in parts for name in images}
+    splits = _released_splits(sha256)
+    names = {
+        f"{split.folder}/{name}"
+        for split in map(get_split, splits)
+        if split.dataset == dataset
+        for part, images in split.parts
+        if part != "test"
+        for name in images
+    }
     with suppress(OSError):
         content = (weights.parent / TRAINED_ON_FILE).read_bytes()
         first, *lines = content.decode(errors="surrogateescape").removesuffix("\n").split("\n")
         if first == _FIRST_LINE + sha256:  # the list of another checkpoint is ignored
             return lines, names
-    return None if split is None else split_hashes(split), names
+    return [line for split in splits for line in split_hashes(split)] if splits else None, names
 
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _released_split(sha256: str) -> str | None:
-    """Return the packaged split that released weights were trained on; None for any others."""
+def _released_splits(sha256: str) -> list[str]:
+    """Return the packaged splits that released weights were trained on; [] for any others."""
     for entry in load_manifest().values():
         if entry.sha256 == sha256:
             training = (entry.details or {}).get("training") or {}
             splits = [training, *training.get("splits", {}).values()]
             used = {split.get("split_sha256") for split in splits}
-            for name in list_splits():
-                if get_split(name).sha256 in used:
-                    return name
-    return None
+            return [name for name in list_splits() if get_split(name).sha256 in used]
+    return []

@@ -3,7 +3,7 @@
 explanation = mdan_zoo.explain("photo.jpg")
 explanation.prediction  # equals the prediction of the same model
 explanation.on_image("polarity")  # attention M of L-CAM at image size, (height, width)
-explanation.on_image("quadrant", "serene")  # class activation map of one class
+explanation.on_image("emotion", "awe")  # class activation map of one class
 plot(explanation, "explained.png")
 
 MDAN has two kinds of map at every level (section 4.2 of the paper):
@@ -13,8 +13,8 @@ MDAN has two kinds of map at every level (section 4.2 of the paper):
 * M, the attention of L-CAM, fused from the m_k of the children of one class: the most likely class
   of the local classifier one level up. The logit of class k is b_k + mean of (1 + M(x)) m_k(x).
 
-Maps are not normalised, except for M if the model has the option lcam="normalised", like
-mdan_oasis4: it scales M to 0..1 in every image. A flat network only has the class activation maps
+Maps are not normalised, except for M if the model has the option lcam="normalised", like every
+released MDAN: it scales M to 0..1 in every image. A flat network only has the class activation maps
 of its finest level, m_k(x) = w_k . C5(x), where C5 is the last map of the backbone (CAM, Zhou et
 al., 2016).
 """
@@ -39,7 +39,7 @@ from mdan_zoo.images.naming import describe
 from mdan_zoo.inference.prediction import Prediction
 from mdan_zoo.inference.predictor import WORKERS, ImageList, Predictor, shared_predictor
 from mdan_zoo.models.base import EmotionOutput
-from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL
+from mdan_zoo.zoo.configs import DEFAULT_MODEL
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ class Explanation:
         if maps.attention is None:
             raise InputError(
                 f"{self.prediction.model} has no attention map; give a class of level "
-                f"{maps.name!r}, or use an MDAN such as {DEFAULT_EXPLAINED_MODEL}"
+                f"{maps.name!r}, or use an MDAN such as {DEFAULT_MODEL}"
             )
         return maps.attention
 
@@ -133,7 +133,7 @@ def explain(images: ImageLike, *, model: str | Predictor = ...) -> Explanation: 
 @overload
 def explain(images: ImageList, *, model: str | Predictor = ...) -> list[Explanation]: ...
 def explain(
-    images: ImageLike | ImageList, *, model: str | Predictor = DEFAULT_EXPLAINED_MODEL
+    images: ImageLike | ImageList, *, model: str | Predictor = DEFAULT_MODEL
 ) -> Explanation | list[Explanation]:
     """Predict one image, or each image of a list or tuple, and return the network's maps too.
 

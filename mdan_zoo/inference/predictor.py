@@ -64,13 +64,13 @@ class Predictor:
     Weights are float32 on `device`, whatever torch's default dtype and default device are.
 
     Example:
-        predictor = Predictor("mdan_oasis4", device="cuda", dtype="bfloat16")
-        predictor.predict("photo.jpg")  # Prediction(positive 0.91 > serene 0.74)
+        predictor = Predictor("mdan_fi8_lite0", device="cuda", dtype="bfloat16")
+        predictor.predict("photo.jpg")  # Prediction(positive 0.91 > awe 0.74, valence 5.60 ...)
         for prediction in predictor.stream(paths, batch_size=64): ...
 
     Args:
         name: A model with released weights; by default the model of `checkpoint`, or else
-            flat_oasis4, whose weights are part of the package.
+            mdan_fi8_lite0, whose weights are part of the package.
         checkpoint: A checkpoint to use instead of the released one, with its config and hierarchy.
         device: Such as "cpu", "cuda" or "cuda:1". By default CUDA if available, else the CPU.
         dtype: "float32", or "bfloat16" or "float16" for mixed precision by autocast.

@@ -30,7 +30,8 @@ class WeightFile:
     size: int  # in bytes
     sha256: str
     parameters: int
-    golden: Mapping[str, Mapping[str, float]]  # {level: {class: score}} for `golden_image`
+    golden: Mapping[str, Mapping[str, float]]
+    """For `golden_image`: {level: {class: score}}, and {"dimensions": {name: rating}} if any."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a manifest entry that the checkpoint determines, as JSON types."""
@@ -53,6 +54,9 @@ def read_weight_file(source: CheckpointSource) -> WeightFile:
     checkpoint = open_checkpoint(source)
     predictor = Predictor(checkpoint=checkpoint, device="cpu")
     prediction = predictor.predict(golden_image())
+    golden = {level.name: level.scores for level in prediction.levels}
+    if prediction.dimensions:
+        golden["dimensions"] = {rating.name: rating.value for rating in prediction.dimensions}
     return WeightFile(
         path=checkpoint.path,
         config=predictor.config,
@@ -61,8 +65,8 @@ def read_weight_file(source: CheckpointSource) -> WeightFile:
         sha256=checkpoint.sha256,
         parameters=sum(parameter.numel() for parameter in predictor.network.parameters()),
         golden={
-            level.name: {label: round(score, 6) for label, score in level.scores.items()}
-            for level in prediction.levels
+            name: {label: round(score, 6) for label, score in scores.items()}
+            for name, scores in golden.items()
         },
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -31,8 +32,6 @@ from mdan_zoo.plots.figures import (
 )
 
 LEGEND = "bold and blue: the predicted path (highest product over levels)"
-
-_HEADER = 0.6
 
 # The hierarchy
 _WIDTH = 4.2
@@ -96,20 +95,27 @@ def _draw_prediction(prediction: Prediction) -> Figure:
         name = printable(prediction.image)
         raise InputError(f"{name}: there is nothing to draw: {prediction.error}")
     footer = 0.3
-    below = MARGIN + _HEADER + _tree_height(prediction.hierarchy)
+    top = MARGIN + _header_height(prediction)
+    below = top + _tree_height(prediction.hierarchy)
     figure = new_figure(_WIDTH + 2 * MARGIN, below + footer + MARGIN)
     _draw_header(figure, prediction)
-    _draw_tree(figure, prediction, MARGIN, MARGIN + _HEADER)
+    _draw_tree(figure, prediction, MARGIN, top)
     axes = add_axes(figure, MARGIN, below, _WIDTH, footer)
     add_text(axes, 0, 0.2, LEGEND, _WIDTH)
     return figure
 
 
+def _header_height(prediction: Prediction) -> float:
+    return 0.82 if prediction.dimensions else 0.6
+
+
 def _draw_header(figure: Figure, prediction: Prediction) -> None:
     room = float(figure.get_size_inches()[0]) - 2 * MARGIN
-    axes = add_axes(figure, MARGIN, MARGIN, room, 0.5)
+    axes = add_axes(figure, MARGIN, MARGIN, room, _header_height(prediction) - 0.1)
+    classes = dataclasses.replace(prediction, dimensions=())
     add_text(axes, 0, 0.1, file_name(prediction.image), room, fontsize=10, fontweight="bold")
-    add_text(axes, 0, 0.32, f"{prediction}   ({prediction.model})", room, fontsize=9)
+    add_text(axes, 0, 0.32, f"{classes}   ({prediction.model})", room, fontsize=9)
+    add_text(axes, 0, 0.54, ", ".join(map(str, prediction.dimensions)), room, fontsize=9)
 
 
 def _tree_height(hierarchy: Hierarchy) -> float:
@@ -156,9 +162,10 @@ def _draw_explanation(
         "frame: the part that the network saw",
         partial(_draw_image, explanation),
     )
+    whole_seen = inside == (0, 0, image.width, image.height)
     view: _Panel = (
         "what the network saw",
-        "resized and centre-cropped",
+        "resized to a square" if whole_seen else "resized and centre-cropped",
         lambda axes, _: axes.imshow(seen, origin="upper"),
     )
     if level is not None or label is not None:
@@ -228,22 +235,23 @@ def _arrange(explanation: Explanation, rows: Sequence[Sequence[_Panel]]) -> Figu
     across, down = side + _BAR + _TICKS + _GAP, side + _TITLE + _GAP
     tree_left = MARGIN + max(map(len, rows)) * across + 0.1
     height = max(len(rows) * down, _tree_height(explanation.prediction.hierarchy) + _TITLE)
-    below = MARGIN + _HEADER + height
+    under_header = MARGIN + _header_height(explanation.prediction)
+    below = under_header + height
     width = tree_left + _WIDTH + MARGIN
     figure = new_figure(width, below + _FOOTER + MARGIN)
     _draw_header(figure, explanation.prediction)
     room = side + _BAR + _TICKS - 0.05
     places = [(i, j, panel) for i, panels in enumerate(rows) for j, panel in enumerate(panels)]
     for row, column, (title, subtitle, draw) in places:
-        left, top = MARGIN + column * across, MARGIN + _HEADER + row * down
+        left, top = MARGIN + column * across, under_header + row * down
         heading = add_axes(figure, left, top, room, _TITLE)
         add_text(heading, 0, 0.12, title, room, fontweight="bold")
         add_text(heading, 0, 0.29, subtitle, room, fontsize=7)
         bar = add_axes(figure, left + side + 0.05, top + _TITLE, _BAR, side)
         draw(add_axes(figure, left, top + _TITLE, side, side), bar)
-    heading = add_axes(figure, tree_left, MARGIN + _HEADER, _WIDTH, _TITLE)
+    heading = add_axes(figure, tree_left, under_header, _WIDTH, _TITLE)
     add_text(heading, 0, 0.12, "probabilities", _WIDTH, fontweight="bold")
-    _draw_tree(figure, explanation.prediction, tree_left, MARGIN + _HEADER + 0.5 * _TITLE)
+    _draw_tree(figure, explanation.prediction, tree_left, under_header + 0.5 * _TITLE)
     maps = "Maps: yellow is high, violet is low. Class activation: contribution to the logit."
     if explanation.levels[0].attention is not None:
         maps += " Attention: M; features are multiplied by 1 + M."

@@ -20,12 +20,25 @@ from mdan_zoo.zoo.configs import MODELS
 
 CHECKOUT = Path(mdan_zoo.__file__).parents[1]
 WEIGHTS_LICENCE = "Apache-2.0"
+_FI = (
+    "Photographs from Flickr and Instagram that belong to their authors, collected for research "
+    "(FI; You, Luo, Jin and Yang, 2016)."
+)
+_OASIS = (
+    "Photographs from Pixabay, Wikimedia, Flickr and free-image sites, each under its own terms; "
+    "the authors of OASIS offer the images and ratings for research use online and offline."
+)
+_NO_IMAGES = "The package contains no images."
 DATA_TERMS = {
-    "OASIS": (
-        "Photographs from Pixabay, Wikimedia, Flickr and free-image sites, each under its own "
-        "terms; the authors of OASIS offer the images and ratings for research use online and "
-        "offline. The package contains no images."
-    ),
+    "OASIS": f"{_OASIS} {_NO_IMAGES}",
+    "FI+OASIS": f"{_FI} {_OASIS} {_NO_IMAGES} Check whether weights trained on them suit your use.",
+}
+PROTOCOLS = {
+    "OASIS": "5-fold cross-validation by theme, pooled folds; mean over seeds, standard deviation "
+    "over seeds and folds",
+    "FI+OASIS": "on 2,619 images of FI and 130 of OASIS that are not in the training data, without "
+    "near-duplicates or themes of the training images; mean and standard deviation over seeds, of "
+    "which the released weights are seed 0",
 }
 
 
@@ -51,20 +64,20 @@ def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
         name,
         weights,
         Licences(CODE_LICENCE, WEIGHTS_LICENCE, DATA_TERMS[config.dataset]),
-        f"mdan-zoo train {name} --data FOLDER --backbone-weights FILE --output DIR",
-        read_metrics(metrics, name),
+        report["command"],
+        read_metrics(metrics, name, PROTOCOLS[config.dataset]),
     )
     source = {"type": "package", "path": f"weights/{file}"}
     return name, {**publication.entry(source, file), "training": report}
 
 
-def read_metrics(path: Path, model: str) -> dict[str, Any]:
-    """Return the rows of the cross-validation's summary: the model's branches and the controls."""
+def read_metrics(path: Path, model: str, protocol: str) -> dict[str, Any]:
+    """Return the rows of a summary, the model's branches and the controls, with its protocol."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [
                 {
-                    key: value if key in ("model", "branch") else float(value) if value else None
+                    key: value if key in ("model", "branch") else _number(value)
                     for key, value in row.items()
                 }
                 for row in csv.DictReader(file)
@@ -74,13 +87,15 @@ def read_metrics(path: Path, model: str) -> dict[str, Any]:
     if not any(row.get("model") == model for row in rows):
         raise InputError(f"{path} has no row of {model}")
     return {
-        "protocol": (
-            "5-fold cross-validation by theme, pooled folds; mean over seeds, standard deviation "
-            "over seeds and folds"
-        ),
+        "protocol": protocol,
         "source": f"benchmarks/results/{path.name}",
         "rows": rows,
     }
+
+
+def _number(text: str) -> int | float | None:
+    value = float(text) if text else None  # raises for what a row too long ends with, a list
+    return int(text) if value is not None and text.isdecimal() else value
 
 
 def write_release(runs: Sequence[Path], metrics: Path, checkout: Path = CHECKOUT) -> None:
@@ -88,7 +103,7 @@ def write_release(runs: Sequence[Path], metrics: Path, checkout: Path = CHECKOUT
 
     Each output folder of `mdan-zoo train` gets an entry with its hash, metrics and golden output;
     the entries of other models stay. Nothing is written unless every run can be released. `metrics`
-    is the summary of the cross-validation, a CSV file; `checkout` is the folder of the repository.
+    is the summary of their validation, a CSV file; `checkout` is the folder of the repository.
 
     Raises:
         InputError: `checkout` has no manifest, a run cannot be released, or `metrics` does not fit.

@@ -2,7 +2,7 @@
 
     from mdan_zoo.training import TrainingConfig, fine_tuning_recipe, train
 
-    recipe = fine_tuning_recipe("mdan_oasis4")
+    recipe = fine_tuning_recipe("mdan_fi8_lite0")
     checkpoint = train(TrainingConfig(recipe, data=folder, output=output, hierarchy=hierarchy))
 
 Public names are imported on first use, which keeps the command line fast.

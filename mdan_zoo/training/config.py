@@ -37,9 +37,12 @@ class TrainingConfig:
         size: Side in pixels of the network's input, instead of that of the model.
         resize_mode: "crop" or "squash" instead of that of the model; see `InputSpec`.
         dimensions: Continuous outputs to train in addition to the classes, instead of those of
-            the model. The dataset must have ratings for them.
+            the model. The dataset must have ratings for them; those of the initial
+            model that have none are left out.
         backbone_weights: Initial weights of the backbone: a safetensors file, a PyTorch state dict,
             or an installed package that contains one. None: the pretrained weights of timm.
+        teacher_predictions: Tables with the predictions of teachers, which the labels are mixed
+            with; see `mdan_zoo.training.distillation`.
         precision: "no" computes in float32; "bf16" and "fp16" under autocast, fp16 with loss
             scaling.
         accumulate: Number of micro-batches that each step is divided into, to save memory.
@@ -64,6 +67,7 @@ class TrainingConfig:
     resize_mode: Literal["crop", "squash"] | None = None
     dimensions: tuple[Dimension, ...] = ()
     backbone_weights: str | os.PathLike[str] | None = None
+    teacher_predictions: tuple[Path, ...] = ()
     precision: str = "no"
     accumulate: int = 1
     channels_last: bool = False
@@ -74,6 +78,12 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dimensions", tuple(self.dimensions))
+        object.__setattr__(self, "teacher_predictions", tuple(map(Path, self.teacher_predictions)))
+        if self.teacher_predictions and not self.recipe.label_std_scale:
+            raise InputError(
+                "teacher predictions make the labels distributions, which label_std_scale=0 "
+                "ignores; use --set label_std_scale=1"
+            )
         for name in ("data", "output", "exclude", "split", "cache"):
             value = getattr(self, name)
             if isinstance(value, Mapping):

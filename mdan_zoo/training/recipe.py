@@ -67,7 +67,7 @@ _LIMITS: tuple[tuple[Sequence[str], Callable[[Any], bool], str], ...] = (
         lambda value: 0 <= value < 1,
         "be at least 0 and below 1",
     ),
-    (("min_crop_area",), lambda value: 0 <= value <= 1, "be in 0..1"),
+    (("min_crop_area", "teacher_weight"), lambda value: 0 <= value <= 1, "be in 0..1"),
     (
         ("train_size", "start_size"),
         lambda value: value >= 0 and value % STRIDE == 0,
@@ -130,6 +130,8 @@ class Recipe:
             standard deviation (OASIS), the standard deviation is multiplied by this factor.
         label_smoothing: This part of the probability of a hard label is divided equally among all
             classes of its level. Unanimous votes count as hard labels.
+        teacher_weight: Weight of the predictions of teachers, if there are any; that of the labels
+            is 1 minus this.
         dataset_weights: With several datasets, the relative number of images that each
             contributes to training, such as "FI=3,OASIS=1". An epoch then shows every image at
             least once, except those of the incomplete last batch. Empty: every image once per
@@ -177,6 +179,7 @@ class Recipe:
     start_size: int = 0
     label_std_scale: float = 0.0
     label_smoothing: float = 0.0
+    teacher_weight: float = 0.5
     dataset_weights: str = ""
     balance: str = "none"
     init_bias_from_priors: bool = False
@@ -328,6 +331,7 @@ def fine_tuning_recipe(init: str, overrides: Sequence[str] = (), *, recipe: str 
             recipe = _registered_like(str(read_released(init).path))
     # The classifier rows of classes that both hierarchies have are kept.
     start = ["split=official or 80/20", "init_bias_from_priors=false", "save_dtype=float32"]
+    start += ["dataset_weights=", "temperature=none"]  # those of the model's own images
     if not any(override.startswith("epochs=") for override in overrides):
         start.append(f"min_steps={_FINE_TUNING_STEPS}")
     return dataclasses.replace(load_recipe(recipe, [*start, *overrides]), init=init)

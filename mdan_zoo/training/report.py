@@ -77,6 +77,7 @@ def repeating_command(config: TrainingConfig) -> list[str]:
         command += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
     for dimension in config.dimensions:
         command += ["--dimension", str(dimension)]
+    command += ["--teacher-predictions", "FILE"] * len(config.teacher_predictions)
     command += ["--backbone-weights", "FILE"] if config.backbone_weights is not None else []
     for name, value in dataclasses.asdict(recipe).items():
         if name != "init" and value != getattr(usual, name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.backbone_weights import load_backbone_weights
 from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.dataset import ImageDataset, check_images, training_sizes
+from mdan_zoo.training.distillation import mix_teacher_predictions
 from mdan_zoo.training.distributed import is_main_process, processes
 from mdan_zoo.training.feature_cache import PyramidCache, compute_pyramids
 from mdan_zoo.training.losses import check_losses, rating_targets, sample_targets
@@ -143,6 +145,8 @@ def prepare(config: TrainingConfig) -> Run:
         check_sizes(model.backbone, training_sizes(model.input, recipe))
     datasets = _read_datasets(config, model, hierarchy)
     samples = [sample for _, found in datasets.values() for sample in found]
+    if not config.dimensions and model.name not in MODELS:
+        model = _without_unrated_dimensions(model, samples)
     rating_targets(samples, model.dimensions)  # raises before the work begins
     # The main process decodes all images as a check, unless the run is resumed.
     resumed = has_state(config.output)
@@ -200,9 +204,36 @@ def _read_datasets(
     weights = recipe.weights_by_dataset()
     if weights and set(weights) != set(datasets):
         raise InputError(
-            f"dataset_weights={recipe.dataset_weights} must name the datasets {', '.join(datasets)}"
+            f"dataset_weights={recipe.dataset_weights} must name the datasets "
+            f"{', '.join(datasets)}: give each with --data NAME=DIR, or remove the weights with "
+            "--set dataset_weights="
         )
-    return datasets
+    return _distilled(config, datasets, hierarchy) if config.teacher_predictions else datasets
+
+
+def _distilled(
+    config: TrainingConfig, datasets: Mapping[str, tuple[Path, list[Sample]]], hierarchy: Hierarchy
+) -> dict[str, tuple[Path, list[Sample]]]:
+    """Return the datasets with labels mixed with the predictions of the teachers."""
+    samples = [sample for _, found in datasets.values() for sample in found]
+    weight = config.recipe.teacher_weight
+    mixed = iter(mix_teacher_predictions(samples, config.teacher_predictions, hierarchy, weight))
+    return {
+        name: (path, list(itertools.islice(mixed, len(found))))
+        for name, (path, found) in datasets.items()
+    }
+
+
+def _without_unrated_dimensions(model: ModelConfig, samples: Sequence[Sample]) -> ModelConfig:
+    """Return the config with those dimensions of the initial model that the images can train."""
+    rated = {rating for sample in samples for rating, _ in sample.ratings}
+    kept = tuple(dimension for dimension in model.dimensions if dimension.name in rated)
+    left_out = [d.name for d in model.dimensions if d not in kept]
+    if left_out and is_main_process():
+        _LOGGER.warning(
+            f"no image has a rating of {', '.join(left_out)}: the new model does not predict it"
+        )
+    return dataclasses.replace(model, dimensions=kept)
 
 
 def _find_init(config: TrainingConfig) -> Path | None:
@@ -222,7 +253,7 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
         model = get_config(config.recipe.model)
         hierarchy = get_hierarchy(model.hierarchy)
         changes = (config.backbone, config.size, config.resize_mode, config.dimensions or None)
-        several = isinstance(config.data, Mapping) and "+".join(config.data) != model.dataset
+        several = isinstance(config.data, Mapping) and {*config.data} != {*model.dataset.split("+")}
         if not several and all(change is None for change in changes):
             return model, hierarchy
     elif init is None:

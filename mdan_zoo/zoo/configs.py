@@ -8,20 +8,44 @@ from __future__ import annotations
 
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.models.config import ModelConfig
-from mdan_zoo.models.options import MDANOptions
+from mdan_zoo.models.dimensions import Dimension
+from mdan_zoo.models.options import FlatOptions, MDANOptions
 
-DEFAULT_MODEL = "flat_oasis4"
-"""The model of `mdan_zoo.predict`, the most accurate one with weights in the package."""
-
-DEFAULT_EXPLAINED_MODEL = "mdan_oasis4"
-"""The model of `mdan_zoo.explain`, the one with attention maps and weights in the package."""
+DEFAULT_MODEL = "mdan_fi8_lite0"
+"""The model of `mdan_zoo.predict`, `mdan_zoo.explain` and the demo."""
 
 _OASIS_INPUT = InputSpec(resize=320, crop=320, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+# FI and OASIS together, on the last convolution of EfficientNet-Lite0. The copies of FI in
+# circulation are squashed to squares, so all images are.
+_JOINT = "FI+OASIS"
+_LITE0 = "tf_efficientnet_lite0:head"
+_LITE0_INPUT = InputSpec(192, 192, mean=(0.5,) * 3, std=(0.5,) * 3, resize_mode="squash")
+_OASIS_RATINGS = (Dimension("valence", 1, 7), Dimension("arousal", 1, 7))
 
 _CONFIGS = (
     ModelConfig("mdan_webemo25", "webemo25", "WEBEmo"),
     ModelConfig("mdan_emotion6", "panda6", "Emotion-6"),
     ModelConfig("mdan_fi8", "mikels8", "FI"),
+    ModelConfig(
+        "mdan_fi8_lite0",
+        "mikels8",
+        _JOINT,
+        backbone=_LITE0,
+        options=MDANOptions(dim=64, lcam="normalised", normalise_pyramid=True, dropout=0.2),
+        input=_LITE0_INPUT,
+        dimensions=_OASIS_RATINGS,
+    ),
+    ModelConfig(
+        "flat_fi8_lite0",
+        "mikels8",
+        _JOINT,
+        backbone=_LITE0,
+        architecture="flat",
+        options=FlatOptions(dropout=0.2),
+        input=_LITE0_INPUT,
+        dimensions=_OASIS_RATINGS,
+    ),
     ModelConfig("mdan_artphoto8", "mikels8", "ArtPhoto"),
     ModelConfig("mdan_iaps8", "mikels8", "IAPSsubset"),
     ModelConfig("mdan_abstract8", "mikels8", "Abstract"),

@@ -38,6 +38,7 @@ def pages_taken(call: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told what to keep")
 def test_freed_memory_is_used_again():
     given_back, kept = pages_taken(""), pages_taken("keep_freed_memory()")

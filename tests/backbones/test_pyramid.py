@@ -44,6 +44,7 @@ def test_families_of_backbones_train_at_the_size_of_their_config(name):
 OTHERS = ("swinv2_tiny_window8_256", "swinv2_cr_tiny_224", "mobilenetv2_100:head")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FAMILIES, *OTHERS])
 @pytest.mark.parametrize("size", [(224, 224), (64, 96)])
 def test_maps_have_the_strides_and_channels_that_are_stated(name, size):
@@ -79,6 +80,7 @@ def test_a_head_convolution_makes_c5_the_final_features_of_the_timm_model():
         build_backbone("resnet1O1:head")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size", "made_for"),
     [

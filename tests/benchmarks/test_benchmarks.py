@@ -80,6 +80,7 @@ def test_the_peak_counts_what_is_allocated_at_one_time():
     assert top_down_cost.peak_on_cpu(work) == 4_000
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_training_step_holds_the_gradients_and_is_the_same_again():
     stepper = Stepper(case(mode="training"), "fast")
     gradients = sum(4 * parameter.numel() for parameter in stepper.network.parameters())

@@ -118,6 +118,7 @@ training_throughput.main({[*options.split(), "--size", "2048", "--batch", "4"]})
     assert turns.count("out of memory") == 2, "a job has no turn after memory was refused"
 
 
+@pytest.mark.slow
 def test_no_turn_begins_after_the_limit(bench):
     turns = defaultdict(list)
     taken = training_throughput.take_turns(bench, [STEP], turns, repeats=2, deadline=0)

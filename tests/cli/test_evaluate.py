@@ -51,6 +51,7 @@ def fi(tmp_path_factory) -> tuple[Path, Path]:
 run = functools.partial(call, "evaluate")
 
 
+@pytest.mark.slow
 def test_the_command_writes_numbers_report_and_figures(folder, tmp_path, capsys):
     output = tmp_path / "report"
     given = ("--data", folder, "--output", output, "--device", "cpu", "--bootstrap", 200)
@@ -147,6 +148,7 @@ def test_a_part_is_enough_for_a_data_set_that_comes_divided(fi, tmp_path, capsys
         run(*given, "--split", "test")
 
 
+@pytest.mark.slow
 def test_a_part_is_that_of_the_split_next_to_the_weights(fi, tmp_path, capsys):
     folder, weights = fi
     beside = tmp_path / "model.safetensors"
@@ -181,6 +183,7 @@ def test_other_class_names_are_compared_with_a_label_map(tmp_path, capsys):
         run("mdan_oasis4", *given)
 
 
+@pytest.mark.slow
 def test_the_level_can_be_given(fi, folder, capsys):
     fi_folder, weights = fi
     given = ("--bootstrap", 100, "--device", "cpu")
@@ -225,6 +228,7 @@ def test_arguments_that_are_wrong(folder, tmp_path):
         run("mdan_oasis4", "--data", folder, "--output", tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_a_missing_matplotlib_is_reported_before_the_work(tmp_path):
     """In a process that cannot import it, as where the package was installed without the extra."""
     code = (

@@ -341,6 +341,8 @@ def test_released_default_model(run, photos):
     status, output, messages = run("predict", photos[0])
     assert (status, messages) == (0, "")
     assert output.startswith(f"{photos[0]}  ")
+    _, expected, _ = run("predict", photos[0], "--model", "mdan_fi8_lite0")
+    assert output == expected
 
 
 def test_info_of_a_model_with_weights(run):

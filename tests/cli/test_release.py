@@ -32,6 +32,7 @@ def run(checkout, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_released_weights_are_those_of_the_checkout(checkout, random_checkpoint, tmp_path):
     before = contents(checkout)
     done = run(
@@ -46,6 +47,7 @@ def test_released_weights_are_those_of_the_checkout(checkout, random_checkpoint,
     assert done.stdout.startswith(f"mdan_oasis4  ok  {checkout / WEIGHTS}\n")
 
 
+@pytest.mark.slow
 def test_a_missing_run_is_reported(checkout, random_checkpoint, tmp_path):
     before = contents(checkout)
     good = write_run(tmp_path / "run", random_checkpoint)

@@ -124,6 +124,7 @@ def test_a_hierarchy_that_does_not_exist_is_reported(refused, tiny_model):
     assert "tree.yaml" in refused("--init", tiny_model, "--hierarchy", "tree.yaml")
 
 
+@pytest.mark.slow
 def test_a_built_in_hierarchy_is_given_by_its_name(tiny_model, own_images, tmp_path):
     images = sorted(own_images.glob("*/*.jpg"))
     for label, image in zip(get_hierarchy("mikels8").leaves * 2, images, strict=False):

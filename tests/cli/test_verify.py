@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from clean_checkout import ROOT
 from published_weights import RELEASED, rewritten
 
 from mdan_zoo.publishing.publish import prepare
@@ -17,7 +19,7 @@ from mdan_zoo.weights import fetch
 from mdan_zoo.weights.fetch import DamagedWeightsWarning
 from mdan_zoo.weights.manifest import load_manifest
 
-PACKAGED = ["mdan_oasis4", "flat_oasis4"]
+PACKAGED = ["mdan_oasis4", "flat_oasis4", "mdan_fi8_lite0", "flat_fi8_lite0"]
 PLACE = "/lab/model.safetensors"
 
 
@@ -51,6 +53,7 @@ def test_packaged_weights(cache, run):
     assert run("verify", "flat_oasis4") == (0, f"flat_oasis4  ok  {path}\n", "")
 
 
+@pytest.mark.slow
 def test_without_names_what_this_machine_has_is_verified(lab, server, run):
     exit_status, output, messages = run("verify")
     assert (exit_status, messages) == (0, "")
@@ -93,6 +96,7 @@ def test_a_damaged_download_is_reported_and_repaired_when_asked(lab, server, run
     assert len(server.requests) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["link to nothing", "folder"])
 def test_what_is_in_the_place_of_a_download_is_reported_and_repaired(kind, lab, run):
     path = fetch.cached_path(lab)
@@ -190,6 +194,16 @@ def test_the_last_digits_of_the_scores_may_differ(change_golden, run):
 
     change_golden(edit)
     assert run("verify", "lab_oasis")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["mdan_fi8_lite0", "flat_fi8_lite0"])
+def test_other_ratings_for_the_known_image(name, name_manifest, run):
+    entry = json.loads((ROOT / "weights_manifest.json").read_text(encoding="utf-8"))["models"][name]
+    entry["golden"]["output"]["dimensions"]["arousal"] -= 0.01
+    name_manifest(**{name: entry})
+    exit_status, _, messages = run("verify", name)
+    assert exit_status == 1
+    assert "gives scores for the known image that differ by up to 0.0100 from" in messages
 
 
 def test_other_classes_for_the_known_image(change_golden, run):

@@ -20,7 +20,7 @@ from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import Licences, ManifestEntry, load_manifest
 from mdan_zoo.zoo.configs import MODELS
 
-PACKAGED = ["mdan_oasis4", "flat_oasis4"]
+PACKAGED = ["mdan_oasis4", "flat_oasis4", "mdan_fi8_lite0", "flat_fi8_lite0"]
 
 
 @pytest.fixture

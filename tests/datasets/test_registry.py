@@ -19,7 +19,9 @@ from mdan_zoo.zoo.configs import MODELS
 
 def test_every_model_has_its_data_set_and_hierarchy():
     for config in MODELS.values():
-        assert DATASETS[config.dataset].hierarchy == config.hierarchy
+        first, *others = config.dataset.split("+")  # the first one has labels of every level
+        assert DATASETS[first].hierarchy == config.hierarchy
+        assert set(others) <= set(DATASETS)
 
 
 def test_every_entry_says_what_a_user_needs():

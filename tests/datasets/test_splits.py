@@ -10,17 +10,20 @@ import pytest
 from clean_checkout import ROOT
 from split_samples import FOLDER, make_samples
 
-from mdan_zoo.datasets.readers.oasis import read_oasis
+from mdan_zoo.datasets.registry import read_dataset
 from mdan_zoo.datasets.split_methods import make_split
 from mdan_zoo.datasets.splits import (
     Split,
     get_split,
     list_splits,
     select,
+    split_hashes,
 )
 from mdan_zoo.errors import DatasetError, UnknownNameError
+from mdan_zoo.weights.manifest import load_manifest
+from mdan_zoo.zoo.factory import list_models
 
-SHARED = ROOT.parent / "shared" / "data" / "oasis"
+SHARED = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture
@@ -146,29 +149,68 @@ def test_a_missing_or_empty_file_is_reported(tmp_path, content):
 # The released models
 
 
-@pytest.mark.parametrize("model", ["mdan_oasis4", "flat_oasis4"])
-def test_the_hash_in_the_manifest_is_that_of_the_packaged_names(model):
+SIZES = {
+    "fi17460": {"train": 14841, "test": 2619},
+    "oasis661": {"0": 661},
+    "oasis661_fold0": {"train": 531, "test": 130},
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "splits"),
+    [
+        ("mdan_oasis4", {"OASIS": "oasis661"}),
+        ("flat_oasis4", {"OASIS": "oasis661"}),
+        ("mdan_fi8_lite0", {"FI": "fi17460", "OASIS": "oasis661_fold0"}),
+        ("flat_fi8_lite0", {"FI": "fi17460", "OASIS": "oasis661_fold0"}),
+    ],
+)
+def test_the_hash_in_the_manifest_is_that_of_the_packaged_names(model, splits):
     manifest = json.loads((ROOT / "weights_manifest.json").read_text(encoding="utf-8"))
     training = manifest["models"][model]["training"]
-    split = get_split("oasis661")
-    assert len(split.images("0")) == training["images"] == 661
-    assert split.sha256 == training["split_sha256"]
-    file = ROOT / "mdan_zoo" / "datasets" / "split_files" / "oasis661.tsv"
-    lines = [line for line in file.read_bytes().splitlines(True) if not line.startswith(b"#")]
-    assert hashlib.sha256(b"".join(lines)).hexdigest() == training["split_sha256"]
+    recorded = training.get("splits", {training["dataset"]: training})
+    assert recorded.keys() == splits.keys()
+    for dataset, name in splits.items():
+        split, sha256 = get_split(name), recorded[dataset]["split_sha256"]
+        assert (split.dataset, split.sha256) == (dataset, sha256)
+        sizes = {part: len(names) for part, names in split.parts}
+        assert sizes == SIZES[name]
+        file = ROOT / "mdan_zoo" / "datasets" / "split_files" / f"{name}.tsv"
+        lines = [line for line in file.read_bytes().splitlines(True) if not line.startswith(b"#")]
+        assert hashlib.sha256(b"".join(lines)).hexdigest() == sha256
+
+
+@pytest.mark.parametrize("model", list_models(pretrained=True))
+def test_released_weights_are_trained_on_their_packaged_splits_without_test_images(model):
+    training = load_manifest()[model].details["training"]
+    recorded = training.get("splits", {"": training}).values()
+    splits = {get_split(name).sha256: get_split(name) for name in list_splits()}
+    used = [splits[split["split_sha256"]] for split in recorded]
+    trained = [names for split in used for part, names in split.parts if part != "test"]
+    assert training["images"] == sum(map(len, trained))
 
 
 def test_every_packaged_split_is_sound():
-    assert list_splits() == ["oasis661"]
-    assert [get_split(name).dataset for name in list_splits()] == ["OASIS"]
+    assert list_splits() == sorted(SIZES)
+    assert [get_split(name).dataset for name in list_splits()] == ["FI", "OASIS", "OASIS"]
+    whole, part = get_split("oasis661"), get_split("oasis661_fold0")
+    assert sorted(whole.images("0")) == sorted(name for _, names in part.parts for name in names)
     with pytest.raises(UnknownNameError, match="'oasis' in the package; did you mean 'oasis661'"):
         get_split("oasis")
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the OASIS images are not at ../shared")
-def test_the_packaged_split_fits_the_real_images():
-    samples = read_oasis(SHARED)
-    assert select(get_split("oasis661"), samples, SHARED, "0") == list(range(661))
+@pytest.mark.parametrize(
+    ("name", "folder"), [("fi17460", "fi"), ("oasis661", "oasis"), ("oasis661_fold0", "oasis")]
+)
+def test_the_packaged_split_fits_the_real_images(name, folder):
+    if not (SHARED / folder).is_dir():
+        pytest.skip(f"the images are not at {SHARED / folder}")
+    samples = read_dataset(get_split(name).dataset, SHARED / folder)
+    for part, size in SIZES[name].items():
+        assert len(select(get_split(name), samples, SHARED / folder, part)) == size
+    for line in split_hashes(name)[::300]:
+        sha256, _, image = line.partition("  ")
+        assert hashlib.sha256((SHARED / folder / image).read_bytes()).hexdigest() == sha256
 
 
 # Selecting samples

@@ -31,10 +31,10 @@ def test_the_keyboard_is_enough(page):
     focus = "element => getComputedStyle(element.closest('label')).outlineStyle"
     assert page.locator("input[type=radio]:focus").evaluate(focus) == "solid"
     page.keyboard.press("Space")
-    page.wait_for_selector("input[type=radio][value=flat_oasis4]:checked")
+    page.wait_for_selector("input[type=radio][value=flat_fi8_lite0]:checked")
     tab_to("button.mz-example")
     page.keyboard.press("Space")
-    wait_for_answer(page, "1 image predicted by flat_oasis4")
+    wait_for_answer(page, "1 image predicted by flat_fi8_lite0")
     page.on("filechooser", lambda chooser: None)  # from here on, before the key, it is looked for
     tab_to("#mz-files button")
     with page.expect_file_chooser() as chooser:
@@ -101,7 +101,7 @@ def test_bars_and_borders_stand_out(browser, demo, scheme):
         page = open_page(context, demo.url)
         page.get_by_role("button", name="Try a cat").click()
         wait_for_answer(page, "1 image predicted")
-        page.get_by_role("button", name="serene").click()
+        page.get_by_role("button", name="contentment").click()
         colour = "(element, name) => getComputedStyle(element)[name]"
         ground = page.locator(".mz-panel").evaluate(colour, "backgroundColor")
         for selector, name in (

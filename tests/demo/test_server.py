@@ -37,6 +37,7 @@ from mdan_zoo.demo.server import (
 from mdan_zoo.errors import InputError
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import load_manifest
+from mdan_zoo.zoo.configs import DEFAULT_MODEL
 
 CAT = EXAMPLES["Try a cat"][0].path
 WEIGHTS = fetch.find_local(load_manifest()["mdan_oasis4"])
@@ -355,28 +356,28 @@ def test_the_command_offers_an_address():
 def test_models_with_weights_come_first_and_the_others_say_why():
     models = find_models()
     ready = [model.name for model in models if model.weights is not None]
-    assert ready == ["flat_oasis4", "mdan_oasis4"]
+    assert ready == ["flat_fi8_lite0", "flat_oasis4", DEFAULT_MODEL, "mdan_oasis4"]
     assert [model.name for model in models[: len(ready)]] == ready
     assert all(model.status == "ready" for model in models[: len(ready)])
     assert all("not been trained yet" in model.status for model in models[len(ready) :])
-    assert choose_default(models) == "mdan_oasis4"
+    assert choose_default(models) == DEFAULT_MODEL
 
 
 def test_a_released_model_that_is_not_here_says_how_to_get_it(tmp_path, monkeypatch):
     (tmp_path / "manifest.json").write_text(json.dumps(manifest_with_a_mirror()))
     monkeypatch.setenv("MDAN_ZOO_MANIFEST", str(tmp_path / "manifest.json"))
     monkeypatch.setenv("MDAN_ZOO_CACHE", str(tmp_path / "cache"))
-    (model,) = [model for model in find_models() if model.name == "mdan_oasis4"]
+    (model,) = [model for model in find_models() if model.name == DEFAULT_MODEL]
     assert model.weights is None
-    assert model.status == "not downloaded: mdan-zoo download mdan_oasis4"
-    assert choose_default(find_models()) == "flat_oasis4"
+    assert model.status == f"not downloaded: mdan-zoo download {DEFAULT_MODEL}"
+    assert choose_default(find_models()) == "flat_fi8_lite0"
 
 
 def manifest_with_a_mirror() -> dict:
-    """Return a manifest whose mdan_oasis4 is on a server only."""
+    """Return a manifest whose default model is on a server only."""
     from mdan_zoo.weights.manifest import manifest_path
 
     manifest = json.loads(manifest_path().read_text())
-    entry = manifest["models"]["mdan_oasis4"]
-    entry["sources"] = [{"type": "https", "url": "https://example.com/mdan_oasis4.safetensors"}]
-    return {"schema_version": 1, "models": {"mdan_oasis4": entry}}
+    entry = manifest["models"][DEFAULT_MODEL]
+    entry["sources"] = [{"type": "https", "url": "https://example.com/model.safetensors"}]
+    return {"schema_version": 1, "models": {DEFAULT_MODEL: entry}}

@@ -17,7 +17,7 @@ def test_twenty_sessions_at_once_each_see_their_own_image(browser, demo, tmp_pat
     pages = [open_page(browser.new_context(), demo.url) for _ in images]
     for page, image in zip(pages, images, strict=True):
         upload(page, image)  # returns before the answer is there
-    expected = mdan_zoo.predict(images, model="mdan_oasis4")
+    expected = mdan_zoo.predict(images)
     for page, prediction in zip(pages, expected, strict=True):
         wait_for_answer(page, "1 image predicted")
         assert page.locator("h3").all_inner_texts() == [Path(prediction.image).name]

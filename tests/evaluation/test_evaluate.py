@@ -203,6 +203,7 @@ def test_a_split_of_other_data_is_refused(fi, folder):
         find_samples("OASIS", folder, CIRCUMPLEX, split=other)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL_OASIS.is_dir(), reason="needs ../shared/data/oasis")
 def test_images_that_the_weights_know_are_reported(mdan, tmp_path):
     samples, source = find_samples("OASIS", REAL_OASIS, CIRCUMPLEX)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from dataset_trees import write_images
 
-from mdan_zoo.datasets.splits import get_split, split_hashes
+from mdan_zoo.datasets.splits import get_split, list_splits, split_hashes
 from mdan_zoo.evaluation.leakage import TRAINED_ON_FILE, count_trained_on, save_trained_on
 from mdan_zoo.zoo.factory import read_released
 
-OASIS = Path(__file__).parents[3] / "shared" / "data" / "oasis"
+FI, OASIS = (Path(__file__).parents[3] / "shared" / "data" / name for name in ("fi", "oasis"))
 
 
 @pytest.fixture
@@ -93,13 +93,62 @@ def test_what_a_released_start_was_trained_on_counts_too(images, tmp_path):
         assert count(weights, [new, known, other]) == expected
 
 
-def test_the_package_has_hashes_of_what_the_released_models_learned_from(images):
-    split = get_split("oasis661")
-    lines = [line.partition("  ") for line in split_hashes("oasis661")]
-    names = sorted(f"{split.folder}/{name}" for _, names in split.parts for name in names)
-    assert sorted(name for _, _, name in lines) == names
+@pytest.mark.parametrize("name", list_splits())
+def test_the_package_has_hashes_of_what_the_released_models_learned_from(name, images):
+    split = get_split(name)
+    lines = [line.partition("  ") for line in split_hashes(name)]
+    trained = [image for part, names in split.parts if part != "test" for image in names]
+    assert sorted(image for _, _, image in lines) == sorted(f"{split.folder}/{n}" for n in trained)
     assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256, _, _ in lines)
-    assert count(read_released("mdan_oasis4").path, images) == 0
+    model = "mdan_oasis4" if name == "oasis661" else "mdan_fi8_lite0"
+    assert count(read_released(model).path, images) == 0
+
+
+JOINT = pytest.mark.parametrize("model", ["mdan_fi8_lite0", "flat_fi8_lite0"])
+FI_NAME, OASIS_NAME = "emotion_dataset/awe/awe_0000.jpg", "images/Acorns 1.jpg"
+
+
+@pytest.mark.slow
+@JOINT
+def test_a_model_of_two_datasets_knows_the_images_of_both_by_their_names(model, tmp_path):
+    """Copies of FI in circulation are recompressed, and both may be resized."""
+    released = read_released(model).path
+    held_out = [f"emotion_dataset/{get_split('fi17460').images('test')[0]}"]
+    names = [FI_NAME, OASIS_NAME, "images/new.jpg", *held_out]
+    folder = write_images(tmp_path / "data", names)
+    for dataset, known in (("FI", [FI_NAME]), ("OASIS", [OASIS_NAME]), ("EmoSet-118K", [])):
+        for group in (known, [name for name in names if name not in known]):
+            found = count_trained_on(released, dataset, [folder / name for name in group], group)
+            assert found == (len(known) if group == known else 0), (dataset, group)
+
+
+@pytest.mark.slow
+@JOINT
+def test_the_hashes_of_both_datasets_go_on_to_what_starts_from_it(model, tmp_path):
+    names = {"FI": FI_NAME, "OASIS": OASIS_NAME}
+    folders = {name: write_images(tmp_path / name, [image]) for name, image in names.items()}
+    others = [folders[name] / image for name, image in names.items()]
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"weights")
+    save_trained_on(weights, [], folders, init=read_released(model).path, others=others)
+    _, *lines = (tmp_path / TRAINED_ON_FILE).read_text(encoding="utf-8").splitlines()
+    known = {*split_hashes("fi17460"), *split_hashes("oasis661_fold0")}
+    assert len(known) == 14841 + 531
+    assert known < set(lines)
+    assert {line.partition("  ")[2] for line in set(lines) - known} == {FI_NAME, OASIS_NAME}
+    assert count_trained_on(weights, "FI", others, list(names.values())) == 2
+
+
+@JOINT
+@pytest.mark.skipif(not FI.is_dir() or not OASIS.is_dir(), reason="no images at ../shared")
+def test_images_of_both_datasets_are_known_in_any_folder(model, images, tmp_path):
+    copies = []
+    for folder, split in ((FI, "fi17460"), (OASIS, "oasis661_fold0")):
+        for line in split_hashes(split)[::300]:
+            copies.append(tmp_path / f"{len(copies)}.jpg")
+            shutil.copy(folder / line.partition("  ")[2], copies[-1])
+    assert len(copies) == 50 + 2
+    assert count(read_released(model).path, [*images, *copies]) == len(copies)
 
 
 @pytest.mark.skipif(not OASIS.is_dir(), reason="the OASIS images are not at ../shared")

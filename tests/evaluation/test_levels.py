@@ -226,6 +226,7 @@ def test_absolute_errors_need_the_scale_of_the_ratings(tmp_path):
     assert {"valence_r", "arousal_r", "predicted_valence_r"} <= measures["GAPED"]
 
 
+@pytest.mark.slow
 def test_the_class_of_average_precision_is_named(circumplex, tmp_path):
     samples = read_oasis(write_oasis(tmp_path / "oasis"))
     evaluation = evaluate(circumplex, samples, resamples=100)
@@ -235,6 +236,7 @@ def test_the_class_of_average_precision_is_named(circumplex, tmp_path):
     assert report.count("| ROC AUC |") == 1
 
 
+@pytest.mark.slow
 def test_images_may_have_labels_of_different_depth(circumplex, tmp_path):
     """Each level is evaluated on the images that have a label at it."""
     samples = read_oasis(write_oasis(tmp_path / "oasis"))

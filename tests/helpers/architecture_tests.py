@@ -187,12 +187,14 @@ class ArchitectureTests:
         for key, value in network.state_dict().items():
             assert value.equal(twin.state_dict()[key]), key
 
+    @pytest.mark.slow
     def test_it_compiles_without_graph_breaks(self, network, expected):
         torch.compiler.reset()
         compiled = torch.compile(network, fullgraph=True, backend="eager")
         with torch.no_grad():
             assert_same_output(compiled(images()), expected)
 
+    @pytest.mark.slow
     def test_it_is_exported_with_any_batch_size(self, network, expected):
         batch = torch.export.Dim("batch", min=1, max=64)
         shapes = {"images": {0: batch}}

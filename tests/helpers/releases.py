@@ -9,14 +9,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 METRICS = ROOT / "benchmarks" / "results" / "oasis_cross_validation_summary.csv"
+JOINT_METRICS = METRICS.with_name("fi_validation_summary.csv")
 
 
-def write_run(folder: Path, checkpoint: Path) -> Path:
+COMMAND = "mdan-zoo train mdan_oasis4 --data FOLDER --output DIR --backbone-weights FILE"
+
+
+def write_run(folder: Path, checkpoint: Path, command: str = COMMAND) -> Path:
     """Write what `mdan-zoo release` needs of a training run: checkpoint and report."""
     folder.mkdir()
     shutil.copy(checkpoint, folder / "model.safetensors")
     sha256 = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    report = {"weights_sha256": sha256, "recipe": {"seed": 0}}
+    report = {"weights_sha256": sha256, "command": command, "recipe": {"seed": 0}}
     (folder / "training.json").write_text(json.dumps(report))
     return folder
 

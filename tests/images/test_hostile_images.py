@@ -118,6 +118,7 @@ def test_what_can_be_told_is_reported():
     assert refusal(RaisingFile(UnprintableError())) == r"'a\nb': UnprintableError"
 
 
+@pytest.mark.slow
 def test_a_stream_goes_on_after_hostile_objects(predictor, photos):
     hostile = [make() for make in HOSTILE.values()]
     predictions = list(predictor.stream([photos[0], *hostile, photos[0]], batch_size=3))

@@ -15,7 +15,7 @@ from mdan_zoo.errors import ImageError, InputError, UnknownNameError, WeightsUna
 from mdan_zoo.images.load import load_image
 from mdan_zoo.inference.explanation import explain
 from mdan_zoo.inference.predictor import Predictor
-from mdan_zoo.zoo.configs import DEFAULT_EXPLAINED_MODEL, MODELS
+from mdan_zoo.zoo.configs import DEFAULT_MODEL, MODELS
 from mdan_zoo.zoo.factory import build_network
 
 
@@ -151,12 +151,13 @@ def test_mixed_precision_gives_float32_maps_that_are_near(checkpoint, predictor,
 
 def test_the_default_model_has_attention(photos):
     explanation = mdan_zoo.explain(photos[0])
-    assert explanation.prediction.model == DEFAULT_EXPLAINED_MODEL
+    assert explanation.prediction.model == DEFAULT_MODEL
     assert all(maps.attention is not None for maps in explanation.levels)
 
 
-def test_the_released_models_attention_is_scaled_within_each_image(photos):
-    predictor = Predictor(DEFAULT_EXPLAINED_MODEL, device="cpu")
+@pytest.mark.parametrize("name", mdan_zoo.list_models("mdan_*", pretrained=True))
+def test_the_released_models_attention_is_scaled_within_each_image(name, photos):
+    predictor = Predictor(name, device="cpu")
     assert predictor.config.options.lcam == "normalised"
     for explanation in explain(photos[:3], model=predictor):
         tree = explanation.prediction.hierarchy

@@ -9,6 +9,7 @@ import mdan_zoo
 from mdan_zoo.inference.predictor import Predictor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_the_default_dtype_of_torch_changes_nothing(checkpoint, photos, predictor, dtype):
     torch.set_default_dtype(dtype)
@@ -23,6 +24,7 @@ def test_the_default_dtype_of_torch_changes_nothing(checkpoint, photos, predicto
     assert released == Predictor(device="cpu").predict(photos[0])
 
 
+@pytest.mark.slow
 def test_the_default_device_of_torch_changes_nothing(checkpoint, photos, predictor):
     expected = predictor.predict(photos), predictor.forward(photos).features
     with torch.device("meta"):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mdan_zoo import Predictor, get_hierarchy
+from mdan_zoo import Predictor
 from mdan_zoo.weights.checkpoint import read_identity
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -67,9 +67,9 @@ def test_a_folder_is_predicted_as_csv(run, tmp_path):
 @pytest.mark.slow
 def test_an_image_is_explained(run, tmp_path):
     printed = run("explain_image").splitlines()
-    prediction = Predictor("mdan_oasis4").predict(EXAMPLES / "cat.jpg")
+    prediction = Predictor().predict(EXAMPLES / "cat.jpg")
     assert printed[0] == str(prediction)
-    levels = get_hierarchy("circumplex4").level_names
+    levels = prediction.hierarchy.level_names
     assert [line.partition(":")[0] for line in printed[1:-1]] == list(levels)
     with Image.open(tmp_path / "explained.png") as figure:
         figure.load()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
-import itertools
 import os
 import re
 import shutil
@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import matplotlib.image
 import numpy as np
 import pytest
+from drawn import assert_nothing_overlaps, texts
 from PIL import Image
 from random_weights import save_random_weights
 
@@ -65,37 +66,6 @@ def png(figure) -> bytes:
     return buffer.getvalue()
 
 
-def texts(figure) -> list[str]:
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
-
-
-def boxes(figure):
-    """The boxes, in pixels, of all texts and of everything drawn from pixels."""
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
-    found = []
-    for axes in figure.axes:
-        labels = [*axes.texts, *(axes.get_yticklabels() if axes.axison else [])]
-        found += [text.get_window_extent(renderer) for text in labels if text.get_text()]
-        if axes.images:
-            found.append(axes.get_window_extent(renderer))
-    return found
-
-
-def assert_nothing_overlaps(figure):
-    found = boxes(figure)
-    assert len(found) > 3
-    for box in found:
-        assert box.x0 >= 0
-        assert box.y0 >= 0
-        assert box.x1 <= figure.bbox.x1
-        assert box.y1 <= figure.bbox.y1
-    for a, b in itertools.combinations(found, 2):
-        width = min(a.x1, b.x1) - max(a.x0, b.x0)
-        height = min(a.y1, b.y1) - max(a.y0, b.y0)
-        assert width <= 1 or height <= 1, (a, b)
-
-
 # Explanations and predictions
 
 
@@ -129,6 +99,19 @@ def test_the_figure_says_what_it_shows(oasis):
         plot(oasis, label="serene"),
     ):
         assert texts(figure)[-2:] == said[-2:]
+
+
+@pytest.mark.parametrize("name", ["mdan_fi8_lite0", "flat_fi8_lite0"])
+def test_ratings_are_below_the_classes_and_not_shortened(name, photos):
+    explanation = explain(photos[1], model=Predictor(name, device="cpu"))
+    prediction = explanation.prediction
+    ratings = ", ".join(map(str, prediction.dimensions))
+    assert ratings.count("(1 to 7)") == 2
+    for result in (prediction, explanation):
+        figure = plot(result)
+        assert ratings in texts(figure)
+        assert f"{dataclasses.replace(prediction, dimensions=())}   ({name})" in texts(figure)
+        assert_nothing_overlaps(figure)
 
 
 def test_a_level_shows_all_its_classes_and_a_class_itself(oasis):
@@ -179,6 +162,7 @@ def test_drawing_in_threads_gives_the_same_pixels(oasis):
     assert all(one == expected for one in drawn)
 
 
+@pytest.mark.slow
 def test_settings_of_the_user_turn_nothing_upside_down(oasis):
     expected = png(plot(oasis))
     with matplotlib.rc_context({"image.origin": "lower", "text.usetex": True}):
@@ -235,6 +219,7 @@ def test_figures_are_written_as_the_suffix_says(suffix, oasis, tmp_path):
         assert image.size == tuple(figure.canvas.get_width_height())
 
 
+@pytest.mark.slow
 def test_where_no_figure_can_be_written(oasis, tmp_path):
     allowed = r"\.png, \.pdf, \.svg, \.jpg, \.jpeg, \.webp"
     with pytest.raises(InputError, match=rf"must be one of {allowed}, not '\.pgn'$"):
@@ -311,6 +296,7 @@ def run(*arguments) -> int:
     return options.run(options)
 
 
+@pytest.mark.slow
 def test_the_command_explains_an_image(photos, checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     expected = explain(photos[0], model=Predictor(checkpoint=checkpoint))

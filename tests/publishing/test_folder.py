@@ -112,6 +112,7 @@ def test_a_folder_can_replace_registered_weights(tmp_path, monkeypatch):
     assert logits(network).equal(logits(create_model(NAME, checkpoint=path)))
 
 
+@pytest.mark.slow
 def test_a_folder_keeps_other_entries_and_earlier_weights(released, own_file, tmp_path):
     first = publish_to_folder(released, tmp_path)
     publish_to_folder(prepare("my_model", own_file), tmp_path)

@@ -364,6 +364,7 @@ def test_a_file_that_changes_after_the_check_is_not_uploaded(hub, tmp_path):
     assert not (tmp_path / "folder").exists()
 
 
+@pytest.mark.slow
 def test_the_cards_examples_run(hub, released, tmp_path):
     publish_to_hub(released, "lab/oasis")
     card = ModelCard(hub.repos["lab/oasis"].commits[-1][1]["README.md"][0].decode())

@@ -8,15 +8,16 @@ import shutil
 import pytest
 import torch
 from published_weights import RELEASED, logits, rewritten
-from releases import METRICS, ROOT, contents, write_run
+from random_weights import save_random_weights
+from releases import JOINT_METRICS, METRICS, ROOT, contents, write_run
 
 from mdan_zoo.errors import CheckpointError, InputError, ManifestError
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.inference.verification import golden_image
-from mdan_zoo.publishing.release import write_release
+from mdan_zoo.publishing.release import DATA_TERMS, PROTOCOLS, write_release
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.zoo.configs import MODELS
-from mdan_zoo.zoo.factory import create_model, load_network
+from mdan_zoo.zoo.factory import create_model, list_models, load_network
 
 NAME = "mdan_oasis4"
 WEIGHTS = f"mdan_zoo/weights/{NAME}.safetensors"
@@ -63,6 +64,51 @@ def test_a_release_replaces_the_weights_of_its_model_only(checkout, random_run, 
     assert entry.licences == load_manifest()[NAME].licences
 
 
+@pytest.mark.slow
+def test_a_model_of_two_datasets_is_released_with_the_terms_and_the_protocol_of_both(
+    checkout, tmp_path
+):
+    name, command = "flat_fi8_lite0", "mdan-zoo train flat_fi8_lite0 --data FI=A --data OASIS=B"
+    save_random_weights(tmp_path / "random.safetensors", config=MODELS[name])
+    before = load_manifest(checkout / MANIFEST)
+    run = write_run(tmp_path / "run", tmp_path / "random.safetensors", command)
+    write_release([run], JOINT_METRICS, checkout)
+    after = load_manifest(checkout / MANIFEST)
+    entry = after.pop(name)
+    assert (checkout / entry.sources[0].path).name == f"{name}.safetensors"
+    assert after == {other: before[other] for other in before if other != name}
+    assert entry.command == command
+    assert entry.licences.data == DATA_TERMS["FI+OASIS"]
+    for words in (
+        "Flickr and Instagram",
+        "authors of OASIS",
+        "contains no images",
+        "suit your use",
+    ):
+        assert words in entry.licences.data
+    metrics = entry.details["metrics"]
+    assert metrics["protocol"].startswith("on 2,619 images of FI and 130 of OASIS that are not in ")
+    assert metrics["source"] == "benchmarks/results/fi_validation_summary.csv"
+    assert {row["model"] for row in metrics["rows"]} >= {"flat_fi8_lite0", "mdan_fi8_lite0"}
+    assert all(isinstance(row["seeds"], int) for row in metrics["rows"])
+    golden = entry.details["golden"]["output"]
+    weights = checkout / f"mdan_zoo/weights/{name}.safetensors"
+    found = Predictor(checkpoint=weights, device="cpu").predict(golden_image())
+    ratings = {rating.name: rating.value for rating in found.dimensions}
+    assert golden.pop("dimensions") == pytest.approx(ratings, abs=1e-5)
+    assert golden.keys() == {"polarity", "emotion"}
+
+
+def test_the_terms_and_the_protocol_of_every_released_dataset_are_known():
+    released = {MODELS[name].dataset for name in list_models(pretrained=True)}
+    assert DATA_TERMS.keys() == PROTOCOLS.keys() == released
+    for name in list_models(pretrained=True):
+        entry = load_manifest()[name]
+        assert entry.licences.data == DATA_TERMS[MODELS[name].dataset]
+        assert entry.details["metrics"]["protocol"] == PROTOCOLS[MODELS[name].dataset]
+        assert entry.command == entry.details["training"]["command"]
+
+
 def test_the_released_weights_are_released_again_as_they_are(checkout, tmp_path):
     before = load_manifest(checkout / MANIFEST)[NAME]
     write_release([write_run(tmp_path / "run", RELEASED)], METRICS, checkout)
@@ -82,6 +128,7 @@ def test_a_model_that_was_not_released_gets_its_weights(checkout, random_run):
     assert (checkout / WEIGHTS).stat().st_size == entry.size
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_be_released(checkout, random_run, tiny_model, tmp_path):
     before = contents(checkout)
 

@@ -31,6 +31,7 @@ def trained(model, data, tree, tmp_path_factory):
     return folders
 
 
+@pytest.mark.slow
 def test_the_temperature_is_fitted_on_the_part_val(trained):
     plain, fitted = (read_report(trained[name]) for name in ("plain", "fitted"))
     assert "calibration" not in plain
@@ -79,6 +80,7 @@ def test_the_fit_finds_a_known_scale(trained, data, tree, caplog):
     assert fit_temperature(network, coarse, config.input) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("right", "end"), [(True, "0.4"), (False, "2.5")])
 def test_a_temperature_at_an_end_of_its_range_is_told(right, end, model, data, caplog):
     """No temperature is low enough for labels that are all right, or high enough if all wrong."""

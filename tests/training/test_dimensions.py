@@ -67,6 +67,7 @@ def test_the_ratings_of_the_training_images_are_learned(folder, start, tmp_path)
         assert r > 0.95
 
 
+@pytest.mark.slow
 def test_predictions_have_the_dimensions_with_their_scale(trained, folder):
     predictor = Predictor(checkpoint=trained)
     assert predictor.name == "rated"
@@ -86,6 +87,7 @@ def test_predictions_have_the_dimensions_with_their_scale(trained, folder):
     assert raw["valence"].item() == pytest.approx(valence, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_failed_image_has_no_ratings_and_its_csv_row_has_all_columns(trained, folder, tmp_path):
     predictor = Predictor(checkpoint=trained)
     (tmp_path / "no.jpg").write_bytes(b"no image")
@@ -110,6 +112,7 @@ def test_a_model_without_dimensions_is_stored_as_before():
     assert ModelConfig.from_dict(stored) == rated
 
 
+@pytest.mark.slow
 def test_the_report_compares_the_dimensions_with_the_ratings(trained, folder, tmp_path):
     predictor = Predictor(checkpoint=trained)
     samples, source = find_samples("OASIS", folder, predictor.hierarchy)
@@ -126,6 +129,7 @@ def test_the_report_compares_the_dimensions_with_the_ratings(trained, folder, tm
     assert "mean absolute error of the predicted arousal" in text
 
 
+@pytest.mark.slow
 def test_the_head_is_copied_for_dimensions_that_both_models_have(trained):
     config, source = load_network(trained)
     other = (Dimension("arousal", 1, 7), Dimension("dominance", 1, 9))
@@ -192,6 +196,7 @@ def test_a_dimension_needs_a_scale(text, folder, tmp_path):
         Dimension.parse("valence=7:1")
 
 
+@pytest.mark.slow
 def test_the_command_is_reported(trained):
     command = read_report(trained.parent)["command"]
     assert "--dimension valence=1:7 --dimension arousal=1:7" in command

@@ -56,6 +56,7 @@ def test_the_file_has_the_maps_of_the_training_images_only(model, data, tmp_path
             assert all(one.equal(other) for one, other in zip(maps, expected, strict=True))
 
 
+@pytest.mark.slow
 def test_the_maps_are_those_of_the_backbone(model, data, tmp_path):
     run = prepare(plan(model, data, tmp_path / "run"))
     network = run.network(0).eval()
@@ -114,6 +115,7 @@ def test_a_killed_process_is_continued_where_it_stopped(model, data, tree, tmp_p
     assert file_of(killed).read_bytes()[:size] == file_of(undisturbed).read_bytes()[:size]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_reported_and_the_file_completed_later(model, data, tmp_path, monkeypatch):
     """The limit of a process on file sizes stands for the disk."""
     monkeypatch.setattr("mdan_zoo.training.feature_cache._CHUNK", 1)
@@ -141,6 +143,7 @@ def test_a_disk_that_is_too_small_is_reported_before_the_work(model, data, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["", "[]"])
 def test_a_damaged_progress_file_starts_over(content, model, data, tmp_path):
     expected = prepare(plan(model, data, tmp_path / "run")).data.maps[3].clone()

@@ -19,11 +19,12 @@ from mdan_zoo import Predictor, get_hierarchy
 from mdan_zoo.cli.main import main
 from mdan_zoo.errors import CheckpointError
 from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.training import TrainingConfig, fine_tuning_recipe, prepare
 from mdan_zoo.training.run import load_model_file
 from mdan_zoo.training.state import STATE_FILE
 from mdan_zoo.weights.checkpoint import read_identity
 from mdan_zoo.zoo.configs import MODELS
-from mdan_zoo.zoo.factory import build_network
+from mdan_zoo.zoo.factory import build_network, create_model, list_models
 
 
 def arguments(model, data, tree, output, *more):
@@ -64,6 +65,20 @@ def test_all_but_the_classifiers_is_carried_over_and_rows_of_equal_classes_are(m
                 else before[f"{key}.weight"][row]
             )
             assert after[f"{key}.weight"][row].equal(expected), label
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_models(pretrained=True))
+def test_every_released_model_can_be_fine_tuned_on_images_of_any_kind(name, data, tmp_path):
+    """Ratings, weights of datasets and the temperature are those of the model's own images."""
+    recipe = fine_tuning_recipe(name, ["cached_views=0"])
+    assert (recipe.dataset_weights, recipe.temperature) == ("", None)
+    run = prepare(TrainingConfig(recipe, data, tmp_path / "run", hierarchy=OWN_TREE))
+    assert (run.model.name, run.model.dimensions) == ("run", ())
+    network, released = run.network(seed=0), create_model(name, pretrained=True)
+    given = released.state_dict()
+    for key, value in network.backbone.state_dict().items():
+        assert value.equal(given[f"backbone.{key}"]), key
 
 
 @pytest.mark.parametrize(
@@ -126,6 +141,7 @@ def test_fine_tuning_learns_the_custom_classes(data, tree, tmp_path, capsys):
     assert right >= 22, "of 24 images that it was trained on"
 
 
+@pytest.mark.slow
 def test_a_model_of_one_level_is_trained_from_one_of_two(model, data, tmp_path, caplog):
     """A flat list of emotions needs no level of parents."""
     tree, output = tmp_path / "tree.toml", tmp_path / "run"

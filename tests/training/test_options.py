@@ -46,6 +46,7 @@ def weights_of(network):
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_released_weights_are_the_average_of_the_trained_ones(trainer):
     """The first step keeps a tenth of the start; the second would keep 2/11, and keeps 0.15."""
     learner = trainer(epochs=2, ema_decay=0.15)

@@ -54,6 +54,7 @@ def trainer(given, indices=range(24), folder=None):
 # --- what is learned
 
 
+@pytest.mark.slow
 def test_a_class_that_no_training_image_has_leaves_the_start_finite(model, data, tmp_path):
     given = plan(model, data, tmp_path / "run", init_bias_from_priors=True)
     samples = prepare(given).samples
@@ -64,6 +65,7 @@ def test_a_class_that_no_training_image_has_leaves_the_start_finite(model, data,
     assert all(value.isfinite().all() for value in learner.network.state_dict().values())
 
 
+@pytest.mark.slow
 def test_cached_maps_of_a_hierarchy_of_three_levels_have_the_map_that_the_third_reads(
     tmp_path, data
 ):
@@ -75,6 +77,7 @@ def test_cached_maps_of_a_hierarchy_of_three_levels_have_the_map_that_the_third_
     assert train(plan(model, data, tmp_path / "run", tree=tree, **VIEWS)).exists()
 
 
+@pytest.mark.slow
 def test_a_flat_network_learns_by_the_weights_of_a_network_with_two_branches(model, data, tmp_path):
     weights = {"overall_weight": 0.0, "local_weight": 1.0, "global_weight": 1.0}
     learner = trainer(plan(model, data, tmp_path / "run", **weights))
@@ -89,6 +92,7 @@ def test_a_flat_network_learns_by_the_weights_of_a_network_with_two_branches(mod
     assert not learner.network.global_classifier.weight.equal(before)
 
 
+@pytest.mark.slow
 def test_trainers_side_by_side_keep_their_own_number_of_parts(model, data, tmp_path):
     in_parts = trainer(plan(model, data, tmp_path / "run", machine={"workers": 0, "accumulate": 4}))
     whole = trainer(plan(model, data, tmp_path / "run"))
@@ -135,6 +139,7 @@ def test_an_update_that_ruins_the_weights_leaves_the_state_before(
     assert all(value.isfinite().all() for value in again.network.state_dict().values())
 
 
+@pytest.mark.slow
 def test_weights_that_the_last_step_ruined_are_not_released(model, data, tmp_path):
     ruined = {"batch_size": 24, "lr": 1e38, "backbone_lr": 1e38}
     with pytest.raises(TrainingError, match=r"step 1 ruined the weights\. A lower") as raised:
@@ -146,6 +151,7 @@ def test_weights_that_the_last_step_ruined_are_not_released(model, data, tmp_pat
 # --- what it goes on from
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_data_elsewhere_is_the_same_data(model, data, tmp_path):
     train(plan(model, data, tmp_path / "run"))
     log = (tmp_path / "run" / LOG_FILE).read_bytes()
@@ -178,6 +184,7 @@ def test_an_exploded_training_goes_on_with_a_lower_rate(model, data, tmp_path, c
     assert "resuming from step 1 with another recipe" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_state_of_version_0_1_is_resumed(model, data, tmp_path):
     """Its recipe has other field names."""
     given = plan(model, data, tmp_path / "run", lr=0.02)
@@ -194,6 +201,7 @@ def test_a_state_of_version_0_1_is_resumed(model, data, tmp_path):
     assert read_report(tmp_path / "run")["changes"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"weight_decay": 0.0}, {"backbone_lr": 0.0}], ids=str)
 def test_a_state_is_not_resumed_by_another_recipe(change, model, data, tmp_path):
     """A backbone of rate 0 is frozen: another set of weights is trained."""
@@ -333,12 +341,14 @@ def test_images_that_cannot_be_read_are_reported_before_the_work(changes, model,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_images_that_break_later_are_not_looked_for_when_a_training_goes_on(model, data, tmp_path):
     train(plan(model, data, tmp_path / "run"))
     (data / "calm" / "3.jpg").write_bytes(bytes((data / "calm" / "3.jpg").stat().st_size))
     assert train(plan(model, data, tmp_path / "run")).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_that_cannot_be_read_is_reported_in_a_line(workers, model, data, tmp_path):
     (data / "calm" / "3.jpg").write_bytes(b"no image")
@@ -370,14 +380,6 @@ def test_the_name_of_a_registered_model_is_not_taken(model, data, tmp_path):
     assert not (tmp_path / "mdan_fi8").exists()
 
 
-def test_a_split_of_one_part_is_reported(model, data, tmp_path):
-    names = [image.relative_to(data).as_posix() for image in data.glob("*/*.jpg")]
-    Split.from_parts("folder", "mine", ".", {"0": names}).save(tmp_path / "split.tsv")
-    with pytest.raises(InputError, match="'mine' has only the part 0"):
-        train(plan(model, data, tmp_path / "run", file=tmp_path / "split.tsv"))
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize("label_std_scale", [0.0, 0.75])
 def test_ratings_are_no_labels_of_a_custom_hierarchy(label_std_scale, model, tmp_path):
     """OWN_TREE has four leaves as well, but they are others."""
@@ -388,6 +390,7 @@ def test_ratings_are_no_labels_of_a_custom_hierarchy(label_std_scale, model, tmp
         )
 
 
+@pytest.mark.slow
 def test_another_precision_in_the_same_process_is_reported(model, data, tmp_path):
     """Accelerate keeps one precision a process."""
     trainer(plan(model, data, tmp_path / "run"))

@@ -25,6 +25,7 @@ from mdan_zoo.training.recipe import Recipe, load_recipe
 from mdan_zoo.training.report import read_report, summarise
 from mdan_zoo.training.state import STATE_FILE
 from mdan_zoo.training.trainer import Trainer
+from mdan_zoo.zoo.configs import MODELS
 from mdan_zoo.zoo.factory import load_network
 
 TREE = get_hierarchy("mikels8")
@@ -146,6 +147,7 @@ def options(output: Path, backbone_file: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_every_dataset_has_its_split_and_test(trained, folders):
     report = read_report(trained)
     assert report["dataset"] == "FI+OASIS"
@@ -171,6 +173,7 @@ def test_every_dataset_has_its_split_and_test(trained, folders):
     assert {name.partition("/")[0] for name in names} == {"emotion_dataset", "images"}
 
 
+@pytest.mark.slow
 def test_the_model_predicts_emotions_and_ratings(trained):
     found, network = load_network(trained / "model.safetensors")
     assert (found.name, found.hierarchy, found.dataset) == ("joint", "mikels8", "FI+OASIS")
@@ -179,6 +182,7 @@ def test_the_model_predicts_emotions_and_ratings(trained):
         call("evaluate", trained / "model.safetensors", "--data", trained)
 
 
+@pytest.mark.slow
 def test_evaluate_finds_the_split_of_each_dataset(trained, folders, capsys):
     words = ("--dataset", "OASIS", "--data", folders["OASIS"], "--split", "test")
     assert call("evaluate", trained / "model.safetensors", *words, "--bootstrap", "100") == 0
@@ -256,6 +260,55 @@ def test_a_model_of_several_datasets_is_named_after_its_output(folders, tmp_path
     recipe = load_recipe("mdan_fi8")
     with pytest.raises(InputError, match="several datasets is named after its output folder"):
         prepare(TrainingConfig(recipe, folders, tmp_path / "mdan_fi8"))
+
+
+JOINT_MODELS = pytest.mark.parametrize("name", ["mdan_fi8_lite0", "flat_fi8_lite0"])
+
+
+@pytest.fixture(scope="module")
+def lite0_file(tmp_path_factory):
+    import timm
+
+    path = tmp_path_factory.mktemp("backbone") / "lite0.pth"
+    torch.save(timm.create_model("tf_efficientnet_lite0").state_dict(), path)
+    return path
+
+
+@JOINT_MODELS
+@pytest.mark.parametrize("names", [("FI", "OASIS"), ("OASIS", "FI")])
+def test_the_registered_models_of_two_datasets_keep_their_names(
+    name, names, folders, lite0_file, tmp_path
+):
+    recipe, data = load_recipe(name), {dataset: folders[dataset] for dataset in names}
+    assert (recipe.split, recipe.dataset_weights) == ("all", "FI=3,OASIS=1")
+    run = prepare(TrainingConfig(recipe, data, tmp_path / "run", backbone_weights=lite0_file))
+    assert run.model == MODELS[name]
+    assert [source.name for source in run.sources] == list(names)
+    assert len(run.samples) == FI_IMAGES + OASIS_IMAGES
+
+
+@JOINT_MODELS
+def test_their_recipes_need_both_datasets_or_no_weights(name, folders, lite0_file, tmp_path):
+    weights = ("--backbone-weights", lite0_file, "--output", tmp_path / "run")
+    with pytest.raises(InputError, match="several datasets; give --data FI=DIR --data OASIS=DIR"):
+        call("train", name, "--data", folders["FI"], *weights)
+    with pytest.raises(InputError, match=r"FI=3,OASIS=1 must name the datasets FI: .*weights="):
+        call("train", name, "--data", f"FI={folders['FI']}", *weights)
+    assert not (tmp_path / "run").exists()
+
+
+@JOINT_MODELS
+def test_on_one_dataset_the_model_gets_another_name_and_the_ratings_there_are(
+    name, folders, lite0_file, tmp_path, caplog
+):
+    recipe = load_recipe(name, ["dataset_weights="])
+    for dataset, rated in (("FI", ()), ("OASIS", MODELS[name].dimensions)):
+        data, output = {dataset: folders[dataset]}, tmp_path / f"only_{dataset}"
+        run = prepare(TrainingConfig(recipe, data, output, backbone_weights=lite0_file))
+        found = (run.model.name, run.model.dataset, run.model.dimensions)
+        assert found == (output.name, dataset, rated)
+    message = "no image has a rating of valence, arousal: the new model does not predict it"
+    assert [text for text in caplog.messages if "rating" in text] == [message]
 
 
 @pytest.mark.slow

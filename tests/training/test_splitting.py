@@ -73,6 +73,7 @@ def folders(split, part):
 # --- the parts that images come in
 
 
+@pytest.mark.slow
 def test_test_images_that_the_start_had_learned_are_reported(model, data, tmp_path, caplog):
     start = tmp_path / "start.safetensors"
     shutil.copy(model, start)
@@ -84,6 +85,7 @@ def test_test_images_that_the_start_had_learned_are_reported(model, data, tmp_pa
     assert said in caplog.text
 
 
+@pytest.mark.slow
 def test_images_that_come_divided_are_trained_and_tested_on_as_they_lie(as_it_comes):
     split = Split.load(as_it_comes / "split.tsv")
     assert split.method == "official"
@@ -94,6 +96,7 @@ def test_images_that_come_divided_are_trained_and_tested_on_as_they_lie(as_it_co
     assert "The model was not trained on any of these images." in tested
 
 
+@pytest.mark.slow
 def test_they_are_divided_again_where_that_is_asked_for(anew):
     split = Split.load(anew / "split.tsv")
     assert split.method == "80/20, seed 0"
@@ -133,6 +136,14 @@ def test_a_given_split_is_kept_next_to_the_weights(model, divided, tmp_path):
     for other in ({"split": paths[1]}, {}):
         with pytest.raises(InputError, match=r"split\.tsv is the split '80/20, seed 3', not"):
             find(model, divided, tmp_path / "run", **other)
+
+
+def test_a_split_of_one_part_is_reported(model, data, tmp_path):
+    names = [image.relative_to(data).as_posix() for image in data.glob("*/*.jpg")]
+    Split.from_parts("folder", "mine", ".", {"0": names}).save(tmp_path / "split.tsv")
+    with pytest.raises(InputError, match="'mine' has only the part 0"):
+        learn(model, data, tmp_path / "run", split=tmp_path / "split.tsv")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_split_of_another_data_set_is_refused(model, data, tmp_path):
@@ -202,6 +213,7 @@ def test_votes_that_are_not_learned_are_reported(data, caplog):
 # --- what an evaluation knows of it
 
 
+@pytest.mark.slow
 def test_an_evaluation_tells_how_many_images_were_trained_on(anew, divided, tmp_path, capsys):
     """Of the official test part, which it takes by default, also where that is a copy."""
     learned = Split.load(anew / "split.tsv").images("train")

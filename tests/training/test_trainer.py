@@ -88,6 +88,7 @@ def plan(folder, backbone_file, output, *changes):
     return TrainingConfig(recipe, folder, output, backbone_weights=backbone_file)
 
 
+@pytest.mark.slow
 def test_training_changes_the_last_stage_and_nothing_before_it(folder, backbone_file, tmp_path):
     data = prepare(plan(folder, backbone_file, tmp_path, "backbone_lr=0.01"))
     recipe = load_recipe("mdan_oasis4", [*QUICK, "backbone_lr=0.01"])

@@ -57,6 +57,7 @@ def test_models_are_listed_by_pattern():
     assert "mdan_oasis4" not in list_models("mdan_*8")
     assert "mdan_oasis4" in list_models(pretrained=True)
     assert "mdan_fi8" not in list_models(pretrained=True)
+    assert list_models("*_fi8_lite0", pretrained=True) == ["flat_fi8_lite0", "mdan_fi8_lite0"]
 
 
 def test_unreleased_weights_are_an_error_that_says_how_to_train_them():
@@ -140,8 +141,10 @@ def test_the_flat_classifier_has_no_local_branch():
 @pytest.mark.parametrize("name", list_models(pretrained=True))
 def test_released_weights_give_the_golden_output(name):
     """Guards weights, preprocessing and network together against silent change."""
-    golden = load_manifest()[name].details["golden"]["output"]
+    golden = dict(load_manifest()[name].details["golden"]["output"])
     prediction = Predictor(name, device="cpu").predict(golden_image())
+    ratings = {rating.name: rating.value for rating in prediction.dimensions}
+    assert ratings == pytest.approx(golden.pop("dimensions", {}), abs=2e-3)
     assert [level.name for level in prediction.levels] == list(golden)
     for level in prediction.levels:
         assert level.scores == pytest.approx(golden[level.name], abs=2e-3)

@@ -77,6 +77,7 @@ def packages_without(tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_every_model_has_an_entry_point_with_help(ask):
     helps = ask("""
 from pathlib import Path

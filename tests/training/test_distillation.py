@@ -1,0 +1,140 @@
+"""Distillation: labels mixed with the predictions of teachers."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from command_line import call
+from dataset_trees import write_image
+
+from mdan_zoo.datasets.registry import read_dataset
+from mdan_zoo.errors import DatasetError, InputError
+from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.training import TrainingConfig
+from mdan_zoo.training.distillation import mix_teacher_predictions
+from mdan_zoo.training.recipe import Recipe, load_recipe
+from mdan_zoo.training.report import read_report, repeating_command
+
+TREE = get_hierarchy("mikels8")
+PER_CLASS = 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    fi = tmp_path_factory.mktemp("data") / "fi"
+    for leaf in TREE.leaves:
+        for number in range(PER_CLASS):
+            write_image(fi / "emotion_dataset" / leaf / f"{number}.jpg")
+    return fi
+
+
+@pytest.fixture(scope="module")
+def samples(folder):
+    return read_dataset("FI", folder)
+
+
+@pytest.fixture(scope="module")
+def predictions(folder, tiny_model, tmp_path_factory):
+    """The predictions of a real model, written by the command."""
+    path = tmp_path_factory.mktemp("teacher") / "teacher.csv"
+    model = ("--checkpoint", tiny_model, "--device", "cpu")
+    call("predict", folder, *model, "--format", "csv", "--output", path)
+    return path
+
+
+def rewritten(source, target, change):
+    """Write a table with its rows changed by a function."""
+    with source.open(newline="", encoding="utf-8") as file:
+        header, *rows = list(csv.reader(file))
+    with target.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(change(header, rows))
+    return target
+
+
+def test_labels_are_mixed_with_the_mean_of_the_teachers(samples, predictions, tmp_path):
+    def uniform(header, rows):
+        first = header.index("emotion:amusement")
+        for row in rows:
+            row[first : first + 8] = ["0.125"] * 8
+        return [header, *rows]
+
+    other = rewritten(predictions, tmp_path / "other.csv", uniform)
+    with predictions.open(newline="", encoding="utf-8") as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    mixed = mix_teacher_predictions(samples, [predictions, other], TREE, 0.4)
+    assert len(mixed) == len(samples) == PER_CLASS * 8
+    for sample, result in zip(samples, mixed, strict=True):
+        row = rows[str(sample.image)]
+        teacher = np.array([float(row[f"emotion:{leaf}"]) for leaf in TREE.leaves])
+        expected = 0.6 * np.array(sample.distribution) + 0.4 * (teacher + 0.125) / 2
+        assert result.distribution == pytest.approx(expected)
+        assert (result.image, result.labels) == (sample.image, sample.labels)
+    unchanged = mix_teacher_predictions(samples, [predictions], TREE, 0.0)
+    for sample, result in zip(samples, unchanged, strict=True):
+        assert result.distribution == pytest.approx(sample.distribution)
+
+
+def test_images_without_predictions_keep_their_labels(samples, predictions, tmp_path):
+    part = rewritten(predictions, tmp_path / "part.csv", lambda header, rows: [header, *rows[:5]])
+    mixed = mix_teacher_predictions(samples, [part], TREE, 0.5)
+    changed = [a.distribution != b.distribution for a, b in zip(samples, mixed, strict=True)]
+    assert sum(changed) == 5
+
+
+def test_a_table_that_does_not_fit_is_refused(samples, predictions, tmp_path):
+    def refused(message, *files):
+        with pytest.raises(DatasetError, match=message):
+            mix_teacher_predictions(samples, files, TREE, 0.5)
+
+    part = rewritten(predictions, tmp_path / "part.csv", lambda header, rows: [header, *rows[:5]])
+    refused(
+        "part.csv has predictions for 5 images that are not the 32 images of", predictions, part
+    )
+
+    def elsewhere(header, rows):
+        return [header, *([f"/elsewhere/{row[0]}", *row[1:]] for row in rows)]
+
+    moved = rewritten(predictions, tmp_path / "moved.csv", elsewhere)
+    refused("none of the 32 images is in .*moved.csv, which lists /elsewhere", moved)
+    renamed = rewritten(
+        predictions,
+        tmp_path / "renamed.csv",
+        lambda header, rows: [[name.replace("fear", "dread") for name in header], *rows],
+    )
+    refused("renamed.csv has no column 'emotion:fear'; .* hierarchy mikels8", renamed)
+
+    def wrong(header, rows):
+        rows[2][header.index("emotion:awe")] = "1.5"
+        return [header, *rows]
+
+    refused(
+        "emotion:awe must be a number in 0..1, not '1.5'",
+        rewritten(predictions, tmp_path / "w.csv", wrong),
+    )
+
+
+@pytest.mark.slow
+def test_training_with_a_teacher(folder, predictions, tiny_model, tmp_path):
+    model = ("--init", tiny_model, "--hierarchy", "mikels8", "--recipe", "mdan_fi8")
+    words = ("train", *model, "--dataset", "FI", "--data", folder, "--output")
+    changes = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "split=all", "--workers", 0)
+    teacher = ("--teacher-predictions", predictions)
+    with pytest.raises(InputError, match="use --set label_std_scale=1"):
+        call(*words, tmp_path / "hard", *changes, *teacher)
+    soft = (*changes, "--set", "label_std_scale=1")
+    call(*words, tmp_path / "plain", *soft)
+    call(*words, tmp_path / "taught", *soft, *teacher, "--set", "teacher_weight=1")
+    plain, taught = (read_report(tmp_path / name) for name in ("plain", "taught"))
+    assert "--teacher-predictions FILE" in taught["command"]
+    assert "--set teacher_weight=1.0" in taught["command"]
+    assert plain["weights_sha256"] != taught["weights_sha256"]
+
+
+def test_the_command_names_every_teacher(tmp_path):
+    recipe = load_recipe("mdan_fi8", ["label_std_scale=1"])
+    config = TrainingConfig(recipe, tmp_path, tmp_path, teacher_predictions=["a.csv", "b.csv"])
+    assert repeating_command(config).count("--teacher-predictions") == 2
+    with pytest.raises(InputError, match=r"teacher_weight must be in 0..1, not 1.5"):
+        Recipe("m", teacher_weight=1.5)
