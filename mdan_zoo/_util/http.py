@@ -122,10 +122,7 @@ def download(url: str, file: BinaryIO, name: str, size: int, sha256: str, token:
 
 
 class _Transfer:
-    """The part of a file that has arrived.
-
-    `sized` tells whether its server announced the right size: a page of a proxy has another one.
-    """
+    """The part of a file that has arrived; `sized` if its server announced the right size."""
 
     def __init__(self, file: BinaryIO, size: int, sha256: str, bar: tqdm[Any]):
         self._file, self._size, self._sha256, self._bar = file, size, sha256, bar

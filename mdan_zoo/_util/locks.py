@@ -1,9 +1,16 @@
-"""Locks that are free in a forked child process, whichever thread of its parent holds them."""
+"""Locks between threads, which a forked child process does not inherit, and between processes."""
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE_SECONDS = 5.0  # of waiting for another process, before a message is logged
+_LOGGER = logging.getLogger("mdan_zoo.weights.fetch")
 
 
 class ForkSafeLock:
@@ -22,3 +29,22 @@ class ForkSafeLock:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+
+@contextmanager
+def process_lock(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path`. Waiting processes log that another one `what`.
+
+    A killed process releases its lock.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(path)
+    try:
+        acquired = held.acquire(timeout=PATIENCE_SECONDS)
+    except Timeout:
+        _LOGGER.warning("waiting for another process that %s", what)
+        acquired = held.acquire()
+    with acquired:
+        yield

@@ -21,6 +21,7 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd
 
 from mdan_zoo._util.files import remove_leftovers, write_atomically
+from mdan_zoo._util.locks import process_lock
 from mdan_zoo._util.numbers import is_number
 from mdan_zoo.datasets.registry import OWN_IMAGES
 from mdan_zoo.errors import CheckpointError, InputError, PublishingError, WeightsUnavailableError
@@ -30,7 +31,7 @@ from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.publishing.model_card import model_card
 from mdan_zoo.publishing.publication import Publication
 from mdan_zoo.training.report import read_report
-from mdan_zoo.weights.cache import named_lock
+from mdan_zoo.weights.cache import lock_file
 from mdan_zoo.weights.checkpoint import Checkpoint, open_checkpoint
 from mdan_zoo.weights.hub_api import (
     PUBLISHING_TIMEOUT,
@@ -282,7 +283,7 @@ def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) 
     entry = publication.entry({"type": "relative", "path": f"{place}/{WEIGHTS_FILE}"})
     # The lock is kept in the cache, not in the published folder.
     lock = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]
-    with named_lock(f"publish-{lock}", f"publishes into {folder}"):
+    with process_lock(lock_file(f"publish-{lock}"), f"publishes into {folder}"):
         manifest = merged_manifest(folder / MANIFEST_FILE, {publication.name: entry})
         remove_leftovers(folder)
         for leftover in folder.glob(f"{_STAGING_PREFIX}*"):

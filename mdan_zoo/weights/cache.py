@@ -6,7 +6,6 @@ Each version of a model has its own folder, so a file is never replaced by a dif
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import secrets
@@ -17,15 +16,13 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from mdan_zoo._util.files import replace_by, sha256_of
+from mdan_zoo._util.locks import process_lock
 from mdan_zoo.errors import InputError, ManifestError, WeightsUnavailableError
 from mdan_zoo.weights.manifest import ManifestEntry
 from mdan_zoo.weights.manifest_fields import NAME
 
 CACHE_VARIABLE = "MDAN_ZOO_CACHE"
-PATIENCE_SECONDS = 5.0  # of waiting for another process, before a message is logged
 COMMITS = ".commits"  # folder of known commits, with a file MODEL/COMMIT.json for each
-
-LOGGER = logging.getLogger("mdan_zoo.weights.fetch")
 
 _PREFIX_LENGTH = 16  # 64 bits of the SHA-256 tell the versions of a model apart
 _VERSION = re.compile(f"[0-9a-f]{{{_PREFIX_LENGTH}}}")
@@ -83,26 +80,14 @@ def cached_path(entry: ManifestEntry) -> Path:
     return cache_folder() / entry.name / entry.sha256[:_PREFIX_LENGTH] / entry.file
 
 
+def lock_file(name: str) -> Path:
+    """Return the path of a lock of all processes with this cache."""
+    return cache_folder() / _LOCKS / f"{name}.lock"
+
+
 def lock(version: Path) -> AbstractContextManager[None]:
-    """Lock the folder of a version. A killed process releases its lock."""
-    return named_lock(version.name, f"fetches or deletes {version.parent.name}")
-
-
-@contextmanager
-def named_lock(name: str, what: str) -> Iterator[None]:
-    """Hold a lock of all processes with this cache. Waiting ones log that another `what`."""
-    from filelock import FileLock, Timeout
-
-    folder = cache_folder() / _LOCKS
-    folder.mkdir(parents=True, exist_ok=True)
-    held = FileLock(folder / f"{name}.lock")
-    try:
-        acquired = held.acquire(timeout=PATIENCE_SECONDS)
-    except Timeout:
-        LOGGER.warning("waiting for another process that %s", what)
-        acquired = held.acquire()
-    with acquired:
-        yield
+    """Lock the folder of a version."""
+    return process_lock(lock_file(version.name), f"fetches or deletes {version.parent.name}")
 
 
 @contextmanager

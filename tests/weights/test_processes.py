@@ -18,7 +18,7 @@ import pytest
 from fault_server import Fault, Handler, body, cut, cut_and_resumed, reset, status
 from hub_helpers import CONTENT, FILE, OTHER, PLACE, mirrored, python_process, stored
 
-from mdan_zoo._util import http
+from mdan_zoo._util import http, locks
 from mdan_zoo.errors import WeightsUnavailableError
 from mdan_zoo.weights import cache as weights_cache
 from mdan_zoo.weights import fetch
@@ -281,7 +281,7 @@ with weights_cache.lock(Path(sys.argv[1])):
 
 
 def test_a_long_wait_for_another_process_is_reported_once(server, cache, monkeypatch, caplog):
-    monkeypatch.setattr(weights_cache, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.1)
     entry = mirrored(server)
     process = python_process(HOLD, str(fetch.cached_path(entry).parent))
     assert process.stdout.readline() == "locked\n"
