@@ -55,7 +55,14 @@ def trained(folder, start, tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_ratings_of_the_training_images_are_learned(folder, start, tmp_path):
-    changes = ("epochs=60", "lr=0.01", "backbone_lr=0", "dimension_weight=5", "ema_decay=0")
+    changes = (
+        "split=all",
+        "epochs=60",
+        "lr=0.01",
+        "backbone_lr=0",
+        "dimension_weight=5",
+        "ema_decay=0",
+    )
     run = prepare(config(folder, tmp_path / "run", start, *changes))
     network = Trainer(run, range(12)).run()
     maps = [stage[0, :12].float() if stage.numel() else stage for stage in run.data.maps]
