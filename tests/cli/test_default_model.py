@@ -1,4 +1,4 @@
-"""What commands print about the default model, which also predicts valence and arousal."""
+"""Output of the commands for the default model, which also predicts valence and arousal."""
 
 from __future__ import annotations
 

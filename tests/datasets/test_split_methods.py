@@ -1,4 +1,4 @@
-"""How new splits are made."""
+"""Split methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo makes of images, without its server."""
+"""Answers of the demo, without its server."""
 
 from __future__ import annotations
 

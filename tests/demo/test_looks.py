@@ -1,4 +1,4 @@
-"""How the demo can be used: by keyboard, on a phone, and by eyes that need contrast."""
+"""Accessibility of the demo: keyboard, phone and contrast."""
 
 from __future__ import annotations
 

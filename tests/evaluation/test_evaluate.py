@@ -1,4 +1,4 @@
-"""From a folder of images to a report: `find_samples`, `evaluate` and `write_report`."""
+"""Evaluation of a folder of images: `find_samples`, `evaluate` and `write_report`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests in a real browser call; importing it skips them where there is none."""
+"""Browser helpers for tests; importing this module skips them where there is no browser."""
 
 from __future__ import annotations
 

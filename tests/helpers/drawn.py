@@ -1,4 +1,4 @@
-"""What a figure shows: its texts, and the places of its texts and images."""
+"""Inspection of figures: texts, and positions of texts and images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the hub share: a small weight file and entries that name it."""
+"""Fixtures of the hub tests: a small weight file and entries that name it."""
 
 from __future__ import annotations
 

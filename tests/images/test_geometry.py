@@ -1,4 +1,4 @@
-"""Where the network looked, laid back over the image."""
+"""Geometry of maps that are laid over the image."""
 
 from __future__ import annotations
 

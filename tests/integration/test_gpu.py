@@ -1,4 +1,4 @@
-"""What only a GPU can show; the other tests of training use one, too, where there is one."""
+"""Tests that need a GPU; the other training tests use one as well if there is one."""
 
 from __future__ import annotations
 

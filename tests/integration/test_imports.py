@@ -1,4 +1,4 @@
-"""What is imported when: the package and its quick commands must not load torch."""
+"""Imports: the package and its quick commands must not load torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What publishing takes from the training.json beside the weights."""
+"""Use of training.json in publishing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of training start from: a checkpoint, images and their hierarchy."""
+"""Fixtures of the training tests: a checkpoint, images and their hierarchy."""
 
 from __future__ import annotations
 

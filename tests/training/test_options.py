@@ -1,4 +1,4 @@
-"""What single options of a recipe and of a machine do to the weights, computed by hand."""
+"""Effects of single recipe and machine options on the weights, computed by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images a training takes, which it keeps aside, and who is told."""
+"""Splits of training runs: training and test images, and warnings about them."""
 
 from __future__ import annotations
 

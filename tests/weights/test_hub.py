@@ -1,4 +1,4 @@
-"""Where a weight file is looked for, in what order, and what is said if it is nowhere."""
+"""Search for a weight file: places, order and error messages."""
 
 from __future__ import annotations
 
