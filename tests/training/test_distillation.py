@@ -110,9 +110,40 @@ def test_a_table_that_does_not_fit_is_refused(samples, predictions, tmp_path):
         return [header, *rows]
 
     refused(
-        "emotion:awe must be a number in 0..1, not '1.5'",
+        r"2.jpg: emotion:awe must be a number in 0..1, not '1.5'",
         rewritten(predictions, tmp_path / "w.csv", wrong),
     )
+
+
+def test_probabilities_that_do_not_sum_to_one_are_refused(samples, predictions, tmp_path):
+    """The mixture would not be a distribution; logits and sigmoids are no probabilities."""
+
+    def cleared(header, rows):
+        first = header.index("emotion:amusement")
+        rows[3][first : first + 8] = ["0"] * 8
+        return [header, *rows]
+
+    table = rewritten(predictions, tmp_path / "cleared.csv", cleared)
+    message = r"cleared.csv: .*3.jpg: the probabilities of level emotion must sum to 1, not 0$"
+    with pytest.raises(DatasetError, match=message):
+        mix_teacher_predictions(samples, [table], TREE, 0.5)
+
+
+def test_two_teachers_in_one_table_are_refused(samples, predictions, tmp_path):
+    def twice(header, rows):
+        return [header, *rows, rows[0]]
+
+    def differently(header, rows):
+        first = header.index("emotion:amusement")
+        uniform = [*rows[0][:first], *["0.125"] * 8, *rows[0][first + 8 :]]
+        return [header, *rows, uniform]
+
+    expected = mix_teacher_predictions(samples, [predictions], TREE, 0.5)
+    same = rewritten(predictions, tmp_path / "same.csv", twice)
+    assert mix_teacher_predictions(samples, [same], TREE, 0.5) == expected
+    table = rewritten(predictions, tmp_path / "joined.csv", differently)
+    with pytest.raises(DatasetError, match=r"0.jpg: it has two rows .* own --teacher-predictions"):
+        mix_teacher_predictions(samples, [table], TREE, 0.5)
 
 
 @pytest.mark.slow
@@ -136,5 +167,8 @@ def test_the_command_names_every_teacher(tmp_path):
     recipe = load_recipe("mdan_fi8", ["label_std_scale=1"])
     config = TrainingConfig(recipe, tmp_path, tmp_path, teacher_predictions=["a.csv", "b.csv"])
     assert repeating_command(config).count("--teacher-predictions") == 2
+    for single in ("a.csv", tmp_path / "a.csv"):
+        with pytest.raises(InputError, match="teacher_predictions must be a list of files, such"):
+            TrainingConfig(recipe, tmp_path, tmp_path, teacher_predictions=single)
     with pytest.raises(InputError, match=r"teacher_weight must be in 0..1, not 1.5"):
         Recipe("m", teacher_weight=1.5)
