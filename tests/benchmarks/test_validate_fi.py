@@ -78,7 +78,9 @@ def test_the_listed_images_are_the_test_part_whatever_their_names(folders, tmp_p
 def test_a_folder_without_a_validation_image_is_refused(folders, tmp_path):
     listed = tmp_path / "more.sha256"
     listed.write_text((folders / "validation.sha256").read_text() + f"{'0' * 64}  gone.jpg\n")
-    with pytest.raises(SystemExit, match=re.escape(f"1 of the 9 validation images are not in {folders}")):
+    with pytest.raises(
+        SystemExit, match=re.escape(f"1 of the 9 validation images are not in {folders}")
+    ):
         find_splits(folders / "fi", folders / "oasis", tmp_path / "runs", listed)
     with pytest.raises(SystemExit, match="2619 of the 2619 validation images are not in"):
         find_splits(folders / "fi", folders / "oasis", tmp_path / "runs")

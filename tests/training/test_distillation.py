@@ -155,12 +155,15 @@ def test_training_with_a_teacher(folder, predictions, tiny_model, tmp_path):
     with pytest.raises(InputError, match="use --set label_std_scale=1"):
         call(*words, tmp_path / "hard", *changes, *teacher)
     soft = (*changes, "--set", "label_std_scale=1")
-    call(*words, tmp_path / "plain", *soft)
-    call(*words, tmp_path / "taught", *soft, *teacher, "--set", "teacher_weight=1")
-    plain, taught = (read_report(tmp_path / name) for name in ("plain", "taught"))
+    runs = [tmp_path / name / "run" for name in ("plain", "ignored", "taught")]
+    call(*words, runs[0], *soft)
+    for weight, run in enumerate(runs[1:]):
+        call(*words, run, *soft, *teacher, "--set", f"teacher_weight={weight}")
+    plain, ignored, taught = map(read_report, runs)
     assert "--teacher-predictions FILE" in taught["command"]
     assert "--set teacher_weight=1.0" in taught["command"]
-    assert plain["weights_sha256"] != taught["weights_sha256"]
+    # The runs have the same name, which is in the checkpoint.
+    assert plain["weights_sha256"] == ignored["weights_sha256"] != taught["weights_sha256"]
 
 
 def test_the_command_names_every_teacher(tmp_path):
