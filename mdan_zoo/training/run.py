@@ -198,7 +198,8 @@ def _read_datasets(
             if dimension.name in rated and scale not in (None, (dimension.low, dimension.high)):
                 raise InputError(
                     f"the ratings of {name} are on the scale {scale[0]:g} to {scale[1]:g}, not on "
-                    f"that of the dimension {dimension}"
+                    f"that of the dimension {dimension}; to predict them on their own scale, use "
+                    f"--dimension {dataclasses.replace(dimension, low=scale[0], high=scale[1])}"
                 )
         datasets[name] = path, samples
     weights = recipe.weights_by_dataset()
