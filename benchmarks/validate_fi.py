@@ -198,9 +198,7 @@ def tempered(stored: Mapping[str, Any], branch: str, temperature: float) -> Floa
     """Return the probabilities of the emotions with the logits divided by a temperature, (N, 8)."""
 
     def one(name: str) -> Floats:
-        scaled = stored[f"{name}_emotion"].astype(np.float64) ** (1 / temperature)
-        result: Floats = scaled / scaled.sum(axis=1, keepdims=True)
-        return result
+        return scaled(stored[f"{name}_emotion"], temperature)
 
     if f"{branch}_emotion" in stored:
         return one(branch)
@@ -208,6 +206,13 @@ def tempered(stored: Mapping[str, Any], branch: str, temperature: float) -> Floa
         return one("global")
     alpha = float(stored["alpha"])
     return alpha * one("local") + (1 - alpha) * one("global")
+
+
+def scaled(probabilities: npt.NDArray[np.floating], temperature: float) -> Floats:
+    """Return the probabilities of one softmax with the logits divided by a temperature, (N, K)."""
+    powers: Floats = probabilities.astype(np.float64) ** (1 / temperature)
+    result: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return result
 
 
 def correct(folder: Path, level: str) -> npt.NDArray[np.bool_]:

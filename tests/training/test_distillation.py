@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -74,6 +75,19 @@ def test_labels_are_mixed_with_the_mean_of_the_teachers(samples, predictions, tm
     unchanged = mix_teacher_predictions(samples, [predictions], TREE, 0.0)
     for sample, result in zip(samples, unchanged, strict=True):
         assert result.distribution == pytest.approx(sample.distribution)
+
+
+def test_a_coarse_label_is_mixed_with_the_predictions_of_its_level(samples, predictions):
+    coarse = [dataclasses.replace(s, labels=(1,), distribution=(0.25, 0.75)) for s in samples]
+    mixed = mix_teacher_predictions([*coarse, *samples], [predictions], TREE, 0.4)
+    with predictions.open(newline="", encoding="utf-8") as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    for sample, result in zip(coarse, mixed, strict=False):
+        teacher = [float(rows[str(sample.image)][f"polarity:{name}"]) for name in TREE.levels[0]]
+        expected = 0.6 * np.array(sample.distribution) + 0.4 * np.array(teacher)
+        assert result.distribution == pytest.approx(expected)
+        assert result.labels == (1,)
+    assert {len(result.distribution) for result in mixed[len(coarse) :]} == {8}
 
 
 def test_images_without_predictions_keep_their_labels(samples, predictions, tmp_path):
