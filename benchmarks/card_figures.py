@@ -3,9 +3,10 @@
     python benchmarks/card_figures.py FOLDER
 
 FOLDER, such as RUNS/mdan_fi8_lite0_seed0/test/FI, has the test results of a network that
-`validate_fi.py` trained without the validation images. Writes the confusion matrix and the reliability diagram, before and after temperature
-scaling, to `docs/images/`, and `fi_validation_classes.csv`: precision, recall, F1 and the number
-of predictions of every emotion, by true emotion.
+`validate_fi.py` trained without the validation images. Writes the confusion matrix and the
+reliability diagram, before and after temperature scaling, to `docs/images/`, and
+`fi_validation_classes.csv`: precision, recall, F1 and the number of predictions of every emotion,
+by true emotion.
 """
 
 from __future__ import annotations
