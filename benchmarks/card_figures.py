@@ -1,11 +1,12 @@
 """Figures and per-class results of the model card of mdan_fi8_lite0.
 
-    python benchmarks/card_figures.py RUNS/mdan_fi8_lite0_seed0/test/FI
+    python benchmarks/card_figures.py FOLDER
 
-FOLDER has the test results of a network that `validate_fi.py` trained without the validation
-images. Writes the confusion matrix and the reliability diagram, before and after temperature
-scaling, to `docs/images/`, and `fi_validation_classes.csv`: precision, recall, F1 and the number
-of predictions of every emotion, by true emotion.
+FOLDER, such as RUNS/mdan_fi8_lite0_seed0/test/FI, has the test results of a network that
+`validate_fi.py` trained without the validation images. Writes the confusion matrix and the
+reliability diagram, before and after temperature scaling, to `docs/images/`, and
+`fi_validation_classes.csv`: precision, recall, F1 and the number of predictions of every emotion,
+by true emotion.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
-from validate_fi import RESULTS, TREE, Floats, rounded, write
+from validate_fi import RESULTS, TREE, Floats, rounded, scaled, write
 
 from mdan_zoo.evaluation.figures import draw_confusion, draw_reliability
 from mdan_zoo.evaluation.metrics import confusion
@@ -36,17 +37,12 @@ def overall(stored: Any, temperature: float) -> tuple[Floats, ...]:
 
     P_L has a softmax at every level; P_G has one over the emotions, and sums at the polarity.
     """
-
-    def scaled(probabilities: Floats) -> Floats:
-        powers: Floats = probabilities.astype(np.float64) ** (1 / temperature)
-        result: Floats = powers / powers.sum(axis=1, keepdims=True)
-        return result
-
-    alpha, by_leaf = float(stored["alpha"]), scaled(stored["global_emotion"])
+    alpha, by_leaf = float(stored["alpha"]), scaled(stored["global_emotion"], temperature)
     levels = []
     for level, name in enumerate(TREE.level_names):
         by_global = by_leaf @ np.array(TREE.membership(level)).T
-        levels.append(alpha * scaled(stored[f"local_{name}"]) + (1 - alpha) * by_global)
+        local = scaled(stored[f"local_{name}"], temperature)
+        levels.append(alpha * local + (1 - alpha) * by_global)
     return tuple(levels)
 
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from result_tables import read
-from validate_fi import MODELS, RESULTS, find_splits, rounded, write
+from validate_fi import MODELS, RESULTS, VALIDATION, check_trained_on, find_splits, rounded, write
 
 from mdan_zoo.datasets.splits import Split
 from mdan_zoo.evaluation import evaluate, find_samples
@@ -71,21 +71,27 @@ def cross_validated() -> Iterator[dict[str, Any]]:
             }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument("--fi", type=Path, required=True)
     parser.add_argument("--oasis", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True, help="--runs of validate_fi.py")
     parser.add_argument("--seed", type=int, default=0, help="seed of the FI models")
     parser.add_argument("--output", type=Path, default=RESULTS / "generalisation.csv")
-    options = parser.parse_args()
+    words = "that of validate_fi.py (default: %(default)s)"
+    parser.add_argument("--validation", type=Path, default=VALIDATION, metavar="FILE", help=words)
+    options = parser.parse_args(arguments)
 
-    splits = find_splits(options.fi, options.oasis, options.runs)
+    splits = find_splits(options.fi, options.oasis, options.runs, options.validation)
     rows = []
     for model in MODELS:
+        run = options.runs / f"{model}_seed{options.seed}"
+        if not (run / "test" / "OASIS" / "evaluation.json").is_file():
+            raise SystemExit(f"{run} has no test results; validate_fi.py --runs writes them")
+        check_trained_on(run, splits)
         for dataset in ("FI", "OASIS"):
-            folder = options.runs / f"{model}_seed{options.seed}" / "test" / dataset
-            content = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+            path = run / "test" / dataset / "evaluation.json"
+            content = json.loads(path.read_text(encoding="utf-8"))
             rows += evaluated(model, "other images of FI and themes of OASIS", content)
     for model in OASIS_MODELS:
         predictor = Predictor(model, device="cpu")

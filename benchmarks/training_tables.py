@@ -27,11 +27,11 @@ IMAGES = {
     "OASIS": 661,
 }
 """Images per dataset, from section 5.1 of the paper, except for WEBEmo (rounded in the paper) and
-EmoSet, from their own lists, and OASIS and FI+OASIS, the training images of the released models."""
+EmoSet, from their own lists, and OASIS and FI+OASIS, which the commands of the table train on; the
+released FI models were trained on the part `train` of these images."""
 
-
-FI_TRAINED = 17_460
-"""The images of FI on which the released models are trained."""
+FI_IMAGES = 17_460
+"""The images of FI in "FI+OASIS"."""
 
 
 def recipe_fields() -> str:
@@ -227,7 +227,7 @@ def minutes_of_steps(model: str) -> float:
     rates = [float(epoch["images_per_second"]) for epoch in training["history"]]
     shares = load_recipe(model).weights_by_dataset()
     # An epoch with dataset weights shows every image of FI once, and images of OASIS repeatedly.
-    images = FI_TRAINED / shares["FI"] * sum(shares.values()) if shares else training["images"]
+    images = FI_IMAGES / shares["FI"] * sum(shares.values()) if shares else training["images"]
     return float(sum(images / rate for rate in rates) / 60)
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +40,7 @@ from mdan_zoo.backbones.pyramid import build_backbone, pretrained_backbone
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.registry import read_dataset
 from mdan_zoo.datasets.split_methods import make_split
-from mdan_zoo.datasets.splits import Split
+from mdan_zoo.datasets.splits import Split, image_names, select
 from mdan_zoo.evaluation.metrics import LEVEL_MEASURES, Outcomes
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.images.load import ImageOptions, load_image
@@ -47,6 +48,7 @@ from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.training import TrainingConfig, train
 from mdan_zoo.training.backbone_weights import load_backbone_weights
 from mdan_zoo.training.recipe import load_recipe
+from mdan_zoo.training.report import read_report
 from mdan_zoo.zoo.factory import get_config
 
 HERE = Path(__file__).parent
@@ -88,9 +90,10 @@ def find_splits(
     if missing := held_out - set(hashes):
         raise SystemExit(f"{len(missing)} of the {len(held_out)} validation images are not in {fi}")
     base = fi / "emotion_dataset"
-    names = [sample.image.relative_to(base).as_posix() for sample in samples]
+    if not base.is_dir():
+        raise SystemExit(f"{fi} must contain the folder emotion_dataset, with one for each class")
     parts: dict[str, list[str]] = {"train": [], "test": []}
-    for name, sha256 in zip(names, hashes, strict=True):
+    for name, sha256 in zip(image_names(samples, base), hashes, strict=True):
         parts["test" if sha256 in held_out else "train"].append(name)
     method = "85/15 by near-duplicate group, seed 0"
     splits = {"FI": Split.from_parts("FI", method, base.name, parts)}
@@ -114,8 +117,8 @@ def train_model(
 ) -> Path:
     """Train a model, unless that is done; return the folder of its test results."""
     output: Path = options.runs / f"{model}_seed{seed}"
+    recipe = load_recipe(model, [f"seed={seed}", "temperature=1", *options.changes])
     if not (output / "test" / "OASIS" / "evaluation.json").is_file():
-        recipe = load_recipe(model, [f"seed={seed}", "temperature=1", *options.changes])
         data = {"FI": options.fi, "OASIS": options.oasis}
         weights = options.backbone_weights
         train(
@@ -129,7 +132,20 @@ def train_model(
                 workers=0,
             )
         )
+    check_trained_on(output, splits)
+    trained = read_report(output)["recipe"]
+    for name, value in dataclasses.asdict(recipe).items():
+        if None not in (value, trained.get(name)) and trained[name] != value:
+            raise SystemExit(f"{output} was trained with {name}={trained[name]}, not {value}")
     return output / "test"
+
+
+def check_trained_on(output: Path, splits: Mapping[str, Path]) -> None:
+    """Refuse the results of an earlier training on other parts of the datasets."""
+    recorded = read_report(output)["splits"]
+    for name, path in splits.items():
+        if recorded[name]["split_sha256"] != Split.load(path).sha256:
+            raise SystemExit(f"{output} was trained on another split of {name} than {path}")
 
 
 def rows_of(model: str, seed: int, folder: Path) -> Iterator[dict[str, Any]]:
@@ -182,9 +198,7 @@ def tempered(stored: Mapping[str, Any], branch: str, temperature: float) -> Floa
     """Return the probabilities of the emotions with the logits divided by a temperature, (N, 8)."""
 
     def one(name: str) -> Floats:
-        scaled = stored[f"{name}_emotion"].astype(np.float64) ** (1 / temperature)
-        result: Floats = scaled / scaled.sum(axis=1, keepdims=True)
-        return result
+        return scaled(stored[f"{name}_emotion"], temperature)
 
     if f"{branch}_emotion" in stored:
         return one(branch)
@@ -192,6 +206,13 @@ def tempered(stored: Mapping[str, Any], branch: str, temperature: float) -> Floa
         return one("global")
     alpha = float(stored["alpha"])
     return alpha * one("local") + (1 - alpha) * one("global")
+
+
+def scaled(probabilities: npt.NDArray[np.floating], temperature: float) -> Floats:
+    """Return the probabilities of one softmax with the logits divided by a temperature, (N, K)."""
+    powers: Floats = probabilities.astype(np.float64) ** (1 / temperature)
+    result: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return result
 
 
 def correct(folder: Path, level: str) -> npt.NDArray[np.bool_]:
@@ -240,8 +261,8 @@ def controls(options: argparse.Namespace, split: Path) -> Iterator[dict[str, Any
         load_backbone_weights(backbone, config.backbone, options.backbone_weights)
     backbone.eval()
     samples = read_dataset("FI", options.fi, TREE)
-    held_out = set(Split.load(split).images("test"))
-    test = np.array([f"{s.image.parent.name}/{s.image.name}" in held_out for s in samples])
+    test = np.zeros(len(samples), dtype=bool)
+    test[select(Split.load(split), samples, options.fi, "test")] = True
     labels = np.array([sample.labels for sample in samples])
     preprocessing, shrink = Preprocessing(config.input), ImageOptions(shrink_to=config.input.resize)
     features = []

@@ -204,7 +204,8 @@ def persist(name: str, attempt: Callable[[], T], received: Callable[[], int], si
     retries = os.environ.get("MDAN_ZOO_RETRIES") or "4"
     if not retries.isdecimal():
         raise InputError(f"MDAN_ZOO_RETRIES must be a whole number, not {retries[:20]!r}")
-    count = failures = furthest = 0
+    count = furthest = 0
+    failures = -bool(received())  # what is there may be of another version, and be discarded
     with silence_logged(LOGGER, name, received):
         while True:
             try:

@@ -150,8 +150,8 @@ def _check_golden(weights: WeightFile, entry: ManifestEntry) -> None:
         )
     except (KeyError, TypeError) as problem:
         raise CheckpointError(
-            f"the manifest's golden output of {entry.name} does not have the classes of "
-            f"{weights.path}"
+            f"the manifest's golden output of {entry.name} does not have the classes and "
+            f"dimensions of {weights.path}"
         ) from problem
     if error > _GOLDEN_TOLERANCE:
         raise CheckpointError(

@@ -159,8 +159,8 @@ def get_split(name: str) -> Split:
 def split_hashes(name: str) -> list[str]:
     """Return a line "SHA-256  name" for every image of a split of the package but those of "test".
 
-    The hashes are those of the files published by the authors of OASIS, and of those of the copy of
-    FI that the models were trained on.
+    The hashes are those of the files published by the authors of OASIS, and of the files of the
+    copy of FI that the models were trained on.
     """
     split = get_split(name)
     test = {f"{split.folder}/{image}" for image in dict(split.parts).get("test", ())}

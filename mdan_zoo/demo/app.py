@@ -43,10 +43,9 @@ _ABOUT = """\
 **Training data.** All models with weights were trained on photographs of OASIS (661, of which the
 FI models saw 531; Kurdi, Lozano and Banaji, 2017), each rated by about 100 adult internet users in
 the United States for valence and arousal; `mdan_fi8_lite0` and `flat_fi8_lite0` also on 14,841
-photographs of FI (You, Luo, Jin and
-Yang, 2016) from Flickr and Instagram, for each of which at least three of five crowd workers chose
-the same of eight emotions. Other people may see images differently. The table below names the
-dataset of the other models.
+photographs of FI (You, Luo, Jin and Yang, 2016) from Flickr and Instagram, for each of which at
+least three of five crowd workers chose the same of eight emotions. Other people may see images
+differently. The table below names the dataset of the other models.
 
 **Intended uses.** Sorting, searching and describing sets of photographs by the mood that they are
 likely to evoke, teaching, and fine-tuning.

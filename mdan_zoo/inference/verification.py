@@ -55,8 +55,9 @@ def read_weight_file(source: CheckpointSource) -> WeightFile:
     predictor = Predictor(checkpoint=checkpoint, device="cpu")
     prediction = predictor.predict(golden_image())
     golden = {level.name: level.scores for level in prediction.levels}
-    if prediction.dimensions:
-        golden["dimensions"] = {rating.name: rating.value for rating in prediction.dimensions}
+    if ratings := {rating.name: rating.value for rating in prediction.dimensions}:
+        # A level of the user's own hierarchy may have this name, too.
+        golden["dimensions"] = {**golden.get("dimensions", {}), **ratings}
     return WeightFile(
         path=checkpoint.path,
         config=predictor.config,

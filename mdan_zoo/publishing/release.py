@@ -47,10 +47,10 @@ def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
     path = run / WEIGHTS_FILE
     config, _ = read_identity(path)
     name = config.name
-    if name not in MODELS or config.dataset not in DATA_TERMS:
+    if name not in MODELS or config.dataset not in DATA_TERMS.keys() & PROTOCOLS.keys():
         raise InputError(
             f"{path} cannot be released: its model {name} must be one of mdan_zoo.zoo.configs, and "
-            f"the terms of its dataset {config.dataset} must be in DATA_TERMS of {__name__}"
+            f"its dataset {config.dataset} must be in DATA_TERMS and PROTOCOLS of {__name__}"
         )
     weights = check_weights(name, path)
     try:
@@ -59,6 +59,8 @@ def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
         raise InputError(f"cannot read the training report in {run}: {error}") from error
     if not isinstance(report, dict) or report.get("weights_sha256") != weights.sha256:
         raise InputError(f"the training report in {run} is not that of its {WEIGHTS_FILE}")
+    if not report.get("command"):
+        raise InputError(f"the training report in {run} must have the command of the training")
     file = f"{name}.safetensors"
     publication = Publication(
         name,

@@ -78,7 +78,10 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dimensions", tuple(self.dimensions))
-        object.__setattr__(self, "teacher_predictions", tuple(map(Path, self.teacher_predictions)))
+        tables = self.teacher_predictions
+        if isinstance(tables, (str, os.PathLike)):  # the characters of a string are no tables
+            raise InputError(f"teacher_predictions must be a list of files, such as [{tables!r}]")
+        object.__setattr__(self, "teacher_predictions", tuple(map(Path, tables)))
         if self.teacher_predictions and not self.recipe.label_std_scale:
             raise InputError(
                 "teacher predictions make the labels distributions, which label_std_scale=0 "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import DatasetError
 from mdan_zoo.hierarchy.tree import Hierarchy
 
+_SUM_TOLERANCE = 0.01  # of rounded probabilities
 _LOGGER = logging.getLogger("mdan_zoo.training")
 
 
@@ -41,7 +43,7 @@ def mix_teacher_predictions(
 
     Raises:
         DatasetError: A table is not as expected, lists other images than the first one, or none of
-            the images.
+            the images; probabilities do not sum to 1 at a level, or differ for the same image.
     """
     tables = [_read(path, hierarchy) for path in files]
     for path, table in zip(files[1:], tables[1:], strict=True):
@@ -86,13 +88,26 @@ def _read(path: Path, hierarchy: Hierarchy) -> dict[str, list[npt.NDArray[np.flo
         )
     columns = [[header.index(name) for name in level] for level in wanted]
     image, error = header.index("image"), header.index("error") if "error" in header else None
-    table = {}
+    table: dict[str, list[npt.NDArray[np.float64]]] = {}
     for row in rows:
-        if error is None or not row[error]:
-            table[os.path.abspath(row[image])] = [
-                np.array([read_number(row[c], f"{path}: {header[c]}", 0, 1) for c in level])
-                for level in columns
-            ]
+        if error is not None and row[error]:
+            continue
+        about = f"{path}: {row[image]}: "
+        predicted = [
+            np.array([read_number(row[c], about + header[c], 0, 1) for c in level])
+            for level in columns
+        ]
+        for name, level in zip(hierarchy.level_names, predicted, strict=True):
+            if not math.isclose(level.sum(), 1, abs_tol=_SUM_TOLERANCE):
+                raise DatasetError(
+                    f"{about}the probabilities of level {name} must sum to 1, not {level.sum():.4g}"
+                )
+        known = table.setdefault(os.path.abspath(row[image]), predicted)
+        if not all(map(np.array_equal, known, predicted)):
+            raise DatasetError(
+                f"{about}it has two rows with different predictions; pass the table of every "
+                "teacher with its own --teacher-predictions"
+            )
     if not table:
         raise DatasetError(f"{path} has no predictions")
     return table

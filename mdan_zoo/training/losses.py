@@ -212,7 +212,7 @@ def rating_targets(samples: Sequence[Sample], dimensions: Sequence[Dimension]) -
         if min(values) < scale.low or max(values) > scale.high:
             raise InputError(
                 f"the ratings of {scale.name} lie in {min(values):g}..{max(values):g}, not on the "
-                f"scale {scale}"
+                f"scale {scale}; give the whole scale with --dimension {scale.name}=LOW:HIGH"
             )
     rows = [[row.get(scale.name, torch.nan) for scale in dimensions] for row in ratings]
     return torch.tensor(rows).reshape(len(samples), len(dimensions))

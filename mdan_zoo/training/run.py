@@ -198,7 +198,8 @@ def _read_datasets(
             if dimension.name in rated and scale not in (None, (dimension.low, dimension.high)):
                 raise InputError(
                     f"the ratings of {name} are on the scale {scale[0]:g} to {scale[1]:g}, not on "
-                    f"that of the dimension {dimension}"
+                    f"that of the dimension {dimension}; to predict them on their own scale, use "
+                    f"--dimension {dataclasses.replace(dimension, low=scale[0], high=scale[1])}"
                 )
         datasets[name] = path, samples
     weights = recipe.weights_by_dataset()
@@ -253,8 +254,8 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
         model = get_config(config.recipe.model)
         hierarchy = get_hierarchy(model.hierarchy)
         changes = (config.backbone, config.size, config.resize_mode, config.dimensions or None)
-        several = isinstance(config.data, Mapping) and {*config.data} != {*model.dataset.split("+")}
-        if not several and all(change is None for change in changes):
+        other_data = {*config.paths(model.dataset)} != {*model.dataset.split("+")}
+        if not other_data and all(change is None for change in changes):
             return model, hierarchy
     elif init is None:
         raise InputError("a custom hierarchy needs an initial model; pass one with --init")
@@ -264,7 +265,7 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
     name = config.output.resolve().name
     if name in MODELS:
         raise InputError(
-            "a model with a custom hierarchy, backbone, input, dimensions or several datasets is "
+            "a model with a custom hierarchy, backbone, input, dimensions or other datasets is "
             f"named after its output folder, but {name} is a registered model; choose another "
             "--output"
         )

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
+import dataclasses
 import hashlib
 import math
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from dataset_trees import write_image
 from oasis_folder import write_oasis
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
+import generalisation
+import validate_fi
 from validate_fi import (
     CONTROLS,
     MODELS,
@@ -26,9 +32,12 @@ from validate_fi import (
     find_splits,
     main,
     summarise,
+    train_model,
 )
 
 from mdan_zoo.datasets.splits import Split, get_split, split_hashes
+from mdan_zoo.training.recipe import load_recipe
+from mdan_zoo.training.report import write_report
 
 PER_CLASS = 4
 
@@ -69,10 +78,15 @@ def test_the_listed_images_are_the_test_part_whatever_their_names(folders, tmp_p
 def test_a_folder_without_a_validation_image_is_refused(folders, tmp_path):
     listed = tmp_path / "more.sha256"
     listed.write_text((folders / "validation.sha256").read_text() + f"{'0' * 64}  gone.jpg\n")
-    with pytest.raises(SystemExit, match=f"1 of the 9 validation images are not in {folders}"):
+    with pytest.raises(
+        SystemExit, match=re.escape(f"1 of the 9 validation images are not in {folders}")
+    ):
         find_splits(folders / "fi", folders / "oasis", tmp_path / "runs", listed)
     with pytest.raises(SystemExit, match="2619 of the 2619 validation images are not in"):
         find_splits(folders / "fi", folders / "oasis", tmp_path / "runs")
+    inner = folders / "fi" / "emotion_dataset"
+    with pytest.raises(SystemExit, match="must contain the folder emotion_dataset"):
+        find_splits(inner, folders / "oasis", tmp_path / "runs", folders / "validation.sha256")
     assert not (tmp_path / "runs").exists()
 
 
@@ -83,6 +97,97 @@ def test_the_validation_images_are_those_that_the_models_were_not_trained_on():
     assert names == {f"{split.folder}/{name}" for name in split.images("test")}
     assert len({line.partition(" ")[0] for line in listed}) == len(listed) == 2619
     assert not set(listed) & set(split_hashes("fi17460"))
+
+
+@pytest.mark.slow
+def test_the_controls_are_not_trained_on_validation_images_in_deeper_folders(tmp_path, monkeypatch):
+    """A class may have folders inside, whose names are part of the names in the split."""
+    lines = []
+    for number, leaf in enumerate(TREE.leaves * 2):
+        folder = tmp_path / "fi" / "emotion_dataset" / leaf / "flickr"
+        for place in range(3):
+            path = write_image(folder / f"{number}_{place}.jpg")
+        lines.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}\n")
+    listed = tmp_path / "validation.sha256"
+    listed.write_text("".join(lines))
+    write_oasis(tmp_path / "oasis")
+    split = find_splits(tmp_path / "fi", tmp_path / "oasis", tmp_path / "runs", listed)["FI"]
+    tested = []
+    monkeypatch.setattr(validate_fi, "control_row", lambda *given: tested.append(given))
+    torch.manual_seed(0)
+    weights = tmp_path / "lite0.pth"
+    torch.save(timm.create_model("tf_efficientnet_lite0").state_dict(), weights)
+    options = argparse.Namespace(fi=tmp_path / "fi", backbone_weights=weights)
+    assert len(list(validate_fi.controls(options, split))) == len(CONTROLS)
+    for name, (_, probabilities, labels) in zip(CONTROLS, tested, strict=True):
+        assert probabilities.shape == (16, 8), name
+        assert sorted(labels[:, 1].tolist()) == sorted([*range(8)] * 2)
+
+
+def test_results_of_a_training_on_other_images_are_refused(folders, tmp_path):
+    splits = find_splits(
+        folders / "fi", folders / "oasis", tmp_path / "runs", folders / "validation.sha256"
+    )
+    options = argparse.Namespace(runs=tmp_path / "runs", changes=["epochs=1"])
+    run = tmp_path / "runs" / "mdan_fi8_lite0_seed0"
+    (run / "test" / "OASIS").mkdir(parents=True)
+    (run / "test" / "OASIS" / "evaluation.json").touch()
+    recipe = dataclasses.asdict(load_recipe("mdan_fi8_lite0", ["epochs=1", "temperature=1"]))
+
+    def record(recipe, **hashes):
+        sha256s = {name: Split.load(path).sha256 for name, path in splits.items()} | hashes
+        named = {name: {"split_sha256": sha256} for name, sha256 in sha256s.items()}
+        write_report(run, {"splits": named, "recipe": recipe})
+
+    record(recipe)
+    assert train_model("mdan_fi8_lite0", 0, options, splits) == run / "test"
+    record(recipe | {"epochs": 2})
+    with pytest.raises(SystemExit, match="mdan_fi8_lite0_seed0 was trained with epochs=2, not 1"):
+        train_model("mdan_fi8_lite0", 0, options, splits)
+    record(recipe, FI="0" * 64)
+    with pytest.raises(SystemExit, match=r"trained on another split of FI than .*FI\.tsv"):
+        train_model("mdan_fi8_lite0", 0, options, splits)
+    words = ("--fi", "fi", "--oasis", "oasis", "--validation", "validation.sha256")
+    words = [word if word.startswith("--") else str(folders / word) for word in words]
+    missing = [*words, "--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "g.csv")]
+    with pytest.raises(SystemExit, match="flat_fi8_lite0_seed0 has no test results; validate_fi"):
+        generalisation.main(missing)
+    assert not (tmp_path / "g.csv").exists()
+
+
+# Generalisation
+
+
+def test_rows_of_the_generalisation_have_the_overall_metrics_with_their_intervals():
+    def score(branch, level, measure):
+        interval = {"value": 0.5, "low": 0.4, "high": 0.6}
+        return {"branch": branch, "level": level, "measure": measure, **interval}
+
+    scores = [
+        score("overall", "polarity", "roc_auc"),
+        score("local", "polarity", "accuracy"),
+        score("overall", "polarity", "macro_f1"),
+        score("overall", "", "valence_r"),
+    ]
+    content = {"scores": scores, "dataset": "FI", "images": 7}
+    rows = list(generalisation.evaluated("m", "OASIS", content))
+    assert [row["measure"] for row in rows] == ["polarity_roc_auc", "valence_r"]
+    expected = {"model": "m", "trained_on": "OASIS", "dataset": "FI", "images": 7}
+    assert rows[0] == {**expected, "measure": "polarity_roc_auc", **interval_of(scores[0])}
+
+
+def interval_of(score):
+    return {name: score[name] for name in ("value", "low", "high")}
+
+
+def test_intervals_of_the_cross_validation_are_two_standard_deviations_over_seeds(monkeypatch):
+    row = {"model": "mdan_oasis4", "branch": "overall"}
+    for name in ("polarity_accuracy", "valence_r", "arousal_r"):
+        row |= {name: "0.6", f"{name}_sd_seeds": "0.02", f"{name}_sd_folds": "0.3"}
+    others = [row | {"branch": "local"}, row | {"model": "majority class"}]
+    monkeypatch.setattr(generalisation, "read", lambda name: [*others, row])
+    found = [interval_of(found) for found in generalisation.cross_validated()]
+    assert found == [{"value": 0.6, "low": 0.56, "high": 0.64}] * 3
 
 
 # Calibration and comparison
@@ -190,8 +295,6 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 @pytest.mark.slow
 def test_every_model_branch_and_seed_has_a_row(folders, tmp_path):
-    import timm
-
     torch.manual_seed(0)
     weights = tmp_path / "lite0.pth"
     torch.save(timm.create_model("tf_efficientnet_lite0").state_dict(), weights)

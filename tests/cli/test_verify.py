@@ -210,7 +210,7 @@ def test_other_classes_for_the_known_image(change_golden, run):
     change_golden(lambda output: output["polarity"].pop("positive"))
     exit_status, _, messages = run("verify", "lab_oasis")
     assert exit_status == 1
-    assert "golden output of lab_oasis does not have the classes of" in messages
+    assert "golden output of lab_oasis does not have the classes and dimensions of" in messages
 
 
 # Files

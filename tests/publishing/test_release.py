@@ -139,7 +139,7 @@ def test_a_run_that_cannot_be_released(checkout, random_run, tiny_model, tmp_pat
 
     refused(tmp_path / "gone", CheckpointError, r"cannot read .*gone/model\.safetensors")
     tiny = write_run(tmp_path / "tiny", tiny_model)
-    refused(tiny, InputError, "the terms of its dataset FI must be in DATA_TERMS")
+    refused(tiny, InputError, "its dataset FI must be in DATA_TERMS and PROTOCOLS")
 
     def widen(tensors):
         tensors["global_classifier.bias"] = torch.zeros(9)
@@ -149,6 +149,18 @@ def test_a_run_that_cannot_be_released(checkout, random_run, tiny_model, tmp_pat
     cut = write_run(tmp_path / "cut", RELEASED)
     (cut / "model.safetensors").write_bytes(RELEASED.read_bytes()[:-1])
     refused(cut, CheckpointError, r"is not a \w+ safetensors file")
+
+
+@pytest.mark.parametrize("command", [None, ""])
+def test_a_run_without_its_command_is_refused(checkout, random_run, command):
+    before, path = contents(checkout), random_run / "training.json"
+    report = json.loads(path.read_text(encoding="utf-8")) | {"command": command}
+    if command is None:
+        del report["command"]
+    path.write_text(json.dumps(report), encoding="utf-8")
+    with pytest.raises(InputError, match="must have the command of the training"):
+        write_release([random_run], METRICS, checkout)
+    assert contents(checkout) == before
 
 
 def test_a_run_of_a_changed_config_is_refused(checkout, checkpoint, tmp_path):

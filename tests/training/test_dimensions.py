@@ -167,7 +167,10 @@ def test_missing_ratings_have_no_loss():
     ("dimensions", "message"),
     [
         ((Dimension("dominance", 1, 9),), "no image of the dataset has a rating of dominance"),
-        ((Dimension("valence", 0, 1),), r"OASIS are on the scale 1 to 7, not on .* valence=0:1"),
+        (
+            (Dimension("valence", 0, 1),),
+            r"1 to 7, not .* valence=0:1; .* --dimension valence=1:7$",
+        ),
         ((SCALES[0], SCALES[0]), "different names, not valence, valence"),
     ],
 )
@@ -181,7 +184,8 @@ def test_dimensions_that_do_not_fit_are_reported(folder, start, tmp_path, dimens
 def test_ratings_of_a_table_must_be_on_the_scale(folder):
     samples = read_oasis(folder)
     with pytest.raises(
-        InputError, match=r"valence lie in 2\.7\.\.5\.9, not on the scale valence=3:5"
+        InputError,
+        match=r"lie in 2\.7\.\.5\.9, not .*=3:5; .* --dimension valence=LOW:HIGH$",
     ):
         rating_targets(samples, (Dimension("valence", 3, 5),))
 

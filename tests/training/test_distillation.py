@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -76,6 +77,19 @@ def test_labels_are_mixed_with_the_mean_of_the_teachers(samples, predictions, tm
         assert result.distribution == pytest.approx(sample.distribution)
 
 
+def test_a_coarse_label_is_mixed_with_the_predictions_of_its_level(samples, predictions):
+    coarse = [dataclasses.replace(s, labels=(1,), distribution=(0.25, 0.75)) for s in samples]
+    mixed = mix_teacher_predictions([*coarse, *samples], [predictions], TREE, 0.4)
+    with predictions.open(newline="", encoding="utf-8") as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    for sample, result in zip(coarse, mixed, strict=False):
+        teacher = [float(rows[str(sample.image)][f"polarity:{name}"]) for name in TREE.levels[0]]
+        expected = 0.6 * np.array(sample.distribution) + 0.4 * np.array(teacher)
+        assert result.distribution == pytest.approx(expected)
+        assert result.labels == (1,)
+    assert {len(result.distribution) for result in mixed[len(coarse) :]} == {8}
+
+
 def test_images_without_predictions_keep_their_labels(samples, predictions, tmp_path):
     part = rewritten(predictions, tmp_path / "part.csv", lambda header, rows: [header, *rows[:5]])
     mixed = mix_teacher_predictions(samples, [part], TREE, 0.5)
@@ -110,9 +124,40 @@ def test_a_table_that_does_not_fit_is_refused(samples, predictions, tmp_path):
         return [header, *rows]
 
     refused(
-        "emotion:awe must be a number in 0..1, not '1.5'",
+        r"2.jpg: emotion:awe must be a number in 0..1, not '1.5'",
         rewritten(predictions, tmp_path / "w.csv", wrong),
     )
+
+
+def test_probabilities_that_do_not_sum_to_one_are_refused(samples, predictions, tmp_path):
+    """The mixture would not be a distribution; logits and sigmoids are no probabilities."""
+
+    def cleared(header, rows):
+        first = header.index("emotion:amusement")
+        rows[3][first : first + 8] = ["0"] * 8
+        return [header, *rows]
+
+    table = rewritten(predictions, tmp_path / "cleared.csv", cleared)
+    message = r"cleared.csv: .*3.jpg: the probabilities of level emotion must sum to 1, not 0$"
+    with pytest.raises(DatasetError, match=message):
+        mix_teacher_predictions(samples, [table], TREE, 0.5)
+
+
+def test_two_teachers_in_one_table_are_refused(samples, predictions, tmp_path):
+    def twice(header, rows):
+        return [header, *rows, rows[0]]
+
+    def differently(header, rows):
+        first = header.index("emotion:amusement")
+        uniform = [*rows[0][:first], *["0.125"] * 8, *rows[0][first + 8 :]]
+        return [header, *rows, uniform]
+
+    expected = mix_teacher_predictions(samples, [predictions], TREE, 0.5)
+    same = rewritten(predictions, tmp_path / "same.csv", twice)
+    assert mix_teacher_predictions(samples, [same], TREE, 0.5) == expected
+    table = rewritten(predictions, tmp_path / "joined.csv", differently)
+    with pytest.raises(DatasetError, match=r"0.jpg: it has two rows .* own --teacher-predictions"):
+        mix_teacher_predictions(samples, [table], TREE, 0.5)
 
 
 @pytest.mark.slow
@@ -124,17 +169,23 @@ def test_training_with_a_teacher(folder, predictions, tiny_model, tmp_path):
     with pytest.raises(InputError, match="use --set label_std_scale=1"):
         call(*words, tmp_path / "hard", *changes, *teacher)
     soft = (*changes, "--set", "label_std_scale=1")
-    call(*words, tmp_path / "plain", *soft)
-    call(*words, tmp_path / "taught", *soft, *teacher, "--set", "teacher_weight=1")
-    plain, taught = (read_report(tmp_path / name) for name in ("plain", "taught"))
+    runs = [tmp_path / name / "run" for name in ("plain", "ignored", "taught")]
+    call(*words, runs[0], *soft)
+    for weight, run in enumerate(runs[1:]):
+        call(*words, run, *soft, *teacher, "--set", f"teacher_weight={weight}")
+    plain, ignored, taught = map(read_report, runs)
     assert "--teacher-predictions FILE" in taught["command"]
     assert "--set teacher_weight=1.0" in taught["command"]
-    assert plain["weights_sha256"] != taught["weights_sha256"]
+    # The runs have the same name, which is in the checkpoint.
+    assert plain["weights_sha256"] == ignored["weights_sha256"] != taught["weights_sha256"]
 
 
 def test_the_command_names_every_teacher(tmp_path):
     recipe = load_recipe("mdan_fi8", ["label_std_scale=1"])
     config = TrainingConfig(recipe, tmp_path, tmp_path, teacher_predictions=["a.csv", "b.csv"])
     assert repeating_command(config).count("--teacher-predictions") == 2
+    for single in ("a.csv", tmp_path / "a.csv"):
+        with pytest.raises(InputError, match="teacher_predictions must be a list of files, such"):
+            TrainingConfig(recipe, tmp_path, tmp_path, teacher_predictions=single)
     with pytest.raises(InputError, match=r"teacher_weight must be in 0..1, not 1.5"):
         Recipe("m", teacher_weight=1.5)

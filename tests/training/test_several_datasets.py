@@ -258,7 +258,7 @@ def test_ratings_on_another_scale_are_refused(folders, backbone_file, tmp_path):
 
 def test_a_model_of_several_datasets_is_named_after_its_output(folders, tmp_path):
     recipe = load_recipe("mdan_fi8")
-    with pytest.raises(InputError, match="several datasets is named after its output folder"):
+    with pytest.raises(InputError, match="other datasets is named after its output folder"):
         prepare(TrainingConfig(recipe, folders, tmp_path / "mdan_fi8"))
 
 
@@ -307,8 +307,15 @@ def test_on_one_dataset_the_model_gets_another_name_and_the_ratings_there_are(
         run = prepare(TrainingConfig(recipe, data, output, backbone_weights=lite0_file))
         found = (run.model.name, run.model.dataset, run.model.dimensions)
         assert found == (output.name, dataset, rated)
+        # The same with --dataset
+        same = prepare(
+            TrainingConfig(
+                recipe, folders[dataset], output, dataset=dataset, backbone_weights=lite0_file
+            )
+        )
+        assert same.model == run.model
     message = "no image has a rating of valence, arousal: the new model does not predict it"
-    assert [text for text in caplog.messages if "rating" in text] == [message]
+    assert [text for text in caplog.messages if "rating" in text] == [message] * 2
 
 
 @pytest.mark.slow

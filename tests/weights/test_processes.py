@@ -226,6 +226,19 @@ def test_a_download_that_failed_is_continued_by_the_next(server, cache, monkeypa
     assert stored(cache) == [path]
 
 
+@pytest.mark.parametrize(("left", "faults"), [(CONTENT, [status(416)]), (OTHER, [])])
+def test_what_cannot_be_continued_costs_no_retry(left, faults, server, cache, monkeypatch):
+    """A download without retries succeeds as if nothing had been left."""
+    monkeypatch.setenv("MDAN_ZOO_RETRIES", "0")
+    entry = mirrored(server)
+    path = fetch.cached_path(entry)
+    path.parent.mkdir(parents=True)
+    path.with_name(f"{FILE}.part").write_bytes(left[:150_000])
+    server.faults[PLACE] = faults
+    assert fetch.find_weights(entry).read_bytes() == CONTENT
+    assert [request.headers.get("range") for request in server.requests] == ["bytes=150000-", None]
+
+
 def test_what_is_left_of_a_download_is_removed_if_it_cannot_be_completed(server, cache):
     entry = mirrored(server)
     path = fetch.cached_path(entry)
