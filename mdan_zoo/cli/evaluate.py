@@ -30,7 +30,11 @@ def add_parser(subparsers: Any) -> None:
     ).add_argument
     add("model", metavar="NAME|FILE", help="model with released weights, or checkpoint")
     add("--data", required=True, **FOLDER, help="folder of the dataset")
-    add("--dataset", metavar="NAME", help="dataset (default: the one the model is trained on)")
+    add(
+        "--dataset",
+        metavar="NAME",
+        help="dataset (default: the one the model was trained on; required if there are several)",
+    )
     add("--exclude", **EXCLUDE)
     add(
         "--split",

@@ -40,7 +40,8 @@ def add_parser(subparsers: Any) -> None:
     details = "Copies checkpoints of training runs and updates weights_manifest.json."
     add = add_command(subparsers, "release", _release, summary, details).add_argument
     add("runs", type=Path, nargs="+", metavar="RUN", help="output folder of `mdan-zoo train`")
-    add("--metrics", type=Path, required=True, metavar="CSV", help="summary of cross-validation")
+    metrics = "summary of the validation or cross-validation, written by a script in benchmarks/"
+    add("--metrics", type=Path, required=True, metavar="CSV", help=metrics)
 
 
 def _release(options: argparse.Namespace) -> int:

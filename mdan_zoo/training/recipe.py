@@ -136,8 +136,8 @@ class Recipe:
             contributes to training, such as "FI=3,OASIS=1". An epoch then shows every image at
             least once, except those of the incomplete last batch. Empty: every image once per
             epoch.
-        balance: How unequal class sizes are compensated: "none", "loss" (rare leaves have a larger
-            weight in the loss) or "sampling" (they are sampled more often).
+        balance: How unequal class sizes are compensated for: "none", "loss" (rare leaves have a
+            larger weight in the loss) or "sampling" (they are sampled more often).
         init_bias_from_priors: Whether the classifier on the backbone starts at the class
             frequencies of the training set. If `init` is given, it is false even where the recipe
             says true, because `init` provides a trained classifier; `--set` overrides this.
