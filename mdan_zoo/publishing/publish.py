@@ -14,7 +14,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.publishing.model_card import model_card
 from mdan_zoo.publishing.publication import Publication
 from mdan_zoo.training.report import read_report
-from mdan_zoo.weights.cache import lock_file
+from mdan_zoo.weights.cache import CACHE_VARIABLE, lock_file
 from mdan_zoo.weights.checkpoint import Checkpoint, open_checkpoint
 from mdan_zoo.weights.hub_api import (
     PUBLISHING_TIMEOUT,
@@ -273,6 +274,7 @@ def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) 
         InputError: `folder` is a file.
         ManifestError: The folder's manifest is malformed; nothing is written then.
         CheckpointError: The checkpoint has changed since it was checked.
+        PublishingError: The cache cannot have a lock.
         OSError: The folder cannot be written; what was there before is unharmed.
     """
     folder = Path(folder)
@@ -281,9 +283,7 @@ def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) 
     files = _files(publication)
     place = f"{publication.name}/{publication.weights.sha256[:16]}"
     entry = publication.entry({"type": "relative", "path": f"{place}/{WEIGHTS_FILE}"})
-    # The lock is kept in the cache, not in the published folder.
-    lock = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]
-    with process_lock(lock_file(f"publish-{lock}"), f"publishes into {folder}"):
+    with _locked(folder):
         manifest = merged_manifest(folder / MANIFEST_FILE, {publication.name: entry})
         remove_leftovers(folder)
         for leftover in folder.glob(f"{_STAGING_PREFIX}*"):
@@ -304,6 +304,22 @@ def publish_to_folder(publication: Publication, folder: str | os.PathLike[str]) 
         # Last: it must not name what is not there.
         write_atomically(folder / MANIFEST_FILE, manifest)
     return entry
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait for other publications into a folder. The lock is kept in the cache, not in it."""
+    name = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]
+    path = lock_file(f"publish-{name}")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(process_lock(path, f"publishes into {folder}"))
+        except (OSError, NotImplementedError) as error:  # some file systems have no locks
+            raise PublishingError(
+                f"{path.parent} cannot have the lock of publications into {folder}: "
+                f"{getattr(error, 'strerror', '') or error}; set {CACHE_VARIABLE} to another folder"
+            ) from error
+        yield
 
 
 def _files(publication: Publication, repo: str = "") -> dict[str, bytes]:

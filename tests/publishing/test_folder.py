@@ -69,6 +69,16 @@ def web_server(folder: Path):
 # To a folder
 
 
+def test_a_cache_without_room_for_a_lock_is_named(released, tmp_path, monkeypatch):
+    """The lock is in the cache, which a publication into a folder does not need otherwise."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MDAN_ZOO_CACHE", str(tmp_path / "file" / "cache"))
+    message = r"\.locks cannot have the lock of .*public: .*; set MDAN_ZOO_CACHE to another"
+    with pytest.raises(PublishingError, match=message):
+        publish_to_folder(released, tmp_path / "public")
+    assert not (tmp_path / "public").exists()
+
+
 def test_a_served_folder_is_all_that_others_need(own_file, tmp_path, run, monkeypatch):
     """The lab publishes to a folder and serves it; somebody else has the address only."""
     folder = tmp_path / "public"
