@@ -63,6 +63,7 @@ from accelerate import PartialState
 from mdan_zoo import Hierarchy
 from mdan_zoo.errors import MdanZooError
 from mdan_zoo.training import TrainingConfig, fine_tuning_recipe, train
+from mdan_zoo.training.distributed import disconnect
 
 model, data, tree, output = map(Path, sys.argv[1:])
 recipe = fine_tuning_recipe(str(model), ["epochs=1", "batch_size=8"])
@@ -79,6 +80,7 @@ for name in ("first", "second", "third"):
     except MdanZooError as error:
         told = f"{type(error).__name__}: {error}"
     Path(output / f"{name}{PartialState().process_index}").write_text(told)
+disconnect()
 """
 
 
