@@ -40,6 +40,7 @@ PROTOCOLS = {
     "near-duplicates or themes of the training images; mean and standard deviation over seeds, of "
     "which the released weights are seed 0",
 }
+_HELD_OUT = ("FI+OASIS",)  # whose protocol says that the released weights are those of seed 0
 
 
 def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
@@ -61,6 +62,13 @@ def released_entry(run: Path, metrics: Path) -> tuple[str, dict[str, Any]]:
         raise InputError(f"the training report in {run} is not that of its {WEIGHTS_FILE}")
     if not report.get("command"):
         raise InputError(f"the training report in {run} must have the command of the training")
+    seed = report.get("recipe", {}).get("seed")
+    if config.dataset in _HELD_OUT and (seed != 0 or not report.get("test")):
+        raise InputError(
+            f"the run in {run} must have seed 0 and test results on images that it was not trained "
+            f"on (--split), as the protocol of {config.dataset} says, not seed {seed} and "
+            + ("test results" if report.get("test") else "no test results")
+        )
     file = f"{name}.safetensors"
     publication = Publication(
         name,

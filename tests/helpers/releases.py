@@ -15,12 +15,12 @@ JOINT_METRICS = METRICS.with_name("fi_validation_summary.csv")
 COMMAND = "mdan-zoo train mdan_oasis4 --data FOLDER --output DIR --backbone-weights FILE"
 
 
-def write_run(folder: Path, checkpoint: Path, command: str = COMMAND) -> Path:
+def write_run(folder: Path, checkpoint: Path, command: str = COMMAND, **more: object) -> Path:
     """Write what `mdan-zoo release` needs of a training run: checkpoint and report."""
     folder.mkdir()
     shutil.copy(checkpoint, folder / "model.safetensors")
     sha256 = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    report = {"weights_sha256": sha256, "command": command, "recipe": {"seed": 0}}
+    report = {"weights_sha256": sha256, "command": command, "recipe": {"seed": 0}} | more
     (folder / "training.json").write_text(json.dumps(report))
     return folder
 

@@ -71,7 +71,15 @@ def test_a_model_of_two_datasets_is_released_with_the_terms_and_the_protocol_of_
     name, command = "flat_fi8_lite0", "mdan-zoo train flat_fi8_lite0 --data FI=A --data OASIS=B"
     save_random_weights(tmp_path / "random.safetensors", config=MODELS[name])
     before = load_manifest(checkout / MANIFEST)
-    run = write_run(tmp_path / "run", tmp_path / "random.safetensors", command)
+    random = tmp_path / "random.safetensors"
+    test = {"FI": {}, "OASIS": {}}
+    for number, (seed, tested) in enumerate([(0, {}), (1, test)]):
+        wrong = write_run(
+            tmp_path / f"{number}", random, command, test=tested, recipe={"seed": seed}
+        )
+        with pytest.raises(InputError, match=f"must have seed 0 .*, not seed {seed} and"):
+            write_release([wrong], JOINT_METRICS, checkout)
+    run = write_run(tmp_path / "run", random, command, test=test)
     write_release([run], JOINT_METRICS, checkout)
     after = load_manifest(checkout / MANIFEST)
     entry = after.pop(name)
