@@ -89,7 +89,7 @@ def add_parser(subparsers: Any) -> None:
         default=[],
         metavar="FILE",
         help="distillation: predictions of a teacher for the images, written by mdan-zoo predict "
-        "--format csv, to mix the labels with; repeat to use the mean of several teachers",
+        "--format csv, to mix labels and ratings with; repeat to use the mean of several teachers",
     )
     _add_model_options(add)
     add(

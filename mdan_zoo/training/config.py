@@ -41,8 +41,8 @@ class TrainingConfig:
             model that have none are left out.
         backbone_weights: Initial weights of the backbone: a safetensors file, a PyTorch state dict,
             or an installed package that contains one. None: the pretrained weights of timm.
-        teacher_predictions: Tables with the predictions of teachers, which the labels are mixed
-            with; see `mdan_zoo.training.distillation`.
+        teacher_predictions: Tables with the predictions of teachers, which labels and ratings are
+            mixed with; see `mdan_zoo.training.distillation`.
         precision: "no" computes in float32; "bf16" and "fp16" under autocast, fp16 with loss
             scaling.
         accumulate: Number of micro-batches that each step is divided into, to save memory.

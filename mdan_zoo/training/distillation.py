@@ -10,7 +10,9 @@ import itertools
 import logging
 import math
 import os
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +22,48 @@ from mdan_zoo.datasets.files import read_cells, read_number
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import DatasetError
 from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.models.dimensions import Dimension
+
+Floats = npt.NDArray[np.float64]
 
 _SUM_TOLERANCE = 0.01  # of rounded probabilities
+_RATING_TOLERANCE = 0.25  # of the length of the scale, which linear outputs can leave
 _LOGGER = logging.getLogger("mdan_zoo.training")
 
 
+@dataclass(frozen=True)
+class _Teacher:
+    """The predictions of a teacher by the absolute path of the image.
+
+    Attributes:
+        path: The table.
+        shares: Probabilities of every level; None for a teacher with other classes.
+        ratings: Predicted ratings by dimension.
+    """
+
+    path: Path
+    shares: Mapping[str, Sequence[Floats]] | None
+    ratings: Mapping[str, Mapping[str, float]]
+
+
 def mix_teacher_predictions(
-    samples: Sequence[Sample], files: Sequence[Path], hierarchy: Hierarchy, weight: float
+    samples: Sequence[Sample],
+    files: Sequence[Path],
+    hierarchy: Hierarchy,
+    weight: float,
+    dimensions: Sequence[Dimension] = (),
 ) -> list[Sample]:
-    """Return the samples with distributions mixed with the mean prediction of the teachers.
+    """Return the samples with labels and ratings mixed with the mean prediction of the teachers.
 
     Args:
         samples: The labelled images.
         files: Tables written by `mdan-zoo predict --format csv`, one for each teacher. Relative
-            names in them are relative to the current folder.
+            names in them are relative to the current folder. A teacher with other classes than
+            those of the hierarchy contributes its predictions of the dimensions only.
         hierarchy: The hierarchy of the labels and predictions.
-        weight: Weight of the predictions; that of the labels is 1 - weight.
+        weight: Weight of the predictions; that of the labels and ratings is 1 - weight.
+        dimensions: Dimensions of the student. Images without a rating get that of the teachers,
+            limited to the scale of the dimension.
 
     Returns:
         Samples whose distribution is the mixture, at the finest level of their label. Those that
@@ -45,26 +73,23 @@ def mix_teacher_predictions(
         DatasetError: A table is not as expected, lists other images than the first one, or none of
             the images; probabilities do not sum to 1 at a level, or differ for the same image.
     """
-    tables = [_read(path, hierarchy) for path in files]
-    for path, table in zip(files[1:], tables[1:], strict=True):
-        if table.keys() != tables[0].keys():
+    teachers = [_read(path, hierarchy, dimensions) for path in files]
+    for teacher in teachers[1:]:
+        if teacher.ratings.keys() != teachers[0].ratings.keys():
             raise DatasetError(
-                f"{path} has predictions for {len(table):,} images that are not the "
-                f"{len(tables[0]):,} images of {files[0]}"
+                f"{teacher.path} has predictions for {len(teacher.ratings):,} images that are not "
+                f"the {len(teachers[0].ratings):,} images of {files[0]}"
             )
     mixed = []
     count = 0
     for sample in samples:
         name = os.path.abspath(sample.image)
-        if tables and name in tables[0]:
-            level = len(sample.labels) - 1
-            predicted = np.mean([table[name][level] for table in tables], axis=0)
-            shares = (1 - weight) * np.array(sample.distribution) + weight * predicted
-            sample = dataclasses.replace(sample, distribution=tuple(shares.tolist()))
+        if teachers and name in teachers[0].ratings:
+            sample = _mix(sample, name, teachers, weight, dimensions)
             count += 1
         mixed.append(sample)
     if files and not count:
-        example = next(iter(tables[0]))
+        example = next(iter(teachers[0].ratings))
         raise DatasetError(
             f"none of the {len(samples):,} images is in {files[0]}, which lists {example}"
         )
@@ -72,8 +97,29 @@ def mix_teacher_predictions(
     return mixed
 
 
-def _read(path: Path, hierarchy: Hierarchy) -> dict[str, list[npt.NDArray[np.float64]]]:
-    """Return the probabilities of every level by the absolute path of the image."""
+def _mix(
+    sample: Sample,
+    name: str,
+    teachers: Sequence[_Teacher],
+    weight: float,
+    dimensions: Sequence[Dimension],
+) -> Sample:
+    level = len(sample.labels) - 1
+    distribution = sample.distribution
+    if predicted := [t.shares[name][level] for t in teachers if t.shares is not None]:
+        shares = (1 - weight) * np.array(distribution) + weight * np.mean(predicted, axis=0)
+        distribution = tuple(shares.tolist())
+    ratings = dict(sample.ratings)
+    for scale in dimensions:
+        values = [t.ratings[name][scale.name] for t in teachers if scale.name in t.ratings[name]]
+        if values:
+            value = statistics.fmean(values)
+            ratings[scale.name] = (1 - weight) * ratings.get(scale.name, value) + weight * value
+    return dataclasses.replace(sample, distribution=distribution, ratings=tuple(ratings.items()))
+
+
+def _read(path: Path, hierarchy: Hierarchy, dimensions: Sequence[Dimension]) -> _Teacher:
+    """Read the predictions of a teacher."""
     header, rows = read_cells(path)
     wanted = [
         [f"{name}:{label}" for label in labels]
@@ -81,33 +127,54 @@ def _read(path: Path, hierarchy: Hierarchy) -> dict[str, list[npt.NDArray[np.flo
     ]
     needed = ["image", *itertools.chain(*wanted)]
     missing = [name for name in needed if name not in header]
-    if missing:
+    scales = [(scale, header.index(scale.name)) for scale in dimensions if scale.name in header]
+    if "image" in missing or (missing and not scales):
+        names = " and ".join(scale.name for scale in dimensions)
+        alternative = f", or of one that predicts {names}" if names else ""
         raise DatasetError(
             f"{path} has no column {missing[0]!r}; a teacher's predictions are those of a model "
-            f"with the hierarchy {hierarchy.name}, as written by mdan-zoo predict --format csv"
+            f"with the hierarchy {hierarchy.name}{alternative}, as written by mdan-zoo predict "
+            "--format csv"
         )
-    columns = [[header.index(name) for name in level] for level in wanted]
+    columns = [] if missing else [[header.index(name) for name in level] for level in wanted]
     image, error = header.index("image"), header.index("error") if "error" in header else None
-    table: dict[str, list[npt.NDArray[np.float64]]] = {}
+    found: dict[str, tuple[list[Floats], dict[str, float]]] = {}
     for row in rows:
         if error is not None and row[error]:
             continue
         about = f"{path}: {row[image]}: "
-        predicted = [
+        shares = [
             np.array([read_number(row[c], about + header[c], 0, 1) for c in level])
             for level in columns
         ]
-        for name, level in zip(hierarchy.level_names, predicted, strict=True):
+        for name, level in zip(hierarchy.level_names, shares, strict=False):
             if not math.isclose(level.sum(), 1, abs_tol=_SUM_TOLERANCE):
                 raise DatasetError(
                     f"{about}the probabilities of level {name} must sum to 1, not {level.sum():.4g}"
                 )
-        known = table.setdefault(os.path.abspath(row[image]), predicted)
-        if not all(map(np.array_equal, known, predicted)):
+        ratings = {
+            scale.name: _read_rating(row[column], f"{about}{scale.name}", scale)
+            for scale, column in scales
+        }
+        known = found.setdefault(os.path.abspath(row[image]), (shares, ratings))
+        if not all(map(np.array_equal, known[0], shares)) or known[1] != ratings:
             raise DatasetError(
                 f"{about}it has two rows with different predictions; pass the table of every "
                 "teacher with its own --teacher-predictions"
             )
-    if not table:
+    if not found:
         raise DatasetError(f"{path} has no predictions")
-    return table
+    return _Teacher(
+        path,
+        None if missing else {name: shares for name, (shares, _) in found.items()},
+        {name: ratings for name, (_, ratings) in found.items()},
+    )
+
+
+def _read_rating(cell: str, what: str, scale: Dimension) -> float:
+    """Return a predicted rating, limited to its scale."""
+    margin = _RATING_TOLERANCE * (scale.high - scale.low)
+    value = read_number(cell, what)
+    if not scale.low - margin <= value <= scale.high + margin:
+        raise DatasetError(f"{what} is {value:g}, which is not on the scale {scale}")
+    return min(max(value, scale.low), scale.high)

@@ -30,6 +30,7 @@ from mdan_zoo.hierarchy.builtin import builtin_name, get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.models.dimensions import Dimension
 from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.backbone_weights import load_backbone_weights
 from mdan_zoo.training.config import TrainingConfig
@@ -118,8 +119,10 @@ class Run:
             base = os.path.commonpath([sample.image.parent for sample in source.samples])
             for sample in source.samples:
                 name = sample.image.relative_to(base).as_posix()
-                about = (name, sample.image.stat().st_size, sample.labels)
-                digest.update(repr((*about, sample.distribution)).encode())
+                about = (name, sample.image.stat().st_size, sample.labels, sample.distribution)
+                # States without teachers are those of versions that did not hash ratings.
+                taught = sample.ratings if self.config.teacher_predictions else ()
+                digest.update(repr((*about, *taught)).encode())
         return digest.hexdigest()
 
 
@@ -209,16 +212,21 @@ def _read_datasets(
             f"{', '.join(datasets)}: give each with --data NAME=DIR, or remove the weights with "
             "--set dataset_weights="
         )
-    return _distilled(config, datasets, hierarchy) if config.teacher_predictions else datasets
+    if config.teacher_predictions:
+        datasets = _distilled(config, datasets, hierarchy, model.dimensions)
+    return datasets
 
 
 def _distilled(
-    config: TrainingConfig, datasets: Mapping[str, tuple[Path, list[Sample]]], hierarchy: Hierarchy
+    config: TrainingConfig,
+    datasets: Mapping[str, tuple[Path, list[Sample]]],
+    hierarchy: Hierarchy,
+    dimensions: Sequence[Dimension],
 ) -> dict[str, tuple[Path, list[Sample]]]:
-    """Return the datasets with labels mixed with the predictions of the teachers."""
+    """Return the datasets with labels and ratings mixed with the predictions of the teachers."""
     samples = [sample for _, found in datasets.values() for sample in found]
-    weight = config.recipe.teacher_weight
-    mixed = iter(mix_teacher_predictions(samples, config.teacher_predictions, hierarchy, weight))
+    tables, weight = config.teacher_predictions, config.recipe.teacher_weight
+    mixed = iter(mix_teacher_predictions(samples, tables, hierarchy, weight, dimensions))
     return {
         name: (path, list(itertools.islice(mixed, len(found))))
         for name, (path, found) in datasets.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -13,13 +14,16 @@ from dataset_trees import write_image
 from mdan_zoo.datasets.registry import read_dataset
 from mdan_zoo.errors import DatasetError, InputError
 from mdan_zoo.hierarchy.builtin import get_hierarchy
-from mdan_zoo.training import TrainingConfig
+from mdan_zoo.models.dimensions import Dimension
+from mdan_zoo.training import TrainingConfig, prepare
 from mdan_zoo.training.distillation import mix_teacher_predictions
-from mdan_zoo.training.recipe import Recipe, load_recipe
+from mdan_zoo.training.losses import rating_targets
+from mdan_zoo.training.recipe import Recipe, fine_tuning_recipe, load_recipe
 from mdan_zoo.training.report import read_report, repeating_command
 
 TREE = get_hierarchy("mikels8")
 PER_CLASS = 4
+VALENCE = Dimension("valence", 1, 7)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +162,74 @@ def test_two_teachers_in_one_table_are_refused(samples, predictions, tmp_path):
     table = rewritten(predictions, tmp_path / "joined.csv", differently)
     with pytest.raises(DatasetError, match=r"0.jpg: it has two rows .* own --teacher-predictions"):
         mix_teacher_predictions(samples, [table], TREE, 0.5)
+
+
+def rated(source, target, *values, classes=True):
+    """Write a table with a column of predicted valence, and without the classes on request."""
+
+    def change(header, rows):
+        kept = [n for n, name in enumerate(header) if classes or ":" not in name]
+        table = [[*header, "valence"]]
+        table += [[*row, value] for row, value in zip(rows, itertools.cycle(values), strict=False)]
+        return [[*(row[n] for n in kept), row[-1]] for row in table]
+
+    return rewritten(source, target, change)
+
+
+def test_ratings_are_mixed_with_those_of_the_teachers(samples, predictions, tmp_path):
+    tables = [rated(predictions, tmp_path / f"{value}.csv", str(value)) for value in (2, 3)]
+    given = [dataclasses.replace(s, ratings=(("valence", 5.0), ("age", 4.0))) for s in samples[1:]]
+    given.insert(0, samples[0])
+    found = mix_teacher_predictions(given, tables, TREE, 0.4, [VALENCE, Dimension("arousal", 1, 7)])
+    assert dict(found[0].ratings) == {"valence": pytest.approx(2.5)}, "it has no rating"
+    for sample in found[1:]:
+        assert dict(sample.ratings) == {"valence": pytest.approx(0.6 * 5 + 0.4 * 2.5), "age": 4}
+    without = mix_teacher_predictions(given, [predictions, *tables], TREE, 0.4)
+    assert [s.ratings for s in without] == [s.ratings for s in given], "the student has none"
+    # A teacher without the dimension contributes its classes.
+    both = mix_teacher_predictions(given, [predictions, tables[0]], TREE, 1.0, [VALENCE])
+    assert dict(both[0].ratings) == {"valence": pytest.approx(2)}
+
+
+def test_a_teacher_with_other_classes_contributes_its_ratings(samples, predictions, tmp_path):
+    other = rated(predictions, tmp_path / "other.csv", "7.5", classes=False)
+    found = mix_teacher_predictions(samples, [predictions, other], TREE, 0.5, [VALENCE])
+    expected = mix_teacher_predictions(samples, [predictions], TREE, 0.5)
+    assert [s.distribution for s in found] == [s.distribution for s in expected]
+    assert {s.ratings for s in found} == {(("valence", 7.0),)}, "limited to the scale"
+    alone = mix_teacher_predictions(samples, [other], TREE, 0.5, [VALENCE])
+    assert [s.distribution for s in alone] == [s.distribution for s in samples]
+    message = r"other.csv has no column 'polarity:positive'; .* hierarchy mikels8"
+    with pytest.raises(DatasetError, match=f"{message}, as"):
+        mix_teacher_predictions(samples, [other], TREE, 0.5)
+    with pytest.raises(DatasetError, match=f"{message}, or of one that predicts arousal, as"):
+        mix_teacher_predictions(samples, [other], TREE, 0.5, [Dimension("arousal", 1, 7)])
+    elsewhere = rated(predictions, tmp_path / "scale.csv", "4", "8.6", classes=False)
+    with pytest.raises(DatasetError, match=r"valence is 8\.6, which is not on the scale"):
+        mix_teacher_predictions(samples, [elsewhere], TREE, 0.5, [VALENCE])
+    words = rated(predictions, tmp_path / "words.csv", "high", classes=False)
+    with pytest.raises(DatasetError, match=r"0.jpg: valence must be a number, not 'high'"):
+        mix_teacher_predictions(samples, [words], TREE, 0.5, [VALENCE])
+
+
+def test_images_without_ratings_are_trained_on_those_of_a_teacher(
+    folder, predictions, tiny_model, tmp_path
+):
+    """Another table of ratings is other data, so an interrupted training is not resumed with it."""
+    runs = []
+    for value in ("3", "6"):
+        table = rated(predictions, tmp_path / f"{value}.csv", value, "4", classes=False)
+        recipe = fine_tuning_recipe(
+            str(tiny_model), ["label_std_scale=1", "split=all"], recipe="mdan_fi8"
+        )
+        options = {"dataset": "FI", "hierarchy": TREE, "dimensions": (VALENCE,)}
+        output = tmp_path / "run"
+        config = TrainingConfig(recipe, folder, output, teacher_predictions=(table,), **options)
+        runs.append(prepare(config))
+    low, high = (rating_targets(run.samples, run.model.dimensions) for run in runs)
+    assert sorted(set(low.flatten().tolist())) == [3, 4]
+    assert sorted(set(high.flatten().tolist())) == [4, 6]
+    assert runs[0].fingerprint != runs[1].fingerprint
 
 
 @pytest.mark.slow
