@@ -4,7 +4,8 @@
 
 Both models are trained with their recipes and several seeds on the images of FI that are not in
 `splits/fi_validation.sha256` and on four of five folds of the themes of OASIS; training that is
-complete in DIR is not repeated, and interrupted training is resumed. The controls are the majority
+complete in DIR is not repeated, and interrupted training is resumed. With `--teacher-predictions`
+they are trained with distillation, in another DIR. The controls are the majority
 class and logistic regression on the pooled features of the frozen backbone, with regularisation
 selected within the training images of FI. Writes
 
@@ -13,7 +14,8 @@ selected within the training images of FI. Writes
   negative log likelihood of the other half;
 * `fi_validation_summary.csv`: mean and standard deviation over seeds;
 * `fi_validation_difference.csv`: accuracy of MDAN minus that of the flat model, by level, with a
-  95 % bootstrap interval over images, paired by image and averaged over seeds.
+  95 % bootstrap interval over images, paired by image and averaged over seeds. Not written if
+  `--models` names only one of the two.
 """
 
 from __future__ import annotations
@@ -128,12 +130,18 @@ def train_model(
                 output,
                 split=splits,
                 backbone_weights=weights,
+                teacher_predictions=options.teacher_predictions,
                 channels_last=True,
                 workers=0,
             )
         )
     check_trained_on(output, splits)
-    trained = read_report(output)["recipe"]
+    report = read_report(output)
+    if (taught := report["command"].count("--teacher-predictions")) != len(
+        options.teacher_predictions
+    ):
+        raise SystemExit(f"{output} was trained with the predictions of {taught} teachers")
+    trained = report["recipe"]
     for name, value in dataclasses.asdict(recipe).items():
         if None not in (value, trained.get(name)) and trained[name] != value:
             raise SystemExit(f"{output} was trained with {name}={trained[name]}, not {value}")
@@ -317,6 +325,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--backbone-weights")
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS, metavar="NAME")
+    parser.add_argument(
+        "--teacher-predictions", type=Path, action="append", default=[], metavar="FILE"
+    )
     parser.add_argument("--set", dest="changes", action="append", default=[])
     parser.add_argument("--output", type=Path, default=RESULTS / "fi_validation")
     words = "lines whose first word is the SHA-256 of a validation image (default: %(default)s)"
@@ -327,7 +339,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = list(controls(options, splits["FI"]))
     tests = {}
     for seed in options.seeds:
-        for model in MODELS:
+        for model in options.models:
             tests[model, seed] = train_model(model, seed, options, splits)
             rows += rows_of(model, seed, tests[model, seed])
             print(*rows[-3:], sep="\n", flush=True)
@@ -336,8 +348,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     write(output.with_suffix(".csv"), rows)
     write(output.with_name(f"{output.name}_summary.csv"), list(summarise(rows)))
-    compared = list(differences(tests, options.seeds))
-    write(output.with_name(f"{output.name}_difference.csv"), compared)
+    if set(options.models) == set(MODELS):
+        compared = list(differences(tests, options.seeds))
+        write(output.with_name(f"{output.name}_difference.csv"), compared)
 
 
 if __name__ == "__main__":

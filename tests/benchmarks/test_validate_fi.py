@@ -128,7 +128,9 @@ def test_results_of_a_training_on_other_images_are_refused(folders, tmp_path):
     splits = find_splits(
         folders / "fi", folders / "oasis", tmp_path / "runs", folders / "validation.sha256"
     )
-    options = argparse.Namespace(runs=tmp_path / "runs", changes=["epochs=1"])
+    options = argparse.Namespace(
+        runs=tmp_path / "runs", changes=["epochs=1"], teacher_predictions=[]
+    )
     run = tmp_path / "runs" / "mdan_fi8_lite0_seed0"
     (run / "test" / "OASIS").mkdir(parents=True)
     (run / "test" / "OASIS" / "evaluation.json").touch()
@@ -137,10 +139,14 @@ def test_results_of_a_training_on_other_images_are_refused(folders, tmp_path):
     def record(recipe, **hashes):
         sha256s = {name: Split.load(path).sha256 for name, path in splits.items()} | hashes
         named = {name: {"split_sha256": sha256} for name, sha256 in sha256s.items()}
-        write_report(run, {"splits": named, "recipe": recipe})
+        write_report(run, {"splits": named, "recipe": recipe, "command": "mdan-zoo train"})
 
     record(recipe)
     assert train_model("mdan_fi8_lite0", 0, options, splits) == run / "test"
+    options.teacher_predictions = [tmp_path / "teacher.csv"]
+    with pytest.raises(SystemExit, match="was trained with the predictions of 0 teachers"):
+        train_model("mdan_fi8_lite0", 0, options, splits)
+    options.teacher_predictions = []
     record(recipe | {"epochs": 2})
     with pytest.raises(SystemExit, match="mdan_fi8_lite0_seed0 was trained with epochs=2, not 1"):
         train_model("mdan_fi8_lite0", 0, options, splits)
