@@ -27,7 +27,6 @@ from mdan_zoo.models.dimensions import Dimension
 Floats = npt.NDArray[np.float64]
 
 _SUM_TOLERANCE = 0.01  # of rounded probabilities
-_RATING_TOLERANCE = 0.25  # of the length of the scale, which linear outputs can leave
 _LOGGER = logging.getLogger("mdan_zoo.training")
 
 
@@ -113,7 +112,7 @@ def _mix(
     for scale in dimensions:
         values = [t.ratings[name][scale.name] for t in teachers if scale.name in t.ratings[name]]
         if values:
-            value = statistics.fmean(values)
+            value = min(max(statistics.fmean(values), scale.low), scale.high)
             ratings[scale.name] = (1 - weight) * ratings.get(scale.name, value) + weight * value
     return dataclasses.replace(sample, distribution=distribution, ratings=tuple(ratings.items()))
 
@@ -153,8 +152,7 @@ def _read(path: Path, hierarchy: Hierarchy, dimensions: Sequence[Dimension]) -> 
                     f"{about}the probabilities of level {name} must sum to 1, not {level.sum():.4g}"
                 )
         ratings = {
-            scale.name: _read_rating(row[column], f"{about}{scale.name}", scale)
-            for scale, column in scales
+            scale.name: read_number(row[column], f"{about}{scale.name}") for scale, column in scales
         }
         known = found.setdefault(os.path.abspath(row[image]), (shares, ratings))
         if not all(map(np.array_equal, known[0], shares)) or known[1] != ratings:
@@ -164,17 +162,14 @@ def _read(path: Path, hierarchy: Hierarchy, dimensions: Sequence[Dimension]) -> 
             )
     if not found:
         raise DatasetError(f"{path} has no predictions")
+    for scale, _ in scales:
+        mean = statistics.fmean(ratings[scale.name] for _, ratings in found.values())
+        if not scale.low <= mean <= scale.high:
+            raise DatasetError(
+                f"{path}: the mean of {scale.name} is {mean:.4g}, which is not on the scale {scale}"
+            )
     return _Teacher(
         path,
         None if missing else {name: shares for name, (shares, _) in found.items()},
         {name: ratings for name, (_, ratings) in found.items()},
     )
-
-
-def _read_rating(cell: str, what: str, scale: Dimension) -> float:
-    """Return a predicted rating, limited to its scale."""
-    margin = _RATING_TOLERANCE * (scale.high - scale.low)
-    value = read_number(cell, what)
-    if not scale.low - margin <= value <= scale.high + margin:
-        raise DatasetError(f"{what} is {value:g}, which is not on the scale {scale}")
-    return min(max(value, scale.low), scale.high)

@@ -192,11 +192,12 @@ def test_ratings_are_mixed_with_those_of_the_teachers(samples, predictions, tmp_
 
 
 def test_a_teacher_with_other_classes_contributes_its_ratings(samples, predictions, tmp_path):
-    other = rated(predictions, tmp_path / "other.csv", "7.5", classes=False)
+    other = rated(predictions, tmp_path / "other.csv", "9.5", "4", classes=False)
     found = mix_teacher_predictions(samples, [predictions, other], TREE, 0.5, [VALENCE])
     expected = mix_teacher_predictions(samples, [predictions], TREE, 0.5)
     assert [s.distribution for s in found] == [s.distribution for s in expected]
-    assert {s.ratings for s in found} == {(("valence", 7.0),)}, "limited to the scale"
+    expected = {(("valence", 7.0),), (("valence", 4.0),)}
+    assert {s.ratings for s in found} == expected, "limited to the scale"
     alone = mix_teacher_predictions(samples, [other], TREE, 0.5, [VALENCE])
     assert [s.distribution for s in alone] == [s.distribution for s in samples]
     message = r"other.csv has no column 'polarity:positive'; .* hierarchy mikels8"
@@ -204,8 +205,10 @@ def test_a_teacher_with_other_classes_contributes_its_ratings(samples, predictio
         mix_teacher_predictions(samples, [other], TREE, 0.5)
     with pytest.raises(DatasetError, match=f"{message}, or of one that predicts arousal, as"):
         mix_teacher_predictions(samples, [other], TREE, 0.5, [Dimension("arousal", 1, 7)])
-    elsewhere = rated(predictions, tmp_path / "scale.csv", "4", "8.6", classes=False)
-    with pytest.raises(DatasetError, match=r"valence is 8\.6, which is not on the scale"):
+    elsewhere = rated(predictions, tmp_path / "scale.csv", "0.2", "1.2", classes=False)
+    with pytest.raises(
+        DatasetError, match=r"valence is 0\.7, which is not on the scale valence=1:7"
+    ):
         mix_teacher_predictions(samples, [elsewhere], TREE, 0.5, [VALENCE])
     words = rated(predictions, tmp_path / "words.csv", "high", classes=False)
     with pytest.raises(DatasetError, match=r"0.jpg: valence must be a number, not 'high'"):
