@@ -23,6 +23,9 @@ LOG_FILE = "log.csv"
 _CHANGEABLE = ("lr", "backbone_lr", "max_grad_norm")
 """Recipe fields that may change on resume, to recover from divergence."""
 
+_OF_THE_FILE = ("temperature", "save_dtype")
+"""Recipe fields that affect only the saved model, so that a complete run can be saved again."""
+
 
 def has_state(folder: Path) -> bool:
     """Return whether an output folder has the state of a run or of one of its folds."""
@@ -41,7 +44,7 @@ def hash_of_start(backbone: nn.Module, spec: InputSpec) -> str:
 
 def _identity(recipe: Recipe, others: Mapping[str, Any]) -> dict[str, Any]:
     """Return what must not change on resume: most fields of the recipe, and other values."""
-    fields = {**dataclasses.asdict(recipe), **dict.fromkeys(_CHANGEABLE)}
+    fields = {**dataclasses.asdict(recipe), **dict.fromkeys((*_CHANGEABLE, *_OF_THE_FILE))}
     fields["backbone_lr"] = bool(recipe.backbone_lr)  # 0 freezes the backbone
     return {"recipe": fields, **others}
 
@@ -83,7 +86,7 @@ def load_state(folder: Path, recipe: Recipe, identity: Mapping[str, Any]) -> dic
         # weights_only: tensors and plain values, no code
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = state.pop("identity")
-        found["recipe"] = complete_fields(found["recipe"])
+        found["recipe"] = complete_fields(found["recipe"]) | dict.fromkeys(_OF_THE_FILE)
         before = current_fields(state.pop("rates"))
         now = {name: getattr(recipe, name) for name in before}
     except MemoryError:

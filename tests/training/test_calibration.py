@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mdan_zoo.datasets.readers.folder import read_folder
 from mdan_zoo.datasets.sample import Sample
@@ -14,6 +16,7 @@ from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.training import TrainingConfig, fine_tuning_recipe, train
 from mdan_zoo.training.calibration import fit_temperature, scale_classifiers
 from mdan_zoo.training.report import read_report
+from mdan_zoo.training.state import STATE_FILE
 from mdan_zoo.zoo.factory import load_network
 
 
@@ -45,6 +48,29 @@ def test_the_temperature_is_fitted_on_the_part_val(trained):
         is_classifier = name.rpartition(".")[0] in network.classifiers()
         expected = value / found["temperature"] if is_classifier else value
         torch.testing.assert_close(scaled.state_dict()[name], expected)
+
+
+@pytest.mark.slow
+def test_a_complete_run_is_saved_again_with_another_temperature(
+    trained, model, data, tree, tmp_path
+):
+    """The state has the network without a temperature, so nothing is trained again."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained["plain"], folder)
+    changes = ["epochs=3", "batch_size=8", "split=50/25/25", "lr=0.003"]
+    recipe = fine_tuning_recipe(str(model), [*changes, "temperature=2", "save_dtype=float16"])
+    state = (folder / STATE_FILE).read_bytes()
+    train(TrainingConfig(recipe, data, folder, hierarchy=Hierarchy.load(tree), workers=0))
+    assert (folder / STATE_FILE).read_bytes() == state
+    assert read_report(folder)["recipe"]["temperature"] == 2
+    _, network = load_network(trained["plain"] / "model.safetensors")
+    scale_classifiers(network, 2)
+    _, again = load_network(folder / "model.safetensors")
+    for name, value in network.state_dict().items():
+        found = again.state_dict()[name]
+        torch.testing.assert_close(found.float(), value.float(), rtol=1e-3, atol=1e-3, msg=name)
+    halves = {value.dtype for value in load_file(folder / "model.safetensors").values()}
+    assert torch.float16 in halves
 
 
 @pytest.mark.slow
