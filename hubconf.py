@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.configs import REGISTERED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,5 +65,5 @@ def _entry_point(config: ModelConfig) -> Callable[..., EmotionModel]:
     return create
 
 
-for _name, _config in MODELS.items():
+for _name, _config in REGISTERED.items():
     globals()[_name] = _entry_point(_config)

@@ -11,7 +11,7 @@ from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo.cli.options import EXCLUDE, FILE, FOLDER, add_command, add_compute_options
 from mdan_zoo.errors import InputError
 from mdan_zoo.training.recipe import is_weight_file
-from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.configs import REGISTERED
 
 if TYPE_CHECKING:
     from mdan_zoo.datasets.splits import Split
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
         require_matplotlib()
         make_folder(options.output)
     keep_freed_memory()
-    is_file = options.model not in MODELS and is_weight_file(options.model)
+    is_file = options.model not in REGISTERED and is_weight_file(options.model)
     predictor = Predictor(
         None if is_file else options.model,
         checkpoint=options.model if is_file else None,

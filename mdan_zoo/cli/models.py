@@ -70,7 +70,7 @@ def run_info(options: argparse.Namespace) -> int:
 
 def _list_row(name: str, entry: ManifestEntry | None) -> tuple[str, ...]:
     parameters = f"{entry.parameters / 1e6:.2f} M" if entry else "-"
-    status = entry.status if entry else "not in the manifest"
+    status = entry.status if entry else "unreleased"
     try:
         config, hierarchy = get_config(name), get_model_hierarchy(name)
     except ManifestError:  # an incomplete entry must not hide the other models

@@ -10,7 +10,7 @@ from typing import Any
 from mdan_zoo.cli.options import FILE, FOLDER, add_command
 from mdan_zoo.errors import InputError
 from mdan_zoo.weights.hub_api import check_repo
-from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.configs import REGISTERED
 
 
 def add_parser(subparsers: Any) -> None:
@@ -72,7 +72,7 @@ def _publish(options: argparse.Namespace) -> int:
             "without one, users do not know what is allowed"
         )
     notes = []
-    if name not in MODELS:
+    if name not in REGISTERED:
         notes.append(
             f"{name} is not a registered model; it is published as a new model whose config is "
             f"that of {publication.weights.config.name}"

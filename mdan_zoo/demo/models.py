@@ -12,7 +12,7 @@ from mdan_zoo.images.load import ImageOptions
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import ManifestEntry, load_manifest
-from mdan_zoo.zoo.configs import DEFAULT_MODEL
+from mdan_zoo.zoo.configs import DEFAULT_MODEL, SYSTEMS
 from mdan_zoo.zoo.factory import get_config, get_model_hierarchy, list_models
 
 MAX_BYTES = 20_000_000
@@ -36,7 +36,7 @@ class ListedModel:
 def find_models() -> list[ListedModel]:
     """Return all models, starting with those on this machine, of which there must be one."""
     manifest = load_manifest()
-    models = [_listed(name, manifest.get(name)) for name in list_models()]
+    models = [_listed(name, manifest.get(name)) for name in list_models() if name not in SYSTEMS]
     if all(model.weights is None for model in models):
         raise WeightsUnavailableError(
             "no model has its weights on this machine: run mdan-zoo download NAME first; "

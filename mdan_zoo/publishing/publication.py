@@ -11,7 +11,7 @@ from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.inference.verification import WeightFile
 from mdan_zoo.weights.hub_api import WEIGHTS_FILE
 from mdan_zoo.weights.manifest import Licences
-from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.configs import REGISTERED
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Publication:
     def derived_from(self) -> str:
         """The registered model whose config the weights carry under another name, or ""."""
         origin = self.weights.config.name
-        return origin if origin != self.name and origin in MODELS else ""
+        return origin if origin != self.name and origin in REGISTERED else ""
 
     @property
     def dataset(self) -> str:
         """The dataset of the labels; "" for custom images or a custom hierarchy."""
         config = self.weights.config
-        custom = config.name in MODELS and self.weights.hierarchy != get_hierarchy(
-            MODELS[config.name].hierarchy
+        custom = config.name in REGISTERED and self.weights.hierarchy != get_hierarchy(
+            REGISTERED[config.name].hierarchy
         )
         return "" if custom or config.dataset in OWN_IMAGES else config.dataset
 

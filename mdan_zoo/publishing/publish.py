@@ -43,7 +43,7 @@ from mdan_zoo.weights.hub_api import (
     hub_client,
 )
 from mdan_zoo.weights.manifest import SCHEMA_VERSION, Licences, load_manifest
-from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.configs import REGISTERED
 
 MANIFEST_FILE = "weights_manifest.json"
 CODE_LICENCE = "Apache-2.0"
@@ -69,8 +69,8 @@ def check_weights(name: str, path: str | os.PathLike[str]) -> WeightFile:
             f"a model's name has letters, digits, '_' and '-' only, such as mdan_fi8, not {name!r}"
         )
     checkpoint = open_checkpoint(path)
-    if name in MODELS:
-        _check_registered(MODELS[name], checkpoint)
+    if name in REGISTERED:
+        _check_registered(REGISTERED[name], checkpoint)
     return read_weight_file(checkpoint)
 
 

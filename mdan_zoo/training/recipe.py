@@ -16,7 +16,7 @@ from typing import Any
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
 from mdan_zoo.images.input_spec import STRIDE
 from mdan_zoo.weights.manifest import load_manifest
-from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.configs import REGISTERED, SYSTEMS
 from mdan_zoo.zoo.factory import read_released
 
 if sys.version_info >= (3, 11):
@@ -253,11 +253,14 @@ class Recipe:
 
 def list_recipes() -> list[str]:
     """Return the names of the models that have a recipe, sorted."""
-    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+    return sorted({*(path.stem for path in _FOLDER.glob("*.toml")), *SYSTEMS})
 
 
 def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read the recipe of a model; `overrides` are fields to change, such as "epochs=3".
+
+    A system of `zoo.configs.SYSTEMS` has the recipe of MDAN on the same dataset, and starts from
+    the same system where that one starts from another model.
 
     Raises:
         UnknownNameError: The model has no recipe, or the recipe has no such field.
@@ -267,11 +270,15 @@ def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
         raise UnknownNameError(
             f"there is no training recipe for {model!r}; {did_you_mean(model, list_recipes())}"
         )
-    path = _FOLDER / f"{model}.toml"
+    system, _, dataset = model.partition("_")
+    path = _FOLDER / f"{f'mdan_{dataset}' if model in SYSTEMS else model}.toml"
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"the recipe {path} is not valid TOML: {error}") from error
+    if model in SYSTEMS:
+        for name in {"model", "init"} & values.keys():
+            values[name] = values[name].replace("mdan", system)
     changes: dict[str, str] = {}
     for override in overrides:
         name, equals, changes[name] = override.partition("=")
@@ -347,10 +354,10 @@ def _registered_like(path: str) -> str:
     from mdan_zoo.weights.checkpoint import read_identity  # loads torch
 
     config, _ = read_identity(path)
-    if config.name in MODELS:
+    if config.name in REGISTERED:
         return config.name
     network = (config.architecture, config.backbone, config.options)
-    for name, known in MODELS.items():
+    for name, known in REGISTERED.items():
         if (known.architecture, known.backbone, known.options) == network:
             return name
     raise InputError(

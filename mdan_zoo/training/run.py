@@ -43,7 +43,7 @@ from mdan_zoo.training.recipe import is_weight_file
 from mdan_zoo.training.splitting import Source, find_sources, training_sets
 from mdan_zoo.training.state import has_state
 from mdan_zoo.weights.checkpoint import read_identity
-from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.configs import REGISTERED
 from mdan_zoo.zoo.factory import build_network, get_config, load_network, read_released
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def prepare(config: TrainingConfig) -> Run:
         check_sizes(model.backbone, training_sizes(model.input, recipe))
     datasets = _read_datasets(config, model, hierarchy)
     samples = [sample for _, found in datasets.values() for sample in found]
-    if not config.dimensions and model.name not in MODELS:
+    if not config.dimensions and model.name not in REGISTERED:
         model = _without_unrated_dimensions(model, samples)
     rating_targets(samples, model.dimensions)  # raises before the work begins
     # The main process decodes all images as a check, unless the run is resumed.
@@ -271,7 +271,7 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
         model, _ = read_identity(init)
         hierarchy = config.hierarchy
     name = config.output.resolve().name
-    if name in MODELS:
+    if name in REGISTERED:
         raise InputError(
             "a model with a custom hierarchy, backbone, input, dimensions or other datasets is "
             f"named after its output folder, but {name} is a registered model; choose another "

@@ -1,4 +1,4 @@
-"""Model configs: one entry per model of the zoo. No torch.
+"""Model configs: one entry per model of the zoo, and systems to compare them with. No torch.
 
 A new model is one entry here, its recipe in `mdan_zoo/training/recipes/` and, once trained, its
 entry in `weights_manifest.json`.
@@ -71,4 +71,22 @@ _CONFIGS = (
 )
 
 MODELS = {config.name: config for config in _CONFIGS}
-"""Configs of all models by name."""
+"""Configs of the models of the zoo by name."""
+
+_SYSTEMS = ("flat",)
+
+SYSTEMS = {
+    name: ModelConfig(name, config.hierarchy, config.dataset, architecture=architecture)
+    for config in _CONFIGS
+    if (config.architecture, config.backbone) == ("mdan", "resnet101")
+    for architecture in _SYSTEMS
+    for name in [config.name.replace("mdan", architecture)]
+}
+"""Configs of the systems that MDAN is compared with, by name.
+
+Every architecture on every dataset of the models with MDAN's own backbone, such as "flat_fi8",
+with the recipe of that model. They have no entry in the weights manifest.
+"""
+
+REGISTERED = {**MODELS, **SYSTEMS}
+"""Configs of all models that have a name."""

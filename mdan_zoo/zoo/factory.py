@@ -23,7 +23,7 @@ from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.contents import FileContents
 from mdan_zoo.weights.manifest import ManifestEntry, config_of, hierarchy_of, load_manifest
-from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.configs import REGISTERED
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 def get_config(name: str) -> ModelConfig:
     """Return the config of a model of `list_models()`, or raise `UnknownNameError`."""
-    if isinstance(name, str) and name in MODELS:
-        return MODELS[name]
+    if isinstance(name, str) and name in REGISTERED:
+        return REGISTERED[name]
     manifest = load_manifest()
     if not isinstance(name, str) or name not in manifest:
         raise UnknownNameError(f"there is no model {name!r}; {did_you_mean(name, list_models())}")
@@ -42,8 +42,8 @@ def get_config(name: str) -> ModelConfig:
 
 def get_model_hierarchy(name: str) -> Hierarchy:
     """Return the emotion hierarchy of a model; accepts the same names as `get_config`."""
-    if name in MODELS:
-        return get_hierarchy(MODELS[name].hierarchy)
+    if name in REGISTERED:
+        return get_hierarchy(REGISTERED[name].hierarchy)
     get_config(name)
     return hierarchy_of(load_manifest()[name])
 
@@ -60,7 +60,7 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
         raise InputError(f"pattern must be a string such as 'mdan_*', not {pattern!r}")
     manifest = load_manifest()
     released = {name for name, entry in manifest.items() if entry.released}
-    return sorted(fnmatch.filter(released if pretrained else {*MODELS, *manifest}, pattern))
+    return sorted(fnmatch.filter(released if pretrained else {*REGISTERED, *manifest}, pattern))
 
 
 def create_model(
@@ -177,9 +177,8 @@ def released_entry(name: str, *, hint: str = "") -> ManifestEntry:
     entry = load_manifest().get(name)
     if entry is None:
         get_config(name)
-        raise WeightsUnavailableError(
-            f"{name} has no entry in the weights manifest. {hint}".strip()
-        )
+        what = hint or f"To train the model: mdan-zoo train {name} --data FOLDER --output DIR"
+        raise WeightsUnavailableError(f"{name} has no entry in the weights manifest. {what}")
     if not entry.released:
         what = hint or f"To train the model: {entry.command}"
         raise WeightsUnavailableError(f"{name} has no released weights: {entry.reason}. {what}")

@@ -17,13 +17,20 @@ from mdan_zoo.training.recipe import (
     list_recipes,
     load_recipe,
 )
-from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.configs import MODELS, REGISTERED
 
 
 def test_every_model_has_a_recipe_of_its_own():
-    assert set(list_recipes()) == set(MODELS)
+    assert set(list_recipes()) == set(REGISTERED)
     for name in list_recipes():
         assert load_recipe(name).model == name
+
+
+def test_a_compared_system_has_the_recipe_of_mdan_on_its_dataset():
+    for dataset in ("fi8", "artphoto8"):
+        system, mdan = (load_recipe(f"{start}_{dataset}") for start in ("flat", "mdan"))
+        init = "flat_fi8" if mdan.init else ""
+        assert system == dataclasses.replace(mdan, model=f"flat_{dataset}", init=init)
 
 
 def test_the_defaults_are_the_papers():

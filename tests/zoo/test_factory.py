@@ -18,7 +18,7 @@ from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.inference.verification import golden_image
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.weights.manifest import load_manifest
-from mdan_zoo.zoo.configs import MODELS
+from mdan_zoo.zoo.configs import MODELS, REGISTERED, SYSTEMS
 from mdan_zoo.zoo.factory import build_network, create_model, get_config, list_models
 
 PAPER_MODELS = ("webemo25", "emotion6", "fi8", "artphoto8", "iaps8", "abstract8")
@@ -32,6 +32,25 @@ def test_the_papers_six_benchmarks_are_registered_with_its_backbone_and_size():
         assert (config.options.heads, config.options.lcam) == ((2, 4, 8), "plain")
         assert not config.options.normalise_pyramid
         assert config.input == InputSpec(resize=512, crop=448)
+
+
+def test_compared_systems_are_registered_on_every_dataset_of_the_paper():
+    names = {name.partition("_")[0] for name in SYSTEMS}
+    assert "flat" in names
+    for architecture in names:
+        assert set(list_models(f"{architecture}_*8")) & SYSTEMS.keys() == {
+            f"{architecture}_{data}8" for data in ("fi", "artphoto", "iaps", "abstract", "emoset")
+        }
+        for name in PAPER_MODELS:
+            config, expected = (get_config(f"{start}_{name}") for start in (architecture, "mdan"))
+            assert config.architecture == architecture
+            assert (config.hierarchy, config.dataset) == (expected.hierarchy, expected.dataset)
+            assert config.input == expected.input
+    message = (
+        "flat_fi8 has no entry in the weights manifest. To train the model: mdan-zoo train flat"
+    )
+    with pytest.raises(WeightsUnavailableError, match=message):
+        create_model("flat_fi8", pretrained=True)
 
 
 def test_a_mistyped_name_is_helped():
@@ -52,7 +71,7 @@ def test_a_name_that_is_no_text_is_refused(name):
 
 
 def test_models_are_listed_by_pattern():
-    assert list_models() == sorted(MODELS)
+    assert list_models() == sorted(REGISTERED)
     assert "mdan_fi8" in list_models("mdan_*8")
     assert "mdan_oasis4" not in list_models("mdan_*8")
     assert "mdan_oasis4" in list_models(pretrained=True)

@@ -15,7 +15,7 @@ import pytest
 from clean_checkout import ROOT, copy_tracked_files
 
 import mdan_zoo
-from mdan_zoo.zoo.configs import DEFAULT_MODEL, MODELS
+from mdan_zoo.zoo.configs import DEFAULT_MODEL, MODELS, REGISTERED
 
 PRELUDE = """
 import json, sys, torch
@@ -87,8 +87,8 @@ options = dict(trust_repo=True, skip_validation=True)  # it is there already: no
 names = torch.hub.list(repository, **options)
 answer({name: torch.hub.help(repository, name, **options) for name in names})
 """)
-    assert sorted(helps) == sorted([*MODELS, "predictor"])
-    for name, config in MODELS.items():
+    assert sorted(helps) == sorted([*REGISTERED, "predictor"])
+    for name, config in REGISTERED.items():
         assert config.dataset in helps[name]
         assert config.backbone.partition("v2")[0] in helps[name].lower().replace("-", "")
 
