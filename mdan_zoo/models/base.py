@@ -35,7 +35,8 @@ class EmotionOutput:
         auxiliary_logits: Logits by name that only the network's `auxiliary_loss` uses.
         dimensions: Continuous predictions by name, such as "valence", (N,) each, in units of the
             rating scale. They can leave the scale.
-        maps: Attention maps, (N, H_l, W_l) each, for all levels or none; empty unless requested.
+        maps: Attention maps, (N, H_l, W_l) each, for the levels of `class_maps` or none; empty
+            unless requested.
         class_maps: Class activation maps m_k, (N, K_l, H_l, W_l) each, for all levels or only the
             finest ones; empty unless requested.
     """
@@ -83,11 +84,15 @@ class EmotionModel(nn.Module, abc.ABC):
             probabilities in both.
         loss_weights: Weights of the cross-entropy losses of the branches in training. The fields
             overall_weight, local_weight and global_weight of a recipe replace them.
+        attention_name: What the attention maps are called in figures.
+        attention_effect: What they are and do, for the legend of figures.
     """
 
     architecture: ClassVar[str]
     branches: ClassVar[tuple[str, ...]] = ()
     loss_weights: ClassVar[Mapping[str, float]] = {"overall": 1.0}
+    attention_name: ClassVar[str] = "attention"
+    attention_effect: ClassVar[str] = "weights of the positions"
 
     def __init__(
         self,
@@ -183,7 +188,11 @@ class EmotionModel(nn.Module, abc.ABC):
         return [(1.0, [value for name, value in named if not name.startswith("backbone.")])]
 
     def auxiliary_loss(self, output: EmotionOutput, targets: Sequence[Tensor]) -> Tensor | None:
-        """Return a loss that is added to those of the branches; targets (N, K_l) of each level."""
+        """Return a loss that is added to those of the branches.
+
+        `targets` are the target distributions of every level, (N, K_l), multiplied by the weights
+        of the images; at levels finer than the label of an image they are 0.
+        """
         return None
 
     @torch.no_grad()

@@ -114,6 +114,53 @@ class MDANOptions(ArchitectureOptions):
         _check_dropout(self.dropout)
 
 
+@dataclass(frozen=True)
+class WSCNetOptions(ArchitectureOptions):
+    """Options of WSCNet.
+
+    Attributes:
+        maps_per_class: k, the number of detection maps of which the map of a class is the mean.
+    """
+
+    maps_per_class: int = 4
+
+    def __post_init__(self) -> None:
+        if type(self.maps_per_class) is not int or not 1 <= self.maps_per_class <= 64:
+            raise InputError(
+                f"maps_per_class must be a whole number from 1 to 64, not {self.maps_per_class!r}"
+            )
+
+
+ChannelGate = Literal["double_sigmoid", "sigmoid"]
+SpatialPooling = Literal["mean", "sum"]
+
+
+@dataclass(frozen=True)
+class PDANetOptions(ArchitectureOptions):
+    """Options of PDANet; the defaults are those of the authors' code.
+
+    Attributes:
+        channel_gate: How the gate a of the channels follows from g, the mean over the positions of
+            sigmoid(convolution): "double_sigmoid" is 1 + sigmoid(g), "sigmoid" is g.
+        spatial_pooling: How the features, weighted by the spatial attention, are pooled: "mean"
+            divides by the number of positions although the weights sum to 1, "sum" does not.
+        polarity_weight: lambda, by which the loss of an image grows if the polarity of the
+            predicted class is not that of the label.
+    """
+
+    channel_gate: ChannelGate = "double_sigmoid"
+    spatial_pooling: SpatialPooling = "mean"
+    polarity_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, kind in (("channel_gate", ChannelGate), ("spatial_pooling", SpatialPooling)):
+            if getattr(self, name) not in get_args(kind):
+                known = " or ".join(get_args(kind))
+                raise InputError(f"{name} must be {known}, not {getattr(self, name)!r}")
+        if not is_number(self.polarity_weight) or self.polarity_weight < 0:
+            raise InputError(f"polarity_weight must be 0 or above, not {self.polarity_weight!r}")
+
+
 def _check_dropout(dropout: float) -> None:
     if not is_number(dropout) or not 0.0 <= dropout < 1.0:
         raise InputError(f"dropout must be at least 0 and below 1, not {dropout!r}")

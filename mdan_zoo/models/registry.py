@@ -14,7 +14,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
-from mdan_zoo.models.options import ArchitectureOptions, FlatOptions, MDANOptions
+from mdan_zoo.models.options import (
+    ArchitectureOptions,
+    FlatOptions,
+    MDANOptions,
+    PDANetOptions,
+    WSCNetOptions,
+)
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
@@ -24,10 +30,17 @@ if TYPE_CHECKING:
 _PATHS = {
     "mdan": "mdan_zoo.models.mdan.network.MDAN",
     "flat": "mdan_zoo.models.flat.FlatClassifier",
+    "pdanet": "mdan_zoo.models.pdanet.PDANet",
+    "wscnet": "mdan_zoo.models.wscnet.WSCNet",
 }
 """Module and name of each class; a class that is reloaded is another object of the same name."""
 
-_OPTIONS: dict[str, type[ArchitectureOptions]] = {"mdan": MDANOptions, "flat": FlatOptions}
+_OPTIONS: dict[str, type[ArchitectureOptions]] = {
+    "mdan": MDANOptions,
+    "flat": FlatOptions,
+    "pdanet": PDANetOptions,
+    "wscnet": WSCNetOptions,
+}
 _CLASSES: dict[str, type[EmotionModel]] = {}
 
 

@@ -106,6 +106,8 @@ class MDAN(EmotionModel):
     """Multi-level Dependent Attention Network for any emotion hierarchy of 1 to 3 levels."""
 
     branches = ("local", "global")
+    attention_name = "L-CAM"
+    attention_effect = "M; features are multiplied by 1 + M"
 
     def __init__(
         self,
