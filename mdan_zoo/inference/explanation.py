@@ -74,7 +74,7 @@ class Explanation:
         region: The part of `image` that the network saw, in pixels.
         levels: Maps of the levels that have maps, coarse to fine.
         attention_name: What the attention maps are called, such as "L-CAM".
-        attention_effect: What they are and do.
+        legend: What the maps show, as one or more sentences.
     """
 
     prediction: Prediction
@@ -82,7 +82,7 @@ class Explanation:
     region: Region
     levels: tuple[LevelMaps, ...]
     attention_name: str
-    attention_effect: str
+    legend: str
 
     def __repr__(self) -> str:
         return f"Explanation({self.prediction})"
@@ -189,7 +189,7 @@ def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Expla
             region=seen_region(image.size, predictor.config.input),
             levels=tuple(_maps_at(output, predictor.hierarchy, n, row) for n in with_maps),
             attention_name=predictor.network.attention_name,
-            attention_effect=predictor.network.attention_effect,
+            legend=predictor.network.map_legend,
         )
 
 

@@ -85,14 +85,14 @@ class EmotionModel(nn.Module, abc.ABC):
         loss_weights: Weights of the cross-entropy losses of the branches in training. The fields
             overall_weight, local_weight and global_weight of a recipe replace them.
         attention_name: What the attention maps are called in figures.
-        attention_effect: What they are and do, for the legend of figures.
+        map_legend: What the maps show, for figures.
     """
 
     architecture: ClassVar[str]
     branches: ClassVar[tuple[str, ...]] = ()
     loss_weights: ClassVar[Mapping[str, float]] = {"overall": 1.0}
     attention_name: ClassVar[str] = "attention"
-    attention_effect: ClassVar[str] = "weights of the positions"
+    map_legend: ClassVar[str] = "Class activation: contribution to the logit."
 
     def __init__(
         self,

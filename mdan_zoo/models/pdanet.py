@@ -42,7 +42,10 @@ class PDANet(EmotionModel):
 
     branches = ("global",)
     attention_name = "spatial attention"
-    attention_effect = "softmax over the positions, the weights of the features"
+    map_legend = (
+        "Class activation: contribution to the logit. "
+        "Attention: weights of the positions, which sum to 1."
+    )
 
     def __init__(
         self,
@@ -111,7 +114,9 @@ class PDANet(EmotionModel):
         if self.hierarchy.depth == 1:
             return None
         predicted = output.log_probs["overall"]
-        roots = torch.tensor([path[0] for path in self.hierarchy.leaf_paths], device=targets[0].device)
-        wrong = (roots[predicted[-1].argmax(dim=1)] != targets[0].argmax(dim=1)).float()
+        classes = predicted[-1].argmax(dim=1)
+        for level in range(self.hierarchy.depth - 1, 0, -1):
+            classes = self.masks(level)[:, classes].int().argmax(dim=0)  # their parents
+        wrong = (classes != targets[0].argmax(dim=1)).float()
         weight: float = self.options.polarity_weight
         return weight * cross_entropy(predicted, targets, wrong)

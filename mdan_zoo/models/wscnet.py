@@ -18,6 +18,7 @@ architecture, and GAP accepts any input size.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +37,12 @@ class WSCNet(EmotionModel):
     """Weakly Supervised Coupled Networks: detection maps, coupled with a classifier."""
 
     branches = ("global",)
-    loss_weights: Mapping[str, float] = {"overall": 1 - _DETECTION_WEIGHT}
+    loss_weights: ClassVar[Mapping[str, float]] = {"overall": 1 - _DETECTION_WEIGHT}
     attention_name = "sentiment map"
-    attention_effect = "M; the classifier reads the features and their product with M"
+    map_legend = (
+        "Class activation: contribution to the detection logit. "
+        "Attention: M; features F and F * M are classified."
+    )
 
     def __init__(
         self,

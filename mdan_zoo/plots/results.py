@@ -253,9 +253,7 @@ def _arrange(explanation: Explanation, rows: Sequence[Sequence[_Panel]]) -> Figu
     heading = add_axes(figure, tree_left, under_header, _WIDTH, _TITLE)
     add_text(heading, 0, 0.12, "probabilities", _WIDTH, fontweight="bold")
     _draw_tree(figure, explanation.prediction, tree_left, under_header + 0.5 * _TITLE)
-    maps = "Maps: yellow is high, violet is low. Class activation: contribution to the logit."
-    if explanation.levels[0].attention is not None:
-        maps += f" Attention: {explanation.attention_effect}."
+    maps = f"Maps: yellow is high, violet is low. {explanation.legend}"
     room = width - 2 * MARGIN
     footer = add_axes(figure, MARGIN, below, room, _FOOTER)
     add_text(footer, 0, 0.15, maps, room)

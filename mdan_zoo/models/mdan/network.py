@@ -107,7 +107,10 @@ class MDAN(EmotionModel):
 
     branches = ("local", "global")
     attention_name = "L-CAM"
-    attention_effect = "M; features are multiplied by 1 + M"
+    map_legend = (
+        "Class activation: contribution to the logit. "
+        "Attention: M; features are multiplied by 1 + M."
+    )
 
     def __init__(
         self,
