@@ -6,9 +6,11 @@ import math
 
 import pytest
 import torch
+from architecture_tests import tiny_config
 from restatement import SIZES, check_equals_the_restatement, tiny_network
 
 from mdan_zoo.errors import InputError
+from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.models.config import ModelConfig
@@ -16,6 +18,8 @@ from mdan_zoo.models.options import WSCNetOptions
 from mdan_zoo.models.wscnet import WSCNet
 from mdan_zoo.training.losses import TrainingStep, image_weights
 from mdan_zoo.training.recipe import Recipe
+from mdan_zoo.training.run import load_model_file
+from mdan_zoo.weights.checkpoint import save_checkpoint
 from mdan_zoo.zoo.factory import create_model
 
 
@@ -86,6 +90,19 @@ def test_the_loss_is_half_of_each_cross_entropy_at_the_levels_of_the_label():
             ]
             expected += 0.5 * (levels[0] if row == 2 else sum(levels) / 2) / 3
     assert total == pytest.approx(expected, rel=1e-5)
+
+
+def test_detection_maps_are_copied_by_class_name(tmp_path):
+    config = tiny_config("wscnet")
+    source = create_model(config)
+    save_checkpoint(tmp_path / "model.safetensors", source, config)
+    tree = Hierarchy.from_nested({"good": ["calm", "awe"], "bad": ["fear"]})
+    network = create_model(config, hierarchy=tree)
+    assert load_model_file(network, tmp_path / "model.safetensors") == ["awe", "fear"]
+    for own, theirs in zip(network.detectors, source.detectors, strict=True):
+        for name in ("awe", "fear"):
+            row = source.hierarchy.leaves.index(name)
+            assert own.weight[tree.leaves.index(name)].equal(theirs.weight[row])
 
 
 def test_priors_leave_the_detection_as_it_is():
