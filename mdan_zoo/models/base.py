@@ -32,7 +32,7 @@ class EmotionOutput:
         features: (N, C), the pooled last map of the backbone.
         logits: Logits of the branches' classifiers, (N, K_l) each, for the levels that a classifier
             predicts directly: MDAN's "local" for all levels, its "global" for the finest one.
-        auxiliary_logits: Logits by name that only the network's `auxiliary_loss` uses.
+        auxiliary: Logits, embeddings or maps by name that only the network's `auxiliary_loss` uses.
         dimensions: Continuous predictions by name, such as "valence", (N,) each, in units of the
             rating scale. They can leave the scale.
         maps: Attention maps, (N, H_l, W_l) each, for all levels or none; empty unless requested.
@@ -43,7 +43,7 @@ class EmotionOutput:
     log_probs: Mapping[str, tuple[Tensor, ...]]
     features: Tensor
     logits: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
-    auxiliary_logits: Mapping[str, Tensor] = field(default_factory=dict)
+    auxiliary: Mapping[str, Tensor] = field(default_factory=dict)
     dimensions: Mapping[str, Tensor] = field(default_factory=dict)
     maps: tuple[Tensor, ...] = ()
     class_maps: tuple[Tensor, ...] = ()
