@@ -24,23 +24,22 @@ of w, which cancels in the softmax, are left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.models.base import EmotionModel, EmotionOutput
-from mdan_zoo.models.layers import activation_maps, cross_entropy, log_softmax
+from mdan_zoo.models.base import EmotionOutput, LeafClassifier
+from mdan_zoo.models.layers import activation_maps, cross_entropy
 from mdan_zoo.models.options import PDANetOptions
 from mdan_zoo.models.registry import register_architecture
 
 
 @register_architecture("pdanet", options=PDANetOptions)
-class PDANet(EmotionModel):
+class PDANet(LeafClassifier):
     """Polarity-consistent Deep Attention Network: channel and spatial attention, for classes."""
 
-    branches = ("global",)
     attention_name = "spatial attention"
     map_legend = (
         "Class activation: contribution to the logit. "
@@ -54,14 +53,13 @@ class PDANet(EmotionModel):
         hierarchy: Hierarchy,
         options: PDANetOptions = PDANetOptions(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(backbone, channels, hierarchy, options)
+        super().__init__(backbone, channels, hierarchy, options, inputs=2 * channels[3])
         width = channels[3]
         self.gate = nn.Conv2d(width, width, 1)
         self.value = nn.Conv2d(width, width, 1)
         self.project_value = nn.Conv2d(width, width, 1)
         self.project_gate = nn.Linear(width, width)
         self.score = nn.Conv2d(width, 1, 1, bias=False)
-        self.global_classifier = nn.Linear(2 * width, hierarchy.sizes[-1])
 
     def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
         """Predict every level from the maps of the backbone; see `EmotionModel.classify`."""
@@ -75,22 +73,15 @@ class PDANet(EmotionModel):
         scale = attention[0].numel() if self.options.spatial_pooling == "sum" else 1
         weighted = [gate[:, :, None, None] * value, scale * attention[:, None] * value]
         attended = torch.cat(weighted, dim=1)
-        logits = self.global_classifier(attended.mean(dim=(2, 3)))
-        log_global = self.masks.sum_upwards(log_softmax(logits))
         class_maps: tuple[Tensor, ...] = ()
         if return_maps:
             class_maps = (activation_maps(attended, self.global_classifier),)
-        return EmotionOutput(
-            log_probs={"overall": log_global, "global": log_global},
-            features=pyramid[3].mean(dim=(2, 3)),
-            logits={"global": (logits,)},
+        return self.predict_leaves(
+            attended.mean(dim=(2, 3)),
+            pyramid[3].mean(dim=(2, 3)),
             maps=(attention,) if return_maps else (),
             class_maps=class_maps,
         )
-
-    def classifiers(self) -> Mapping[str, int]:
-        """Return the classifier and its level, the finest."""
-        return {"global_classifier": self.hierarchy.depth - 1}
 
     @classmethod
     def card_text(cls, backbone: str) -> str:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.models.base import EmotionModel, EmotionOutput
+from mdan_zoo.models.base import EmotionOutput, LeafClassifier
 from mdan_zoo.models.layers import cross_entropy, log_softmax
 from mdan_zoo.models.options import WSCNetOptions
 from mdan_zoo.models.registry import register_architecture
@@ -33,10 +33,9 @@ _DETECTION_WEIGHT = 0.5
 
 
 @register_architecture("wscnet", options=WSCNetOptions)
-class WSCNet(EmotionModel):
+class WSCNet(LeafClassifier):
     """Weakly Supervised Coupled Networks: detection maps, coupled with a classifier."""
 
-    branches = ("global",)
     loss_weights: ClassVar[Mapping[str, float]] = {"overall": 1 - _DETECTION_WEIGHT}
     attention_name = "sentiment map"
     map_legend = (
@@ -51,13 +50,11 @@ class WSCNet(EmotionModel):
         hierarchy: Hierarchy,
         options: WSCNetOptions = WSCNetOptions(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(backbone, channels, hierarchy, options)
-        width, classes = channels[3], hierarchy.sizes[-1]
+        super().__init__(backbone, channels, hierarchy, options, inputs=2 * channels[3])
         # One convolution per map of a class, so that each has a row per class.
         self.detectors = nn.ModuleList(
-            nn.Conv2d(width, classes, 1) for _ in range(options.maps_per_class)
+            nn.Conv2d(channels[3], hierarchy.sizes[-1], 1) for _ in range(options.maps_per_class)
         )
-        self.global_classifier = nn.Linear(2 * width, classes)
 
     def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
         """Predict every level from the maps of the backbone; see `EmotionModel.classify`."""
@@ -67,21 +64,18 @@ class WSCNet(EmotionModel):
         attention = torch.einsum("nk,nkhw->nhw", detection, class_maps) / detection.shape[1]
         pooled = features.mean(dim=(2, 3))
         coupled = (features * attention[:, None]).mean(dim=(2, 3))
-        logits = self.global_classifier(torch.cat([pooled, coupled], dim=1))
-        log_global = self.masks.sum_upwards(log_softmax(logits))
-        return EmotionOutput(
-            log_probs={"overall": log_global, "global": log_global},
-            features=pooled,
-            logits={"global": (logits,)},
-            auxiliary_logits={"detection": detection},
+        return self.predict_leaves(
+            torch.cat([pooled, coupled], dim=1),
+            pooled,
+            auxiliary={"detection": detection},
             maps=(attention,) if return_maps else (),
             class_maps=(class_maps,) if return_maps else (),
         )
 
     def classifiers(self) -> Mapping[str, int]:
         """Return the classifier and the convolutions of the detection maps, all of leaves."""
-        names = ["global_classifier", *(f"detectors.{n}" for n in range(len(self.detectors)))]
-        return dict.fromkeys(names, self.hierarchy.depth - 1)
+        detectors = (f"detectors.{number}" for number in range(len(self.detectors)))
+        return {**super().classifiers(), **dict.fromkeys(detectors, self.hierarchy.depth - 1)}
 
     @classmethod
     def card_text(cls, backbone: str) -> str:
@@ -99,7 +93,7 @@ class WSCNet(EmotionModel):
 
     def auxiliary_loss(self, output: EmotionOutput, targets: Sequence[Tensor]) -> Tensor:
         """Return 0.5 CE(v), the loss of the detection branch."""
-        detection = self.masks.sum_upwards(log_softmax(output.auxiliary_logits["detection"]))
+        detection = self.masks.sum_upwards(log_softmax(output.auxiliary["detection"]))
         return _DETECTION_WEIGHT * cross_entropy(detection, targets)
 
     @torch.no_grad()

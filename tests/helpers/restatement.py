@@ -26,7 +26,7 @@ def check_equals_the_restatement(network, restate, size):
     """
     images = torch.randn(3, 3, *size, dtype=torch.float64)
     output = network(images, return_maps=True)
-    found = [*output.logits["global"], *output.auxiliary_logits.values()]
+    found = [*output.logits["global"], *output.auxiliary.values()]
     found += [*output.maps, *output.class_maps]
     features = network.backbone(images)[3]
     expected = restate(dict(network.named_parameters()), network.options, features)

@@ -37,7 +37,10 @@ def test_the_built_in_architectures_are_listed_without_torch():
         "print(list_architectures(), get_options_class('flat').__name__, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['flat', 'mdan', 'pdanet', 'wscnet'] FlatOptions False"
+    assert (
+        done.stdout.strip()
+        == "['cnnrnn', 'flat', 'fpn', 'intensity', 'mdan', 'pdanet', 'wscnet'] FlatOptions False"
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,7 +48,7 @@ def test_the_built_in_architectures_are_listed_without_torch():
     [
         ("mdann", "did you mean 'mdan'"),
         (["mdan"], "did you mean 'mdan'"),
-        (None, "available: flat, mdan, pdanet, wscnet"),
+        (None, "available: cnnrnn, flat, fpn, intensity, mdan, pdanet, wscnet"),
     ],
 )
 def test_an_unknown_architecture_is_answered_with_the_nearest_names(name, advice):

@@ -172,9 +172,9 @@ def test_the_polarity_of_a_prediction_passes_no_gradient_and_that_of_the_loss_do
     [
         ({"channel_gate": "plain"}, "channel_gate must be double_sigmoid or sigmoid, not 'plain'"),
         ({"spatial_pooling": None}, "spatial_pooling must be mean or sum, not None"),
-        ({"polarity_weight": -0.5}, "polarity_weight must be 0 or above, not -0.5"),
-        ({"polarity_weight": "1"}, "polarity_weight must be 0 or above, not '1'"),
-        ({"polarity_weight": math.nan}, "polarity_weight must be 0 or above, not nan"),
+        ({"polarity_weight": -0.5}, "polarity_weight must be a number of at least 0, not -0.5"),
+        ({"polarity_weight": "1"}, "polarity_weight must be a number of at least 0, not '1'"),
+        ({"polarity_weight": math.nan}, "polarity_weight must be a number of at least 0, not nan"),
     ],
 )
 def test_options_are_checked(options, message):

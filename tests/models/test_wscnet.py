@@ -54,7 +54,7 @@ def test_the_sentiment_map_is_the_mean_of_the_maps_if_all_scores_are_one():
     network = tiny_network(WSCNet, 2, WSCNetOptions(maps_per_class=1))
     pyramid = network.backbone(torch.randn(1, 3, 96, 96, dtype=torch.float64))
     with torch.no_grad():
-        scores = network.classify(pyramid).auxiliary_logits["detection"]
+        scores = network.classify(pyramid).auxiliary["detection"]
         network.detectors[0].bias += 1 - scores[0]
         output = network.classify(pyramid, return_maps=True)
     torch.testing.assert_close(output.maps[0], output.class_maps[0].mean(dim=1))
@@ -81,7 +81,7 @@ def test_the_loss_is_half_of_each_cross_entropy_at_the_levels_of_the_label():
         total = step(images, [coarse, fine], image_weights([coarse, fine])).item()
 
     expected = 0.0
-    for logits in (output.logits["global"][0], output.auxiliary_logits["detection"]):
+    for logits in (output.logits["global"][0], output.auxiliary["detection"]):
         for row, probs in enumerate(logits.softmax(dim=1).tolist()):
             sums = [sum(p for p, j in zip(probs, parents, strict=True) if j == i) for i in (0, 1)]
             levels = [
