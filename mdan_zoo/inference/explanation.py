@@ -16,7 +16,7 @@ MDAN has two kinds of map at every level (section 4.2 of the paper):
 Maps are not normalised, except for M if the model has the option lcam="normalised", like every
 released MDAN: it scales M to 0..1 in every image. A flat network only has the class activation maps
 of its finest level, m_k(x) = w_k . C5(x), where C5 is the last map of the backbone (CAM, Zhou et
-al., 2016). Those of WSCNet and PDANet, and their attention, are defined in their modules.
+al., 2016). Those of the other networks, and their attention, are defined in their modules.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.base import EmotionOutput, LeafClassifier
 from mdan_zoo.models.fpn import FeaturePyramid, concatenate, resize
-from mdan_zoo.models.layers import activation_maps
+from mdan_zoo.models.layers import activation_maps, cross_entropy, log_softmax
 from mdan_zoo.models.options import IntensityOptions
 from mdan_zoo.models.registry import register_architecture
 
@@ -29,6 +29,12 @@ _PAPER = "https://doi.org/10.1109/TMM.2020.3007352"
 @register_architecture("intensity", options=IntensityOptions)
 class IntensityNetwork(LeafClassifier):
     """Classifier of C5 and of C5 weighted by an intensity map from a feature pyramid."""
+
+    attention_name = "intensity"
+    map_legend = (
+        "Class activation: contribution to the logit. "
+        "Attention: intensity I, 0 to 1; features F and F * I are classified."
+    )
 
     def __init__(
         self,
@@ -73,20 +79,21 @@ class IntensityNetwork(LeafClassifier):
         return self.predict_leaves(pooled, features, auxiliary=auxiliary, **requested)
 
     def auxiliary_loss(self, output: EmotionOutput, targets: Sequence[Tensor]) -> Tensor:
-        """Return the losses of the first classifier and, weighted, of the intensity map.
+        """Return the loss of the first classifier and, weighted, that of the intensity map.
 
         The target of the map is the class activation map of the label, or the mean over the classes
         of a distribution, without its negative values and divided by its maximum. Images without a
-        label of the finest level add 0 to both.
+        label of the finest level have no loss of the map.
         """
         given, leaves = output.auxiliary, targets[-1]
+        first = self.masks.sum_upwards(log_softmax(given["logits"]))
         weighted = leaves[:, :, None, None] * given["class_maps"]
         pseudo = weighted.sum(dim=1, keepdim=True).relu()
         pseudo = pseudo / pseudo.amax(dim=(2, 3), keepdim=True).clamp_min(1e-12)
         pseudo = resize(pseudo, given["intensity"].shape[1:])[:, 0]
         errors = (given["intensity"] - pseudo).square().mean(dim=(1, 2))
         map_loss = (leaves.sum(dim=1) * errors).mean()
-        return F.cross_entropy(given["logits"], leaves) + self.options.intensity_weight * map_loss
+        return cross_entropy(first, targets) + float(self.options.intensity_weight) * map_loss
 
     def classifiers(self) -> Mapping[str, int]:
         """Return both classifiers and their level, the finest."""

@@ -113,6 +113,24 @@ def test_pdanet_has_the_weights_of_positions_and_maps_of_its_prediction(photos, 
     np.testing.assert_allclose(mine, explanation.prediction.probabilities["global"][1], atol=1e-4)
 
 
+@pytest.mark.parametrize(("name", "attention"), [("fpn", None), ("intensity", (28, 28))])
+def test_maps_of_a_pyramid_add_up_to_the_prediction(name, attention, photos, tmp_path):
+    model = random_predictor(name, tmp_path)
+    explanation = explain(photos[0], model=model)
+    (maps,) = explanation.levels
+    assert (maps.name, maps.parent) == ("quadrant", None)
+    assert getattr(maps.attention, "shape", None) == attention
+    mine = softmax(maps.class_maps.mean(axis=(1, 2)) + bias(model.network.global_classifier))
+    np.testing.assert_allclose(mine, explanation.prediction.probabilities["global"][1], atol=1e-4)
+
+
+def test_a_network_without_maps_is_predicted_but_not_explained(photos, tmp_path):
+    model = random_predictor("cnnrnn", tmp_path)
+    assert model.predict(photos[0]).error is None
+    with pytest.raises(InputError, match="cannot be explained: it has no class activation maps"):
+        explain(photos[0], model=model)
+
+
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_registered_model_gives_its_maps_in_a_batch(name):
     config = dataclasses.replace(MODELS[name], backbone="mobilenetv2_100")

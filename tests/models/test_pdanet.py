@@ -20,8 +20,9 @@ from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.zoo.factory import create_model
 
 
-def restate(weights, options, features):
+def restate(weights, options, pyramid):
     """Return y, p and the class maps, position by position."""
+    features = pyramid[3]
     width, height, breadth = features.shape[1:]
     positions = height * breadth
     columns = features.flatten(2).transpose(1, 2)  # (N, positions, channels)

@@ -23,8 +23,9 @@ from mdan_zoo.weights.checkpoint import save_checkpoint
 from mdan_zoo.zoo.factory import create_model
 
 
-def restate(weights, options, features):
+def restate(weights, options, pyramid):
     """Return y, v, M and m, class by class."""
+    features = pyramid[3]
     names = [f"detectors.{number}" for number in range(options.maps_per_class)]
     class_maps = []
     for c in range(len(weights["global_classifier.bias"])):

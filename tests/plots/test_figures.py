@@ -318,6 +318,7 @@ def test_the_command_explains_an_image(photos, checkpoint, tmp_path, monkeypatch
     [
         ("wscnet", "sentiment map", "features F and F * M are classified."),
         ("pdanet", "spatial attention", "weights of the positions, which sum to 1."),
+        ("intensity", "intensity", "features F and F * I are classified."),
     ],
 )
 def test_the_command_explains_attention_of_the_finest_level_alone(
