@@ -22,11 +22,16 @@ from mdan_zoo.models.options import CNNRNNOptions
 from mdan_zoo.models.registry import register_architecture
 
 _PAPER = "https://www.ijcai.org/proceedings/2017/503"
+_LEAST = 1e-6
+"""A lower limit of the number of pairs, so that a mean over none is 0."""
 
 
 @register_architecture("cnnrnn", options=CNNRNNOptions)
 class CNNRNN(LeafClassifier):
-    """Pooled C2..C5, projected to one width, are the sequence that a bidirectional GRU reads."""
+    """Pooled C2..C5, projected to one width, are the sequence that a bidirectional GRU reads.
+
+    The projections have a BatchNorm, so training needs at least two images in a batch.
+    """
 
     def __init__(
         self,
@@ -49,10 +54,9 @@ class CNNRNN(LeafClassifier):
         """Predict every level from the maps of the backbone; there are no maps to return."""
         pooled = [feature_map.mean(dim=(2, 3)) for feature_map in pyramid]
         steps = [project(x) for project, x in zip(self.projections, pooled, strict=True)]
-        forward = hidden_states(self.shallow_to_deep, steps)
-        backward = hidden_states(self.deep_to_shallow, steps[::-1])[::-1]
-        pairs = zip(forward, backward, strict=True)
-        embedding = torch.cat([state for pair in pairs for state in pair], dim=1)
+        states = hidden_states(self.shallow_to_deep, steps)
+        states += hidden_states(self.deep_to_shallow, steps[::-1])
+        embedding = torch.cat(states, dim=1)
         return self.predict_leaves(embedding, pooled[3], auxiliary={"embedding": embedding})
 
     def auxiliary_loss(self, output: EmotionOutput, targets: Sequence[Tensor]) -> Tensor:
@@ -95,10 +99,7 @@ def contrastive_loss(embeddings: Tensor, targets: Tensor, margin: float = 1.0) -
     same = (targets[first] * targets[second]).sum(dim=1)
     different = targets[first].sum(dim=1) * targets[second].sum(dim=1) - same
     distances = F.pdist(F.normalize(embeddings))
-    attraction = same * distances.square()
-    repulsion = different * (margin - distances).relu().square()
-    means = (
-        loss.sum() / weights.sum().clamp_min(1e-6)  # 0 without such a pair
-        for loss, weights in ((attraction, same), (repulsion, different))
-    )
-    return torch.stack(list(means)).mean()
+    attraction = (same * distances.square()).sum() / same.sum().clamp_min(_LEAST)
+    too_close = (margin - distances).relu().square()
+    repulsion = (different * too_close).sum() / different.sum().clamp_min(_LEAST)
+    return (attraction + repulsion) / 2

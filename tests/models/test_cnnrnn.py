@@ -46,8 +46,8 @@ def restate(weights, options, pyramid):
         x = (x - mean) / (variance + 1e-5).sqrt()
         steps.append(x * weights[f"{norm}.weight"] + weights[f"{norm}.bias"])
     forward = gru(weights, "shallow_to_deep", steps)
-    backward = gru(weights, "deep_to_shallow", steps[::-1]).flip(1)
-    embedding = torch.cat([forward, backward], dim=2).flatten(1)
+    backward = gru(weights, "deep_to_shallow", steps[::-1])
+    embedding = torch.cat([forward, backward], dim=1).flatten(1)
     weight, bias = (weights[f"global_classifier.{name}"] for name in ("weight", "bias"))
     return [embedding @ weight.T + bias, embedding]
 
