@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from drawn import assert_nothing_overlaps, texts
 from PIL import Image
-from random_weights import CONFIG, save_random_weights
+from random_weights import save_random_weights
 
 from mdan_zoo.cli.explain import _as_level, _stem, add_parser
 from mdan_zoo.cli.main import main
@@ -311,33 +311,6 @@ def test_the_command_explains_an_image(photos, checkpoint, tmp_path, monkeypatch
     drawn = matplotlib.image.imread("serene.png")
     figure = plot(expected, level=1, label="serene")
     np.testing.assert_array_equal(drawn, matplotlib.image.imread(io.BytesIO(png(figure))))
-
-
-@pytest.mark.parametrize(
-    ("architecture", "name", "legend"),
-    [
-        ("wscnet", "sentiment map", "features F and F * M are classified."),
-        ("pdanet", "spatial attention", "weights of the positions, which sum to 1."),
-        ("intensity", "intensity", "features F and F * I are classified."),
-    ],
-)
-def test_the_command_explains_attention_of_the_finest_level_alone(
-    architecture, name, legend, photos, tmp_path, capsys
-):
-    path, output = tmp_path / "model.safetensors", tmp_path / "explained.png"
-    config = dataclasses.replace(CONFIG, architecture=architecture, options=None)
-    save_random_weights(path, config=config)
-    assert run(photos[0], "--checkpoint", path, "--output", output) == 0
-    assert capsys.readouterr().out.endswith(f"{output}\n")
-    expected = plot(explain(photos[0], model=Predictor(checkpoint=path, device="cpu")))
-    drawn = matplotlib.image.imread(output)
-    np.testing.assert_array_equal(drawn, matplotlib.image.imread(io.BytesIO(png(expected))))
-    said = texts(expected)
-    assert "quadrant: attention" in said
-    assert "polarity: attention" not in said
-    assert f"{name} of all classes" in said
-    assert said[-2].endswith(legend)
-    assert_nothing_overlaps(expected)
 
 
 def test_the_command_draws_a_sheet_of_a_folder(photos, checkpoint, tmp_path, monkeypatch, capsys):
