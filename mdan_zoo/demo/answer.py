@@ -186,10 +186,10 @@ def _looks_html(explanation: Explanation) -> str:
     buttons = ['<button type="button" class="mz-look" aria-pressed="true">image</button>']
     for maps in explanation.levels:
         if maps.attention is not None:
-            fused = f"the children of {maps.parent}" if maps.parent else "all classes"
-            caption = f"{maps.name}: attention M, fused from the maps of {fused}."
+            classes = f"the children of {maps.parent}" if maps.parent else "all classes"
+            caption = f"{maps.name}: {explanation.attention_name} of {classes}."
             data = _map_data(maps.attention, maps.attention, caption)
-            label = f"attention M: {escape(maps.name)}"
+            label = f"attention: {escape(maps.name)}"
             buttons.append(f'<button type="button" class="mz-look" {data}>{label}</button>')
     return f'<div class="mz-looks" role="group" aria-label="What to show">{"".join(buttons)}</div>'
 

@@ -16,7 +16,7 @@ MDAN has two kinds of map at every level (section 4.2 of the paper):
 Maps are not normalised, except for M if the model has the option lcam="normalised", like every
 released MDAN: it scales M to 0..1 in every image. A flat network only has the class activation maps
 of its finest level, m_k(x) = w_k . C5(x), where C5 is the last map of the backbone (CAM, Zhou et
-al., 2016).
+al., 2016). Those of the other networks, and their attention, are defined in their modules.
 """
 
 from __future__ import annotations
@@ -48,12 +48,14 @@ class LevelMaps:
 
     Attributes:
         labels: Classes of the level, in the order of `class_maps`.
-        attention: M of L-CAM, float32 (H, W) at the size of the feature map of the level. None for
-            a flat network. In 0..1 for every image if the model has lcam="normalised".
+        attention: Attention map, M of L-CAM for an MDAN, float32 (H, W) at the size of the feature
+            map of the level. None for a flat network. For an MDAN with lcam="normalised" in 0..1
+            for every image.
         class_maps: m_k of every class, float32 (K, H, W).
         parent: The class one level up whose children's maps are fused into `attention`: the most
             likely class of the local classifier, which can differ from the predicted class. None
-            for a flat network, and at the first level, where the maps of all classes are fused.
+            for other networks than MDAN, and at its first level, where the maps of all classes are
+            fused.
     """
 
     name: str
@@ -71,12 +73,16 @@ class Explanation:
         image: The loaded image, RGB and upright.
         region: The part of `image` that the network saw, in pixels.
         levels: Maps of the levels that have maps, coarse to fine.
+        attention_name: What the attention maps are called, such as "L-CAM".
+        legend: What the maps show, as one or more sentences.
     """
 
     prediction: Prediction
     image: Image.Image
     region: Region
     levels: tuple[LevelMaps, ...]
+    attention_name: str
+    legend: str
 
     def __repr__(self) -> str:
         return f"Explanation({self.prediction})"
@@ -99,7 +105,7 @@ class Explanation:
 
         Args:
             level: 0-based position or name of the level.
-            label: A class of the level for its class activation map; None for the attention M.
+            label: A class of the level for its class activation map; None for the attention map.
 
         Returns:
             float32 (height, width); NaN outside `region`.
@@ -182,11 +188,13 @@ def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Expla
             image=image,
             region=seen_region(image.size, predictor.config.input),
             levels=tuple(_maps_at(output, predictor.hierarchy, n, row) for n in with_maps),
+            attention_name=predictor.network.attention_name,
+            legend=predictor.network.map_legend,
         )
 
 
 def _maps_at(output: EmotionOutput, tree: Hierarchy, level: int, row: int) -> LevelMaps:
-    attention = output.maps[level][row] if output.maps else None
+    attention = output.maps[level - tree.depth][row] if output.maps else None
     parent = None
     if level > 0 and attention is not None and "local" in output.logits:
         winner = output.logits["local"][level - 1][row].argmax()

@@ -16,7 +16,7 @@ from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.input_spec import STRIDE
 from mdan_zoo.models.dimensions import Dimension
-from mdan_zoo.models.layers import HierarchyMasks, is_plain
+from mdan_zoo.models.layers import HierarchyMasks, is_plain, log_softmax
 from mdan_zoo.models.options import ArchitectureOptions
 
 
@@ -32,10 +32,11 @@ class EmotionOutput:
         features: (N, C), the pooled last map of the backbone.
         logits: Logits of the branches' classifiers, (N, K_l) each, for the levels that a classifier
             predicts directly: MDAN's "local" for all levels, its "global" for the finest one.
-        auxiliary_logits: Logits by name that only the network's `auxiliary_loss` uses.
+        auxiliary: Logits, embeddings or maps by name that only the network's `auxiliary_loss` uses.
         dimensions: Continuous predictions by name, such as "valence", (N,) each, in units of the
             rating scale. They can leave the scale.
-        maps: Attention maps, (N, H_l, W_l) each, for all levels or none; empty unless requested.
+        maps: Attention maps, (N, H_l, W_l) each, for the levels of `class_maps` or none; empty
+            unless requested.
         class_maps: Class activation maps m_k, (N, K_l, H_l, W_l) each, for all levels or only the
             finest ones; empty unless requested.
     """
@@ -43,7 +44,7 @@ class EmotionOutput:
     log_probs: Mapping[str, tuple[Tensor, ...]]
     features: Tensor
     logits: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
-    auxiliary_logits: Mapping[str, Tensor] = field(default_factory=dict)
+    auxiliary: Mapping[str, Tensor] = field(default_factory=dict)
     dimensions: Mapping[str, Tensor] = field(default_factory=dict)
     maps: tuple[Tensor, ...] = ()
     class_maps: tuple[Tensor, ...] = ()
@@ -83,11 +84,15 @@ class EmotionModel(nn.Module, abc.ABC):
             probabilities in both.
         loss_weights: Weights of the cross-entropy losses of the branches in training. The fields
             overall_weight, local_weight and global_weight of a recipe replace them.
+        attention_name: What the attention maps are called in figures.
+        map_legend: What the maps show, for figures.
     """
 
     architecture: ClassVar[str]
     branches: ClassVar[tuple[str, ...]] = ()
     loss_weights: ClassVar[Mapping[str, float]] = {"overall": 1.0}
+    attention_name: ClassVar[str] = "attention"
+    map_legend: ClassVar[str] = "Class activation: contribution to the logit."
 
     def __init__(
         self,
@@ -183,7 +188,11 @@ class EmotionModel(nn.Module, abc.ABC):
         return [(1.0, [value for name, value in named if not name.startswith("backbone.")])]
 
     def auxiliary_loss(self, output: EmotionOutput, targets: Sequence[Tensor]) -> Tensor | None:
-        """Return a loss that is added to those of the branches; targets (N, K_l) of each level."""
+        """Return a loss that is added to those of the branches.
+
+        `targets` are the target distributions of every level, (N, K_l), multiplied by the weights
+        of the images; at levels finer than the label of an image they are 0.
+        """
         return None
 
     @torch.no_grad()
@@ -193,6 +202,48 @@ class EmotionModel(nn.Module, abc.ABC):
             if level == self.hierarchy.depth - 1:
                 self.get_parameter(f"{name}.weight").zero_()
                 self.get_parameter(f"{name}.bias").copy_(frequencies.log())
+
+
+class LeafClassifier(EmotionModel):
+    """Base class of networks with one linear classifier, of the leaves (the finest level).
+
+    The probabilities of the coarser levels are sums of its probabilities (Eq. 2). A subclass
+    implements `classify`, with `predict_leaves`, and `card_text`.
+
+    Args:
+        inputs: The number of inputs of the classifier.
+        dropout: Their dropout probability during training.
+    """
+
+    branches = ("global",)
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        channels: Sequence[int],
+        hierarchy: Hierarchy,
+        options: ArchitectureOptions,
+        inputs: int,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(backbone, channels, hierarchy, options)
+        self.dropout = nn.Dropout(dropout)
+        self.global_classifier = nn.Linear(inputs, hierarchy.sizes[-1])
+
+    def predict_leaves(self, inputs: Tensor, features: Tensor, **fields: Any) -> EmotionOutput:
+        """Classify inputs (N, C); return the output with `features` and other `fields`."""
+        logits = self.global_classifier(self.dropout(inputs))
+        log_global = self.masks.sum_upwards(log_softmax(logits))
+        return EmotionOutput(
+            log_probs={"overall": log_global, "global": log_global},
+            features=features,
+            logits={"global": (logits,)},
+            **fields,
+        )
+
+    def classifiers(self) -> Mapping[str, int]:
+        """Return the classifier and its level, the finest."""
+        return {"global_classifier": self.hierarchy.depth - 1}
 
 
 def _check_images(images: Tensor, classifier: nn.Module) -> None:

@@ -5,22 +5,20 @@ The finest level is classified; the coarser levels are sums of its probabilities
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.models.base import EmotionModel, EmotionOutput
-from mdan_zoo.models.layers import activation_maps, log_softmax
+from mdan_zoo.models.base import EmotionOutput, LeafClassifier
+from mdan_zoo.models.layers import activation_maps
 from mdan_zoo.models.options import FlatOptions
 from mdan_zoo.models.registry import register_architecture
 
 
 @register_architecture("flat", options=FlatOptions)
-class FlatClassifier(EmotionModel):
+class FlatClassifier(LeafClassifier):
     """Backbone, global average pooling, one linear classifier, sums up the hierarchy."""
-
-    branches = ("global",)
 
     def __init__(
         self,
@@ -29,28 +27,15 @@ class FlatClassifier(EmotionModel):
         hierarchy: Hierarchy,
         options: FlatOptions = FlatOptions(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(backbone, channels, hierarchy, options)
-        self.dropout = nn.Dropout(options.dropout)
-        self.global_classifier = nn.Linear(channels[3], hierarchy.sizes[-1])
+        super().__init__(backbone, channels, hierarchy, options, channels[3], options.dropout)
 
     def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
         """Predict every level from the maps of the backbone; see `EmotionModel.classify`."""
         features = pyramid[-1].mean(dim=(2, 3))
-        logits = self.global_classifier(self.dropout(features))
-        log_global = self.masks.sum_upwards(log_softmax(logits))
         class_maps: tuple[Tensor, ...] = ()
         if return_maps:
             class_maps = (activation_maps(pyramid[-1], self.global_classifier),)
-        return EmotionOutput(
-            log_probs={"overall": log_global, "global": log_global},
-            features=features,
-            logits={"global": (logits,)},
-            class_maps=class_maps,
-        )
-
-    def classifiers(self) -> Mapping[str, int]:
-        """Return the classifier and its level, the finest."""
-        return {"global_classifier": self.hierarchy.depth - 1}
+        return self.predict_leaves(features, features, class_maps=class_maps)
 
     @classmethod
     def card_text(cls, backbone: str) -> str:

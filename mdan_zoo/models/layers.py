@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -55,6 +55,21 @@ class HierarchyMasks(nn.Module):
 def log_softmax(logits: Tensor) -> Tensor:
     """Return log-probabilities (N, K) in at least float32, also under autocast."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=1)
+
+
+def cross_entropy(
+    log_probabilities: Sequence[Tensor], targets: Sequence[Tensor], weights: Tensor | None = None
+) -> Tensor:
+    """Return the mean over levels and images of -sum_k Y_k log P_k (Eq. 3).
+
+    The equation omits the logarithm that the paper's text, cross-entropy, implies. Predictions and
+    target distributions are (N, K_l) for every level, weights of the images (N,).
+    """
+    losses = []
+    for predicted, target in zip(log_probabilities, targets, strict=True):
+        by_image = -(target * predicted).sum(dim=1)
+        losses.append((by_image if weights is None else weights * by_image).mean())
+    return torch.stack(losses).mean()
 
 
 def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:

@@ -92,8 +92,7 @@ class MDANOptions(ArchitectureOptions):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if type(self.dim) is not int or not 1 <= self.dim <= _WIDEST:
-            raise InputError(f"dim must be a whole number from 1 to {_WIDEST}, not {self.dim!r}")
+        _check_dim(self.dim)
         three = isinstance(self.heads, (tuple, list)) and len(self.heads) == 3
         if not three or not all(
             type(h) is int and h >= 1 and rows % h == 0
@@ -112,6 +111,117 @@ class MDANOptions(ArchitectureOptions):
                 f"normalise_pyramid must be True or False, not {self.normalise_pyramid!r}"
             )
         _check_dropout(self.dropout)
+
+
+@dataclass(frozen=True)
+class FPNOptions(ArchitectureOptions):
+    """Options of the feature pyramid network.
+
+    Attributes:
+        dim: The number of channels of the pyramid.
+        dropout: Dropout probability of the classifier's inputs during training.
+    """
+
+    dim: int = 256
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_dim(self.dim)
+        _check_dropout(self.dropout)
+
+
+@dataclass(frozen=True)
+class CNNRNNOptions(ArchitectureOptions):
+    """Options of the unified CNN-RNN.
+
+    Attributes:
+        dim: Width of the projections, and of the two directions of the GRU together; even.
+        contrastive_weight: Weight of the contrastive loss.
+    """
+
+    dim: int = 512
+    contrastive_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_dim(self.dim)
+        if self.dim % 2:
+            raise InputError(
+                f"dim must be even, for the two directions of the GRU, not {self.dim!r}"
+            )
+        _check_weight("contrastive_weight", self.contrastive_weight)
+
+
+@dataclass(frozen=True)
+class IntensityOptions(ArchitectureOptions):
+    """Options of the emotion intensity network.
+
+    Attributes:
+        dim: The number of channels of the pyramid.
+        intensity_weight: Weight of the loss of the intensity map.
+    """
+
+    dim: int = 256
+    intensity_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_dim(self.dim)
+        _check_weight("intensity_weight", self.intensity_weight)
+
+
+@dataclass(frozen=True)
+class WSCNetOptions(ArchitectureOptions):
+    """Options of WSCNet.
+
+    Attributes:
+        maps_per_class: k, the number of detection maps of which the map of a class is the mean.
+    """
+
+    maps_per_class: int = 4
+
+    def __post_init__(self) -> None:
+        if type(self.maps_per_class) is not int or not 1 <= self.maps_per_class <= 64:
+            raise InputError(
+                f"maps_per_class must be a whole number from 1 to 64, not {self.maps_per_class!r}"
+            )
+
+
+ChannelGate = Literal["double_sigmoid", "sigmoid"]
+SpatialPooling = Literal["mean", "sum"]
+
+
+@dataclass(frozen=True)
+class PDANetOptions(ArchitectureOptions):
+    """Options of PDANet; the defaults are those of the authors' code.
+
+    Attributes:
+        channel_gate: How the gate a of the channels follows from g, the mean over the positions of
+            sigmoid(convolution): "double_sigmoid" is 1 + sigmoid(g), "sigmoid" is g.
+        spatial_pooling: How the features, weighted by the spatial attention, are pooled: "mean"
+            divides by the number of positions although the weights sum to 1, "sum" does not.
+        polarity_weight: lambda, by which the loss of an image grows if the polarity of the
+            predicted class is not that of the label.
+    """
+
+    channel_gate: ChannelGate = "double_sigmoid"
+    spatial_pooling: SpatialPooling = "mean"
+    polarity_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, kind in (("channel_gate", ChannelGate), ("spatial_pooling", SpatialPooling)):
+            if getattr(self, name) not in get_args(kind):
+                known = " or ".join(get_args(kind))
+                raise InputError(f"{name} must be {known}, not {getattr(self, name)!r}")
+        _check_weight("polarity_weight", self.polarity_weight)
+
+
+def _check_dim(dim: int) -> None:
+    if type(dim) is not int or not 1 <= dim <= _WIDEST:
+        raise InputError(f"dim must be a whole number from 1 to {_WIDEST}, not {dim!r}")
+
+
+def _check_weight(name: str, weight: float) -> None:
+    if not is_number(weight) or weight < 0:
+        raise InputError(f"{name} must be a number of at least 0, not {weight!r}")
 
 
 def _check_dropout(dropout: float) -> None:

@@ -14,7 +14,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
-from mdan_zoo.models.options import ArchitectureOptions, FlatOptions, MDANOptions
+from mdan_zoo.models.options import (
+    ArchitectureOptions,
+    CNNRNNOptions,
+    FlatOptions,
+    FPNOptions,
+    IntensityOptions,
+    MDANOptions,
+    PDANetOptions,
+    WSCNetOptions,
+)
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
@@ -24,10 +33,23 @@ if TYPE_CHECKING:
 _PATHS = {
     "mdan": "mdan_zoo.models.mdan.network.MDAN",
     "flat": "mdan_zoo.models.flat.FlatClassifier",
+    "fpn": "mdan_zoo.models.fpn.FPNClassifier",
+    "cnnrnn": "mdan_zoo.models.cnnrnn.CNNRNN",
+    "intensity": "mdan_zoo.models.intensity.IntensityNetwork",
+    "wscnet": "mdan_zoo.models.wscnet.WSCNet",
+    "pdanet": "mdan_zoo.models.pdanet.PDANet",
 }
 """Module and name of each class; a class that is reloaded is another object of the same name."""
 
-_OPTIONS: dict[str, type[ArchitectureOptions]] = {"mdan": MDANOptions, "flat": FlatOptions}
+_OPTIONS: dict[str, type[ArchitectureOptions]] = {
+    "mdan": MDANOptions,
+    "flat": FlatOptions,
+    "fpn": FPNOptions,
+    "cnnrnn": CNNRNNOptions,
+    "intensity": IntensityOptions,
+    "wscnet": WSCNetOptions,
+    "pdanet": PDANetOptions,
+}
 _CLASSES: dict[str, type[EmotionModel]] = {}
 
 

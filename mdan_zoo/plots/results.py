@@ -218,10 +218,11 @@ def _level_panels(
     high = max(float(values.max()) for values in shown.values())  # shared, to compare classes
     panels: list[_Panel] = []
     if maps.attention is not None:
-        fused = f"children of {maps.parent}" if maps.parent else "all classes"
+        classes = f"children of {maps.parent}" if maps.parent else "all classes"
+        subtitle = f"{explanation.attention_name} of {classes}"
         limits = float(maps.attention.min()), float(maps.attention.max())
         draw = partial(_draw_map, seen, maps.attention, *limits)
-        panels.append((f"{maps.name}: attention", f"L-CAM of {fused}", draw))
+        panels.append((f"{maps.name}: attention", subtitle, draw))
     for label, values in shown.items():
         name = maps.labels[tree.index(maps.name, label)]  # without aliases
         draw = partial(_draw_map, seen, values, low, high)
@@ -252,9 +253,7 @@ def _arrange(explanation: Explanation, rows: Sequence[Sequence[_Panel]]) -> Figu
     heading = add_axes(figure, tree_left, under_header, _WIDTH, _TITLE)
     add_text(heading, 0, 0.12, "probabilities", _WIDTH, fontweight="bold")
     _draw_tree(figure, explanation.prediction, tree_left, under_header + 0.5 * _TITLE)
-    maps = "Maps: yellow is high, violet is low. Class activation: contribution to the logit."
-    if explanation.levels[0].attention is not None:
-        maps += " Attention: M; features are multiplied by 1 + M."
+    maps = f"Maps: yellow is high, violet is low. {explanation.legend}"
     room = width - 2 * MARGIN
     footer = add_axes(figure, MARGIN, below, room, _FOOTER)
     add_text(footer, 0, 0.15, maps, room)

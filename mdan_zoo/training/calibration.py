@@ -3,7 +3,7 @@
 The temperature divides weights and biases of the classifiers, so that nothing has to be stored or
 applied in addition. The most probable class of a softmax does not change, but that of sums over
 leaves (coarser levels) and of MDAN's mixture P_O may. An L-CAM that depends on the scale of the
-weights ("plain", "detached" and "bounded") changes, too.
+weights ("plain", "detached" and "bounded") changes, too, and so does the sentiment map of WSCNet.
 """
 
 from __future__ import annotations

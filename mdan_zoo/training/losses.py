@@ -20,6 +20,7 @@ from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.models.base import EmotionModel
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.dimensions import Dimension
+from mdan_zoo.models.layers import cross_entropy
 from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.recipe import LOSS_WEIGHTS, Recipe
 
@@ -88,21 +89,6 @@ def image_weights(targets: Sequence[Tensor], balance: bool = False) -> Tensor | 
     return weights
 
 
-def cross_entropy(
-    log_probabilities: Sequence[Tensor], targets: Sequence[Tensor], weights: Tensor | None = None
-) -> Tensor:
-    """Return the mean over levels and images of -sum_k Y_k log P_k (Eq. 3).
-
-    The equation omits the logarithm that the paper's text, cross-entropy, implies. Predictions and
-    target distributions are (N, K_l) for every level, weights of the images (N,).
-    """
-    losses = []
-    for predicted, target in zip(log_probabilities, targets, strict=True):
-        by_image = -(target * predicted).sum(dim=1)
-        losses.append((by_image if weights is None else weights * by_image).mean())
-    return torch.stack(losses).mean()
-
-
 def with_loss_weights(recipe: Recipe, network: type[EmotionModel]) -> Recipe:
     """Return the recipe with the architecture's loss weights in place of None."""
     weights: dict[str, Any] = {
@@ -164,7 +150,7 @@ class TrainingStep(nn.Module):
         """Return the weighted sum of the losses on branches and dimensions, plus the auxiliary one.
 
         The inputs are images, uint8 (B, 3, S, S), or cached maps C2..C5. `weights` of the images,
-        (B,), apply to the losses on the branches. `ratings` are targets of the dimensions, (B, D).
+        (B,), do not apply to the loss on the dimensions, whose targets are `ratings`, (B, D).
         """
         if isinstance(inputs, Tensor):
             output = self.network(self.preprocessing.normalise(inputs))
@@ -178,7 +164,8 @@ class TrainingStep(nn.Module):
             weight * cross_entropy(output.log_probs[branch], targets, weights)
             for branch, weight in self.branch_weights.items()
         ]
-        auxiliary = self.network.auxiliary_loss(output, targets)
+        weighted = targets if weights is None else [weights[:, None] * level for level in targets]
+        auxiliary = self.network.auxiliary_loss(output, weighted)
         if auxiliary is not None:
             terms.append(auxiliary)
         if ratings is not None and self.rating_std is not None and self.network.dimensions:

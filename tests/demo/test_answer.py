@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import weakref
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from PIL import Image
+from random_weights import CONFIG, save_random_weights
 
 pytest.importorskip("matplotlib", reason="maps are coloured by matplotlib")
 
@@ -17,6 +19,7 @@ from mdan_zoo.demo import answer
 from mdan_zoo.demo.answer import MAX_IMAGES, NamedImage, answer_html, explain_image
 from mdan_zoo.inference.explanation import explain
 from mdan_zoo.inference.formats import to_csv, to_json
+from mdan_zoo.inference.predictor import Predictor
 
 
 class Elements(HTMLParser):
@@ -55,6 +58,16 @@ def test_every_image_has_a_panel_with_all_classes_and_maps(predictor, photos):
     looks = [look for look in page.with_class("mz-look") if "data-map" in look]
     assert len(looks) == predictor.hierarchy.depth * len(photos)
     assert [("hidden" in panel) for panel in page.with_class("mz-panel")] == [False] + [True] * 6
+
+
+def test_attention_of_the_finest_level_alone_has_one_button(photos, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_random_weights(path, config=replace(CONFIG, architecture="wscnet", options=None))
+    model = Predictor(checkpoint=path, device="cpu")
+    page = Elements(answer_html(model, named(photos[:1])))
+    captions = [look["data-caption"] for look in page.with_class("mz-look") if "data-map" in look]
+    assert captions == ["quadrant: sentiment map of all classes."]
+    assert sum("data-map" in row for row in page.with_class("mz-row")) == 4
 
 
 def test_no_image_is_kept_after_its_turn(predictor, photos, monkeypatch):

@@ -54,7 +54,7 @@ def test_a_click_shows_the_map_of_that_class(page, model, classes, level):
     overlay = page.locator(".mz-map")
     assert overlay.is_hidden()
     sources = []
-    for name in (*classes, "attention M: polarity", f"attention M: {level}"):
+    for name in (*classes, "attention: polarity", f"attention: {level}"):
         page.get_by_role("button", name=name).click()
         assert overlay.is_visible()
         assert page.locator('[aria-pressed="true"]').count() == 1
@@ -88,7 +88,7 @@ def test_a_flat_model_has_maps_of_its_finest_level_alone(page):
     assert label_of(page) == str(mdan_zoo.predict(CAT, model="flat_oasis4"))
     named = page.locator("button.mz-row .mz-name").all_inner_texts()
     assert sorted(named) == ["distressed", "excited", "gloomy", "serene"]
-    assert page.get_by_text("attention M:").count() == 0
+    assert page.get_by_text("attention:").count() == 0
 
 
 def test_another_model_takes_the_images_that_are_there(page):

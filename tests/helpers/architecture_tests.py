@@ -129,7 +129,9 @@ class ArchitectureTests:
         assert expected.maps == expected.class_maps == ()
         with torch.no_grad():
             output = network(images(2, SIZE, 96), return_maps=True)
-        assert len(output.maps) in (0, depth)
+        assert len(output.class_maps) <= depth
+        assert len(output.maps) in (0, len(output.class_maps))
+        assert all(maps.ndim == 3 and len(maps) == 2 for maps in output.maps)
         for maps, classes in zip(output.class_maps[::-1], TREES[depth].sizes[::-1], strict=False):
             assert maps.shape[:2] == (2, classes)
 

@@ -19,11 +19,16 @@ from mdan_zoo.zoo.configs import DEFAULT_MODEL, MODELS
 from mdan_zoo.zoo.factory import build_network
 
 
+def random_predictor(architecture, folder):
+    path = folder / "model.safetensors"
+    config = dataclasses.replace(CONFIG, architecture=architecture, options=None)
+    save_random_weights(path, config=config)
+    return Predictor(checkpoint=path, device="cpu")
+
+
 @pytest.fixture(scope="module")
 def flat(tmp_path_factory):
-    path = tmp_path_factory.mktemp("flat") / "flat.safetensors"
-    save_random_weights(path, config=dataclasses.replace(CONFIG, architecture="flat", options=None))
-    return Predictor(checkpoint=path, device="cpu")
+    return random_predictor("flat", tmp_path_factory.mktemp("flat"))
 
 
 def softmax(scores):
@@ -87,6 +92,43 @@ def test_a_flat_network_has_class_activation_maps_of_its_finest_level(flat, phot
         explanation.on_image("quadrant")
     with pytest.raises(InputError, match="no maps at level 'polarity', only at 'quadrant';"):
         explanation.on_image("polarity", "positive")
+
+
+def test_wscnet_has_the_sentiment_map_of_its_detection_maps(photos, tmp_path):
+    explanation = explain(photos[0], model=random_predictor("wscnet", tmp_path))
+    (maps,) = explanation.levels
+    assert (maps.name, maps.parent) == ("quadrant", None)
+    scores = maps.class_maps.mean(axis=(1, 2))
+    expected = np.einsum("k,khw->hw", scores, maps.class_maps) / 4
+    np.testing.assert_allclose(explanation.find_map("quadrant"), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_pdanet_has_the_weights_of_positions_and_maps_of_its_prediction(photos, tmp_path):
+    model = random_predictor("pdanet", tmp_path)
+    explanation = explain(photos[0], model=model)
+    (maps,) = explanation.levels
+    assert (maps.name, maps.parent, maps.attention.shape) == ("quadrant", None, (7, 7))
+    assert maps.attention.sum() == pytest.approx(1, rel=1e-5)
+    mine = softmax(maps.class_maps.mean(axis=(1, 2)) + bias(model.network.global_classifier))
+    np.testing.assert_allclose(mine, explanation.prediction.probabilities["global"][1], atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "attention"), [("fpn", None), ("intensity", (28, 28))])
+def test_maps_of_a_pyramid_add_up_to_the_prediction(name, attention, photos, tmp_path):
+    model = random_predictor(name, tmp_path)
+    explanation = explain(photos[0], model=model)
+    (maps,) = explanation.levels
+    assert (maps.name, maps.parent) == ("quadrant", None)
+    assert getattr(maps.attention, "shape", None) == attention
+    mine = softmax(maps.class_maps.mean(axis=(1, 2)) + bias(model.network.global_classifier))
+    np.testing.assert_allclose(mine, explanation.prediction.probabilities["global"][1], atol=1e-4)
+
+
+def test_a_network_without_maps_is_predicted_but_not_explained(photos, tmp_path):
+    model = random_predictor("cnnrnn", tmp_path)
+    assert model.predict(photos[0]).error is None
+    with pytest.raises(InputError, match="cannot be explained: it has no class activation maps"):
+        explain(photos[0], model=model)
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

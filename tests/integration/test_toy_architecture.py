@@ -64,7 +64,7 @@ class Toy(EmotionModel):
             log_probs={"overall": overall, "texture": by_texture, "object": by_object},
             features=features,
             logits={"texture": texture_logits, "object": (object_logits,)},
-            auxiliary_logits={"coarse": self.auxiliary(pooled)},
+            auxiliary={"coarse": self.auxiliary(pooled)},
             dimensions={"contrast": pooled.norm(dim=1)},
             maps=tuple(attention for _ in self.textures) if return_maps else (),
             class_maps=tuple(activation_maps(texture, c) for c in self.textures)
@@ -85,7 +85,7 @@ class Toy(EmotionModel):
         ]
 
     def auxiliary_loss(self, output, targets):
-        predicted = log_softmax(output.auxiliary_logits["coarse"])
+        predicted = log_softmax(output.auxiliary["coarse"])
         return -self.options.auxiliary_weight * (targets[0] * predicted).sum(dim=1).mean()
 
     @classmethod

@@ -37,7 +37,8 @@ def test_the_built_in_architectures_are_listed_without_torch():
         "print(list_architectures(), get_options_class('flat').__name__, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['flat', 'mdan'] FlatOptions False"
+    names = ["cnnrnn", "flat", "fpn", "intensity", "mdan", "pdanet", "wscnet"]
+    assert done.stdout.strip() == f"{names} FlatOptions False"
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_the_built_in_architectures_are_listed_without_torch():
     [
         ("mdann", "did you mean 'mdan'"),
         (["mdan"], "did you mean 'mdan'"),
-        (None, "available: flat, mdan"),
+        (None, "available: cnnrnn, flat, fpn, intensity, mdan, pdanet, wscnet"),
     ],
 )
 def test_an_unknown_architecture_is_answered_with_the_nearest_names(name, advice):

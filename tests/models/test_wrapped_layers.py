@@ -20,6 +20,8 @@ from mdan_zoo.errors import InputError
 from mdan_zoo.models.flat import FlatClassifier
 from mdan_zoo.models.mdan.mhcca import MHCCA
 from mdan_zoo.models.mdan.network import TopDownLevel
+from mdan_zoo.models.options import CNNRNNOptions, FPNOptions, IntensityOptions
+from mdan_zoo.models.registry import get_architecture, get_options_class
 
 LAYERS = (nn.Linear, nn.Conv2d)
 
@@ -51,12 +53,22 @@ class Adapted(nn.Module):
         return merged
 
 
-@pytest.fixture(params=["flat", "mdan 1", "mdan 2", "mdan 3"])
+SMALL = {
+    "fpn": FPNOptions(dim=8),
+    "cnnrnn": CNNRNNOptions(dim=8),
+    "intensity": IntensityOptions(dim=8),
+}
+
+
+@pytest.fixture(params=["flat", "pdanet", "wscnet", *SMALL, "mdan 1", "mdan 2", "mdan 3"])
 def network(request):
-    if request.param != "flat":
-        return tiny_mdan(int(request.param[-1]), lcam="bounded")
+    name, _, depth = request.param.partition(" ")
+    if name == "mdan":
+        return tiny_mdan(int(depth), lcam="bounded")
     torch.manual_seed(0)
-    return FlatClassifier(TinyPyramid(), TinyPyramid.channels, TREES[2]).double().eval()
+    options = SMALL.get(name) or get_options_class(name)()
+    build = get_architecture(name)
+    return build(TinyPyramid(), TinyPyramid.channels, TREES[2], options).double().eval()
 
 
 # Few channels for the positions, and many: MHCCA takes both its orders.

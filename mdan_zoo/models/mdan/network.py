@@ -106,6 +106,11 @@ class MDAN(EmotionModel):
     """Multi-level Dependent Attention Network for any emotion hierarchy of 1 to 3 levels."""
 
     branches = ("local", "global")
+    attention_name = "L-CAM"
+    map_legend = (
+        "Class activation: contribution to the logit. "
+        "Attention: M; features are multiplied by 1 + M."
+    )
 
     def __init__(
         self,
