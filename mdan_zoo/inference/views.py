@@ -50,9 +50,8 @@ def average_views(outputs: Sequence[EmotionOutput], views: Views) -> EmotionOutp
     log_weights = weights.log()[..., None]
 
     def mean(values: list[Tensor]) -> Tensor:
-        return (
-            weights.view(*weights.shape, *[1] * (values[0].ndim - 1)) * torch.stack(values)
-        ).sum(0)
+        stacked = torch.stack(values).to(weights.dtype)
+        return torch.einsum("vn,vn...->n...", weights, stacked)
 
     return EmotionOutput(
         log_probs={

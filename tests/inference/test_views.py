@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tiny_model
+import torch
 from PIL import Image, ImageOps
 from predictions import assert_close, flattened, one_by_one
 from random_weights import save_random_weights
@@ -108,6 +109,15 @@ def test_batches_do_not_change_the_prediction(several, images):
     duplicated = [images[0], images[1], images[0]]
     assert_close(list(several.stream(duplicated, batch_size=2)), [*expected, expected[0]])
     assert_close(list(several.stream(duplicated, batch_size=3)), [*expected, expected[0]])
+
+
+def test_mixed_precision(weights, images):
+    exact, mixed = (
+        Predictor(checkpoint=weights, device="cpu", dtype=dtype, views="flip")
+        for dtype in ("float32", "bfloat16")
+    )
+    assert_close([mixed.predict(images[0])], [exact.predict(images[0])], tolerance=0.1)
+    assert mixed.embed(images[0]).dtype == torch.float32
 
 
 def test_the_branch_does_not_choose_the_crops(weights, images):
