@@ -83,7 +83,7 @@ def _regions(image: Image.Image) -> Iterator[Image.Image]:
 def _weights(outputs: Sequence[EmotionOutput], copies: int) -> Tensor:
     """Return the weight of every view, (V, N), where each region has this number of views."""
     finest = torch.stack([output.log_probs["overall"][-1].exp() for output in outputs])
-    confidence = finest.unflatten(0, (-1, copies)).mean(dim=1).amax(dim=2)  # of regions, (R, N)
+    confidence = finest.reshape(-1, copies, *finest.shape[1:]).mean(dim=1).amax(dim=2)  # (R, N)
     weights = torch.zeros_like(confidence)
     if len(weights) == 1:
         weights[0] = 1
