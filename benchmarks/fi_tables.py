@@ -122,6 +122,26 @@ def confusions(shown: int = 6) -> str:
     return "\n".join(lines)
 
 
+def views() -> str:
+    """Averages over several views: metrics, and the difference in accuracy to a single view."""
+    measures = ACCURACIES | dict(list(CALIBRATION.items())[:2])
+    lines = []
+    for row in sorted(read("fi_views.csv"), key=lambda row: row["model"]):
+        ends = ("emotion_accuracy_difference", "difference_low", "difference_high")
+        gain = "{:+.3f} ({:+.3f} to {:+.3f})".format(*(float(row[end]) for end in ends))
+        cells = (_cell(row, measure) for measure in measures)
+        gain = "-" if row["views"] == "single" else gain
+        lines.append([f"`{row['model']}`", f"`{row['views']}`", row["passes"], *cells, gain])
+    head = [
+        "model",
+        "views",
+        "computing time",
+        *measures.values(),
+        "difference in emotion accuracy",
+    ]
+    return table(head, lines)
+
+
 def _polarity(emotion: str) -> str:
     return TREE.path(emotion)[0]
 

@@ -212,6 +212,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "fi comparison": fi_tables.comparison,
     "fi temperatures": fi_tables.temperatures,
     "fi classes": fi_tables.classes,
+    "fi views": fi_tables.views,
     "fi confusions": fi_tables.confusions,
     "generalisation": fi_tables.generalisation,
     "metrics": metrics,

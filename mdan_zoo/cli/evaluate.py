@@ -89,6 +89,7 @@ def run(options: argparse.Namespace) -> int:
         checkpoint=options.model if is_file else None,
         device=options.device,
         dtype=options.dtype,
+        views=options.views,
     )
     dataset = options.dataset or predictor.config.dataset
     if "+" in dataset:

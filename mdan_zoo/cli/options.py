@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mdan_zoo.inference.prediction import VIEWS
+
 NAME_ERRORS = "mdan_zoo.names"
 """Error handler of output: file names are written as the bytes that they were decoded from, and
 characters that the encoding lacks are escaped."""
@@ -56,8 +58,16 @@ EXCLUDE: dict[str, Any] = {
 
 
 def add_compute_options(add: Callable[..., Any]) -> None:
-    """Add `--device`, `--dtype` and `--batch-size`."""
+    """Add `--device`, `--dtype`, `--batch-size` and `--views`."""
     add("--device", help="device, such as cpu or cuda:0 (default: CUDA if available)")
     add("--dtype", default="float32", help="float32, bfloat16 or float16 (default: %(default)s)")
     batch = "images per batch (default: 2 on CPU, 32 on GPU)"
     add("--batch-size", type=int, metavar="N", help=batch)
+    add(
+        "--views",
+        choices=VIEWS,
+        default="single",
+        help="views of each image whose predictions are averaged: the image and its mirror image "
+        "(flip, 2 times the computing time), the image and its most confident crops (crops, 10 "
+        "times), or both (flip+crops, 20 times) (default: %(default)s)",
+    )

@@ -75,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
         dtype=options.dtype,
         branch=options.branch,
         decode=options.decode,
+        views=options.views,
     )
     stream = predictor.stream(images, batch_size=options.batch_size)
     output_format = FORMATS[options.format]

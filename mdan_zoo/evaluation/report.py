@@ -15,6 +15,7 @@ from mdan_zoo.evaluation.figures import draw_figures, require_matplotlib
 from mdan_zoo.evaluation.metrics import CALIBRATION_BINS
 from mdan_zoo.evaluation.reference import NOT_IN_THE_PAPER, other_results, paper_results
 from mdan_zoo.evaluation.results import Evaluation, positive_class
+from mdan_zoo.inference.prediction import VIEWS, Views
 
 _JSON_FILE = "evaluation.json"
 
@@ -130,6 +131,7 @@ def _about(evaluation: Evaluation) -> str:
         ("part", source.part or "all images"),
         ("images", f"{len(data.images):,} in {evaluation.groups:,} groups"),
         ("computed", f"with mdan_zoo {__version__} on {evaluation.device} in {evaluation.dtype}"),
+        ("views", _views(evaluation.views)),
         ("intervals", f"95 %, percentile bootstrap over groups, {resamples}"),
     ]
     if data.alpha is not None:
@@ -137,6 +139,13 @@ def _about(evaluation: Evaluation) -> str:
     if source.classes:
         rows += _comparison(evaluation)
     return _table(("", ""), rows)
+
+
+def _views(views: Views) -> str:
+    """Return the views, and their cost if there are several."""
+    count = VIEWS[views]
+    about = f": averaged over {count} views of each image, for {count} times the computing time"
+    return views + (about if count > 1 else "")
 
 
 def _comparison(evaluation: Evaluation) -> list[tuple[str, str]]:

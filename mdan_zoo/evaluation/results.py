@@ -35,7 +35,7 @@ from mdan_zoo.evaluation.probabilities import Probabilities, predict_probabiliti
 from mdan_zoo.evaluation.reference import other_results, paper_results
 from mdan_zoo.evaluation.source import SampleSource
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.inference.prediction import Branch
+from mdan_zoo.inference.prediction import Branch, Views
 
 if TYPE_CHECKING:
     from mdan_zoo.inference.predictor import Predictor
@@ -104,6 +104,7 @@ class Evaluation:
 
     Attributes:
         device: Device type, such as "cuda".
+        views: Views of each image that predictions are averaged over.
         source: Origin of the images.
         trained_on: Number of images that were in the training data; None if unknown.
         groups: Number of groups, the units of the bootstrap.
@@ -117,6 +118,7 @@ class Evaluation:
     weights_sha256: str
     device: str
     dtype: str
+    views: Views
     source: SampleSource
     trained_on: int | None
     groups: int
@@ -152,6 +154,7 @@ class Evaluation:
             "mdan_zoo": __version__,
             "device": self.device,
             "dtype": self.dtype,
+            "views": self.views,
             "dataset": source.dataset,
             "split": source.split,
             "split_sha256": source.split_sha256,
@@ -242,6 +245,7 @@ def evaluate(
         weights_sha256=hashlib.sha256(predictor.weights.read_bytes()).hexdigest(),
         device=predictor.device.type,
         dtype=predictor.dtype,
+        views=predictor.views,
         source=source,
         trained_on=count_trained_on(predictor.weights, source.dataset, images, names, files),
         groups=len(set(groups)),

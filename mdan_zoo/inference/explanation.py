@@ -153,7 +153,8 @@ def explain(
         ImageError: An image cannot be read.
         UnknownNameError: The model does not exist.
         WeightsUnavailableError: The model has no released weights.
-        InputError: The network has no maps, or its values overflow in the predictor's dtype.
+        InputError: The network has no maps, its values overflow in the predictor's dtype, or the
+            predictor averages over several views, because maps are those of one.
     """
     if not isinstance(images, (list, tuple)):
         return explain([images], model=model)[0]
@@ -163,6 +164,11 @@ def explain(
         given = type(model).__name__
         raise InputError(f"model must be a name or a mdan_zoo.Predictor, not {given}")
     predictor = model
+    if predictor.views != "single":
+        raise InputError(
+            f"maps are those of a single view, but the predictor has views={predictor.views!r}; "
+            "explain needs views='single'"
+        )
 
     def load(image: ImageLike) -> _Loaded:
         rgb = load_image(image, predictor.image_options)

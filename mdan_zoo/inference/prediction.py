@@ -35,6 +35,12 @@ Levels: TypeAlias = tuple[tuple[float, ...], ...]
 
 DECODES: tuple[Decode, ...] = get_args(Decode)
 
+Views = Literal["single", "flip", "crops", "flip+crops"]
+"""Views of an image that a prediction is averaged over; see `mdan_zoo.inference.views`."""
+
+VIEWS: dict[Views, int] = {"single": 1, "flip": 2, "crops": 10, "flip+crops": 20}
+"""Number of views by their name; the network runs once for each."""
+
 
 @dataclass(frozen=True)
 class LevelPrediction:
@@ -191,6 +197,12 @@ def check_reading(model: str, branch: str, decode: str, branches: Collection[str
     if decode not in DECODES:
         known = ", ".join(map(repr, DECODES))
         raise InputError(f"decode must be one of {known}, not {decode!r}")
+
+
+def check_views(views: str) -> None:
+    """Raise `InputError` unless the views exist."""
+    if not isinstance(views, str) or views not in VIEWS:
+        raise InputError(f"views must be one of {', '.join(map(repr, VIEWS))}, not {views!r}")
 
 
 def pick_classes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import math
@@ -19,7 +20,6 @@ from mdan_zoo._util.locks import ForkSafeLock
 from mdan_zoo._util.read_ahead import batches_ahead
 from mdan_zoo.errors import (
     CheckpointError,
-    DeviceError,
     ImageError,
     InputError,
     MdanZooError,
@@ -28,14 +28,18 @@ from mdan_zoo.errors import (
 from mdan_zoo.images.load import DEFAULT_OPTIONS, ImageLike, ImageOptions, load_image
 from mdan_zoo.images.naming import describe
 from mdan_zoo.images.preprocessing import Preprocessing
+from mdan_zoo.inference.devices import find_device
 from mdan_zoo.inference.prediction import (
     Branch,
     Decode,
     Levels,
     Prediction,
+    Views,
     check_reading,
+    check_views,
     dimension_predictions,
 )
+from mdan_zoo.inference.views import average_views, split_views
 from mdan_zoo.models.base import EmotionOutput
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.weights.checkpoint import Checkpoint, CheckpointSource, open_checkpoint
@@ -52,7 +56,7 @@ WORKERS = 4
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 _Loaded: TypeAlias = tuple[str, Tensor | ImageError]
-"""Name of an image, and its pixels or the reason why it cannot be read."""
+"""Name of an image, and the pixels of its V views, uint8 (V, 3, S, S), or why it is unreadable."""
 
 _Result: TypeAlias = tuple[Prediction, Tensor | MdanZooError]
 """Prediction of one image with its features (C,), or the error in their place."""
@@ -78,6 +82,9 @@ class Predictor:
             probabilities of all branches.
         decode: How classes are picked; see `mdan_zoo.inference.prediction`.
         image_options: How images are read.
+        views: Views of each image that `predict`, `stream` and `embed` average over: "single",
+            "flip", "crops" or "flip+crops", for 1, 2, 10 or 20 times the computing time; see
+            `mdan_zoo.inference.views`.
 
     Raises:
         UnknownNameError: The model does not exist.
@@ -85,8 +92,8 @@ class Predictor:
             them.
         CheckpointError: The checkpoint is damaged or belongs to another model.
         DeviceError: The device is not available; the message lists those that are.
-        InputError: The dtype, branch or decoding does not exist, or `image_options` is not an
-            `ImageOptions`.
+        InputError: The dtype, branch, decoding or `views` do not exist, or `image_options` is not
+            an `ImageOptions`.
     """
 
     def __init__(
@@ -99,13 +106,16 @@ class Predictor:
         branch: Branch = "overall",
         decode: Decode = "consistent",
         image_options: ImageOptions = DEFAULT_OPTIONS,
+        views: Views = "single",
     ) -> None:
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
         if not isinstance(image_options, ImageOptions):
             raise InputError(f"image_options must be ImageOptions, not {image_options!r}")
+        check_views(views)
         self.dtype = dtype
-        self.device = _find_device(device)
+        self.views = views
+        self.device = find_device(device)
         with torch.device("cpu"):  # not torch's default device
             self.weights, self.config, network = _load_network(name, checkpoint)
         # A custom manifest may list weights under another name than that of their config.
@@ -199,7 +209,7 @@ class Predictor:
 
     @torch.no_grad()
     def forward(self, images: ImageList | Tensor, return_maps: bool = False) -> EmotionOutput:
-        """Run the network on one batch and return its raw output.
+        """Run the network on one batch and return its raw output, of a single view of each image.
 
         Args:
             images: A list or tuple of images, or a preprocessed batch: a uint8 tensor (N, 3, S, S)
@@ -291,7 +301,8 @@ class Predictor:
     def _load(self, image: ImageLike) -> _Loaded:
         name = describe(image)
         try:
-            return name, self.preprocessing.crop(load_image(image, self.image_options))
+            views = split_views(load_image(image, self.image_options), self.views)
+            return name, torch.stack([self.preprocessing.crop(view) for view in views])
         except ImageError as error:
             return name, error
 
@@ -300,7 +311,8 @@ class Predictor:
         readable = {i: item for i, (_, item) in enumerate(batch) if isinstance(item, Tensor)}
         rows: Iterator[tuple[Prediction, Tensor]] = iter(())
         if readable:
-            output = self.forward(torch.stack(list(readable.values())))
+            pixels = torch.stack(list(readable.values()), dim=1)  # (V, N, 3, S, S)
+            output = average_views([self.forward(batch) for batch in pixels], self.views)
             predictions = self.to_predictions([batch[i][0] for i in readable], output)
             rows = zip(predictions, output.features.float().cpu(), strict=True)
         for name, loaded in batch:
@@ -315,31 +327,36 @@ class Predictor:
 
 
 @overload
-def predict(images: ImageLike, *, model: str = ...) -> Prediction: ...
+def predict(images: ImageLike, *, model: str = ..., views: Views = ...) -> Prediction: ...
 @overload
-def predict(images: ImageList, *, model: str = ...) -> list[Prediction]: ...
+def predict(images: ImageList, *, model: str = ..., views: Views = ...) -> list[Prediction]: ...
 def predict(
-    images: ImageLike | ImageList, *, model: str = DEFAULT_MODEL
+    images: ImageLike | ImageList, *, model: str = DEFAULT_MODEL, views: Views = "single"
 ) -> Prediction | list[Prediction]:
     """Predict the emotions that one image, or each image of a list or tuple, evokes.
 
     Args:
         images: Paths, URLs, bytes, binary files, PIL images, uint8 arrays or tensors.
         model: A model with released weights, which is cached. Use `Predictor` for other options.
+        views: Views of each image to average over; see `Predictor`.
 
     Raises:
         ImageError: An image cannot be read.
+        InputError: There are no such views.
         UnknownNameError: The model does not exist.
         WeightsUnavailableError: The model has no released weights.
     """
-    return shared_predictor(model).predict(images)
+    return shared_predictor(model, views).predict(images)
 
 
-def shared_predictor(model: str) -> Predictor:
-    """Return the cached predictor of a model with released weights."""
+def shared_predictor(model: str, views: Views = "single") -> Predictor:
+    """Return the cached predictor of a model with released weights; `views` share its network."""
     get_config(model)  # raises for an unknown name, or a name that is not hashable
+    check_views(views)
     with _loading:  # otherwise two threads could load the same model
-        return _shared_predictor(model)
+        predictor = copy.copy(_shared_predictor(model))
+    predictor.views = views
+    return predictor
 
 
 _loading = ForkSafeLock()
@@ -370,23 +387,3 @@ def _in_float32(network: EmotionModel, checkpoint: Checkpoint) -> EmotionModel:
     if torch.get_default_dtype() != torch.float32:
         network.float().load_state_dict(checkpoint.tensors)
     return network
-
-
-def _find_device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    known = ["cpu"]
-    if torch.accelerator.is_available():
-        kind = torch.accelerator.current_accelerator()
-        known += [f"{kind}:{index}" for index in range(torch.accelerator.device_count())]
-    available = f"available: {', '.join(known)}"
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise DeviceError(f"unknown device {device!r}; {available}") from error
-    try:
-        torch.zeros(1, device=found).cpu()  # raises unless the device can hold values
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0]  # torch's messages are long
-        raise DeviceError(f"device {device!r} is not available ({reason}); {available}") from error
-    return found

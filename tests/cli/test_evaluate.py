@@ -29,6 +29,7 @@ from mdan_zoo.errors import (
 )
 from mdan_zoo.evaluation import find_samples
 from mdan_zoo.hierarchy.builtin import get_hierarchy
+from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.weights.manifest import load_manifest
 
 MIKELS = get_hierarchy("mikels8")
@@ -210,6 +211,22 @@ def test_images_that_cannot_be_read_are_listed(folder, tmp_path):
     assert message.startswith("2 of the 12 images cannot be evaluated:\n")
     assert "Fog 2.jpg: " in message
     assert "Fire 1.jpg: " in message
+
+
+def test_the_report_says_which_views_were_averaged(folder, tmp_path, capsys):
+    given = ("--data", folder, "--device", "cpu", "--bootstrap", 100)
+    assert run("flat_oasis4", *given) == 0
+    assert "\n| views | single |\n" in capsys.readouterr().out
+    assert run("flat_oasis4", *given, "--views", "flip", "--output", tmp_path) == 0
+    row = "| views | flip: averaged over 2 views of each image, for 2 times the computing time |"
+    assert f"\n{row}\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "evaluation.json").read_text())["views"] == "flip"
+    saved = np.load(tmp_path / "probabilities.npz")
+    predictor = Predictor("flat_oasis4", device="cpu", views="flip")
+    expected = [
+        predictor.predict(folder / str(name)).probabilities["global"][1] for name in saved["images"]
+    ]
+    np.testing.assert_allclose(saved["global_quadrant"], expected, atol=2e-6)
 
 
 def test_arguments_that_are_wrong(folder, tmp_path):

@@ -16,6 +16,7 @@ from random_weights import save_random_weights
 import mdan_zoo
 from mdan_zoo.cli.main import make_parser
 from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.weights.manifest import load_manifest
 from mdan_zoo.zoo.factory import get_config, list_models
 
@@ -219,6 +220,19 @@ def test_branch_and_decoding(predict, predictor, photos):
     for line in parsed(output):
         for level in line["levels"]:
             assert level["score"] == max(level["scores"].values())
+
+
+def test_views(predict, run, checkpoint, photos):
+    several = Predictor(checkpoint=checkpoint, device="cpu", views="flip+crops")
+    expected = "".join(f"{photo}  {several.predict(photo)}\n" for photo in photos[:2])
+    assert predict("--views", "flip+crops", *photos[:2]) == (0, expected, "")
+    assert predict(*photos[:2])[1] != expected
+    status, _, messages = predict("--views", "mirror", photos[0])
+    assert status == 2
+    assert "argument --views: invalid choice: 'mirror' (choose from" in messages
+    status, _, messages = run("explain", photos[0], "--views", "flip")
+    assert status == 2
+    assert "unrecognized arguments: --views flip" in messages
 
 
 def test_a_checkpoint_has_its_own_columns(run, photos, tmp_path):
