@@ -232,22 +232,22 @@ class Recipe:
                 f"balance=sampling cannot be combined with dataset_weights={self.dataset_weights}"
             )
         self.weights_by_dataset()  # raises
-        if "" in self.stage_levels or len(self.stage_levels) > self.epochs:
+        self.stage_levels()  # raises
+
+    def stage_levels(self) -> list[int | str]:
+        """Return the level of every stage, by index or name; [] if there are no stages."""
+        names = [name.strip() for name in self.stages.split(",")] if self.stages else []
+        if "" in names or len(names) > self.epochs:
             raise InputError(
                 "stages must be levels of the hierarchy, such as polarity,emotion, and at most as "
                 f"many as epochs={self.epochs}, not {self.stages!r}"
             )
-
-    @property
-    def stage_levels(self) -> list[int | str]:
-        """Level of every stage, by index or name; [] if there are no stages."""
-        names = [name.strip() for name in self.stages.split(",")] if self.stages else []
         return [int(name) if name.isdecimal() else name for name in names]
 
     @property
     def stage_ends(self) -> list[int]:
         """Epochs that are completed at the end of every stage, of which there is at least one."""
-        count = max(1, len(self.stage_levels))
+        count = max(1, len(self.stage_levels()))
         return [self.epochs * number // count for number in range(1, count + 1)]
 
     def weights_by_dataset(self) -> dict[str, float]:

@@ -269,7 +269,7 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
     else:
         model = dataclasses.replace(read_identity(init)[0], dataset=_CUSTOM_DATASET)
         hierarchy = config.hierarchy
-    stages = [hierarchy.cut(level) for level in config.recipe.stage_levels]  # raises
+    stages = [hierarchy.cut(level) for level in config.recipe.stage_levels()]  # raises
     final = stages[-1] if stages else hierarchy
     changes = (config.hierarchy, config.backbone, config.size, config.resize_mode)
     datasets = [*config.paths(model.dataset)]

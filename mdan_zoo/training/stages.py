@@ -44,7 +44,7 @@ def split_stages(run: Run) -> Iterator[Run]:
     """Yield a run for each stage of the recipe, with the hierarchy down to its level."""
     if not run.config.recipe.stages:
         yield run
-    for number, level in enumerate(run.config.recipe.stage_levels):
+    for number, level in enumerate(run.config.recipe.stage_levels()):
         hierarchy = run.hierarchy.cut(level)
         yield dataclasses.replace(
             run,
