@@ -62,9 +62,7 @@ def test_images_without_a_prediction_stay(tmp_path):
         "train": ("2.jpg", "3.jpg"),
         "uncertain": ("1.jpg",),
     }
-    with pytest.raises(
-        DatasetError, match=r"none of the 1 training images of folder is in .*p\.csv"
-    ):
+    with pytest.raises(DatasetError, match=r"none of the 1 training images of folder is in"):
         without_uncertain(split_of(["3.jpg"]), tmp_path, TREE, table)
 
 

@@ -1,4 +1,4 @@
-"""Curriculum training: stages, what a stage starts from, resuming in every stage, and the result."""
+"""Curriculum training: what a stage starts from, resuming in every stage, and the result."""
 
 from __future__ import annotations
 
@@ -174,9 +174,10 @@ def test_a_training_is_resumed_exactly_in_every_stage(step, model, data, tmp_pat
         train(given)
     assert train(given).read_bytes() == expected.read_bytes()
     assert trained[step + 1 :] == list(range(step // STEPS * STEPS, 4 * STEPS))
-    columns = ["epoch", "stage", "loss", "learning_rate"]
     found, whole = log(tmp_path / "run"), log(tmp_path / "whole")
-    assert [[row[c] for c in columns] for row in found] == [
+    for row in (*found, *whole):
+        del row["images_per_second"]
+    assert found == whole
         [row[c] for c in columns] for row in whole
     ]
     assert train(given).read_bytes() == expected.read_bytes(), "a complete training is not repeated"
@@ -193,9 +194,10 @@ def test_the_rate_can_be_lowered_between_stages(model, data, tmp_path, monkeypat
             raise KeyboardInterrupt
         set_rates(optimizer, recipe, current, steps_per_epoch)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(trainer_module, "set_rates", interrupt)
+    monkeypatch.setattr(trainer_module, "set_rates", interrupt)
+    with pytest.raises(KeyboardInterrupt):
         train(plan(model, data, tmp_path / "run", "coarse,fine"))
+    monkeypatch.undo()
     train(plan(model, data, tmp_path / "run", "coarse,fine", lr=0.005))
     report = read_report(tmp_path / "run")
     change = {"step": 2 * STEPS, "from": {"lr": 0.01}, "to": {"lr": 0.005}}
