@@ -1,6 +1,6 @@
 """Confidence filter: removes images with uncertain predictions from the training part of a split.
 
-You et al., Robust Image Sentiment Analysis Using Progressively Trained and Domain Transferred Deep
+After You et al., Robust Image Sentiment Analysis Using Progressively Trained and Domain Transferred Deep
 Networks, AAAI 2015.
 """
 

@@ -1,6 +1,6 @@
-"""Curriculum training: the levels of the hierarchy one after the other, coarse to fine or not.
+"""Curriculum training: the levels of the hierarchy are trained one after the other.
 
-Panda et al., Contemplating Visual Emotions: Understanding and Overcoming Dataset Bias, ECCV 2018.
+After Panda et al., Contemplating Visual Emotions: Understanding and Overcoming Dataset Bias, 2018.
 """
 
 from __future__ import annotations

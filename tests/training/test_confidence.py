@@ -34,7 +34,7 @@ def split_of(names):
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.1, 0.4, 0.68, math.log(2) + 1e-9, 0.99])
-def test_images_are_removed_with_the_probability_of_the_paper(gap, tmp_path):
+def test_images_are_removed_at_the_rate_of_the_formula(gap, tmp_path):
     names = [f"{number}.jpg" for number in range(COUNT)]
     table = write(tmp_path / "p.csv", tmp_path, dict.fromkeys([*names, "t.jpg"], gap))
     given, expected = split_of(names), max(0.0, 2 - math.exp(gap))
