@@ -1,7 +1,7 @@
 """Confidence filter: removes images with uncertain predictions from the training part of a split.
 
-After You et al., Robust Image Sentiment Analysis Using Progressively Trained and Domain Transferred Deep
-Networks, AAAI 2015.
+After You et al., Robust Image Sentiment Analysis Using Progressively Trained and Domain Transferred
+Deep Networks, AAAI 2015.
 """
 
 from __future__ import annotations
