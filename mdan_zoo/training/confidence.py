@@ -42,7 +42,7 @@ def without_uncertain(
         InputError: The split has no part "train".
         DatasetError: The table is not as expected, has none of the images, or none would be left.
     """
-    parts = {part: list(names) for part, names in split.parts}
+    parts: dict[str, Iterable[str]] = dict(split.parts)
     if "train" not in parts:
         raise InputError(
             f"only a split with the part train can be filtered, not {split.method!r}, which has "
@@ -60,7 +60,9 @@ def without_uncertain(
         raise DatasetError(f"none {about} is in {table}")
     if not kept:
         raise DatasetError(f"all {about} have uncertain predictions in {table}")
-    parts = {**parts, "train": kept, **({UNCERTAIN: removed} if removed else {})}
+    parts["train"] = kept
+    if removed:
+        parts[UNCERTAIN] = removed
     method = f"{split.method}, without uncertain images"
     return Split.from_parts(split.dataset, method, split.folder, parts)
 

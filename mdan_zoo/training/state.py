@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo.errors import CheckpointError, TrainingError
@@ -29,8 +28,8 @@ def has_state(folder: Path) -> bool:
     return any(folder.glob(STATE_FILE)) or any(folder.glob(f"fold_*/{STATE_FILE}"))
 
 
-def hash_of_start(backbone: Mapping[str, Tensor], spec: InputSpec) -> str:
-    """Return a hash of the initial backbone weights and the input spec, as of cached maps."""
+def hash_of_start(backbone: Mapping[str, Any], spec: InputSpec) -> str:
+    """Return a hash of the tensors of the initial backbone and the input spec, as of cached maps."""
     about = repr(spec).replace(", resize_mode='crop'", "")  # states of version 0.1 lack the field
     digest = hashlib.sha256(about.encode())
     for name, value in backbone.items():
