@@ -29,7 +29,7 @@ def has_state(folder: Path) -> bool:
 
 
 def hash_of_start(backbone: Mapping[str, Any], spec: InputSpec) -> str:
-    """Return a hash of the tensors of the initial backbone and the input spec, as of cached maps."""
+    """Return a hash of the initial backbone weights and the input spec, as of cached maps."""
     about = repr(spec).replace(", resize_mode='crop'", "")  # states of version 0.1 lack the field
     digest = hashlib.sha256(about.encode())
     for name, value in backbone.items():
