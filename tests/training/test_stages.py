@@ -156,14 +156,23 @@ def test_a_stage_is_a_training_on_its_level_and_the_last_one_is_the_result(
     assert 0 < (last[name] - first[name]).norm() < 0.5 * trained, "at a tenth of the rate"
 
 
+AVERAGED = {"ema_decay": 0.5, "init_bias_from_priors": True}
+
+
+@pytest.fixture(scope="module")
+def whole(model, data, tmp_path_factory):
+    """A training run that was not interrupted."""
+    output = tmp_path_factory.mktemp("whole") / "run"  # the checkpoint contains the name
+    return train(plan(model, data, output, "coarse,fine", **AVERAGED))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [4, 6, 8, 10])
-def test_a_training_is_resumed_exactly_in_every_stage(step, model, data, tmp_path, monkeypatch):
+def test_a_training_is_resumed_exactly_in_every_stage(
+    step, whole, model, data, tmp_path, monkeypatch
+):
     """Between stages as well, where the state is that of the stage before: step 6 of 12."""
-    whole = tmp_path / "whole"  # the name of the output folder is in the checkpoint
-    changes = {"ema_decay": 0.5, "init_bias_from_priors": True}
-    expected = train(plan(model, data, whole / "run", "coarse,fine", **changes))
-    given = plan(model, data, tmp_path / "run", "coarse,fine", **changes)
+    given = plan(model, data, tmp_path / "run", "coarse,fine", **AVERAGED)
     set_rates, trained = trainer_module.set_rates, []
 
     def interrupt(optimizer, recipe, current, steps_per_epoch):
@@ -175,15 +184,15 @@ def test_a_training_is_resumed_exactly_in_every_stage(step, model, data, tmp_pat
     monkeypatch.setattr(trainer_module, "set_rates", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(given)
-    assert train(given).read_bytes() == expected.read_bytes()
+    assert train(given).read_bytes() == whole.read_bytes()
     assert trained[step + 1 :] == list(range(step // STEPS * STEPS, 4 * STEPS))
-    found, expected_rows = log(tmp_path / "run"), log(whole / "run")
-    for row in (*found, *expected_rows):
+    found, expected = log(tmp_path / "run"), log(whole.parent)
+    for row in (*found, *expected):
         del row["images_per_second"]
-    assert found == expected_rows
-    assert train(given).read_bytes() == expected.read_bytes(), "a complete training is not repeated"
+    assert found == expected
+    assert train(given).read_bytes() == whole.read_bytes(), "a complete training is not repeated"
     with pytest.raises(CheckpointError, match="another recipe"):
-        train(plan(model, data, tmp_path / "run", "fine,coarse", **changes))
+        train(plan(model, data, tmp_path / "run", "fine,coarse", **AVERAGED))
 
 
 @pytest.mark.slow
