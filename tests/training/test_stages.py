@@ -31,6 +31,7 @@ TREE = Hierarchy.from_nested(
     {"positive": {"joy": ["zest"]}, "negative": {"sadness": ["shame", "sadness"]}}
 )
 STEPS = 3  # in an epoch
+AVERAGED = {"ema_decay": 0.5, "init_bias_from_priors": True}
 
 
 def plan(model, data, output, stages, **changes):
@@ -154,9 +155,6 @@ def test_a_stage_is_a_training_on_its_level_and_the_last_one_is_the_result(
     trained = (first[name] - start[name]).norm()
     assert trained > 0
     assert 0 < (last[name] - first[name]).norm() < 0.5 * trained, "at a tenth of the rate"
-
-
-AVERAGED = {"ema_decay": 0.5, "init_bias_from_priors": True}
 
 
 @pytest.fixture(scope="module")
