@@ -69,6 +69,13 @@ def add_parser(subparsers: Any) -> None:
     methods = "80/20, 80/5/15, 5-fold, grouped-5-fold or official"
     add("--method", required=True, help=f"split method, such as {methods}")
     add("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")
+    add(
+        "--drop-uncertain",
+        **FILE,
+        help="move training images whose two largest probabilities are close to the part "
+        "uncertain, at random (You et al., 2015): predictions of a model that was trained on this "
+        "split, written by mdan-zoo predict --format csv",
+    )
     add("--output", required=True, **FILE, help="new file for the split")
 
 
@@ -99,6 +106,11 @@ def _split(options: argparse.Namespace) -> int:
     samples = read_dataset(name, data, hierarchy, exclude=options.exclude)
     split = make_split(name, samples, folder_of(data), options.method, options.seed, files)
     warn_to_exclude(name, data, samples, files, hierarchy, options.hierarchy)
+    if options.drop_uncertain is not None:
+        from mdan_zoo.training.confidence import without_uncertain
+
+        table, seed = options.drop_uncertain, options.seed
+        split = without_uncertain(split, folder_of(data), hierarchy, table, seed)
     split.save(output)
     for part, names in split.parts:
         print(f"{part}: {len(names)} images")

@@ -232,6 +232,23 @@ class Hierarchy:
             f"hierarchy {self.name!r} has no level {level!r}: use 0 to {self.depth - 1}, or {names}"
         )
 
+    def cut(self, level: int | str) -> Hierarchy:
+        """Return the hierarchy of the levels down to a level, given by index or name.
+
+        Its name is that of this hierarchy and of the level, such as "mikels8_polarity".
+        """
+        i = self.level_index(level)
+        if i == self.depth - 1:
+            return self
+        known = {name for names in self.levels[: i + 1] for name in names}
+        return Hierarchy(
+            f"{self.name}_{self.level_names[i]}",
+            self.levels[: i + 1],
+            self.parents[:i],
+            self.level_names[: i + 1],
+            tuple(pair for pair in self.aliases if pair[1] in known),
+        )
+
     def index(self, level: int | str, name: str) -> int:
         """Return the class id of a name or alias within a level, given by index or name."""
         names = self.levels[self.level_index(level)]

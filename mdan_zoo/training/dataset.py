@@ -163,7 +163,8 @@ class Steps(Sampler[list[Key]]):
 
     A step is divided into `parts` for gradient accumulation, and each part among `processes`.
     `weights` are sampling weights of `indices`; None takes each image once per epoch. `shares` are
-    numbers of images per epoch and the positions in `indices` that they are taken from.
+    numbers of images per epoch and the positions in `indices` that they are taken from. `stage` is
+    that of the recipe that ends with the last step.
     """
 
     drop_last = True
@@ -177,6 +178,7 @@ class Steps(Sampler[list[Key]]):
         start: int = 0,
         weights: Tensor | None = None,
         shares: Sequence[tuple[int, Tensor]] | None = None,
+        stage: int = -1,
     ) -> None:
         self.indices = torch.tensor(indices)
         self.shares = shares
@@ -195,12 +197,13 @@ class Steps(Sampler[list[Key]]):
         self.start = start
         self.weights = weights
         self.per_epoch = length // self.step_size
+        self.end = recipe.stage_ends[stage] * self.per_epoch
 
     def __len__(self) -> int:
-        return (self.recipe.epochs * self.per_epoch - self.start) * self.parts
+        return (self.end - self.start) * self.parts
 
     def __iter__(self) -> Iterator[list[Key]]:
-        for step in range(self.start, self.recipe.epochs * self.per_epoch):
+        for step in range(self.start, self.end):
             epoch, number = divmod(step, self.per_epoch)
             if number == 0 or step == self.start:
                 order = self._order(epoch)

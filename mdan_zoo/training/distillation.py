@@ -31,12 +31,12 @@ _LOGGER = logging.getLogger("mdan_zoo.training")
 
 
 @dataclass(frozen=True)
-class _Teacher:
-    """The predictions of a teacher by the absolute path of the image.
+class Predictions:
+    """The predictions of a model by the absolute path of the image.
 
     Attributes:
         path: The table.
-        shares: Probabilities of every level; None for a teacher with other classes.
+        shares: Probabilities of every level; None for a model with other classes.
         ratings: Predicted ratings by dimension.
     """
 
@@ -72,7 +72,7 @@ def mix_teacher_predictions(
         DatasetError: A table is not as expected, lists other images than the first one, or none of
             the images; probabilities do not sum to 1 at a level, or differ for the same image.
     """
-    teachers = [_read(path, hierarchy, dimensions) for path in files]
+    teachers = [read_predictions(path, hierarchy, dimensions) for path in files]
     for teacher in teachers[1:]:
         if teacher.ratings.keys() != teachers[0].ratings.keys():
             raise DatasetError(
@@ -99,7 +99,7 @@ def mix_teacher_predictions(
 def _mix(
     sample: Sample,
     name: str,
-    teachers: Sequence[_Teacher],
+    teachers: Sequence[Predictions],
     weight: float,
     dimensions: Sequence[Dimension],
 ) -> Sample:
@@ -117,8 +117,13 @@ def _mix(
     return dataclasses.replace(sample, distribution=distribution, ratings=tuple(ratings.items()))
 
 
-def _read(path: Path, hierarchy: Hierarchy, dimensions: Sequence[Dimension]) -> _Teacher:
-    """Read the predictions of a teacher."""
+def read_predictions(
+    path: Path, hierarchy: Hierarchy, dimensions: Sequence[Dimension] = ()
+) -> Predictions:
+    """Read a table of predictions that `mdan-zoo predict --format csv` wrote.
+
+    Its shares are not None unless dimensions are given. Rows of unreadable images are skipped.
+    """
     header, rows = read_cells(path)
     wanted = [
         [f"{name}:{label}" for label in labels]
@@ -131,9 +136,9 @@ def _read(path: Path, hierarchy: Hierarchy, dimensions: Sequence[Dimension]) -> 
         names = " and ".join(scale.name for scale in dimensions)
         alternative = f", or of one that predicts {names}" if names else ""
         raise DatasetError(
-            f"{path} has no column {missing[0]!r}; a teacher's predictions are those of a model "
-            f"with the hierarchy {hierarchy.name}{alternative}, as written by mdan-zoo predict "
-            "--format csv"
+            f"{path} has no column {missing[0]!r}; it must have the predictions of "
+            f"a model with the hierarchy {hierarchy.name}{alternative}, as written by mdan-zoo "
+            "predict --format csv"
         )
     columns = [] if missing else [[header.index(name) for name in level] for level in wanted]
     image, error = header.index("image"), header.index("error") if "error" in header else None
@@ -168,7 +173,7 @@ def _read(path: Path, hierarchy: Hierarchy, dimensions: Sequence[Dimension]) -> 
             raise DatasetError(
                 f"{path}: the mean of {scale.name} is {mean:.4g}, which is not on the scale {scale}"
             )
-    return _Teacher(
+    return Predictions(
         path,
         None if missing else {name: shares for name, (shares, _) in found.items()},
         {name: ratings for name, (_, ratings) in found.items()},

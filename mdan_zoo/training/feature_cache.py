@@ -106,7 +106,7 @@ def compute_pyramids(
     views = (recipe.seed, recipe.cached_views, recipe.min_crop_area)
     hashes = (files or FileIndex()).sha256s([samples[index].image for index in indices])
     images = list(zip(indices, hashes, strict=True))
-    about = (hash_of_start(backbone, spec), tuple(stages), views, images)
+    about = (hash_of_start(backbone.state_dict(), spec), tuple(stages), views, images)
     path = folder / f"{_PREFIX}{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}.bin"
     backbone = backbone.to(device).to(memory_format=torch.channels_last)
     preprocessing = Preprocessing(spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from typing import TYPE_CHECKING
 
@@ -69,4 +70,7 @@ def rate_factor(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     warmup = min(1.0, (step + 1) / (min(recipe.warmup_steps, total // 10) + 1))
     if recipe.schedule == "cosine":
         return warmup * 0.5 * (1 + math.cos(math.pi * step / total))
-    return warmup * 0.1 ** (step // steps_per_epoch // recipe.step_epochs)
+    epoch = step // steps_per_epoch
+    if recipe.stages:
+        return warmup * 0.1 ** bisect.bisect_right(recipe.stage_ends[:-1], epoch)
+    return warmup * 0.1 ** (epoch // recipe.step_epochs)

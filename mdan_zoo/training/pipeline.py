@@ -32,8 +32,8 @@ from mdan_zoo.training.report import TEST_FOLDER, add_cross_validation, describe
 from mdan_zoo.training.report import write_report as write_training_report
 from mdan_zoo.training.run import WEIGHTS_FILE, Run, prepare
 from mdan_zoo.training.splitting import Source, keep_splits, training_sets
+from mdan_zoo.training.stages import train_stages
 from mdan_zoo.training.state import has_state
-from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import save_checkpoint
 
 _LOGGER = logging.getLogger("mdan_zoo.training")
@@ -95,14 +95,14 @@ def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") 
             f"{count} images need them for min_steps={recipe.min_steps}; use "
             f"--set epochs={run.config.recipe.epochs} for a shorter training"
         )
-    trainer = Trainer(run, indices, recipe, folder)
-    network = trainer.run()
+    trainer, network = train_stages(run, indices, recipe, folder)
+    tested = trainer.training  # of the last stage
     path = folder / WEIGHTS_FILE
 
     def write() -> None:
         dtype = getattr(torch, recipe.save_dtype)
         save_checkpoint(path, network, run.model, dtype=dtype)  # the images may be unreadable
-        calibration = _calibrate(network, run)
+        calibration = _calibrate(network, tested)
         save_checkpoint(path, network, run.model, dtype=dtype)
         save_trained_on(
             path,
@@ -123,7 +123,7 @@ def _train_one(run: Run, indices: list[int], folder: Path, test_part: str = "") 
         }
         write_training_report(folder, report)  # before the test, which may fail
         if test_part:
-            report["test"] = _test(run, folder, test_part)
+            report["test"] = _test(tested, folder, test_part)
             write_training_report(folder, report)
 
     in_main_process(write)

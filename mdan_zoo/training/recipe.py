@@ -102,7 +102,12 @@ class Recipe:
         backbone_lr: Learning rate of the backbone; 0 freezes it.
         schedule: "step" multiplies both learning rates by 0.1 every `step_epochs`; "cosine"
             decays them to 0.
-        step_epochs: Epochs between two decays of the "step" schedule.
+        step_epochs: Epochs between two decays of the "step" schedule. With `stages`, it decays at
+            the transitions between them instead.
+        stages: Curriculum training (Panda et al., Contemplating Visual Emotions, 2018): levels of
+            the hierarchy, such as "polarity,emotion" or "0,1", that are trained one after the
+            other, each with an equal part of the epochs. A stage trains the hierarchy down to its
+            level, with new classifiers and the other weights of the stage before. Empty: no stages.
         warmup_steps: Steps of linear warm-up, at most a tenth of all steps.
         max_grad_norm: Gradients are clipped to this norm; 0 disables clipping.
         ema_decay: Decay of the exponential moving average of the weights, which is what is saved;
@@ -168,6 +173,7 @@ class Recipe:
     backbone_lr: float = 0.001
     schedule: str = "step"
     step_epochs: int = 10
+    stages: str = ""
     warmup_steps: int = 0
     max_grad_norm: float = 0.0
     ema_decay: float = 0.0
@@ -226,6 +232,23 @@ class Recipe:
                 f"balance=sampling cannot be combined with dataset_weights={self.dataset_weights}"
             )
         self.weights_by_dataset()  # raises
+        self.stage_levels()  # raises
+
+    def stage_levels(self) -> list[int | str]:
+        """Return the level of every stage, by index or name; [] if there are no stages."""
+        names = [name.strip() for name in self.stages.split(",")] if self.stages else []
+        if "" in names or len(names) > self.epochs:
+            raise InputError(
+                "stages must be levels of the hierarchy, such as polarity,emotion, and at most as "
+                f"many as epochs={self.epochs}, not {self.stages!r}"
+            )
+        return [int(name) if name.isdecimal() else name for name in names]
+
+    @property
+    def stage_ends(self) -> list[int]:
+        """Epochs that are completed at the end of every stage, of which there is at least one."""
+        count = max(1, len(self.stage_levels()))
+        return [self.epochs * number // count for number in range(1, count + 1)]
 
     def weights_by_dataset(self) -> dict[str, float]:
         """Return the sampling weight of every dataset; {} if the recipe has none."""
@@ -338,7 +361,7 @@ def fine_tuning_recipe(init: str, overrides: Sequence[str] = (), *, recipe: str 
             recipe = _registered_like(str(read_released(init).path))
     # The classifier rows of classes that both hierarchies have are kept.
     start = ["split=official or 80/20", "init_bias_from_priors=false", "save_dtype=float32"]
-    start += ["dataset_weights=", "temperature=none"]  # those of the model's own images
+    start += ["dataset_weights=", "temperature=none", "stages="]  # those of the model's own images
     if not any(override.startswith("epochs=") for override in overrides):
         start.append(f"min_steps={_FINE_TUNING_STEPS}")
     return dataclasses.replace(load_recipe(recipe, [*start, *overrides]), init=init)

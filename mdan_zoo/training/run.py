@@ -68,6 +68,7 @@ class Run:
         backbone_state: Initial weights of the backbone.
         init: Checkpoint of the model to start from, if any.
         files: Index of the image files.
+        stage: Which stage of the recipe this is; see `mdan_zoo.training.stages`.
     """
 
     config: TrainingConfig
@@ -80,6 +81,7 @@ class Run:
     backbone_state: dict[str, Tensor]
     init: Path | None = None
     files: FileIndex = field(default_factory=FileIndex)
+    stage: int = 0
 
     @property
     def dataset(self) -> str:
@@ -258,30 +260,31 @@ def _find_init(config: TrainingConfig) -> Path | None:
 
 
 def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, Hierarchy]:
+    """Return the config of the trained model, and the hierarchy of the labels."""
     if config.hierarchy is None:
         model = get_config(config.recipe.model)
         hierarchy = get_hierarchy(model.hierarchy)
-        changes = (config.backbone, config.size, config.resize_mode, config.dimensions or None)
-        other_data = {*config.paths(model.dataset)} != {*model.dataset.split("+")}
-        if not other_data and all(change is None for change in changes):
-            return model, hierarchy
     elif init is None:
         raise InputError("a custom hierarchy needs an initial model; pass one with --init")
     else:
-        model, _ = read_identity(init)
+        model = dataclasses.replace(read_identity(init)[0], dataset=_CUSTOM_DATASET)
         hierarchy = config.hierarchy
+    stages = [hierarchy.cut(level) for level in config.recipe.stage_levels()]  # raises
+    final = stages[-1] if stages else hierarchy
+    changes = (config.hierarchy, config.backbone, config.size, config.resize_mode)
+    datasets = [*config.paths(model.dataset)]
+    same = {*datasets} == {*model.dataset.split("+")} and not config.dimensions
+    if same and final == hierarchy and all(change is None for change in changes):
+        return model, hierarchy
     name = config.output.resolve().name
     if name in REGISTERED:
         raise InputError(
-            "a model with a custom hierarchy, backbone, input, dimensions or other datasets is "
-            f"named after its output folder, but {name} is a registered model; choose another "
-            "--output"
+            "a model with a custom hierarchy, a coarse last stage, another backbone, input or "
+            "dimensions, or other datasets is named after its output folder, but "
+            f"{name} is a registered model; choose another --output"
         )
-    if config.hierarchy is not None:
-        own = builtin_name(hierarchy, name)
-        model = dataclasses.replace(model, hierarchy=own, dataset=_CUSTOM_DATASET)
-    dataset = "+".join(config.paths(model.dataset))
-    model = dataclasses.replace(model, dataset=dataset)
+    own, dataset = builtin_name(final, name), "+".join(datasets)
+    model = dataclasses.replace(model, hierarchy=own, dataset=dataset)
     if config.backbone is not None:
         if init is not None:
             raise InputError(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo.errors import CheckpointError, TrainingError
@@ -32,11 +31,11 @@ def has_state(folder: Path) -> bool:
     return any(folder.glob(STATE_FILE)) or any(folder.glob(f"fold_*/{STATE_FILE}"))
 
 
-def hash_of_start(backbone: nn.Module, spec: InputSpec) -> str:
+def hash_of_start(backbone: Mapping[str, Any], spec: InputSpec) -> str:
     """Return a hash of the initial backbone weights and the input spec, as of cached maps."""
     about = repr(spec).replace(", resize_mode='crop'", "")  # states of version 0.1 lack the field
     digest = hashlib.sha256(about.encode())
-    for name, value in backbone.state_dict().items():
+    for name, value in backbone.items():
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

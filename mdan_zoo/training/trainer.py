@@ -84,7 +84,7 @@ class Trainer:
         self.folder = folder
         self.accelerator = make_accelerator(self.config, folder)
         self.optimizer = build_optimizer(self.network, self.recipe)
-        self._start = hash_of_start(self.network.backbone, run.model.input)
+        self._start = hash_of_start(run.backbone_state, run.model.input)
         if self.recipe.init_bias_from_priors:
             # Count a class without images as half an image, since log 0 would make the loss NaN.
             leaves = run.targets[-1][self.indices]
@@ -93,7 +93,9 @@ class Trainer:
                 self.network.set_priors(leaves.mean(dim=0).clamp(min=0.5 / len(self.indices)))
         self._ratings = rating_targets(run.samples, self.network.dimensions)
         self.average = copy.deepcopy(self.network).eval() if self.recipe.ema_decay else None
-        self.step = 0  # number of completed steps
+        self.step = 0  # number of completed steps, of all stages
+        if run.stage:
+            self.step = self.recipe.stage_ends[run.stage - 1] * self.steps().per_epoch
         self.history: list[dict[str, float]] = []  # one row per epoch
         self.changes: list[dict[str, Any]] = []  # of the recipe on resume
         self._epoch_losses: list[float] = []
@@ -115,6 +117,9 @@ class Trainer:
         self._resume()
         set_mode(self.network, recipe)
         steps = self.steps()
+        if recipe.stages and len(steps):
+            level = self.network.hierarchy.level_names[-1]
+            self._print(f"stage {self.training.stage + 1} of {len(recipe.stage_ends)}: {level}")
         targets, weights = self._targets()
         ratings = self._ratings.to(accelerator.device)
         total = recipe.epochs * steps.per_epoch
@@ -183,7 +188,8 @@ class Trainer:
         if self.recipe.dataset_weights:
             shares = self.training.sampling_shares(self.indices)
         parts, processes = self.config.accumulate, self.accelerator.num_processes
-        return Steps(self.indices, self.recipe, parts, processes, self.step, weights, shares)
+        stage = self.training.stage
+        return Steps(self.indices, self.recipe, parts, processes, self.step, weights, shares, stage)
 
     def loader(self, steps: Steps) -> Generator[Any, None, None]:
         """Yield the batches of this process; closing the generator ends the workers."""
@@ -271,6 +277,8 @@ class Trainer:
         loss = sum(self._epoch_losses) / len(self._epoch_losses)
         lr = self.optimizer.param_groups[0]["lr"]
         row = {"epoch": float(epoch), "loss": loss, "learning_rate": lr, "images_per_second": rate}
+        if self.recipe.stages:
+            row["stage"] = self.training.stage + 1.0
         self.history.append(row)
         self._epoch_losses = []
         if self.config.tensorboard:
@@ -324,19 +332,16 @@ class Trainer:
         state = load_state(self.folder, self.recipe, self._identity())
         if state is None:
             return
-        rates = [group["rate"] for group in self.optimizer.param_groups]
-        for name, part in self._parts().items():
-            if part is not None and state[name] is not None:
-                part.load_state_dict(state[name])
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["rate"] = rate
-        self.step = self._kept_step = state["step"]
-        self.history = state["history"]
-        self._epoch_losses = state["epoch_losses"]
-        self.changes = state["changes"]
-        left = len(self.steps())
-        where = f"after step {self.step}, {left} steps left" if left else "which is complete"
-        self._print(f"resuming the training in {self.folder}, {where}")
+        steps, self._kept_step = self.steps(), state["step"]
+        if state["step"] > steps.end:  # the state is that of a later stage, which loads it
+            self.step = steps.end
+            return
+        self.history, self.changes = state["history"], state["changes"]
+        left = self.recipe.epochs * steps.per_epoch - state["step"]
+        if state["step"] > self.step:  # else it is that of the stage before
+            self._load(state)
+            where = f"after step {self.step}, {left} steps left" if left else "which is complete"
+            self._print(f"resuming the training in {self.folder}, {where}")
         change = state["change"]
         if not change:
             return
@@ -348,3 +353,13 @@ class Trainer:
         self.changes.append({"step": self.step, **change})
         if self.accelerator.is_main_process:
             _LOGGER.warning("resuming from step %d with another recipe: %s", self.step, change)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        rates = [group["rate"] for group in self.optimizer.param_groups]
+        for name, part in self._parts().items():
+            if part is not None and state[name] is not None:
+                part.load_state_dict(state[name])
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["rate"] = rate
+        self.step = state["step"]
+        self._epoch_losses = state["epoch_losses"]

@@ -12,8 +12,10 @@ from dataset_trees import write_images
 from oasis_folder import write_oasis
 
 from mdan_zoo.datasets.readers.oasis import read_oasis
+from mdan_zoo.datasets.registry import read_dataset
 from mdan_zoo.datasets.splits import Split, grouped_folds, select
 from mdan_zoo.errors import InputError, UnknownNameError
+from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 
 
@@ -110,3 +112,39 @@ def test_no_torch_is_loaded():
     code += "import sys; print({'torch', 'PIL'} & set(sys.modules), 'mdan_zoo' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["set()", "True"]
+
+
+def test_uncertain_training_images_are_left_out(tiny_model, tmp_path, capsys):
+    """The split still has all images, so that a training accepts it, and the same test images."""
+    leaves = get_hierarchy("mikels8").leaves
+    names = [f"emotion_dataset/{leaf}/{number}.jpg" for leaf in leaves for number in range(5)]
+    data = write_images(tmp_path / "fi", names)
+    table = tmp_path / "p.csv"
+    model = ("--checkpoint", tiny_model, "--device", "cpu")
+    assert call("predict", data, *model, "--format", "csv", "--output", table) == 0
+    given = ("FI", "--data", data, "--method", "80/20")
+    assert run(*given, "--output", tmp_path / "all.tsv") == 0
+    capsys.readouterr()
+    output = tmp_path / "certain.tsv"
+    _make_certain(table, "/0.jpg")
+    assert run(*given, "--drop-uncertain", table, "--seed", 0, "--output", output) == 0
+    before, after = Split.load(tmp_path / "all.tsv"), Split.load(output)
+    assert after.images("test") == before.images("test")
+    kept, removed = after.images("train"), after.images("uncertain")
+    assert (
+        f"train: {len(kept)} images\nuncertain: {len(removed)} images\n" in capsys.readouterr().out
+    )
+    assert sorted(kept + removed) == sorted(before.images("train"))
+    assert removed
+    assert not any(name.endswith("/0.jpg") for name in removed)
+    select(after, read_dataset("FI", data), data, "train")
+
+
+def _make_certain(table, ending):
+    """Set the probability of a class of some images to 1; a random network has similar ones."""
+    header, *rows = (line.split(",") for line in table.read_text().splitlines())
+    for row in rows:
+        if row[0].endswith(ending):
+            first = header.index("emotion:amusement")
+            row[first : first + 8] = ["1", *["0"] * 7]
+    table.write_text("".join(",".join(row) + "\n" for row in (header, *rows)))

@@ -180,3 +180,18 @@ def test_pickle_before_and_after_use(tree: Hierarchy, protocol: int) -> None:
     assert hash(used) == hash(fresh) == hash(tree)
     assert used.leaf_paths == paths
     assert copy.deepcopy(tree) == tree
+
+
+def test_cut() -> None:
+    webemo = get_hierarchy("webemo25")
+    primary = webemo.cut("primary")
+    assert (primary.name, primary.sizes) == ("webemo25_primary", (2, 6))
+    assert primary.level_names == ("polarity", "primary")
+    assert [primary.parent(1, name) for name in primary.leaves] == [
+        webemo.parent(1, name) for name in webemo.levels[1]
+    ]
+    assert (primary.aliases, primary.release_ids) == ((), ())
+    assert webemo.cut(2) == webemo
+    assert get_hierarchy("mikels8").cut(0).levels == (("positive", "negative"),)
+    with pytest.raises(UnknownNameError, match="use 0 to 2, or 'polarity', 'primary'"):
+        webemo.cut("tertiary")

@@ -115,13 +115,14 @@ def free_port():
 
 
 @pytest.mark.slow
-def test_two_machines_learn_what_one_does(arguments, tmp_path):
+@pytest.mark.parametrize("stages", ["", "coarse,fine"])
+def test_two_machines_learn_what_one_does(stages, arguments, tmp_path):
     """Two launchers that find each other stand for them."""
-    assert main(arguments(tmp_path / "one" / "run")) == 0
+    assert main(arguments(tmp_path / "one" / "run", f"stages={stages}")) == 0
     place = f"127.0.0.1:{free_port()}"
     meeting = ("--rdzv_backend", "c10d", "--rdzv_id", "x", "--rdzv_endpoint", place)
     start = [*TORCHRUN, "--nnodes", "2", "--nproc_per_node", "1", *meeting, "-m", "mdan_zoo"]
-    start += arguments(tmp_path / "two" / "run")
+    start += arguments(tmp_path / "two" / "run", f"stages={stages}")
     pipe = subprocess.PIPE
     launchers = [
         subprocess.Popen(start, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True)
