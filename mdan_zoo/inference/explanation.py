@@ -90,8 +90,8 @@ class Explanation:
                 return maps
         known = ", ".join(repr(maps.name) for maps in self.levels)
         raise InputError(
-            f"{self.prediction.model} has no maps at level {name!r}, only at {known}; an MDAN has "
-            "maps at every level"
+            f"{self.prediction.model} has no maps at level {name!r}, only at {known}; an "
+            f"MDAN such as {DEFAULT_MODEL} has maps at every level"
         )
 
     def on_image(self, level: int | str, label: str | None = None) -> Map:
@@ -188,7 +188,8 @@ def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Expla
 def _maps_at(output: EmotionOutput, tree: Hierarchy, level: int, row: int) -> LevelMaps:
     attention = output.maps[level][row] if output.maps else None
     parent = None
-    if level > 0 and attention is not None and "local" in output.logits:
+    fused = attention is not None and bool(attention.any())  # M = 0 without L-CAM
+    if level > 0 and fused and "local" in output.logits:
         winner = output.logits["local"][level - 1][row].argmax()
         parent = tree.levels[level - 1][int(winner)]
     return LevelMaps(

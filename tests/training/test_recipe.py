@@ -131,7 +131,7 @@ def test_a_recipe_that_minimises_nothing_is_reported():
     for weights in ({}, {"local_weight": 0.0, "global_weight": 0.0}):
         recipe = Recipe("mdan_fi8", overall_weight=0, **weights)
         with pytest.raises(InputError, match=r"^overall_weight and .* must not all be 0$"):
-            check_losses(recipe, MODELS["mdan_fi8"])
+            check_losses(recipe, MDAN, "mdan_fi8")
 
 
 def test_loss_weights_that_a_recipe_leaves_out_are_those_of_the_architecture():
