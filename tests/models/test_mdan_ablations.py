@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -116,25 +118,16 @@ def test_the_default_options_read_what_they_read_before():
     ]
 
 
-# MDAN's Tables 2 and 5; resnet101, three levels of 2, 6 and 25 classes.
-PARAMETERS = [
-    ({"fusion": "none", "semantic_levels": (5, 4, 3), **LOCAL}, 42_523_233),
-    ({"fusion": "none", "semantic_levels": (4, 3, 2), **LOCAL}, 42_511_713),
-    ({"fusion": "none", "semantic_levels": (3, 4, 5), **LOCAL}, 42_558_561),
-    ({"fusion": "none", "semantic_levels": (2, 3, 4), **LOCAL}, 42_529_377),
-    ({"fusion": "lateral", "lcam": "off", **LOCAL}, 46_466_145),
-    ({"fusion": "lateral", **ANY_ORDER, **LOCAL}, 46_466_145),
-    ({"fusion": "lateral", "lcam": "off"}, 46_517_370),
-    ({"fusion": "mhcca_kv", "lcam": "off"}, 53_726_330),
-    ({"lcam": "off"}, 50_973_818),
-    ({"lcam": "off", "upsample_add": False}, 50_973_818),
-    ({"lcam_pooling": "mean"}, 50_973_818),
-    ({"lcam_pooling": "max"}, 50_973_818),
-    ({}, 50_973_818),
-    ({"fusion": "lateral"}, 46_517_370),
-    ({"upsample_add": False}, 50_973_818),
-    ({"value": "all"}, 50_973_818),
-]
+def documented():
+    """Return options and number of parameters of every row of the paper's ablations."""
+    document = Path(__file__).parents[2] / "docs" / "network.md"
+    text = document.read_text(encoding="utf-8")
+    table = re.search("<!-- ablations -->\n(.*)<!-- end of ablations -->", text, re.DOTALL)[1]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    assert len(rows) == 6 + 7 + 9 + 2  # Tables 2, 4 and 5, where row 8 has two readings, and Fig. 7
+    for row, options, count in rows:
+        given = eval(f"dict({options.strip('`')})") if options != "the defaults" else {}
+        yield pytest.param(given, int(count.replace(",", "")), id=row)
 
 
 @functools.cache
@@ -143,22 +136,13 @@ def resnet101():
         return build_backbone("resnet101")
 
 
-def parameters(network):
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
-@pytest.mark.parametrize(("options", "count"), PARAMETERS, ids=str)
-def test_parameters_of_tables_2_and_5(options, count):
+@pytest.mark.parametrize(("options", "count"), documented())
+def test_parameters_of_the_papers_ablations(options, count, request):
+    depth = 2 if "Table 4" in request.node.name else 3
+    config = ModelConfig("model", "mikels8", "FI", options=MDANOptions(**options))
     with torch.device("meta"):
-        assert parameters(MDAN(*resnet101(), TREES[3], MDANOptions(**options))) == count
-
-
-@pytest.mark.parametrize("heads", [(1, 1), (2, 2), (4, 4), (8, 8), (16, 16), (2, 4), (4, 8)])
-def test_parameters_of_table_4(heads):
-    options = MDANOptions(alpha=0.6, heads=(*heads, 8))
-    ModelConfig("model", "mikels8", "FI", options=options)  # they divide the maps at 448 px
-    with torch.device("meta"):
-        assert parameters(MDAN(*resnet101(), TREES[2], options)) == 48_818_258
+        network = MDAN(*resnet101(), TREES[depth], config.options)
+    assert sum(parameter.numel() for parameter in network.parameters()) == count
 
 
 @pytest.mark.parametrize("alpha", [0, 1])
