@@ -49,11 +49,11 @@ class LevelMaps:
     Attributes:
         labels: Classes of the level, in the order of `class_maps`.
         attention: M of L-CAM, float32 (H, W) at the size of the feature map of the level. None for
-            a flat network. In 0..1 for every image if the model has lcam="normalised".
+            a network without L-CAM. In 0..1 for every image if the model has lcam="normalised".
         class_maps: m_k of every class, float32 (K, H, W).
         parent: The class one level up whose children's maps are fused into `attention`: the most
             likely class of the local classifier, which can differ from the predicted class. None
-            for a flat network, and at the first level, where the maps of all classes are fused.
+            without attention, and at the first level, where the maps of all classes are fused.
     """
 
     name: str
@@ -186,10 +186,10 @@ def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Expla
 
 
 def _maps_at(output: EmotionOutput, tree: Hierarchy, level: int, row: int) -> LevelMaps:
-    attention = output.maps[level][row] if output.maps else None
+    # M is 0 without L-CAM.
+    attention = output.maps[level][row] if output.maps and output.maps[level].any() else None
     parent = None
-    fused = attention is not None and bool(attention.any())  # M = 0 without L-CAM
-    if level > 0 and fused and "local" in output.logits:
+    if level > 0 and attention is not None and "local" in output.logits:
         winner = output.logits["local"][level - 1][row].argmax()
         parent = tree.levels[level - 1][int(winner)]
     return LevelMaps(
