@@ -5,7 +5,7 @@ Every architecture has its own class, so that a config cannot hold an option wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -173,7 +173,7 @@ class MDANOptions(ArchitectureOptions):
             raise InputError(
                 f"with branches={self.branches!r}, alpha must be {alpha}, not {self.alpha:g}"
             )
-        meaningless = {
+        meaningless: dict[str, Collection[str]] = {
             "branches='global'": self.added - {"branches"} if self.branches == "global" else (),
             f"fusion={self.fusion!r}": () if self._attends else ("upsample_add", "value"),
             "lcam='off'": ("lcam_pooling",) if self.lcam == "off" else (),
