@@ -160,10 +160,8 @@ def train_network(
     """Train a network; return the probabilities of the plain views of other images."""
     trained = Trainer(data, list(training), recipe).run()
     outputs = list(classify(trained, held_out))
-    branches = {"overall": [output.probs["overall"] for output in outputs]}
-    if "local" in outputs[0].log_probs:
-        branches["local"] = [output.probs["local"] for output in outputs]
-        branches["global"] = [output.probs["global"] for output in outputs]
+    names = outputs[0].log_probs if trained.alpha is not None else ["overall"]
+    branches = {name: [output.probs[name] for output in outputs] for name in names}
     return {
         branch: tuple(torch.cat(level) for level in zip(*batches, strict=True))
         for branch, batches in branches.items()

@@ -37,7 +37,7 @@ def require_matplotlib() -> None:
 def draw_figures(evaluation: Evaluation, folder: Path) -> dict[str, str]:
     """Draw all figures as PNG files; return their titles by file name.
 
-    Networks without a local branch have no alpha figure.
+    Networks without a local and a global branch have no alpha figure.
     """
     data = evaluation.probabilities
     tree = data.hierarchy

@@ -51,7 +51,7 @@ class Probabilities:
 
     @property
     def branches(self) -> tuple[Branch, ...]:
-        """The branches that differ: only "overall" for a network with one classifier."""
+        """The branches that differ: only "overall" for a network with one branch."""
         if len(self.by_branch) == 1:
             return ("overall",)
         return ("overall", *(branch for branch in self.by_branch if branch != "overall"))

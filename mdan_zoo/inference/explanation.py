@@ -49,13 +49,13 @@ class LevelMaps:
     Attributes:
         labels: Classes of the level, in the order of `class_maps`.
         attention: Attention map, M of L-CAM for an MDAN, float32 (H, W) at the size of the feature
-            map of the level. None for a flat network. For an MDAN with lcam="normalised" in 0..1
-            for every image.
+            map of the level. None for a network without attention. For an MDAN with
+            lcam="normalised" in 0..1 for every image.
         class_maps: m_k of every class, float32 (K, H, W).
         parent: The class one level up whose children's maps are fused into `attention`: the most
             likely class of the local classifier, which can differ from the predicted class. None
-            for other networks than MDAN, and at its first level, where the maps of all classes are
-            fused.
+            for other networks than MDAN, without attention, and at the first level, where the maps
+            of all classes are fused.
     """
 
     name: str
@@ -96,8 +96,8 @@ class Explanation:
                 return maps
         known = ", ".join(repr(maps.name) for maps in self.levels)
         raise InputError(
-            f"{self.prediction.model} has no maps at level {name!r}, only at {known}; an MDAN has "
-            "maps at every level"
+            f"{self.prediction.model} has no maps at level {name!r}, only at {known}; an "
+            f"MDAN such as {DEFAULT_MODEL} has maps at every level"
         )
 
     def on_image(self, level: int | str, label: str | None = None) -> Map:
@@ -200,7 +200,8 @@ def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Expla
 
 
 def _maps_at(output: EmotionOutput, tree: Hierarchy, level: int, row: int) -> LevelMaps:
-    attention = output.maps[level - tree.depth][row] if output.maps else None
+    found = output.maps[level - tree.depth][row] if output.maps else None
+    attention = None if found is None or not found.any() else found  # M is 0 without L-CAM
     parent = None
     if level > 0 and attention is not None and "local" in output.logits:
         winner = output.logits["local"][level - 1][row].argmax()

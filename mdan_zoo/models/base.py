@@ -81,7 +81,7 @@ class EmotionModel(nn.Module, abc.ABC):
 
     Attributes:
         branches: Names of the branches besides "overall". A network with one branch has equal
-            probabilities in both.
+            probabilities in both. The options of an instance may remove branches of the class.
         loss_weights: Weights of the cross-entropy losses of the branches in training. The fields
             overall_weight, local_weight and global_weight of a recipe replace them.
         attention_name: What the attention maps are called in figures.
@@ -89,7 +89,7 @@ class EmotionModel(nn.Module, abc.ABC):
     """
 
     architecture: ClassVar[str]
-    branches: ClassVar[tuple[str, ...]] = ()
+    branches: tuple[str, ...] = ()
     loss_weights: ClassVar[Mapping[str, float]] = {"overall": 1.0}
     attention_name: ClassVar[str] = "attention"
     map_legend: ClassVar[str] = "Class activation: contribution to the logit."
@@ -177,9 +177,8 @@ class EmotionModel(nn.Module, abc.ABC):
         """Weight of "local" if "overall" is alpha * "local" + (1 - alpha) * "global"; else None."""
         return None
 
-    @classmethod
-    def pyramid_stages(cls, depth: int) -> range:
-        """Return which of the maps C2..C5 (0..3) are read for a hierarchy of `depth` levels."""
+    def pyramid_stages(self) -> Sequence[int]:
+        """Return which of the maps C2..C5 (0..3) the network reads."""
         return range(4)
 
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:

@@ -29,7 +29,8 @@ class ModelConfig:
         dimensions: Continuous outputs in addition to the classes.
 
     Raises:
-        InputError: A field has the wrong type, or the options are those of another architecture.
+        InputError: A field has the wrong type, or the options are those of another architecture or
+            do not suit the size of the images.
         UnknownNameError: No architecture has that name.
     """
 
@@ -54,6 +55,7 @@ class ModelConfig:
                 f"the options of architecture {self.architecture!r} must be {kind.__name__}, not "
                 f"{self.options!r}"
             )
+        self.options.check_crop(self.input.crop)
 
         names = [dimension.name for dimension in self.dimensions]
         if len(set(names)) < len(names):
@@ -70,6 +72,9 @@ class ModelConfig:
             del values["dimensions"]
         if self.input.resize_mode == "crop":
             del values["input"]["resize_mode"]
+        for name in self.options.added:
+            if getattr(self.options, name) == getattr(type(self.options), name):
+                del values["options"][name]
         return values
 
     @classmethod

@@ -42,7 +42,6 @@ class FlatClassifier(LeafClassifier):
         """Return the network's description in a model card."""
         return f"the backbone `{backbone}` with one linear classifier"
 
-    @classmethod
-    def pyramid_stages(cls, depth: int) -> range:
+    def pyramid_stages(self) -> Sequence[int]:
         """Return the index of C5."""
         return range(3, 4)

@@ -5,7 +5,7 @@ Every architecture has its own class, so that a config cannot hold an option wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -19,6 +19,12 @@ class ArchitectureOptions:
 
     ignored: ClassVar[frozenset[str]] = frozenset()
     """Fields of configs stored by earlier versions that are ignored."""
+
+    added: ClassVar[frozenset[str]] = frozenset()
+    """Fields that version 0.1 did not have; they are stored only if they are not the default."""
+
+    def check_crop(self, crop: int) -> None:
+        """Raise `InputError` unless the options suit square images of `crop` pixels."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ArchitectureOptions:
@@ -61,8 +67,24 @@ off: M = 0, the network without L-CAM (the ablation of Table 5).
 
 LCAM_MODES: tuple[str, ...] = get_args(LCAMMode)
 
-_ROWS = (2, 4, 8)
-"""Numbers that the rows of C4, C3 and C2 are multiples of."""
+LCAMPooling = Literal["mean+max", "mean", "max"]
+"""How the class activation maps are fused into M: their mean plus their maximum, or one of them."""
+
+Fusion = Literal["mhcca", "mhcca_kv", "lateral", "none"]
+"""What the top-down branch makes of the backbone's map C.
+
+mhcca: Multi-head Cross Channel Attention, C' of Eq. 4 (the default).
+mhcca_kv: Eq. 4 with 1x1 convolutions of C as keys and values.
+lateral: a 1x1 convolution of C, as in a feature pyramid network.
+none: no top-down branch; the local classifiers read C itself.
+"""
+
+Branches = Literal["both", "local", "global"]
+"""Branches that the network has; with one of them, P_O is P_L or P_G."""
+
+Value = Literal["band", "all"]
+"""The positions of C that a head's attention is applied to: the head's own band, or all of them,
+in which case the results of the heads are averaged."""
 
 _WIDEST = 1 << 20
 """An upper limit of the number of channels, far above that of any network."""
@@ -70,19 +92,36 @@ _WIDEST = 1 << 20
 
 @dataclass(frozen=True)
 class MDANOptions(ArchitectureOptions):
-    """Options of MDAN; the defaults are those of the paper.
+    """Options of MDAN; the defaults are those of the paper. docs/network.md lists its ablations.
 
     Attributes:
         dim: D, the number of channels of the top-down branch.
         alpha: Weight of the local branch in P_O = alpha P_L + (1 - alpha) P_G.
-        heads: MHCCA's heads at affective levels 1, 2 and 3, that is for C4, C3 and C2 (Table 4).
+        heads: MHCCA's heads for C4, C3 and C2, which are contiguous groups of equally many
+            positions in row-major order (Table 4).
         lcam: How the attention map is transformed; see `LCAMMode`.
         normalise_pyramid: Put a BatchNorm between the backbone's maps and the top-down branch, for
             backbones without a closing nonlinearity: the maps of MobileNetV2 have standard
             deviations of 4 to 6, on which the softmax of Eq. 4 saturates. The global classifier
             reads the plain C5 either way.
         dropout: Dropout probability of the classifiers' inputs during training.
+        fusion: What the top-down branch makes of a map C; see `Fusion`.
+        upsample_add: Add the upsampled map of the level above to C' (the paper's UpsampleAdd).
+        lcam_pooling: How L-CAM fuses class activation maps; see `LCAMPooling`.
+        semantic_levels: The maps, 5 for C5 and so on, that the local classifiers of affective
+            levels 1, 2 and 3 read. At least as many as levels of the hierarchy; the others are
+            ignored. The top-down branch runs from C4 to the lowest map read, in any order of
+            affective levels.
+        branches: Branches that the network has; see `Branches`.
+        value: Which positions a head's attention is applied to; see `Value`.
+
+    Raises:
+        InputError: An option has no valid value, or contradicts another one.
     """
+
+    added = frozenset(
+        {"fusion", "upsample_add", "lcam_pooling", "semantic_levels", "branches", "value"}
+    )
 
     dim: int = 1024
     alpha: float = 0.7
@@ -90,27 +129,98 @@ class MDANOptions(ArchitectureOptions):
     lcam: LCAMMode = "plain"
     normalise_pyramid: bool = False
     dropout: float = 0.0
+    fusion: Fusion = "mhcca"
+    upsample_add: bool = True
+    lcam_pooling: LCAMPooling = "mean+max"
+    semantic_levels: tuple[int, ...] = (4, 3, 2)
+    branches: Branches = "both"
+    value: Value = "band"
 
     def __post_init__(self) -> None:
         _check_dim(self.dim)
         three = isinstance(self.heads, (tuple, list)) and len(self.heads) == 3
-        if not three or not all(
-            type(h) is int and h >= 1 and rows % h == 0
-            for h, rows in zip(self.heads, _ROWS, strict=True)
-        ):
+        if not three or not all(type(h) is int and h >= 1 for h in self.heads):
             raise InputError(
-                "heads must be three numbers that divide 2, 4 and 8, so that every head gets whole "
-                f"rows, not {self.heads!r}"
+                f"heads must be three whole numbers, for C4, C3 and C2, not {self.heads!r}"
             )
         if not is_number(self.alpha) or not 0.0 <= self.alpha <= 1.0:
             raise InputError(f"alpha must lie within 0 and 1, not {self.alpha!r}")
-        if self.lcam not in LCAM_MODES:
-            raise InputError(f"lcam must be one of {', '.join(LCAM_MODES)}, not {self.lcam!r}")
-        if not isinstance(self.normalise_pyramid, bool):
-            raise InputError(
-                f"normalise_pyramid must be True or False, not {self.normalise_pyramid!r}"
-            )
+        for name, kind in _CHOICES.items():
+            if (given := getattr(self, name)) not in get_args(kind):
+                known = ", ".join(get_args(kind))
+                raise InputError(f"{name} must be one of {known}, not {given!r}")
+        for name in ("normalise_pyramid", "upsample_add"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be True or False, not {getattr(self, name)!r}")
         _check_dropout(self.dropout)
+        self._check_semantic_levels()
+        self._check_combination()
+
+    def _check_semantic_levels(self) -> None:
+        given = self.semantic_levels
+        valid = isinstance(given, (tuple, list)) and all(type(s) is int for s in given)
+        if not valid or sorted(given) not in _RUNS:
+            raise InputError(
+                "semantic_levels must be one to three successive levels of 5, 4, 3 and 2, each "
+                f"once, in any order, such as (4, 3, 2), not {given!r}"
+            )
+
+    def _check_combination(self) -> None:
+        """Raise `InputError` for options that contradict others or would have no effect."""
+        alpha = {"local": 1, "global": 0}.get(self.branches, self.alpha)
+        if self.alpha != alpha:
+            raise InputError(
+                f"with branches={self.branches!r}, alpha must be {alpha}, not {self.alpha:g}"
+            )
+        meaningless: dict[str, Collection[str]] = {
+            "branches='global'": self.added - {"branches"} if self.branches == "global" else (),
+            f"fusion={self.fusion!r}": () if self._attends else ("upsample_add", "value"),
+            "lcam='off'": ("lcam_pooling",) if self.lcam == "off" else (),
+        }
+        for reason, names in meaningless.items():
+            for name in sorted(names):
+                given, default = getattr(self, name), getattr(MDANOptions, name)
+                if given != default:
+                    raise InputError(
+                        f"{name}={given!r} cannot be combined with {reason}; use {default!r}"
+                    )
+        levels, top_down = self.semantic_levels, self.fusion != "none"
+        if top_down and 5 in levels:
+            raise InputError(
+                "the top-down branch starts at C5, so semantic_levels must be of 4, 3 and 2, not "
+                f"{levels!r}; fusion='none' allows 5"
+            )
+        if top_down and self.lcam != "off" and [*levels] != sorted(levels, reverse=True):
+            raise InputError(
+                "L-CAM needs the prediction of the affective level above, so semantic_levels must "
+                f"descend, not be {levels!r}; lcam='off' or fusion='none' allows any order"
+            )
+
+    @property
+    def _attends(self) -> bool:
+        """Whether the network has MHCCA."""
+        return self.branches != "global" and self.fusion in ("mhcca", "mhcca_kv")
+
+    def check_crop(self, crop: int) -> None:
+        """Raise `InputError` unless heads divide the maps of images of `crop` x `crop` pixels."""
+        sizes = [(crop // stride) ** 2 for stride in (16, 8, 4)]
+        if self._attends and any(size % h for size, h in zip(sizes, self.heads, strict=True)):
+            raise InputError(
+                f"heads must divide the numbers of positions of C4, C3 and C2, which are "
+                f"{', '.join(map(str, sizes))} at {crop} x {crop} pixels, not {self.heads!r}"
+            )
+
+
+_RUNS = [list(range(low, high + 1)) for low in (2, 3, 4, 5) for high in range(low, min(low + 3, 6))]
+"""Sorted semantic levels that `MDANOptions.semantic_levels` may have."""
+
+_CHOICES = {
+    "lcam": LCAMMode,
+    "fusion": Fusion,
+    "lcam_pooling": LCAMPooling,
+    "branches": Branches,
+    "value": Value,
+}
 
 
 @dataclass(frozen=True)

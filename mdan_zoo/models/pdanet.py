@@ -92,8 +92,7 @@ class PDANet(LeafClassifier):
             "and weight of wrong polarities are choices of this package"
         )
 
-    @classmethod
-    def pyramid_stages(cls, depth: int) -> range:
+    def pyramid_stages(self) -> Sequence[int]:
         """Return the index of C5."""
         return range(3, 4)
 

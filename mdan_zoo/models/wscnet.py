@@ -86,8 +86,7 @@ class WSCNet(LeafClassifier):
             "choices of this package"
         )
 
-    @classmethod
-    def pyramid_stages(cls, depth: int) -> range:
+    def pyramid_stages(self) -> Sequence[int]:
         """Return the index of C5."""
         return range(3, 4)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -180,8 +181,8 @@ def _draw_explanation(
     by_level = [
         _level_panels(explanation, maps, seen, picked[maps.name]) for maps in explanation.levels
     ]
-    if len(by_level[0]) == 1:  # a flat network has no attention
-        return _arrange(explanation, [[whole, view, *by_level[0]]])
+    if explanation.levels[0].attention is None:  # a flat network, or one without L-CAM
+        return _arrange(explanation, [[whole, view, *itertools.chain(*by_level)]])
     attention, class_maps = zip(*by_level, strict=True)
     return _arrange(explanation, [[whole, *attention], [view, *class_maps]])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -172,6 +173,10 @@ def _introduction(publication: Publication) -> str:
         f"{size} of level *{name}*" for name, size in zip(tree.level_names, tree.sizes, strict=True)
     )
     network = get_architecture(config.architecture).card_text(config.backbone)
+    given = {field.name: getattr(config.options, field.name) for field in fields(config.options)}
+    changed = [f"`{n}={v!r}`" for n, v in given.items() if v != getattr(type(config.options), n)]
+    if changed:
+        network += f", with the options {', '.join(changed)}"
     text = f"This model predicts the emotions that an image evokes: {levels}. It is {network}. "
     if publication.derived_from:
         text += f"It has the config of the registered model `{publication.derived_from}`. "

@@ -167,14 +167,19 @@ def read_predictions(
             )
     if not found:
         raise DatasetError(f"{path} has no predictions")
-    for scale, _ in scales:
-        mean = statistics.fmean(ratings[scale.name] for _, ratings in found.values())
+    by_image = {name: ratings for name, (_, ratings) in found.items()}
+    _check_scales(path, by_image, [scale for scale, _ in scales])
+    shares_by_image = {name: shares for name, (shares, _) in found.items()}
+    return Predictions(path, None if missing else shares_by_image, by_image)
+
+
+def _check_scales(
+    path: Path, ratings: Mapping[str, Mapping[str, float]], dimensions: Sequence[Dimension]
+) -> None:
+    """Raise `DatasetError` unless the mean ratings are on their scales."""
+    for scale in dimensions:
+        mean = statistics.fmean(row[scale.name] for row in ratings.values())
         if not scale.low <= mean <= scale.high:
             raise DatasetError(
                 f"{path}: the mean of {scale.name} is {mean:.4g}, which is not on the scale {scale}"
             )
-    return Predictions(
-        path,
-        None if missing else {name: shares for name, (shares, _) in found.items()},
-        {name: ratings for name, (_, ratings) in found.items()},
-    )

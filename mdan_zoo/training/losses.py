@@ -18,10 +18,8 @@ from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.models.base import EmotionModel
-from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.dimensions import Dimension
 from mdan_zoo.models.layers import cross_entropy
-from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.recipe import LOSS_WEIGHTS, Recipe
 
 _CACHED_STAGES = 3
@@ -89,7 +87,7 @@ def image_weights(targets: Sequence[Tensor], balance: bool = False) -> Tensor | 
     return weights
 
 
-def with_loss_weights(recipe: Recipe, network: type[EmotionModel]) -> Recipe:
+def with_loss_weights(recipe: Recipe, network: EmotionModel | type[EmotionModel]) -> Recipe:
     """Return the recipe with the architecture's loss weights in place of None."""
     weights: dict[str, Any] = {
         field: network.loss_weights.get(field.removesuffix("_weight"), 0.0)
@@ -99,21 +97,21 @@ def with_loss_weights(recipe: Recipe, network: type[EmotionModel]) -> Recipe:
     return dataclasses.replace(recipe, **weights)
 
 
-def branch_weights(network: type[EmotionModel], recipe: Recipe) -> dict[str, float]:
+def branch_weights(network: EmotionModel | type[EmotionModel], recipe: Recipe) -> dict[str, float]:
     """Return the weights of the losses on a network's branches, zeros included."""
     weights = {**dict.fromkeys(("overall", *network.branches), 0.0), **network.loss_weights}
     resolved = with_loss_weights(recipe, network)
     return {name: getattr(resolved, f"{name}_weight", value) for name, value in weights.items()}
 
 
-def check_losses(recipe: Recipe, config: ModelConfig) -> None:
-    """Raise `InputError` if a recipe gives no weight to any branch of a model."""
-    weights = branch_weights(get_architecture(config.architecture), recipe)
+def check_losses(recipe: Recipe, network: EmotionModel | type[EmotionModel], name: str) -> None:
+    """Raise `InputError` if a recipe gives no weight to any branch of the network of a model."""
+    weights = branch_weights(network, recipe)
     if not any(weights.values()):
         missing = [f for f in LOSS_WEIGHTS if f.removesuffix("_weight") not in weights]
         without = " or ".join(field.removesuffix("_weight") for field in missing)
         raise InputError(
-            (f"{config.name} has no {without} branch, so " if missing else "")
+            (f"{name} has no {without} branch, so " if missing else "")
             + " and ".join(f"{branch}_weight" for branch in weights)
             + f" must not {'both' if len(weights) == 2 else 'all'} be 0"
         )
@@ -135,7 +133,7 @@ class TrainingStep(nn.Module):
         self.register_buffer("rating_std", rating_std, persistent=False)
         self.network = network
         self.preprocessing = preprocessing
-        self.branch_weights = branch_weights(type(network), recipe)
+        self.branch_weights = branch_weights(network, recipe)
         self.last_stage: nn.Module | None = None
         if recipe.cached_views and recipe.frozen_stages == _CACHED_STAGES:
             self.last_stage = stages_after(network.backbone, _CACHED_STAGES)

@@ -31,7 +31,6 @@ from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.dimensions import Dimension
-from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.backbone_weights import load_backbone_weights
 from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.dataset import ImageDataset, check_images, training_sizes
@@ -145,9 +144,14 @@ def prepare(config: TrainingConfig) -> Run:
             f"--backbone-weights {config.backbone_weights}"
         )
     model, hierarchy = _describe(config, init)
-    check_losses(recipe, model)
+    with torch.device("meta"):  # raises if the options and the hierarchy do not fit
+        network = build_network(model, hierarchy)
+    check_losses(recipe, network, model.name)
     if recipe.start_size or recipe.train_size:
-        check_sizes(model.backbone, training_sizes(model.input, recipe))
+        sizes = training_sizes(model.input, recipe)
+        check_sizes(model.backbone, sizes)
+        for size in sizes:
+            model.options.check_crop(size)
     datasets = _read_datasets(config, model, hierarchy)
     samples = [sample for _, found in datasets.values() for sample in found]
     if not config.dimensions and model.name not in REGISTERED:
@@ -160,9 +164,8 @@ def prepare(config: TrainingConfig) -> Run:
     backbone, model = _initial_backbone(config, model, hierarchy, init)
     data: ImageDataset | PyramidCache
     if recipe.cached_views:
-        read = get_architecture(model.architecture).pyramid_stages(hierarchy.depth)
         # C4 is the input of the last stage, which may be trained.
-        stages, device = sorted({2, *read}), processes().device
+        stages, device = sorted({2, *network.pyramid_stages()}), processes().device
         if not resumed:
             check_images(samples, files)
         trained = sorted(set().union(*training_sets(sources).values()))

@@ -75,7 +75,7 @@ class Trainer:
             raise InputError(f"training needs at least two images, not {len(indices)}")
         recipe = recipe or run.config.recipe
         self.network = network or run.network(recipe.seed)
-        self.recipe = with_loss_weights(recipe, type(self.network))
+        self.recipe = with_loss_weights(recipe, self.network)
         self.training = run
         self.config = run.config
         self.indices = list(indices)

@@ -18,6 +18,7 @@ from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.models.base import EmotionModel, EmotionOutput
 from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.models.options import ArchitectureOptions
 from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.training.losses import TrainingStep, level_targets
 from mdan_zoo.training.optimizer import build_optimizer, set_mode
@@ -29,7 +30,7 @@ from mdan_zoo.zoo.factory import create_model, load_network
 SIZE = 64
 
 
-def tiny_config(architecture: str) -> ModelConfig:
+def tiny_config(architecture: str, options: ArchitectureOptions | None = None) -> ModelConfig:
     """Return a config with one of timm's smallest backbones."""
     return ModelConfig(
         f"{architecture}_tiny",
@@ -37,6 +38,7 @@ def tiny_config(architecture: str) -> ModelConfig:
         "FI",
         "test_resnet",
         architecture,
+        options,
         input=InputSpec(resize=SIZE, crop=SIZE),
     )
 

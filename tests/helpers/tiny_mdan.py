@@ -49,25 +49,31 @@ def tiny_mdan(depth: int, dim: int = 16, **options) -> MDAN:
     return model.double().eval()
 
 
-def check_equals_the_formulas(model, images):
+def check_equals_the_formulas(model, images, unused=()):
+    """Compare outputs and gradients; of the parameters named like `unused...` nothing depends."""
     batch, depth = len(images), model.hierarchy.depth
     fast = model(images, return_maps=True)
     expected = reference.forward(model, model.backbone(images))
     probs = fast.probs
-    found = (probs["local"], probs["global"], probs["overall"], fast.maps, fast.class_maps)
-    for mine, theirs in zip(found, expected, strict=True):
-        assert len(mine) == depth
+    branches = [probs.get(branch, ()) for branch in ("local", "global")]
+    found = (*branches, probs["overall"], fast.maps, fast.class_maps)
+    present = ("local" in model.branches, "global" in model.branches, True, True, True)
+    for mine, theirs, there in zip(found, expected, present, strict=True):
+        assert len(mine) == depth * there
         for a, b in zip(mine, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
     targets = [torch.arange(batch) % size for size in model.hierarchy.sizes]
-    parameters = dict(model.named_parameters())
+    parameters = {n: p for n, p in model.named_parameters() if not n.startswith(tuple(unused))}
+    others = [p for n, p in model.named_parameters() if n not in parameters]
 
     def gradients(overall):
         picked = [p[range(batch), t].log().mean() for p, t in zip(overall, targets, strict=True)]
-        return torch.autograd.grad(-sum(picked), list(parameters.values()))
+        given = [*parameters.values(), *others]
+        return torch.autograd.grad(-sum(picked), given, allow_unused=bool(others))
 
-    found_gradients = gradients(probs["overall"])
-    for name, a, b in zip(parameters, found_gradients, gradients(expected[2]), strict=True):
+    found_gradients, expected_gradients = gradients(probs["overall"]), gradients(expected[2])
+    for name, a, b in zip(parameters, found_gradients, expected_gradients, strict=False):
         assert torch.linalg.norm(a - b) <= 1e-9 * torch.linalg.norm(b), name
         assert torch.linalg.norm(b) > 1e-6, f"{name} has no gradient to compare"
+    assert set(found_gradients[len(parameters) :]) <= {None}

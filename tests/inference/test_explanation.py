@@ -15,6 +15,7 @@ from mdan_zoo.errors import ImageError, InputError, UnknownNameError, WeightsUna
 from mdan_zoo.images.load import load_image
 from mdan_zoo.inference.explanation import explain
 from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.models.options import MDANOptions
 from mdan_zoo.zoo.configs import DEFAULT_MODEL, MODELS
 from mdan_zoo.zoo.factory import build_network
 
@@ -237,3 +238,19 @@ def test_what_cannot_be_explained_says_why(predictor, photos, tmp_path):
         explain(photos[0], model="mdan_fi8")
     with pytest.raises(InputError, match=r"a name or a mdan_zoo\.Predictor, not MDAN"):
         explain(photos[0], model=predictor.network)
+
+
+def test_a_network_without_lcam_has_class_activation_maps_of_every_level(photos, tmp_path):
+    options = MDANOptions(
+        dim=16, fusion="lateral", lcam="off", semantic_levels=(3, 4), branches="local", alpha=1
+    )
+    path = tmp_path / "lateral.safetensors"
+    save_random_weights(path, config=dataclasses.replace(CONFIG, options=options))
+    predictor = Predictor(checkpoint=path, device="cpu")
+    explanation = explain(photos[0], model=predictor)
+    assert [maps.class_maps.shape for maps in explanation.levels] == [(2, 28, 28), (4, 14, 14)]
+    for maps in explanation.levels:
+        assert (maps.attention, maps.parent) == (None, None)
+    assert explanation.prediction.probabilities.keys() == {"overall", "local"}
+    with pytest.raises(InputError, match="has no global branch; it has 'overall', 'local'"):
+        explanation.prediction.of("global")

@@ -158,7 +158,7 @@ def test_values_of_another_type_than_the_weights_are_refused(model):
         {"alpha": "a"},
         {"lcam": "bright"},
         {"dropout": 1.0},
-        {"heads": (3, 4, 8)},
+        {"heads": (0, 4, 8)},
         {"heads": None},
         {"heads": (True, 4, 8)},
         {"normalise_pyramid": "no"},

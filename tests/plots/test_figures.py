@@ -101,6 +101,16 @@ def test_the_figure_says_what_it_shows(oasis):
         assert texts(figure)[-2:] == said[-2:]
 
 
+def test_without_attention_the_class_activation_maps_of_every_level_are_drawn(oasis):
+    levels = [dataclasses.replace(maps, attention=None, parent=None) for maps in oasis.levels]
+    figure = plot(dataclasses.replace(oasis, levels=tuple(levels)))
+    assert_nothing_overlaps(figure)
+    said = texts(figure)
+    assert not any("attention" in text.lower() for text in said)
+    for level in oasis.prediction.levels:
+        assert f"{level.name}: class activation map" in said
+
+
 @pytest.mark.parametrize("name", ["mdan_fi8_lite0", "flat_fi8_lite0"])
 def test_ratings_are_below_the_classes_and_not_shortened(name, photos):
     explanation = explain(photos[1], model=Predictor(name, device="cpu"))

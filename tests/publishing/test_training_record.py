@@ -51,6 +51,12 @@ def test_command_and_accuracy_of_the_test_part(weights):
     assert "| overall | 0.75 | 0.5 |" in card
 
 
+def test_the_card_names_the_options_that_are_not_the_default(weights):
+    options = "`dim=64`, `lcam='normalised'`, `normalise_pyramid=True`"
+    card = model_card(prepare("mine", weights))
+    assert f"on the backbone `mobilenetv2_100`, with the options {options}. It has" in card
+
+
 def test_a_record_that_does_not_count_its_test_images_is_read(weights):
     write_record(weights, test={"accuracy": {"level_1": 0.75}})
     protocol = prepare("mine", weights).metrics["protocol"]

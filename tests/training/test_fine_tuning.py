@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import signal
@@ -17,12 +18,13 @@ from tiny_model import CONFIG, OWN_TREE, write_own_data
 
 from mdan_zoo import Predictor, get_hierarchy
 from mdan_zoo.cli.main import main
-from mdan_zoo.errors import CheckpointError
+from mdan_zoo.errors import CheckpointError, InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
+from mdan_zoo.models.options import MDANOptions
 from mdan_zoo.training import TrainingConfig, fine_tuning_recipe, prepare
 from mdan_zoo.training.run import load_model_file
 from mdan_zoo.training.state import STATE_FILE
-from mdan_zoo.weights.checkpoint import read_identity
+from mdan_zoo.weights.checkpoint import read_identity, save_checkpoint
 from mdan_zoo.zoo.configs import MODELS
 from mdan_zoo.zoo.factory import build_network, create_model, list_models
 
@@ -279,6 +281,34 @@ def test_frozen_stages_keep_their_weights(model, data, tree, tmp_path):
 
 
 # --- what is refused
+
+
+THREE_LEVELS = Hierarchy.from_nested({"positive": {"high": ["awe"]}, "negative": {"low": ["fear"]}})
+
+
+@pytest.mark.parametrize(
+    ("options", "tree", "changes", "message"),
+    [
+        ({"semantic_levels": (4, 3)}, THREE_LEVELS, [], r"has 3 levels, .* not \(4, 3\)"),
+        ({"heads": (16, 16, 8)}, OWN_TREE, ["start_size=32"], "4, 16, 64 at 32 x 32 pixels"),
+        (
+            {"branches": "local", "alpha": 1},
+            OWN_TREE,
+            ["overall_weight=0", "local_weight=0", "global_weight=1"],
+            "run has no global branch, so overall_weight and local_weight must not both be 0",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_before_data_is_read(
+    options, tree, changes, message, tmp_path
+):
+    start = tmp_path / "start.safetensors"
+    config = dataclasses.replace(CONFIG, options=MDANOptions(dim=16, **options))
+    save_checkpoint(start, build_network(config), config)
+    recipe = fine_tuning_recipe(str(start), changes, recipe="mdan_fi8_lite0")
+    given = TrainingConfig(recipe, tmp_path / "absent", tmp_path / "run", hierarchy=tree)
+    with pytest.raises(InputError, match=message):
+        prepare(given)
 
 
 def test_a_loss_that_explodes_stops_the_training(model, data, tree, tmp_path, capsys):

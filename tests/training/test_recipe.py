@@ -17,7 +17,7 @@ from mdan_zoo.training.recipe import (
     list_recipes,
     load_recipe,
 )
-from mdan_zoo.zoo.configs import MODELS, REGISTERED
+from mdan_zoo.zoo.configs import REGISTERED
 
 
 def test_every_model_has_a_recipe_of_its_own():
@@ -138,7 +138,7 @@ def test_a_recipe_that_minimises_nothing_is_reported():
     for weights in ({}, {"local_weight": 0.0, "global_weight": 0.0}):
         recipe = Recipe("mdan_fi8", overall_weight=0, **weights)
         with pytest.raises(InputError, match=r"^overall_weight and .* must not all be 0$"):
-            check_losses(recipe, MODELS["mdan_fi8"])
+            check_losses(recipe, MDAN, "mdan_fi8")
 
 
 def test_loss_weights_that_a_recipe_leaves_out_are_those_of_the_architecture():

@@ -14,8 +14,11 @@ is spent on U, an interpolation of F. Three identities, none an approximation, a
 * Likewise O(A_h C_h) = (W_o A_h) C_h, again the cheaper of the two.
 * Bilinear upsampling is separable: along the rows' direction it can be moved to the other side
   of the product, U_h C_h^T = (R F)_h (C W)_h^T with interpolation matrices R and W, which halves
-  the positions summed over. Heads are bands of whole rows, since the sides of the network's input
-  are multiples of 32, so they stay intact.
+  the positions summed over. This needs heads that are bands of whole rows, as the default ones
+  are, since the sides of the network's input are multiples of 32. For other heads U is formed.
+
+With value="all", A_h is applied to all of C and the heads are averaged: (mean of A_h) C.
+With key and value convolutions, K(C) and V(C) take the place of C in the scores and after them.
 
 A convolution that was wrapped or replaced is always called with a map; see `is_plain`.
 
@@ -32,7 +35,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mdan_zoo.errors import InputError
 from mdan_zoo.models.layers import is_plain
+from mdan_zoo.models.options import Value
 
 
 def interpolation_matrix(coarse: int, fine: int, like: Tensor) -> Tensor:
@@ -62,8 +67,13 @@ def upsample_adjoint(fine: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def split_heads(feature_map: Tensor, heads: int) -> Tensor:
-    """Cut a map (N, C, H, W) into `heads` bands of rows: (N*heads, C, H*W/heads)."""
+    """Cut a map (N, C, H, W) into `heads` bands of positions: (N*heads, C, H*W/heads)."""
     n, channels, height, width = feature_map.shape
+    if height * width % heads:
+        raise InputError(
+            f"{heads} heads do not divide the {height * width} positions of a map of {height} x "
+            f"{width}; use images of the size that the model is configured for"
+        )
     bands = feature_map.reshape(n, channels, heads, height * width // heads)
     return bands.transpose(1, 2).flatten(0, 1)
 
@@ -76,13 +86,26 @@ def join_heads(bands: Tensor, like: Tensor) -> Tensor:
 
 
 class MHCCA(nn.Module):
-    """Multi-head Cross Channel Attention (Eq. 4) with D = `dim` and g = `heads`."""
+    """Multi-head Cross Channel Attention (Eq. 4) with D = `dim` and g = `heads`.
 
-    def __init__(self, dim: int, heads: int) -> None:
+    Attributes:
+        bands: Number of bands of C that the attention is applied to: `heads`, or 1 with
+            value="all".
+        key, value: Identity, or 1x1 convolutions of C if its number of `channels` is given.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, value: Value = "band", channels: int | None = None
+    ) -> None:
         super().__init__()
         self.heads = heads
+        self.bands = heads if value == "band" else 1
         self.query = nn.Conv2d(dim, dim, 1, bias=False)
         self.output = nn.Conv2d(dim, dim, 1, bias=False)
+        self.key, self.value = (
+            nn.Conv2d(channels, channels, 1, bias=False) if channels else nn.Identity()
+            for _ in range(2)
+        )
 
     @property
     def output_weight(self) -> Tensor:
@@ -90,22 +113,35 @@ class MHCCA(nn.Module):
         return self.output.weight[:, :, 0, 0]
 
     def attention(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        """Return A_h (N*g, D, K) for F (N, D, h, w), not upsampled, and C (N, K, H, W)."""
-        channels = fine.shape[1]
+        """Return A_h (N*g, D, K) for F (N, D, h, w), not upsampled, and C (N, K, H, W).
+
+        With value="all" it is the mean over the heads, (N, D, K).
+        """
+        keys, channels = self.key(fine), fine.shape[1]
         cheaper = coarse.shape[2] * coarse.shape[3] <= self.heads * channels
         if cheaper or not is_plain(self.query, nn.Conv2d):
-            scores = self._correlate(self.query(coarse), fine)
+            scores = self._correlate(self.query(coarse), keys)
         else:
-            scores = self.query.weight[:, :, 0, 0] @ self._correlate(coarse, fine)
-        return scores.softmax(dim=-1)
+            scores = self.query.weight[:, :, 0, 0] @ self._correlate(coarse, keys)
+        attention = scores.softmax(dim=-1)
+        if self.bands == self.heads:
+            return attention
+        return attention.reshape(-1, self.heads, *attention.shape[1:]).mean(dim=1)
 
     def _correlate(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        """Return U_h C_h^T / sqrt(d) (N*g, D, K) for U = upsample(coarse), without forming U."""
+        """Return U_h C_h^T / sqrt(d) (N*g, D, K) for U = upsample(coarse).
+
+        U is not formed unless a head ends within a row.
+        """
         height, width = fine.shape[2:]
-        rows = interpolation_matrix(coarse.shape[2], height, coarse)
         # Divided before summing over positions, so that the sum stays within float16's range.
-        columns = interpolation_matrix(coarse.shape[3], width, fine)
-        columns = columns / math.sqrt(height * width // self.heads)
+        scale = math.sqrt(height * width // self.heads)
+        if height % self.heads:
+            left = split_heads(upsample(coarse, (height, width)), self.heads)
+            right = split_heads(fine / scale, self.heads)
+            return left @ right.transpose(-2, -1)
+        rows = interpolation_matrix(coarse.shape[2], height, coarse)
+        columns = interpolation_matrix(coarse.shape[3], width, fine) / scale
         left = split_heads(rows @ coarse, self.heads)
         right = split_heads(fine @ columns, self.heads)
         return left @ right.transpose(-2, -1)
@@ -114,8 +150,8 @@ class MHCCA(nn.Module):
         """Return C' (N, D, H, W), the fine map attended by the coarse one."""
         attention = self.attention(coarse, fine)
         _, channels, height, width = fine.shape
-        bands = split_heads(fine, self.heads)
-        cheaper = height * width <= self.heads * channels
+        bands = split_heads(self.value(fine), self.bands)
+        cheaper = height * width <= self.bands * channels
         if cheaper or not is_plain(self.output, nn.Conv2d):
             attended: Tensor = self.output(join_heads(attention @ bands, fine))
             return attended
