@@ -73,7 +73,7 @@ _CONFIGS = (
 MODELS = {config.name: config for config in _CONFIGS}
 """Configs of the models of the zoo by name."""
 
-_SYSTEMS = ("flat",)
+_SYSTEMS = ("flat", "wscnet", "pdanet", "fpn", "cnnrnn", "intensity")
 
 SYSTEMS = {
     name: ModelConfig(name, config.hierarchy, config.dataset, architecture=architecture)

@@ -134,7 +134,7 @@ class MDAN(EmotionModel):
         InputError: The hierarchy has more levels than `options.semantic_levels`.
     """
 
-    branches = ("local", "global")
+    branches: tuple[str, ...] = ("local", "global")
     attention_name = "L-CAM"
     map_legend = (
         "Class activation: contribution to the logit. "
