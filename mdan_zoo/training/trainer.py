@@ -96,12 +96,9 @@ class Trainer:
         self.step = 0  # number of completed steps, of all stages
         self._stage = ""
         if recipe.stages:
-            level, first = (
-                self.network.hierarchy.level_names[-1],
-                [0, *recipe.stage_ends][run.stage],
-            )
-            self._stage = f" (stage {run.stage + 1} of {len(recipe.stage_ends)}, {level})"
-            self.step = first * self.steps().per_epoch
+            ends, level = [0, *recipe.stage_ends], self.network.hierarchy.level_names[-1]
+            self._stage = f" (stage {run.stage + 1} of {len(ends) - 1}, {level})"
+            self.step = ends[run.stage] * self.steps().per_epoch
         self.history: list[dict[str, float]] = []  # one row per epoch
         self.changes: list[dict[str, Any]] = []  # of the recipe on resume
         self._epoch_losses: list[float] = []
