@@ -55,7 +55,7 @@ class Trainer:
     """Trains one network on some of a run's samples.
 
     Args:
-        run: The prepared training run.
+        run: The prepared training run, or one of its stages; see `mdan_zoo.training.stages`.
         indices: Indices of the training samples.
         recipe: The recipe; by default that of the run.
         folder: Folder of the log and the state, which is saved after every epoch; None saves
@@ -94,8 +94,11 @@ class Trainer:
         self._ratings = rating_targets(run.samples, self.network.dimensions)
         self.average = copy.deepcopy(self.network).eval() if self.recipe.ema_decay else None
         self.step = 0  # number of completed steps, of all stages
-        if run.stage:
-            self.step = self.recipe.stage_ends[run.stage - 1] * self.steps().per_epoch
+        self._stage = ""
+        if recipe.stages:
+            ends, level = [0, *recipe.stage_ends], self.network.hierarchy.level_names[-1]
+            self._stage = f" (stage {run.stage + 1} of {len(ends) - 1}, {level})"
+            self.step = ends[run.stage] * self.steps().per_epoch
         self.history: list[dict[str, float]] = []  # one row per epoch
         self.changes: list[dict[str, Any]] = []  # of the recipe on resume
         self._epoch_losses: list[float] = []
@@ -117,9 +120,6 @@ class Trainer:
         self._resume()
         set_mode(self.network, recipe)
         steps = self.steps()
-        if recipe.stages and len(steps):
-            level = self.network.hierarchy.level_names[-1]
-            self._print(f"stage {self.training.stage + 1} of {len(recipe.stage_ends)}: {level}")
         targets, weights = self._targets()
         ratings = self._ratings.to(accelerator.device)
         total = recipe.epochs * steps.per_epoch
@@ -128,7 +128,7 @@ class Trainer:
         with (
             closing(self.loader(steps)) as loader,  # ends the workers on errors, too
             sigterm() as stop,
-            progress_bar("training", total=total, shown=shown, **scale) as bar,
+            progress_bar(f"training{self._stage}", total=total, shown=shown, **scale) as bar,
         ):
             self._timed_from = (self.step, time.perf_counter())
             for number, (inputs, images) in enumerate(loader):
@@ -286,8 +286,8 @@ class Trainer:
         if not sys.stderr.isatty():  # the bar of a terminal would be torn
             left = (self.recipe.epochs - epoch) * steps.per_epoch * steps.step_size / rate
             self._print(
-                f"epoch {epoch} of {self.recipe.epochs}: loss {loss:.4f}, {rate:.1f} images/s, "
-                f"{tqdm.format_interval(left)} left"
+                f"epoch {epoch} of {self.recipe.epochs}{self._stage}: loss {loss:.4f}, "
+                f"{rate:.1f} images/s, {tqdm.format_interval(left)} left"
             )
 
     def _print(self, text: str) -> None:

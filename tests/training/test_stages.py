@@ -136,8 +136,8 @@ def test_a_stage_is_a_training_on_its_level_and_the_last_one_is_the_result(
     output = tmp_path / "run"
     weights = train(plan(model, data, output, "coarse,fine"))
     told = capsys.readouterr().err
-    assert told.index("stage 1 of 2: coarse") < told.index("epoch 2 of 4")
-    assert told.index("epoch 2 of 4") < told.index("stage 2 of 2: fine") < told.index("epoch 3 of")
+    for epoch, stage in ((2, "stage 1 of 2, coarse"), (3, "stage 2 of 2, fine")):
+        assert f"epoch {epoch} of 4 ({stage}): loss " in told
     rows = log(output)
     assert [row["stage"] for row in rows] == ["1", "1", "2", "2"]
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
