@@ -1,6 +1,7 @@
 """Flat classifier: the backbone with one linear classifier, a control for MDAN.
 
-The finest level is classified; the coarser levels are sums of its probabilities (Eq. 2).
+The finest level is classified; the coarser levels are sums of its probabilities (Eq. 2). Of a
+backbone that returns an embedding, such as "vgg16:embedding", the classifier reads that.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class FlatClassifier(EmotionModel):
     """Backbone, global average pooling, one linear classifier, sums up the hierarchy."""
 
     branches = ("global",)
+    accepts_embedding = True
 
     def __init__(
         self,
@@ -39,7 +41,7 @@ class FlatClassifier(EmotionModel):
         logits = self.global_classifier(self.dropout(features))
         log_global = self.masks.sum_upwards(log_softmax(logits))
         class_maps: tuple[Tensor, ...] = ()
-        if return_maps:
+        if return_maps and self.has_maps:
             class_maps = (activation_maps(pyramid[-1], self.global_classifier),)
         return EmotionOutput(
             log_probs={"overall": log_global, "global": log_global},

@@ -45,6 +45,11 @@ def _trained_stages(backbone: nn.Module, recipe: Recipe) -> nn.Module | None:
     return stages_after(backbone, recipe.frozen_stages) if recipe.frozen_stages else backbone
 
 
+def check_frozen_stages(backbone: nn.Module, recipe: Recipe) -> None:
+    """Raise `InputError` if the backbone cannot be cut where the recipe freezes it."""
+    _trained_stages(backbone, recipe)
+
+
 def set_mode(network: EmotionModel, recipe: Recipe) -> None:
     """Set training mode; the BatchNorm layers of the backbone follow `Recipe.freeze_bn`."""
     network.train()
