@@ -83,6 +83,7 @@ class EmotionModel(nn.Module, abc.ABC):
         branches: Names of the branches besides "overall". A network with one branch has equal
             probabilities in both.
         accepts_embedding: Whether the backbone may return an embedding instead of feature maps.
+        frozen_backbone: Whether training must not change the backbone.
         loss_weights: Weights of the cross-entropy losses of the branches in training. The fields
             overall_weight, local_weight and global_weight of a recipe replace them.
     """
@@ -90,6 +91,7 @@ class EmotionModel(nn.Module, abc.ABC):
     architecture: ClassVar[str]
     branches: ClassVar[tuple[str, ...]] = ()
     accepts_embedding: ClassVar[bool] = False
+    frozen_backbone: ClassVar[bool] = False
     loss_weights: ClassVar[Mapping[str, float]] = {"overall": 1.0}
 
     def __init__(
@@ -107,7 +109,7 @@ class EmotionModel(nn.Module, abc.ABC):
             raise InputError(
                 f"the architecture {self.architecture} reads feature maps, and the backbone "
                 "returns only its pooled embedding: remove ':embedding' from its name, or use the "
-                "architecture flat"
+                "architecture flat or probe"
             )
         self.backbone = backbone
         self.hierarchy = hierarchy

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.base import EmotionModel, EmotionOutput
 from mdan_zoo.models.layers import activation_maps, log_softmax
-from mdan_zoo.models.options import FlatOptions
+from mdan_zoo.models.options import FlatOptions, ProbeOptions
 from mdan_zoo.models.registry import register_architecture
 
 
@@ -29,19 +29,20 @@ class FlatClassifier(EmotionModel):
         backbone: nn.Module,
         channels: Sequence[int],
         hierarchy: Hierarchy,
-        options: FlatOptions = FlatOptions(),  # noqa: B008 - frozen
+        options: FlatOptions | ProbeOptions = FlatOptions(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__(backbone, channels, hierarchy, options)
         self.dropout = nn.Dropout(options.dropout)
+        self.hidden: nn.Module = nn.Identity()
         self.global_classifier = nn.Linear(channels[3], hierarchy.sizes[-1])
 
     def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
         """Predict every level from the maps of the backbone; see `EmotionModel.classify`."""
         features = pyramid[-1].mean(dim=(2, 3))
-        logits = self.global_classifier(self.dropout(features))
+        logits = self.global_classifier(self.dropout(self.hidden(features)))
         log_global = self.masks.sum_upwards(log_softmax(logits))
         class_maps: tuple[Tensor, ...] = ()
-        if return_maps and self.has_maps:
+        if return_maps and self.has_maps and isinstance(self.hidden, nn.Identity):
             class_maps = (activation_maps(pyramid[-1], self.global_classifier),)
         return EmotionOutput(
             log_probs={"overall": log_global, "global": log_global},

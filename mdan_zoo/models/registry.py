@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
-from mdan_zoo.models.options import ArchitectureOptions, FlatOptions, MDANOptions
+from mdan_zoo.models.options import ArchitectureOptions, FlatOptions, MDANOptions, ProbeOptions
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
@@ -24,10 +24,15 @@ if TYPE_CHECKING:
 _PATHS = {
     "mdan": "mdan_zoo.models.mdan.network.MDAN",
     "flat": "mdan_zoo.models.flat.FlatClassifier",
+    "probe": "mdan_zoo.models.probe.Probe",
 }
 """Module and name of each class; a class that is reloaded is another object of the same name."""
 
-_OPTIONS: dict[str, type[ArchitectureOptions]] = {"mdan": MDANOptions, "flat": FlatOptions}
+_OPTIONS: dict[str, type[ArchitectureOptions]] = {
+    "mdan": MDANOptions,
+    "flat": FlatOptions,
+    "probe": ProbeOptions,
+}
 _CLASSES: dict[str, type[EmotionModel]] = {}
 
 

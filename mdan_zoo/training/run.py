@@ -158,7 +158,7 @@ def prepare(config: TrainingConfig) -> Run:
     sources = find_sources(config, datasets, hierarchy, files)
     backbone, model = _initial_backbone(config, model, hierarchy, init)
     architecture = get_architecture(model.architecture)
-    check_frozen_stages(backbone, recipe)
+    check_frozen_stages(architecture, backbone, recipe)
     data: ImageDataset | PyramidCache
     if recipe.cached_views:
         read = architecture.pyramid_stages(hierarchy.depth)

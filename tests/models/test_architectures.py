@@ -37,7 +37,7 @@ def test_the_built_in_architectures_are_listed_without_torch():
         "print(list_architectures(), get_options_class('flat').__name__, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['flat', 'mdan'] FlatOptions False"
+    assert done.stdout.strip() == "['flat', 'mdan', 'probe'] FlatOptions False"
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_the_built_in_architectures_are_listed_without_torch():
     [
         ("mdann", "did you mean 'mdan'"),
         (["mdan"], "did you mean 'mdan'"),
-        (None, "available: flat, mdan"),
+        (None, "available: flat, mdan, probe"),
     ],
 )
 def test_an_unknown_architecture_is_answered_with_the_nearest_names(name, advice):
