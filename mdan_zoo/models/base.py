@@ -75,13 +75,16 @@ class EmotionModel(nn.Module, abc.ABC):
 
     Args:
         backbone: Maps images (N, 3, H, W) to the maps C2..C5 at strides 4, 8, 16 and 32.
-        channels: The four numbers of channels of C2, C3, C4 and C5.
+        channels: The four numbers of channels of C2, C3, C4 and C5. A backbone that returns an
+            embedding, (N, C, 1, 1) in place of C5, has 0 channels in the others.
         hierarchy: The emotion hierarchy.
         options: Options of the architecture.
 
     Attributes:
         branches: Names of the branches besides "overall". A network with one branch has equal
             probabilities in both. The options of an instance may remove branches of the class.
+        accepts_embedding: Whether the backbone may return an embedding instead of feature maps.
+        frozen_backbone: Whether training must not change the backbone.
         loss_weights: Weights of the cross-entropy losses of the branches in training. The fields
             overall_weight, local_weight and global_weight of a recipe replace them.
         attention_name: What the attention maps are called in figures.
@@ -90,6 +93,8 @@ class EmotionModel(nn.Module, abc.ABC):
 
     architecture: ClassVar[str]
     branches: tuple[str, ...] = ()
+    accepts_embedding: ClassVar[bool] = False
+    frozen_backbone: ClassVar[bool] = False
     loss_weights: ClassVar[Mapping[str, float]] = {"overall": 1.0}
     attention_name: ClassVar[str] = "attention"
     map_legend: ClassVar[str] = "Class activation: contribution to the logit."
@@ -104,6 +109,13 @@ class EmotionModel(nn.Module, abc.ABC):
         super().__init__()
         if len(channels) != 4:
             raise InputError(f"channels must be those of C2, C3, C4 and C5, not {channels}")
+        self.has_maps = channels[0] > 0
+        if not self.has_maps and not self.accepts_embedding:
+            raise InputError(
+                f"the architecture {self.architecture} reads feature maps, and the backbone "
+                "returns only its pooled embedding: remove ':embedding' from its name, or use the "
+                "architecture flat or probe"
+            )
         self.backbone = backbone
         self.hierarchy = hierarchy
         self.options: Any = options

@@ -22,7 +22,8 @@ class ModelConfig:
         name: Name of the model.
         hierarchy: Name of its emotion hierarchy; see `mdan_zoo.get_hierarchy`.
         dataset: The dataset whose labels it is trained on.
-        backbone: Name of a timm model with feature maps at strides 4, 8, 16 and 32.
+        backbone: Name of a timm model with feature maps at strides 4, 8, 16 and 32, or for some
+            architectures of any timm model and ":embedding"; see `build_backbone`.
         architecture: Name of a registered architecture; see `mdan_zoo.models.registry`.
         options: Options of that architecture; by default its default options.
         input: How images are preprocessed.

@@ -55,6 +55,26 @@ class FlatOptions(ArchitectureOptions):
         _check_dropout(self.dropout)
 
 
+@dataclass(frozen=True)
+class ProbeOptions(ArchitectureOptions):
+    """Options of the probe.
+
+    Attributes:
+        hidden: Number of units of the hidden layer; 0: a linear classifier.
+        dropout: Dropout probability of the classifier's inputs during training.
+    """
+
+    hidden: int = 0
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if type(self.hidden) is not int or not 0 <= self.hidden <= _WIDEST:
+            raise InputError(
+                f"hidden must be a whole number from 0 to {_WIDEST}, not {self.hidden!r}"
+            )
+        _check_dropout(self.dropout)
+
+
 LCAMMode = Literal["plain", "detached", "normalised", "bounded", "off"]
 """How the fused map M is transformed before it scales the features.
 

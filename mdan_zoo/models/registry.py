@@ -22,6 +22,7 @@ from mdan_zoo.models.options import (
     IntensityOptions,
     MDANOptions,
     PDANetOptions,
+    ProbeOptions,
     WSCNetOptions,
 )
 
@@ -38,6 +39,7 @@ _PATHS = {
     "intensity": "mdan_zoo.models.intensity.IntensityNetwork",
     "wscnet": "mdan_zoo.models.wscnet.WSCNet",
     "pdanet": "mdan_zoo.models.pdanet.PDANet",
+    "probe": "mdan_zoo.models.probe.Probe",
 }
 """Module and name of each class; a class that is reloaded is another object of the same name."""
 
@@ -49,6 +51,7 @@ _OPTIONS: dict[str, type[ArchitectureOptions]] = {
     "intensity": IntensityOptions,
     "wscnet": WSCNetOptions,
     "pdanet": PDANetOptions,
+    "probe": ProbeOptions,
 }
 _CLASSES: dict[str, type[EmotionModel]] = {}
 

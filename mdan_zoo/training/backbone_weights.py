@@ -25,8 +25,9 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str | os.PathL
     """Load the weights of a timm model into its feature pyramid.
 
     The tensors have timm's names, or those of another implementation: then they are matched by
-    their order, provided that number and shapes agree with timm's whole model. Tensors that the
-    pyramid does not have, such as the ImageNet classifier, are ignored.
+    their order, provided that number and shapes agree with timm's whole model; a convolution of
+    timm's may be a linear layer in the file. Tensors that the pyramid does not have, such as the
+    ImageNet classifier, are ignored.
 
     Args:
         backbone: Result of `build_backbone`.
@@ -97,7 +98,11 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
 
 def _renamed(tensors: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors under the names of a model; nothing unless all shapes agree in order."""
-    shapes = [value.shape for value in tensors.values()]
-    if shapes != [value.shape for value in model.values()]:
+    if len(tensors) != len(model):
         return {}
-    return dict(zip(model, tensors.values(), strict=True))
+    pairs = list(zip(tensors.values(), model.values(), strict=True))
+    for given, own in pairs:
+        linear = own.dim() == 4 and given.shape == own.flatten(1).shape
+        if given.shape != own.shape and not linear:
+            return {}
+    return {name: given.reshape(own.shape) for name, (given, own) in zip(model, pairs, strict=True)}

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mdan_zoo.backbones.pyramid import stages_after
+from mdan_zoo.errors import InputError
 from mdan_zoo.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -44,6 +45,18 @@ def _trained_stages(backbone: nn.Module, recipe: Recipe) -> nn.Module | None:
     if recipe.frozen_stages == _ALL_STAGES:
         return None
     return stages_after(backbone, recipe.frozen_stages) if recipe.frozen_stages else backbone
+
+
+def check_frozen_stages(
+    architecture: type[EmotionModel], backbone: nn.Module, recipe: Recipe
+) -> None:
+    """Raise `InputError` if the recipe trains stages that a network or its backbone does not."""
+    if architecture.frozen_backbone and recipe.frozen_stages != _ALL_STAGES:
+        raise InputError(
+            f"the backbone of a {architecture.architecture} stays frozen, so frozen_stages must be "
+            f"{_ALL_STAGES}, not {recipe.frozen_stages}; the architecture flat trains it, too"
+        )
+    _trained_stages(backbone, recipe)
 
 
 def set_mode(network: EmotionModel, recipe: Recipe) -> None:

@@ -38,6 +38,7 @@ from mdan_zoo.training.distillation import mix_teacher_predictions
 from mdan_zoo.training.distributed import is_main_process, processes
 from mdan_zoo.training.feature_cache import PyramidCache, compute_pyramids
 from mdan_zoo.training.losses import check_losses, rating_targets, sample_targets
+from mdan_zoo.training.optimizer import check_frozen_stages
 from mdan_zoo.training.recipe import is_weight_file
 from mdan_zoo.training.splitting import Source, find_sources, training_sets
 from mdan_zoo.training.state import has_state
@@ -162,10 +163,13 @@ def prepare(config: TrainingConfig) -> Run:
     files = FileIndex(decode=not resumed and is_main_process())
     sources = find_sources(config, datasets, hierarchy, files)
     backbone, model = _initial_backbone(config, model, hierarchy, init)
+    check_frozen_stages(type(network), backbone, recipe)
     data: ImageDataset | PyramidCache
     if recipe.cached_views:
-        # C4 is the input of the last stage, which may be trained.
-        stages, device = sorted({2, *network.pyramid_stages()}), processes().device
+        read = network.pyramid_stages()
+        # C4 is the input of the last stage, if that is trained.
+        stages = sorted({2, *read} if recipe.frozen_stages == 3 else read)
+        device = processes().device
         if not resumed:
             check_images(samples, files)
         trained = sorted(set().union(*training_sets(sources).values()))
@@ -325,7 +329,9 @@ def _initial_backbone(
             )
         return network.backbone, model
     if config.backbone_weights is None:
-        backbone, spec = pretrained_backbone(model.backbone, model.input)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.recipe.seed)  # for a backbone that has no pretrained weights
+            backbone, spec = pretrained_backbone(model.backbone, model.input)
         return backbone, dataclasses.replace(model, input=spec)
     backbone, _ = build_backbone(model.backbone, model.input.crop)
     load_backbone_weights(backbone, model.backbone, config.backbone_weights)

@@ -37,7 +37,7 @@ def test_the_built_in_architectures_are_listed_without_torch():
         "print(list_architectures(), get_options_class('flat').__name__, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    names = ["cnnrnn", "flat", "fpn", "intensity", "mdan", "pdanet", "wscnet"]
+    names = ["cnnrnn", "flat", "fpn", "intensity", "mdan", "pdanet", "probe", "wscnet"]
     assert done.stdout.strip() == f"{names} FlatOptions False"
 
 

@@ -74,6 +74,16 @@ def test_foreign_names_are_matched_by_order_and_shape(foreign, state, tmp_path):
     assert_loaded(tmp_path / "weights.pth", state)
 
 
+def test_linear_layers_are_matched_with_convolutions(state, tmp_path):
+    """torchvision's VGG has linear layers where timm's has convolutions."""
+    linear = {
+        f"layer_{number}": value.flatten(1) if name == "conv_head.weight" else value
+        for number, (name, value) in enumerate(state.items())
+    }
+    torch.save(linear, tmp_path / "weights.pth")
+    assert_loaded(tmp_path / "weights.pth", state)
+
+
 def test_one_tensor_less_is_not_matched_by_order(foreign, tmp_path):
     del foreign["module.layer_7"]
     torch.save(foreign, tmp_path / "weights.pth")
