@@ -105,9 +105,8 @@ class Recipe:
         step_epochs: Epochs between two decays of the "step" schedule. With `stages`, it decays at
             the transitions between them instead.
         stages: Curriculum training (Panda et al., Contemplating Visual Emotions, 2018): levels of
-            the hierarchy, such as "polarity,emotion" or "0,1", that are trained one after the
-            other, each with an equal part of the epochs. A stage trains the hierarchy down to its
-            level, with new classifiers and the other weights of the stage before. Empty: no stages.
+            the hierarchy, such as "polarity,emotion", that are trained one after the other, with
+            new classifiers and an equal part of the epochs each. Empty: no stages.
         warmup_steps: Steps of linear warm-up, at most a tenth of all steps.
         max_grad_norm: Gradients are clipped to this norm; 0 disables clipping.
         ema_decay: Decay of the exponential moving average of the weights, which is what is saved;
@@ -123,9 +122,8 @@ class Recipe:
         min_crop_area: With 0, a crop of the model's input size is taken from the resized image, as
             in the paper. Above 0, crops cover at least this fraction of the image and are resized.
         train_size: Side of the crops in pixels; 0 is the input size of the model. Objects look
-            larger in random crops than in whole images, so a model can be trained at a smaller size
-            than it is tested at (Touvron et al., Fixing the train-test resolution discrepancy,
-            2019). Cannot be combined with `cached_views`.
+            larger in random crops than in whole images, so training can use a smaller size than
+            tests (Touvron et al., 2019). Cannot be combined with `cached_views`.
         start_size: With 0, the crops have the same size in all epochs. Above 0, progressive
             resizing: the crops of the first epoch have this side in pixels, and it grows linearly,
             in multiples of 32, to `train_size` in the last epoch. Cannot be combined with

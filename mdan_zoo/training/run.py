@@ -149,9 +149,8 @@ def prepare(config: TrainingConfig) -> Run:
         network = build_network(model, hierarchy)
     check_losses(recipe, network, model.name)
     if recipe.start_size or recipe.train_size:
-        sizes = training_sizes(model.input, recipe)
-        check_sizes(model.backbone, sizes)
-        for size in sizes:
+        check_sizes(model.backbone, training_sizes(model.input, recipe))
+        for size in training_sizes(model.input, recipe):
             model.options.check_crop(size)
     datasets = _read_datasets(config, model, hierarchy)
     samples = [sample for _, found in datasets.values() for sample in found]

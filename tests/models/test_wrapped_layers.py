@@ -49,7 +49,10 @@ class Adapted(nn.Module):
         """Return the layer with the same outputs."""
         product = self.up.weight.flatten(1) @ self.down.weight.flatten(1)
         merged = copy.deepcopy(self.base_layer)
-        merged.weight.data += product.reshape(merged.weight.shape)
+        weight = merged.weight.data
+        if weight.ndim == 4:  # a 1x1 convolution is the centre of a larger one
+            weight = weight[:, :, weight.shape[2] // 2, weight.shape[3] // 2]
+        weight += product
         return merged
 
 
