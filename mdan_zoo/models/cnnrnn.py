@@ -98,7 +98,8 @@ def contrastive_loss(embeddings: Tensor, targets: Tensor, margin: float = 1.0) -
     first, second = torch.triu_indices(count, count, 1, device=targets.device)  # as pdist orders
     same = (targets[first] * targets[second]).sum(dim=1)
     different = targets[first].sum(dim=1) * targets[second].sum(dim=1) - same
-    distances = F.pdist(F.normalize(embeddings))
+    wide = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))  # as pdist needs
+    distances = F.pdist(F.normalize(wide))
     attraction = (same * distances.square()).sum() / same.sum().clamp_min(_LEAST)
     too_close = (margin - distances).relu().square()
     repulsion = (different * too_close).sum() / different.sum().clamp_min(_LEAST)

@@ -116,6 +116,18 @@ def test_contrastive_loss_is_0_without_pairs(targets):
     assert loss == gradient.abs().max() == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_contrastive_loss_is_computed_in_float32_under_autocast(dtype):
+    torch.manual_seed(0)
+    embeddings = torch.randn(6, 3, dtype=dtype, requires_grad=True)
+    with torch.autocast("cpu", dtype=dtype):
+        found = contrastive_loss(embeddings, HARD)
+    found.backward()
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(pair_by_pair(embeddings.float(), HARD), rel=1e-5)
+    assert embeddings.grad.isfinite().all()
+
+
 def test_equal_images_of_two_classes_have_a_finite_gradient():
     embeddings = torch.ones(2, 4, requires_grad=True)
     contrastive_loss(embeddings, HARD[:2]).backward()
