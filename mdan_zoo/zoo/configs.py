@@ -73,19 +73,24 @@ _CONFIGS = (
 MODELS = {config.name: config for config in _CONFIGS}
 """Configs of the models of the zoo by name."""
 
-_SYSTEMS = ("flat", "wscnet", "pdanet", "fpn", "cnnrnn", "intensity")
+_SYSTEMS = {
+    **{name: (name, "resnet101") for name in ("flat", "wscnet", "pdanet", "fpn", "cnnrnn")},
+    "intensity": ("intensity", "resnet101"),
+    "alexnet": ("flat", "alexnet:embedding"),
+    "vgg16": ("flat", "vgg16:embedding"),
+}
 
 SYSTEMS = {
-    name: ModelConfig(name, config.hierarchy, config.dataset, architecture=architecture)
+    name: ModelConfig(name, config.hierarchy, config.dataset, backbone, architecture)
     for config in _CONFIGS
     if (config.architecture, config.backbone) == ("mdan", "resnet101")
-    for architecture in _SYSTEMS
-    for name in [config.name.replace("mdan", architecture)]
+    for system, (architecture, backbone) in _SYSTEMS.items()
+    for name in [config.name.replace("mdan", system)]
 }
 """Configs of the systems that MDAN is compared with, by name.
 
-Every architecture on every dataset of the models with MDAN's own backbone, such as "flat_fi8",
-with the recipe of that model. They have no entry in the weights manifest.
+Every system on every dataset of the models with MDAN's own backbone, such as "flat_fi8", with the
+recipe of that model. They have no entry in the weights manifest.
 """
 
 REGISTERED = {**MODELS, **SYSTEMS}
