@@ -97,7 +97,7 @@ class EmotionModel(nn.Module, abc.ABC):
     frozen_backbone: ClassVar[bool] = False
     loss_weights: ClassVar[Mapping[str, float]] = {"overall": 1.0}
     attention_name: ClassVar[str] = "attention"
-    map_legend: ClassVar[str] = "Class activation: contribution to the logit."
+    map_legend: str = "Class activation: contribution to the logit."
 
     def __init__(
         self,

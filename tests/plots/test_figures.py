@@ -19,6 +19,7 @@ import pytest
 from drawn import assert_nothing_overlaps, texts
 from PIL import Image
 from random_weights import save_random_weights
+from tiny_mdan import tiny_mdan
 
 from mdan_zoo.cli.explain import _as_level, _stem, add_parser
 from mdan_zoo.cli.main import main
@@ -102,8 +103,10 @@ def test_the_figure_says_what_it_shows(oasis):
 
 
 def test_without_attention_the_class_activation_maps_of_every_level_are_drawn(oasis):
+    legend = tiny_mdan(2, lcam="off").map_legend
+    assert legend in tiny_mdan(2).map_legend
     levels = [dataclasses.replace(maps, attention=None, parent=None) for maps in oasis.levels]
-    figure = plot(dataclasses.replace(oasis, levels=tuple(levels)))
+    figure = plot(dataclasses.replace(oasis, levels=tuple(levels), legend=legend))
     assert_nothing_overlaps(figure)
     said = texts(figure)
     assert not any("attention" in text.lower() for text in said)

@@ -157,6 +157,8 @@ class MDAN(EmotionModel):
             )
         if options.branches != "both":
             self.branches = (str(options.branches),)
+        if options.lcam == "off":
+            self.map_legend = EmotionModel.map_legend
         top_down = "local" in self.branches and options.fusion != "none"
         classified = given[: len(sizes)] if "local" in self.branches else ()
         self._order = tuple(range(4, min(classified) - 1, -1)) if top_down else classified
