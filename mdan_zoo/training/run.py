@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import itertools
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +67,7 @@ class Run:
         backbone_state: Initial weights of the backbone.
         init: Checkpoint of the model to start from, if any.
         files: Index of the image files.
+        taught: With teachers, the samples with labels and ratings mixed with their predictions.
         stage: Which stage of the recipe this is; see `mdan_zoo.training.stages`.
     """
 
@@ -81,6 +81,7 @@ class Run:
     backbone_state: dict[str, Tensor]
     init: Path | None = None
     files: FileIndex = field(default_factory=FileIndex)
+    taught: list[Sample] = field(default_factory=list)
     stage: int = 0
 
     @property
@@ -113,17 +114,22 @@ class Run:
             load_model_file(network, self.init)
         return network
 
+    @property
+    def learned(self) -> list[Sample]:
+        """The samples with the labels and ratings that training uses, but tests do not."""
+        return self.taught or self.samples
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hash of the images' names, sizes and labels; the folder of the dataset may change."""
         digest = hashlib.sha256()
         for source in self.sources:
             base = os.path.commonpath([sample.image.parent for sample in source.samples])
-            for sample in source.samples:
+            for sample in self.learned[source.first : source.first + len(source.samples)]:
                 name = sample.image.relative_to(base).as_posix()
                 about = (name, sample.image.stat().st_size, sample.labels, sample.distribution)
                 # States without teachers are those of versions that did not hash ratings.
-                taught = sample.ratings if self.config.teacher_predictions else ()
+                taught = sample.ratings if self.taught else ()
                 digest.update(repr((*about, *taught)).encode())
         return digest.hexdigest()
 
@@ -154,9 +160,10 @@ def prepare(config: TrainingConfig) -> Run:
             model.options.check_crop(size)
     datasets = _read_datasets(config, model, hierarchy)
     samples = [sample for _, found in datasets.values() for sample in found]
+    taught = _taught(config, samples, hierarchy, model.dimensions)
     if not config.dimensions and model.name not in REGISTERED:
-        model = _without_unrated_dimensions(model, samples)
-    rating_targets(samples, model.dimensions)  # raises before the work begins
+        model = _without_unrated_dimensions(model, taught or samples)
+    rating_targets(taught or samples, model.dimensions)  # raises before the work begins
     # The main process decodes all images as a check, unless the run is resumed.
     resumed = has_state(config.output)
     files = FileIndex(decode=not resumed and is_main_process())
@@ -168,7 +175,6 @@ def prepare(config: TrainingConfig) -> Run:
         read = network.pyramid_stages()
         # C4 is the input of the last stage, if that is trained.
         stages = sorted({2, *read} if recipe.frozen_stages == 3 else read)
-        device = processes().device
         if not resumed:
             check_images(samples, files)
         trained = sorted(set().union(*training_sets(sources).values()))
@@ -180,14 +186,27 @@ def prepare(config: TrainingConfig) -> Run:
             config.cache or config.output,
             stages=stages,
             indices=trained,
-            device=device,
+            device=processes().device,
             files=files,
         )
     else:
         data = ImageDataset(samples, model.input, recipe, config.cache)
-    targets = sample_targets(samples, hierarchy, recipe)
-    state = backbone.state_dict()
-    return Run(config, hierarchy, samples, sources, model, data, targets, state, init, files)
+    targets, state = sample_targets(taught or samples, hierarchy, recipe), backbone.state_dict()
+    found = (config, hierarchy, samples, sources, model, data, targets, state, init, files, taught)
+    return Run(*found)
+
+
+def _taught(
+    config: TrainingConfig,
+    samples: Sequence[Sample],
+    hierarchy: Hierarchy,
+    dimensions: Sequence[Dimension],
+) -> list[Sample]:
+    """Return the samples mixed with the predictions of the teachers; [] without teachers."""
+    tables, weight = config.teacher_predictions, config.recipe.teacher_weight
+    if not tables:
+        return []
+    return mix_teacher_predictions(samples, tables, hierarchy, weight, dimensions)
 
 
 def _read_datasets(
@@ -220,25 +239,7 @@ def _read_datasets(
             f"{', '.join(datasets)}: give each with --data NAME=DIR, or remove the weights with "
             "--set dataset_weights="
         )
-    if config.teacher_predictions:
-        datasets = _distilled(config, datasets, hierarchy, model.dimensions)
     return datasets
-
-
-def _distilled(
-    config: TrainingConfig,
-    datasets: Mapping[str, tuple[Path, list[Sample]]],
-    hierarchy: Hierarchy,
-    dimensions: Sequence[Dimension],
-) -> dict[str, tuple[Path, list[Sample]]]:
-    """Return the datasets with labels and ratings mixed with the predictions of the teachers."""
-    samples = [sample for _, found in datasets.values() for sample in found]
-    tables, weight = config.teacher_predictions, config.recipe.teacher_weight
-    mixed = iter(mix_teacher_predictions(samples, tables, hierarchy, weight, dimensions))
-    return {
-        name: (path, list(itertools.islice(mixed, len(found))))
-        for name, (path, found) in datasets.items()
-    }
 
 
 def _without_unrated_dimensions(model: ModelConfig, samples: Sequence[Sample]) -> ModelConfig:

@@ -50,6 +50,7 @@ def split_stages(run: Run) -> Iterator[Run]:
             run,
             hierarchy=hierarchy,
             samples=_cut(run.samples, run.hierarchy, hierarchy.depth),
+            taught=_cut(run.taught, run.hierarchy, hierarchy.depth),
             targets=run.targets[: hierarchy.depth],
             stage=number,
         )

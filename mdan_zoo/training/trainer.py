@@ -91,7 +91,7 @@ class Trainer:
             leaves = leaves[leaves.sum(dim=1) > 0]
             if len(leaves):
                 self.network.set_priors(leaves.mean(dim=0).clamp(min=0.5 / len(self.indices)))
-        self._ratings = rating_targets(run.samples, self.network.dimensions)
+        self._ratings = rating_targets(run.learned, self.network.dimensions)
         self.average = copy.deepcopy(self.network).eval() if self.recipe.ema_decay else None
         self.step = 0  # number of completed steps, of all stages
         self._stage = ""

@@ -8,6 +8,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from command_line import call
 from dataset_trees import write_image
 
@@ -20,6 +21,7 @@ from mdan_zoo.training.distillation import mix_teacher_predictions
 from mdan_zoo.training.losses import rating_targets
 from mdan_zoo.training.recipe import Recipe, fine_tuning_recipe, load_recipe
 from mdan_zoo.training.report import read_report, repeating_command
+from mdan_zoo.training.stages import split_stages
 
 TREE = get_hierarchy("mikels8")
 PER_CLASS = 4
@@ -229,10 +231,28 @@ def test_images_without_ratings_are_trained_on_those_of_a_teacher(
         output = tmp_path / "run"
         config = TrainingConfig(recipe, folder, output, teacher_predictions=(table,), **options)
         runs.append(prepare(config))
-    low, high = (rating_targets(run.samples, run.model.dimensions) for run in runs)
+    low, high = (rating_targets(run.learned, run.model.dimensions) for run in runs)
     assert sorted(set(low.flatten().tolist())) == [3, 4]
     assert sorted(set(high.flatten().tolist())) == [4, 6]
     assert runs[0].fingerprint != runs[1].fingerprint
+
+
+@pytest.mark.parametrize("stages", ["", "stages=polarity,emotion"])
+def test_tests_use_the_labels_and_ratings_of_the_dataset(
+    folder, samples, predictions, tiny_model, tmp_path, stages
+):
+    """Predictions that are close to those of the teachers would seem to be right."""
+    table = rated(predictions, tmp_path / "t.csv", "3", "4")
+    changes = ["label_std_scale=1", "split=all", *filter(None, [stages])]
+    recipe = fine_tuning_recipe(str(tiny_model), changes, recipe="mdan_fi8")
+    options = {"dataset": "FI", "hierarchy": TREE, "dimensions": (VALENCE,)}
+    output = tmp_path / "run"
+    config = TrainingConfig(recipe, folder, output, teacher_predictions=(table,), **options)
+    *_, run = split_stages(prepare(config))
+    assert run.samples == samples
+    mixed = mix_teacher_predictions(samples, [table], TREE, recipe.teacher_weight, [VALENCE])
+    assert run.learned == mixed != samples
+    torch.testing.assert_close(run.targets[1], torch.tensor([s.distribution for s in mixed]))
 
 
 @pytest.mark.slow
