@@ -48,7 +48,10 @@ def run_info(options: argparse.Namespace) -> int:
     config = get_config(options.name)
     hierarchy = get_model_hierarchy(options.name)
     entry = load_manifest().get(options.name)
-    weights = dataclasses.asdict(entry) if entry else {}
+    unreleased = f"mdan-zoo train {options.name} --data FOLDER --output DIR"
+    weights: dict[str, Any] = {"status": "unreleased", "command": unreleased}
+    if entry is not None:
+        weights = dataclasses.asdict(entry)
     for source in weights.get("sources", ()):
         source["url"] = without_secrets(source["url"])
     about = {**config.to_dict(), "name": options.name}

@@ -36,7 +36,11 @@ class ListedModel:
 def find_models() -> list[ListedModel]:
     """Return all models, starting with those on this machine, of which there must be one."""
     manifest = load_manifest()
-    models = [_listed(name, manifest.get(name)) for name in list_models() if name not in SYSTEMS]
+    models = [
+        _listed(name, manifest.get(name))
+        for name in list_models()
+        if name in manifest or name not in SYSTEMS
+    ]
     if all(model.weights is None for model in models):
         raise WeightsUnavailableError(
             "no model has its weights on this machine: run mdan-zoo download NAME first; "

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.base import EmotionOutput, LeafClassifier
 from mdan_zoo.models.options import CNNRNNOptions
@@ -52,6 +53,11 @@ class CNNRNN(LeafClassifier):
 
     def classify(self, pyramid: list[Tensor], return_maps: bool = False) -> EmotionOutput:
         """Predict every level from the maps of the backbone; there are no maps to return."""
+        if self.training and len(pyramid[3]) == 1:
+            raise InputError(
+                "cnnrnn normalises over the images of a batch, so it is trained with at least two "
+                "images per process and micro-batch, not 1"
+            )
         pooled = [feature_map.mean(dim=(2, 3)) for feature_map in pyramid]
         steps = [project(x) for project, x in zip(self.projections, pooled, strict=True)]
         states = hidden_states(self.shallow_to_deep, steps)

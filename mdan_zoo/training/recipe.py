@@ -105,8 +105,7 @@ class Recipe:
         step_epochs: Epochs between two decays of the "step" schedule. With `stages`, it decays at
             the transitions between them instead.
         stages: Curriculum training (Panda et al., Contemplating Visual Emotions, 2018): levels of
-            the hierarchy, such as "polarity,emotion", that are trained one after the other, with
-            new classifiers and an equal part of the epochs each. Empty: no stages.
+            the hierarchy, such as "polarity,emotion", trained one after the other. Empty: none.
         warmup_steps: Steps of linear warm-up, at most a tenth of all steps.
         max_grad_norm: Gradients are clipped to this norm; 0 disables clipping.
         ema_decay: Decay of the exponential moving average of the weights, which is what is saved;
@@ -375,12 +374,13 @@ def _registered_like(path: str) -> str:
     from mdan_zoo.weights.checkpoint import read_identity  # loads torch
 
     config, _ = read_identity(path)
-    if config.name in REGISTERED:
-        return config.name
     network = (config.architecture, config.backbone, config.options)
-    for name, known in REGISTERED.items():
-        if (known.architecture, known.backbone, known.options) == network:
+    for name in (config.name, *REGISTERED):
+        known = REGISTERED.get(name)
+        if known and (known.architecture, known.backbone, known.options) == network:
             return name
+    if config.name in REGISTERED:  # with another backbone, for example
+        return config.name
     raise InputError(
         f"no registered model has the network of {path}; choose a recipe, such as "
         "--recipe mdan_oasis4"

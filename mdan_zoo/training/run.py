@@ -284,7 +284,7 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
     if same and final == hierarchy and all(change is None for change in changes):
         return model, hierarchy
     name = config.output.resolve().name
-    if name in REGISTERED:
+    if name in REGISTERED and not has_state(config.output):
         raise InputError(
             "a model with a custom hierarchy, a coarse last stage, another backbone, input or "
             "dimensions, or other datasets is named after its output folder, but "

@@ -46,7 +46,7 @@ def split_stages(run: Run) -> Iterator[Run]:
         yield run
     for number, level in enumerate(run.config.recipe.stage_levels()):
         hierarchy = run.hierarchy.cut(level)
-        yield dataclasses.replace(
+        stage = dataclasses.replace(
             run,
             hierarchy=hierarchy,
             samples=_cut(run.samples, run.hierarchy, hierarchy.depth),
@@ -54,6 +54,8 @@ def split_stages(run: Run) -> Iterator[Run]:
             targets=run.targets[: hierarchy.depth],
             stage=number,
         )
+        vars(stage)["fingerprint"] = run.fingerprint  # of the whole labels: there is one state
+        yield stage
 
 
 def next_network(run: Run, previous: EmotionModel, seed: int) -> EmotionModel:

@@ -99,6 +99,7 @@ class Trainer:
             ends, level = [0, *recipe.stage_ends], self.network.hierarchy.level_names[-1]
             self._stage = f" (stage {run.stage + 1} of {len(ends) - 1}, {level})"
             self.step = ends[run.stage] * self.steps().per_epoch
+        self._first_step = self.step
         self.history: list[dict[str, float]] = []  # one row per epoch
         self.changes: list[dict[str, Any]] = []  # of the recipe on resume
         self._epoch_losses: list[float] = []
@@ -262,7 +263,8 @@ class Trainer:
         if self.average is None:
             return
         # A lower decay at the start quickly discards the initial weights.
-        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
+        step = self.step - self._first_step
+        decay = min(self.recipe.ema_decay, (1 + step) / (10 + step))
         current = self.network.state_dict()
         for name, kept in self.average.state_dict().items():
             if kept.is_floating_point():

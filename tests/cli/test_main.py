@@ -132,6 +132,12 @@ def test_info_of_a_model_without_weights(run):
         assert f"\n{expected}\n" in output
 
 
+def test_info_of_a_compared_system(run):
+    _, output, _ = run("info", "wscnet_fi8")
+    assert "\nstatus: unreleased\n" in output
+    assert "\ntraining command: mdan-zoo train wscnet_fi8 --data FOLDER --output DIR\n" in output
+
+
 def test_info_as_json(run):
     _, output, _ = run("info", "mdan_fi8", "--json")
     about = json.loads(output)

@@ -128,6 +128,14 @@ def test_contrastive_loss_is_computed_in_float32_under_autocast(dtype):
     assert embeddings.grad.isfinite().all()
 
 
+def test_a_single_image_cannot_be_trained_on():
+    network = tiny_network(CNNRNN, 2, CNNRNNOptions(dim=6))
+    pixels = torch.zeros(1, 3, 64, 64, dtype=torch.float64)
+    with pytest.raises(InputError, match="trained with at least two images per process"):
+        network.train()(pixels)
+    assert network.eval()(pixels).features.isfinite().all()
+
+
 def test_equal_images_of_two_classes_have_a_finite_gradient():
     embeddings = torch.ones(2, 4, requires_grad=True)
     contrastive_loss(embeddings, HARD[:2]).backward()

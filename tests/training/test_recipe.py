@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import pytest
+from random_weights import save_random_weights
 
 from mdan_zoo.errors import InputError, UnknownNameError
 from mdan_zoo.models.mdan.network import MDAN
@@ -17,7 +18,7 @@ from mdan_zoo.training.recipe import (
     list_recipes,
     load_recipe,
 )
-from mdan_zoo.zoo.configs import REGISTERED
+from mdan_zoo.zoo.configs import MODELS, REGISTERED
 
 
 def test_every_model_has_a_recipe_of_its_own():
@@ -31,6 +32,16 @@ def test_a_compared_system_has_the_recipe_of_mdan_on_its_dataset():
         system, mdan = (load_recipe(f"{start}_{dataset}") for start in ("flat", "mdan"))
         init = "flat_fi8" if mdan.init else ""
         assert system == dataclasses.replace(mdan, model=f"flat_{dataset}", init=init)
+
+
+def test_the_recipe_is_that_of_the_same_network_rather_than_name(tmp_path):
+    """A model named after its output folder may have the name of a system that is newer."""
+    path = tmp_path / "model.safetensors"
+    config = dataclasses.replace(MODELS["flat_oasis4"], name="flat_fi8")
+    save_random_weights(path, config=config)
+    assert fine_tuning_recipe(str(path)).model == "flat_oasis4"
+    save_random_weights(path, config=dataclasses.replace(config, backbone="resnet18"))
+    assert fine_tuning_recipe(str(path)).model == "flat_fi8"
 
 
 def test_the_defaults_are_the_papers():
