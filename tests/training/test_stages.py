@@ -23,6 +23,7 @@ from mdan_zoo.training.report import read_report
 from mdan_zoo.training.run import Run
 from mdan_zoo.training.stages import next_network, split_stages
 from mdan_zoo.training.state import LOG_FILE
+from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import read_identity, save_checkpoint
 from mdan_zoo.zoo.factory import build_network
 
@@ -103,6 +104,21 @@ def test_a_stage_has_the_labels_down_to_its_level(model, data, tmp_path):
     assert [s.labels for s in coarse.samples] == [s.labels[:1] for s in samples]
     assert (len(coarse.targets), coarse.targets[0]) == (1, run.targets[0])
     assert coarse.fingerprint == fine.fingerprint
+
+
+def test_the_average_discards_the_initial_weights_of_every_stage(model, data, tmp_path):
+    run = prepare(plan(model, data, tmp_path / "run", "0,1", ema_decay=0.99))
+    for stage in split_stages(run):
+        trainer = Trainer(stage, list(range(len(run.samples))))
+        (name, *_) = trainer.network.classifiers()
+        networks = (trainer.network, trainer.average)
+        weight, average = (network.get_parameter(f"{name}.bias") for network in networks)
+        with torch.no_grad():
+            average.fill_(0)
+            weight.fill_(1)
+        trainer.step += 1
+        trainer._update_average()
+        torch.testing.assert_close(average.data, torch.full_like(average, 9 / 11))
 
 
 @pytest.mark.parametrize("architecture", ["mdan", "flat"])
