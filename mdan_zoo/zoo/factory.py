@@ -178,7 +178,8 @@ def released_entry(name: str, *, hint: str = "") -> ManifestEntry:
     if entry is None:
         get_config(name)
         what = hint or f"To train the model: mdan-zoo train {name} --data FOLDER --output DIR"
-        raise WeightsUnavailableError(f"{name} has no entry in the weights manifest. {what}")
+        reason = "it has no entry in the weights manifest"
+        raise WeightsUnavailableError(f"{name} has no released weights: {reason}. {what}")
     if not entry.released:
         what = hint or f"To train the model: {entry.command}"
         raise WeightsUnavailableError(f"{name} has no released weights: {entry.reason}. {what}")

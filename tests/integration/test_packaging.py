@@ -17,6 +17,7 @@ from clean_checkout import ROOT, copy_tracked_files, tracked_files
 
 import mdan_zoo
 from mdan_zoo.weights.manifest import MANIFEST_VARIABLE, load_manifest
+from mdan_zoo.zoo.configs import SYSTEMS
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +82,7 @@ def check(about: dict[str, object], manifest: Path) -> None:
     assert about["manifest"] == str(manifest)
     assert manifest.read_bytes() == (ROOT / MANIFEST).read_bytes()
     entries = load_manifest(ROOT / MANIFEST)
-    assert sorted(entries) == mdan_zoo.list_models()
+    assert sorted({*entries, *SYSTEMS}) == mdan_zoo.list_models()
     expected = [dataclasses.asdict(entry) for entry in entries.values()]
     assert about["entries"] == json.loads(json.dumps(expected))
     assert about["version"] == mdan_zoo.__version__

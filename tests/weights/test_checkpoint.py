@@ -141,7 +141,7 @@ def test_mean_and_deviation_belong_to_the_weights(random_checkpoint, network, tm
         ({"dim": 10**30}, "dim must be a whole number from 1 to 1048576, not 10{30}"),
         ({"alpha": 10**400}, "alpha must lie within 0 and 1"),
         ({"dim": 1 << 20}, r"weight has shape \(2, 64\), not \(2, 1048576\)"),
-        ({"heads": [[2], 4, 8]}, "heads must be three numbers"),
+        ({"heads": [[2], 4, 8]}, "heads must be three whole numbers"),
     ],
 )
 def test_a_description_of_an_impossible_network_takes_no_memory(

@@ -48,7 +48,7 @@ def test_compared_systems_are_registered_on_every_dataset_of_the_paper():
             assert (config.hierarchy, config.dataset) == (expected.hierarchy, expected.dataset)
             assert config.input == expected.input
     message = (
-        "flat_fi8 has no entry in the weights manifest. To train the model: mdan-zoo train flat"
+        "flat_fi8 has no released weights: .*To train the model: mdan-zoo train flat_fi8 --data"
     )
     with pytest.raises(WeightsUnavailableError, match=message):
         create_model("flat_fi8", pretrained=True)
