@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from mdan_zoo.cli.options import add_command
 from mdan_zoo.errors import ManifestError, UnknownNameError, without_secrets
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.manifest import ManifestEntry, load_manifest
+from mdan_zoo.zoo.configs import SYSTEMS, training_command
 from mdan_zoo.zoo.factory import get_config, get_model_hierarchy, list_models
 
 
@@ -19,7 +21,12 @@ def add_parser(subparsers: Any) -> None:
     """Add `list` and `info` to the subcommands of `mdan-zoo`."""
     summary = "list the models and their status"
     add = add_command(subparsers, "list", run_list, summary).add_argument
-    add("pattern", nargs="?", default="*", help="list only names that match, such as 'mdan_*8'")
+    add(
+        "pattern",
+        nargs="?",
+        help="list only names that match, such as 'mdan_*8' (default: all models except the "
+        "systems to compare MDAN with; '*' lists those, too)",
+    )
     add("--pretrained", action="store_true", help="list only models with released weights")
     summary = "show a model's config, hierarchy, metrics and weights"
     add = add_command(subparsers, "info", run_info, summary).add_argument
@@ -29,17 +36,23 @@ def add_parser(subparsers: Any) -> None:
 
 def run_list(options: argparse.Namespace) -> int:
     """Print a table of models; return the exit status."""
-    names = list_models(options.pattern, pretrained=options.pretrained)
+    manifest = load_manifest()
+    names = list_models(options.pattern or "*", pretrained=options.pretrained)
     if not names:
         kind = "model with released weights" if options.pretrained else "model"
-        raise UnknownNameError(f"no {kind} matches {options.pattern!r}")
-    manifest = load_manifest()
+        raise UnknownNameError(f"no {kind} matches {options.pattern or '*'!r}")
+    others = [] if options.pattern else [n for n in names if n in SYSTEMS and n not in manifest]
+    names = [name for name in names if name not in others]
     header = ("NAME", "DATASET", "CLASSES", "BACKBONE", "PARAMETERS", "STATUS")
     rows = [header, *(_list_row(name, manifest.get(name)) for name in names)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
+    if others:
+        patterns = ", ".join(sorted({f"{name.partition('_')[0]}_*" for name in others}))
+        hint = f"and {len(others)} systems to compare MDAN with; to list them, give a pattern:"
+        print(f"{hint} {patterns}", file=sys.stderr)
     return 0
 
 
@@ -48,8 +61,7 @@ def run_info(options: argparse.Namespace) -> int:
     config = get_config(options.name)
     hierarchy = get_model_hierarchy(options.name)
     entry = load_manifest().get(options.name)
-    unreleased = f"mdan-zoo train {options.name} --data FOLDER --output DIR"
-    weights: dict[str, Any] = {"status": "unreleased", "command": unreleased}
+    weights: dict[str, Any] = {"status": "unreleased", "command": training_command(config)}
     if entry is not None:
         weights = dataclasses.asdict(entry)
     for source in weights.get("sources", ()):

@@ -16,9 +16,9 @@ from mdan_zoo.models.registry import register_architecture
 class Probe(FlatClassifier):
     """Frozen backbone, a hidden layer if the options have one, one linear classifier.
 
-    With "vit_base_patch16_clip_224:embedding" as backbone, for example, it is a re-implementation
-    after the linear probe of Radford et al., Learning transferable visual models from natural
-    language supervision (2021). The hidden layer with GELU is our choice.
+    On "vit_base_patch16_clip_quickgelu_224.openai:embedding", it is a re-implementation after the
+    linear probe of Radford et al., Learning transferable visual models from natural language
+    supervision (2021). The hidden layer with GELU is our choice.
     """
 
     frozen_backbone = True

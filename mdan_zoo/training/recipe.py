@@ -15,8 +15,9 @@ from typing import Any
 
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
 from mdan_zoo.images.input_spec import STRIDE
+from mdan_zoo.training.system_recipes import system_values
 from mdan_zoo.weights.manifest import load_manifest
-from mdan_zoo.zoo.configs import REGISTERED, SYSTEMS
+from mdan_zoo.zoo.configs import REGISTERED, SYSTEMS, compared_with
 from mdan_zoo.zoo.factory import read_released
 
 if sys.version_info >= (3, 11):
@@ -279,8 +280,8 @@ def list_recipes() -> list[str]:
 def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read the recipe of a model; `overrides` are fields to change, such as "epochs=3".
 
-    A system of `zoo.configs.SYSTEMS` has the recipe of MDAN on the same dataset, and starts from
-    the same system where that one starts from another model.
+    That of a system of `zoo.configs.SYSTEMS` is derived from the recipe of the MDAN that it is
+    compared with.
 
     Raises:
         UnknownNameError: The model has no recipe, or the recipe has no such field.
@@ -290,15 +291,11 @@ def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
         raise UnknownNameError(
             f"there is no training recipe for {model!r}; {did_you_mean(model, list_recipes())}"
         )
-    system, _, dataset = model.partition("_")
-    path = _FOLDER / f"{f'mdan_{dataset}' if model in SYSTEMS else model}.toml"
+    path = _FOLDER / f"{compared_with(model) if model in SYSTEMS else model}.toml"
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"the recipe {path} is not valid TOML: {error}") from error
-    if model in SYSTEMS:
-        for name in {"model", "init"} & values.keys():
-            values[name] = values[name].replace("mdan", system)
     changes: dict[str, str] = {}
     for override in overrides:
         name, equals, changes[name] = override.partition("=")
@@ -309,6 +306,8 @@ def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
         if name in _RENAMED:
             inverted = ", with the opposite value" if name == "batch_statistics" else ""
             raise UnknownNameError(f"{name} is now called {_RENAMED[name]}{inverted}")
+    if model in SYSTEMS:
+        values = system_values(model, {"lr": Recipe.lr, **values}, changes)
     values |= changes
     if values.get("init") and "init_bias_from_priors" not in changes:
         values["init_bias_from_priors"] = False  # the trained classifier is kept

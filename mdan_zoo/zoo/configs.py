@@ -6,6 +6,10 @@ entry in `weights_manifest.json`.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.dimensions import Dimension
@@ -73,25 +77,87 @@ _CONFIGS = (
 MODELS = {config.name: config for config in _CONFIGS}
 """Configs of the models of the zoo by name."""
 
-_SYSTEMS = {
-    **{name: (name, "resnet101") for name in ("flat", "wscnet", "pdanet", "fpn", "cnnrnn")},
-    "intensity": ("intensity", "resnet101"),
-    "alexnet": ("flat", "alexnet:embedding"),
-    "vgg16": ("flat", "vgg16:embedding"),
+_RESNET50 = "_resnet50"
+_SYSTEMS: dict[str, dict[str, Any]] = {
+    "flat_*": {"architecture": "flat"},
+    f"flat_*{_RESNET50}": {"architecture": "flat", "backbone": "resnet50"},
+    **{f"{name}_*": {"architecture": name} for name in ("wscnet", "pdanet", "fpn", "cnnrnn")},
+    "intensity_*": {"architecture": "intensity"},
+    "curriculum_*": {"architecture": "flat", "backbone": "resnet50"},
+    "alexnet_*": {"architecture": "flat", "backbone": "alexnet:embedding"},
+    "vgg16_*": {"architecture": "flat", "backbone": "vgg16:embedding"},
+    "smallcnn_*": {
+        "architecture": "flat",
+        "backbone": "smallcnn:embedding",
+        "input": InputSpec(resize=256, crop=224),
+    },
+    "probe_*": {
+        "architecture": "probe",
+        # The weights of Radford et al. (2021), with the activation that they were trained with.
+        "backbone": "vit_base_patch16_clip_quickgelu_224.openai:embedding",
+        "input": InputSpec(
+            resize=224,
+            crop=224,
+            mean=(0.48145466, 0.4578275, 0.40821073),
+            std=(0.26862954, 0.26130258, 0.27577711),
+            interpolation="bicubic",
+        ),
+    },
 }
+"""In what a system differs from the MDAN that it is compared with, by the pattern of its names."""
+
+
+def _systems(mdan: ModelConfig) -> Iterator[ModelConfig]:
+    """Yield the systems to compare a config of MDAN with.
+
+    Those whose backbone returns no maps, or is part of their name, have no other backbone.
+    """
+    for pattern, changes in _SYSTEMS.items():
+        name = pattern.replace("*", mdan.name.removeprefix("mdan_"))
+        config = dataclasses.replace(mdan, **{"name": name, "options": None, **changes})
+        if mdan.backbone == "resnet101":
+            yield config
+        elif pattern.endswith("*") and not config.backbone.endswith(":embedding"):
+            yield dataclasses.replace(config, backbone=mdan.backbone)
+
 
 SYSTEMS = {
-    name: ModelConfig(name, config.hierarchy, config.dataset, backbone, architecture)
+    system.name: system
     for config in _CONFIGS
-    if (config.architecture, config.backbone) == ("mdan", "resnet101")
-    for system, (architecture, backbone) in _SYSTEMS.items()
-    for name in [config.name.replace("mdan", system)]
+    if config.architecture == "mdan" and config.backbone in ("resnet101", _LITE0)
+    for system in _systems(config)
+    if system.name not in MODELS
 }
 """Configs of the systems that MDAN is compared with, by name.
 
-Every system on every dataset of the models with MDAN's own backbone, such as "flat_fi8", with the
-recipe of that model. They have no entry in the weights manifest.
+Every system on every dataset of the models with MDAN's own backbone, such as "wscnet_fi8"; those
+that read feature maps also on backbone, input and data of `mdan_fi8_lite0`, such as
+"wscnet_fi8_lite0"; and the flat network with ResNet-50. Their recipes are derived from that of
+`compared_with`. They have no entry in the weights manifest.
 """
 
 REGISTERED = {**MODELS, **SYSTEMS}
 """Configs of all models that have a name."""
+
+_FROM_FI = ("ArtPhoto", "IAPSsubset", "Abstract")
+
+
+def compared_with(system: str) -> str:
+    """Return the name of the MDAN that a system is compared with, such as "mdan_fi8"."""
+    _, _, dataset = system.partition("_")
+    return f"mdan_{dataset.removesuffix(_RESNET50)}"
+
+
+def training_command(config: ModelConfig) -> str:
+    """Return the command that trains a registered model, with FOLDER and DIR in place of paths.
+
+    A model of a small dataset starts from the same system on FI, in a folder of that name.
+    """
+    datasets = config.dataset.split("+")
+    folders = [f"{name}=FOLDER" for name in datasets] if len(datasets) > 1 else ["FOLDER"]
+    data = " ".join(f"--data {folder}" for folder in folders)
+    command = f"mdan-zoo train {config.name} {data} --output DIR"
+    if config.dataset in _FROM_FI:
+        dataset = compared_with(config.name).removeprefix("mdan_")
+        command += f" --init {config.name.replace(dataset, 'fi8')}/model.safetensors"
+    return command

@@ -23,7 +23,7 @@ from mdan_zoo.models.registry import get_architecture
 from mdan_zoo.weights import fetch
 from mdan_zoo.weights.contents import FileContents
 from mdan_zoo.weights.manifest import ManifestEntry, config_of, hierarchy_of, load_manifest
-from mdan_zoo.zoo.configs import REGISTERED
+from mdan_zoo.zoo.configs import REGISTERED, training_command
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
@@ -176,8 +176,7 @@ def released_entry(name: str, *, hint: str = "") -> ManifestEntry:
     """Return a model's manifest entry; arguments and errors as in `read_released`."""
     entry = load_manifest().get(name)
     if entry is None:
-        get_config(name)
-        what = hint or f"To train the model: mdan-zoo train {name} --data FOLDER --output DIR"
+        what = hint or f"To train the model: {training_command(get_config(name))}"
         reason = "it has no entry in the weights manifest"
         raise WeightsUnavailableError(f"{name} has no released weights: {reason}. {what}")
     if not entry.released:

@@ -18,6 +18,7 @@ from mdan_zoo.cli.main import make_parser
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.weights.manifest import load_manifest
+from mdan_zoo.zoo.configs import MODELS, SYSTEMS, training_command
 from mdan_zoo.zoo.factory import get_config, list_models
 
 
@@ -95,9 +96,11 @@ def test_no_parser_accepts_abbreviations():
 def test_list(run):
     status, output, messages = run("list")
     header, *rows = output.splitlines()
-    assert (status, messages) == (0, "")
+    assert status == 0
+    assert messages.startswith(f"and {len(SYSTEMS)} systems to compare MDAN with; ")
+    assert ", wscnet_*\n" in messages
     assert header.split("  ")[0] == "NAME"
-    assert [row.split()[0] for row in rows] == list_models()
+    assert [row.split()[0] for row in rows] == sorted(MODELS)
     (row,) = [row for row in rows if row.startswith("mdan_webemo25 ")]
     assert "  WEBEmo  " in row
     assert "  2/6/25  " in row
@@ -105,7 +108,15 @@ def test_list(run):
     assert row.endswith(load_manifest()["mdan_webemo25"].status)
 
 
+def test_list_of_all_names(run):
+    status, output, messages = run("list", "*")
+    assert (status, messages) == (0, "")
+    assert [row.split()[0] for row in output.splitlines()[1:]] == list_models()
+
+
 def test_list_with_a_pattern(run):
+    _, output, _ = run("list", "wscnet_*8_lite0")
+    assert [row.split()[0] for row in output.splitlines()[1:]] == ["wscnet_fi8_lite0"]
     _, output, _ = run("list", "mdan_*to8")
     assert [row.split()[0] for row in output.splitlines()[1:]] == ["mdan_artphoto8"]
     assert run("list", "resnet*") == (
@@ -133,9 +144,11 @@ def test_info_of_a_model_without_weights(run):
 
 
 def test_info_of_a_compared_system(run):
-    _, output, _ = run("info", "wscnet_fi8")
+    _, output, _ = run("info", "wscnet_iaps8")
     assert "\nstatus: unreleased\n" in output
-    assert "\ntraining command: mdan-zoo train wscnet_fi8 --data FOLDER --output DIR\n" in output
+    command = training_command(get_config("wscnet_iaps8"))
+    assert command.endswith(" --init wscnet_fi8/model.safetensors")
+    assert f"\ntraining command: {command}\n" in output
 
 
 def test_info_as_json(run):

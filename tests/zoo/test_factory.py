@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import pytest
 import torch
 
 import mdan_zoo
+from mdan_zoo.backbones.pyramid import with_normalisation
 from mdan_zoo.errors import (
     CheckpointError,
     InputError,
@@ -34,24 +38,66 @@ def test_the_papers_six_benchmarks_are_registered_with_its_backbone_and_size():
         assert config.input == InputSpec(resize=512, crop=448)
 
 
+BACKBONES = {
+    "flat": "resnet101",
+    "curriculum": "resnet50",
+    "alexnet": "alexnet:embedding",
+    "vgg16": "vgg16:embedding",
+    "smallcnn": "smallcnn:embedding",
+    "probe": "vit_base_patch16_clip_quickgelu_224.openai:embedding",
+    **dict.fromkeys(("wscnet", "pdanet", "fpn", "cnnrnn", "intensity"), "resnet101"),
+}
+
+
 def test_compared_systems_are_registered_on_every_dataset_of_the_paper():
-    names = {name.partition("_")[0] for name in SYSTEMS}
-    assert names >= {"flat", "wscnet", "pdanet", "fpn", "cnnrnn", "intensity", "alexnet", "vgg16"}
-    for system in names:
-        assert set(list_models(f"{system}_*8")) & SYSTEMS.keys() == {
-            f"{system}_{data}8" for data in ("fi", "artphoto", "iaps", "abstract", "emoset")
-        }
-        for name in PAPER_MODELS:
+    assert {name.partition("_")[0] for name in SYSTEMS} == set(BACKBONES)
+    datasets = (*PAPER_MODELS, "emoset8")
+    for system, backbone in BACKBONES.items():
+        for name in datasets:
             config, expected = (get_config(f"{start}_{name}") for start in (system, "mdan"))
-            flat = config.backbone.endswith(":embedding")
-            assert config.architecture == ("flat" if flat else system)
+            own = "flat" if system in ("curriculum", "alexnet", "vgg16", "smallcnn") else system
+            assert (config.architecture, config.backbone) == (own, backbone)
             assert (config.hierarchy, config.dataset) == (expected.hierarchy, expected.dataset)
-            assert config.input == expected.input
-    message = (
-        "flat_fi8 has no released weights: .*To train the model: mdan-zoo train flat_fi8 --data"
-    )
+            assert config.input == expected.input or system in ("smallcnn", "probe")
+        more = ["fi8_lite0"] if ":" not in backbone else []
+        more += [f"{name}_resnet50" for name in datasets if system == "flat"]
+        names = {f"{system}_{name}" for name in (*datasets, *more)}
+        assert set(list_models(f"{system}_*")) - {"flat_oasis4"} == names
+    assert not SYSTEMS.keys() & load_manifest().keys()
+
+
+def test_a_suffix_names_another_backbone():
+    lite0, mdan = get_config("wscnet_fi8_lite0"), get_config("mdan_fi8_lite0")
+    changed = {"name": mdan.name, "architecture": "mdan", "options": mdan.options}
+    assert dataclasses.replace(lite0, **changed) == mdan
+    resnet50, flat = get_config("flat_iaps8_resnet50"), get_config("flat_iaps8")
+    assert dataclasses.replace(resnet50, name=flat.name, backbone="resnet101") == flat
+
+
+def test_the_normalisation_of_a_system_is_that_of_its_backbone():
+    for config in SYSTEMS.values():
+        assert with_normalisation(config.input, config.backbone) == config.input
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("wscnet_fi8", "mdan-zoo train wscnet_fi8 --data FOLDER --output DIR"),
+        (
+            "pdanet_fi8_lite0",
+            "mdan-zoo train pdanet_fi8_lite0 --data FI=FOLDER --data OASIS=FOLDER --output DIR",
+        ),
+        (
+            "flat_iaps8_resnet50",
+            "mdan-zoo train flat_iaps8_resnet50 --data FOLDER --output DIR --init "
+            "flat_fi8_resnet50/model.safetensors",
+        ),
+    ],
+)
+def test_without_an_entry_in_the_manifest_the_error_has_the_training_command(name, command):
+    message = f"{name} has no released weights: .*To train the model: {re.escape(command)}$"
     with pytest.raises(WeightsUnavailableError, match=message):
-        create_model("flat_fi8", pretrained=True)
+        create_model(name, pretrained=True)
 
 
 def test_a_mistyped_name_is_helped():
