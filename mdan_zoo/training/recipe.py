@@ -117,7 +117,7 @@ class Recipe:
         cached_views: With 0, a new crop of every image is drawn in every epoch. Above 0, this many
             views of each image (the image, its mirror image and random crops) are drawn once and
             the feature maps of the frozen stages are cached on disk, which makes training on a CPU
-            a matter of minutes. Needs `frozen_stages` of 3 or 4.
+            a matter of minutes. Needs `frozen_stages` of at least 1.
         min_crop_area: With 0, a crop of the model's input size is taken from the resized image, as
             in the paper. Above 0, crops cover at least this fraction of the image and are resized.
         train_size: Side of the crops in pixels; 0 is the input size of the model. Objects look
@@ -208,11 +208,10 @@ class Recipe:
                     raise InputError(f"{name} must {requirement}, not {value}")
         if self.cached_views == 1:
             raise InputError("cached_views must be 0, or at least 2 (plain and mirrored), not 1")
-        if self.cached_views and self.frozen_stages < 3:
+        if self.cached_views and not self.frozen_stages:
             raise InputError(
                 f"cached_views={self.cached_views} caches the feature maps of frozen stages, so "
-                f"frozen_stages must be 3 or 4, not {self.frozen_stages}; cached_views=0 draws new "
-                "crops in every epoch"
+                "frozen_stages must be at least 1; cached_views=0 draws new crops in every epoch"
             )
         if self.cached_views and not self.min_crop_area:
             raise InputError(

@@ -172,9 +172,8 @@ def prepare(config: TrainingConfig) -> Run:
     check_frozen_stages(type(network), backbone, recipe)
     data: ImageDataset | PyramidCache
     if recipe.cached_views:
-        read = network.pyramid_stages()
-        # C4 is the input of the last stage, if that is trained.
-        stages = sorted({2, *read} if recipe.frozen_stages == 3 else read)
+        first = recipe.frozen_stages  # trained stage, whose input is always kept
+        stages = sorted({first - 1, *(s for s in network.pyramid_stages() if s < first)})
         if not resumed:
             check_images(samples, files)
         trained = sorted(set().union(*training_sets(sources).values()))
