@@ -122,7 +122,7 @@ class Recipe:
             in the paper. Above 0, crops cover at least this fraction of the image and are resized.
         train_size: Side of the crops in pixels; 0 is the input size of the model. Objects look
             larger in random crops than in whole images, so training can use a smaller size than
-            tests (Touvron et al., 2019). Cannot be combined with `cached_views`.
+            tests (Touvron et al., 2019). Cached views also have this size.
         start_size: With 0, the crops have the same size in all epochs. Above 0, progressive
             resizing: the crops of the first epoch have this side in pixels, and it grows linearly,
             in multiples of 32, to `train_size` in the last epoch. Cannot be combined with
@@ -217,12 +217,11 @@ class Recipe:
             raise InputError(
                 f"cached_views={self.cached_views} needs a min_crop_area above 0, such as 0.6"
             )
-        for name in ("start_size", "train_size"):
-            if self.cached_views and getattr(self, name):
-                raise InputError(
-                    f"{name}={getattr(self, name)} cannot be combined with "
-                    f"cached_views={self.cached_views}, whose crops have the model's input size"
-                )
+        if self.cached_views and self.start_size:
+            raise InputError(
+                f"start_size={self.start_size} cannot be combined with "
+                f"cached_views={self.cached_views}, which all have the same size"
+            )
         if self.dataset_weights and self.balance == "sampling":
             raise InputError(
                 f"balance=sampling cannot be combined with dataset_weights={self.dataset_weights}"

@@ -72,6 +72,12 @@ def test_the_maps_are_those_of_the_backbone(model, data, tmp_path):
     assert not run.data.maps[3].numel(), "the last stage is trained"
 
 
+def test_views_have_the_training_size(model, data, tmp_path):
+    run = prepare(plan(model, data, tmp_path / "run", train_size=32))
+    assert [maps.shape[-1] for maps in run.data.maps[1:3]] == [4, 2]
+    assert run.model.input.crop == 64
+
+
 @pytest.mark.parametrize("frozen", [1, 2, 3, 4])
 def test_the_loss_on_cached_maps_is_that_on_images(frozen, model, data, tmp_path):
     run = prepare(plan(model, data, tmp_path / "run", frozen_stages=frozen))
