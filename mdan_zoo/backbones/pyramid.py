@@ -300,24 +300,25 @@ def _check_size(name: str, maker: Callable[..., Any], size: int) -> None:
         )
 
 
-def stages_after(backbone: nn.Module, stages: int) -> nn.Sequential:
+def stages_after(backbone: nn.Module, stages: int, last: int = 4) -> nn.Sequential:
     """Return the part of a backbone after its first `stages` maps, sharing its parameters.
 
     Args:
         backbone: Result of `build_backbone`.
         stages: 1 cuts after C2, 2 after C3, 3 after C4.
+        last: 2 ends with C3, 3 with C4, 4 with C5.
 
     Raises:
         InputError: The backbone is not a chain of modules and cannot be cut there.
     """
     if isinstance(backbone, WithHead):
-        inside = stages_after(backbone.backbone, stages)
-        return nn.Sequential(inside, backbone.conv_head, backbone.bn2)
+        inside = stages_after(backbone.backbone, stages, last)
+        return nn.Sequential(inside, backbone.conv_head, backbone.bn2) if last == 4 else inside
     info = getattr(backbone, "feature_info", None)
     names = info.module_name() if info is not None else []
     modules = dict(backbone.named_modules())
     for mark in (".", "_") if names else ():  # timm flattens some backbones: stages_2, not stages.2
-        before, until = (name.replace(".", mark) for name in (names[stages - 1], names[-1]))
+        before, until = (name.replace(".", mark) for name in (names[stages - 1], names[last - 1]))
         parent, _, before = before.rpartition(".")
         children = dict(modules[parent].named_children()) if parent in modules else {}
         until = until.removeprefix(f"{parent}.")

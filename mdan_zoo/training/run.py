@@ -27,7 +27,6 @@ from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import CheckpointError, InputError
 from mdan_zoo.hierarchy.builtin import builtin_name, get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.dimensions import Dimension
 from mdan_zoo.training.backbone_weights import load_backbone_weights
@@ -172,16 +171,15 @@ def prepare(config: TrainingConfig) -> Run:
     check_frozen_stages(type(network), backbone, recipe)
     data: ImageDataset | PyramidCache
     if recipe.cached_views:
-        read = network.pyramid_stages()
-        # C4 is the input of the last stage, if that is trained.
-        stages = sorted({2, *read} if recipe.frozen_stages == 3 else read)
+        first = recipe.frozen_stages  # trained stage, whose input is always kept
+        stages = sorted({first - 1, *(s for s in network.pyramid_stages() if s < first)})
         if not resumed:
             check_images(samples, files)
         trained = sorted(set().union(*training_sets(sources).values()))
         data = compute_pyramids(
             backbone,
             samples,
-            model.input,
+            model.input.resized(recipe.train_size) if recipe.train_size else model.input,
             recipe,
             config.cache or config.output,
             stages=stages,
@@ -301,17 +299,11 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
         spec = with_normalisation(model.input, config.backbone)
         model = dataclasses.replace(model, backbone=config.backbone, input=spec)
     dimensions = config.dimensions or model.dimensions
-    spec = _resized(model.input, config)
+    spec = model.input
+    if config.size is not None or config.resize_mode is not None:
+        size = spec.crop if config.size is None else config.size
+        spec = spec.resized(size, config.resize_mode)
     return dataclasses.replace(model, name=name, input=spec, dimensions=dimensions), hierarchy
-
-
-def _resized(spec: InputSpec, config: TrainingConfig) -> InputSpec:
-    """Return the input with the configured size and resize mode."""
-    size = spec.crop if config.size is None else config.size
-    mode = spec.resize_mode if config.resize_mode is None else config.resize_mode
-    # Squashed images are shown whole; crops keep their share of the resized image.
-    resize = size if mode == "squash" else round(spec.resize * size / spec.crop)
-    return dataclasses.replace(spec, resize=resize, crop=size, resize_mode=mode)
 
 
 def _initial_backbone(

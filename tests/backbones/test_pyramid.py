@@ -70,6 +70,7 @@ def test_a_head_convolution_makes_c5_the_final_features_of_the_timm_model():
         maps = backbone.eval()(images)
         torch.testing.assert_close(maps[3], model.forward_features(images))
         torch.testing.assert_close(stages_after(backbone, 2)(maps[1]), maps[3])
+        torch.testing.assert_close(stages_after(backbone, 1, last=3)(maps[0]), maps[2])
     assert channels[3] == maps[3].shape[1] == 1280
     assert {n: v.shape for n, v in backbone_state("tf_efficientnet_lite0:head").items()} == {
         n: v.shape for n, v in backbone.state_dict().items()
