@@ -16,10 +16,16 @@ from tiny_mdan import TREES
 
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.images.preprocessing import Preprocessing
-from mdan_zoo.models.base import EmotionModel, EmotionOutput
+from mdan_zoo.models.base import EmotionModel, EmotionOutput, LeafClassifier
 from mdan_zoo.models.config import ModelConfig
-from mdan_zoo.models.options import ArchitectureOptions
-from mdan_zoo.models.registry import get_architecture
+from mdan_zoo.models.options import (
+    ArchitectureOptions,
+    CNNRNNOptions,
+    FPNOptions,
+    IntensityOptions,
+    MDANOptions,
+)
+from mdan_zoo.models.registry import get_architecture, list_architectures
 from mdan_zoo.training.losses import TrainingStep, level_targets
 from mdan_zoo.training.optimizer import build_optimizer, set_mode
 from mdan_zoo.training.recipe import Recipe
@@ -30,15 +36,23 @@ from mdan_zoo.zoo.factory import create_model, load_network
 SIZE = 64
 
 
+NARROW = {
+    "mdan": MDANOptions(dim=64),
+    "fpn": FPNOptions(dim=16),
+    "cnnrnn": CNNRNNOptions(dim=16),
+    "intensity": IntensityOptions(dim=16),
+}
+
+
 def tiny_config(architecture: str, options: ArchitectureOptions | None = None) -> ModelConfig:
-    """Return a config with one of timm's smallest backbones."""
+    """Return a config with one of timm's smallest backbones, and by default few channels."""
     return ModelConfig(
         f"{architecture}_tiny",
         "mikels8",
         "FI",
         "test_resnet",
         architecture,
-        options,
+        options or NARROW.get(architecture),
         input=InputSpec(resize=SIZE, crop=SIZE),
     )
 
@@ -76,10 +90,16 @@ class ArchitectureTests:
     architectures: ClassVar[tuple[str, ...]]
 
     def pytest_generate_tests(self, metafunc):
-        if "architecture" in metafunc.fixturenames:
+        if "architecture" not in metafunc.fixturenames:
+            return
+        if "depth" not in metafunc.fixturenames:
             metafunc.parametrize("architecture", self.architectures, scope="class")
-        if "depth" in metafunc.fixturenames:
-            metafunc.parametrize("depth", [1, 2, 3], scope="class")
+            return
+        pairs = [(a, depth) for a in self.architectures for depth in (1, 2, 3)]
+        if metafunc.definition.get_closest_marker("slow"):
+            # The probabilities of three levels are summed as those of one and two are.
+            pairs = [(a, depth) for a, depth in pairs if depth == 3 or not _sums_upwards(a)]
+        metafunc.parametrize(("architecture", "depth"), pairs, scope="class")
 
     @pytest.fixture
     def config(self, architecture) -> ModelConfig:
@@ -229,6 +249,12 @@ class ArchitectureTests:
         assert any(name.startswith("backbone.") for name in changed)
         for name, _ in network.named_parameters():
             assert name in changed or name.startswith("backbone."), f"{name} is not trained"
+
+
+def _sums_upwards(architecture: str) -> bool:
+    """Return whether a network classifies the finest level alone."""
+    known = architecture in list_architectures()
+    return known and issubclass(get_architecture(architecture), LeafClassifier)
 
 
 def built_in(names) -> tuple[str, ...]:
