@@ -88,7 +88,7 @@ def explain_image(predictor: Predictor, image: NamedImage) -> tuple[Prediction, 
         error = "it has been deleted here: upload it again"
     else:
         try:
-            explanation = explain(content, model=predictor)
+            explanation = explain(content, model=predictor, require_maps=False)
             return replace(explanation.prediction, image=image.name), explanation
         except ImageError as failure:
             error = failure.reason
@@ -169,12 +169,13 @@ def _photo_html(name: str, explanation: Explanation) -> str:
     )
     small = shown.copy()
     small.thumbnail((_PHOTO_SIDE, _PHOTO_SIDE))
+    caption = "Choose a class to see its activation map." if explanation.levels else ""
     return (
         '<figure><div class="mz-image">'
         f'<img class="mz-photo" alt="{escape(name)}" src="{_data_url(small, "JPEG")}">'
         f'<img class="mz-map" alt="" style="{place}" hidden></div>'
         '<figcaption aria-live="polite"><span class="mz-caption">'
-        "Choose a class to see its activation map.</span>"
+        f"{caption}</span>"
         '<span class="mz-scale" hidden><span class="mz-low"></span>'
         '<span class="mz-colours"></span><span class="mz-high"></span></span>'
         "</figcaption></figure>"
@@ -182,7 +183,9 @@ def _photo_html(name: str, explanation: Explanation) -> str:
 
 
 def _looks_html(explanation: Explanation) -> str:
-    """Return the buttons for the image without maps and for the attention maps."""
+    """Return the buttons for the image without maps and for the attention maps, if it has maps."""
+    if not explanation.levels:
+        return ""
     buttons = ['<button type="button" class="mz-look" aria-pressed="true">image</button>']
     for maps in explanation.levels:
         if maps.attention is not None:

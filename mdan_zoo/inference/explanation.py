@@ -135,11 +135,18 @@ _Loaded: TypeAlias = tuple[str, Image.Image, Tensor]
 
 
 @overload
-def explain(images: ImageLike, *, model: str | Predictor = ...) -> Explanation: ...
-@overload
-def explain(images: ImageList, *, model: str | Predictor = ...) -> list[Explanation]: ...
 def explain(
-    images: ImageLike | ImageList, *, model: str | Predictor = DEFAULT_MODEL
+    images: ImageLike, *, model: str | Predictor = ..., require_maps: bool = ...
+) -> Explanation: ...
+@overload
+def explain(
+    images: ImageList, *, model: str | Predictor = ..., require_maps: bool = ...
+) -> list[Explanation]: ...
+def explain(
+    images: ImageLike | ImageList,
+    *,
+    model: str | Predictor = DEFAULT_MODEL,
+    require_maps: bool = True,
 ) -> Explanation | list[Explanation]:
     """Predict one image, or each image of a list or tuple, and return the network's maps too.
 
@@ -148,16 +155,19 @@ def explain(
     Args:
         images: Paths, URLs, bytes, binary files, PIL images, uint8 arrays or tensors.
         model: A model with released weights, which is cached, or a `Predictor`.
+        require_maps: Whether a network without maps is an error. Otherwise, its explanations have
+            no `levels`.
 
     Raises:
         ImageError: An image cannot be read.
         UnknownNameError: The model does not exist.
         WeightsUnavailableError: The model has no released weights.
-        InputError: The network has no maps, its values overflow in the predictor's dtype, or the
-            predictor averages over several views, because maps are those of one.
+        InputError: The network has no maps, and they are required; its values overflow in the
+            predictor's dtype; or the predictor averages over several views, because maps are those
+            of one.
     """
     if not isinstance(images, (list, tuple)):
-        return explain([images], model=model)[0]
+        return explain([images], model=model, require_maps=require_maps)[0]
     if isinstance(model, str):
         model = shared_predictor(model)
     if not isinstance(model, Predictor):
@@ -176,12 +186,16 @@ def explain(
 
     size = predictor.batch_size
     with closing(batches_ahead(load, images, batch_size=size, workers=WORKERS)) as batches:
-        return [found for batch in batches for found in _explain_batch(predictor, batch)]
+        return [
+            found for batch in batches for found in _explain_batch(predictor, batch, require_maps)
+        ]
 
 
-def _explain_batch(predictor: Predictor, batch: list[_Loaded]) -> Iterator[Explanation]:
+def _explain_batch(
+    predictor: Predictor, batch: list[_Loaded], require_maps: bool
+) -> Iterator[Explanation]:
     output = predictor.forward(torch.stack([pixels for _, _, pixels in batch]), return_maps=True)
-    if not output.class_maps:
+    if require_maps and not output.class_maps:
         raise InputError(f"{predictor.name} cannot be explained: it has no class activation maps")
     predictions = predictor.to_predictions([name for name, _, _ in batch], output)
     depth = predictor.hierarchy.depth

@@ -87,6 +87,11 @@ class TrainingConfig:
                 "teacher predictions make the labels distributions, which label_std_scale=0 "
                 "ignores; use --set label_std_scale=1"
             )
+        if not self.teacher_predictions and self.recipe.teacher_weight != Recipe.teacher_weight:
+            raise InputError(
+                f"teacher_weight={self.recipe.teacher_weight:g} has no effect without "
+                "--teacher-predictions FILE; give the predictions, or leave out the weight"
+            )
         for name in ("data", "output", "exclude", "split", "cache"):
             value = getattr(self, name)
             if isinstance(value, Mapping):

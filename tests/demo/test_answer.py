@@ -70,6 +70,24 @@ def test_attention_of_the_finest_level_alone_has_one_button(photos, tmp_path):
     assert sum("data-map" in row for row in page.with_class("mz-row")) == 4
 
 
+def test_a_network_without_maps_predicts_without_them(photos, tmp_path):
+    path = tmp_path / "model.safetensors"
+    config = replace(CONFIG, backbone="test_resnet:embedding", architecture="flat", options=None)
+    save_random_weights(path, config=config)
+    model = Predictor(checkpoint=path, device="cpu")
+    (image,) = named(photos[:1])
+    prediction, explanation = explain_image(model, image)
+    assert prediction == replace(model.predict(image.path), image=image.name)
+    assert explanation.levels == ()
+    html = answer_html(model, [image])
+    assert "1 image predicted by" in html
+    assert "activation map" not in html
+    page = Elements(html)
+    assert len(page.with_class("mz-row")) == sum(model.hierarchy.sizes)
+    assert not any("data-map" in attributes for _, attributes in page.found)
+    assert page.with_class("mz-look") == page.with_class("mz-error") == []
+
+
 def test_no_image_is_kept_after_its_turn(predictor, photos, monkeypatch):
     images = []
 

@@ -282,5 +282,9 @@ def test_the_command_names_every_teacher(tmp_path):
     for single in ("a.csv", tmp_path / "a.csv"):
         with pytest.raises(InputError, match="teacher_predictions must be a list of files, such"):
             TrainingConfig(recipe, tmp_path, tmp_path, teacher_predictions=single)
+    weighted = dataclasses.replace(recipe, teacher_weight=0.7)
+    TrainingConfig(weighted, tmp_path, tmp_path, teacher_predictions=["a.csv"])
+    with pytest.raises(InputError, match=r"teacher_weight=0.7 has no effect without --teacher-pre"):
+        TrainingConfig(weighted, tmp_path, tmp_path)
     with pytest.raises(InputError, match=r"teacher_weight must be in 0..1, not 1.5"):
         Recipe("m", teacher_weight=1.5)

@@ -61,6 +61,16 @@ def test_the_page_predicts_with_it(entry, photos):
     assert "predicted by lab_likes" in answer_html(predictor, [NamedImage("a", photos[0])])
 
 
+def test_the_page_lists_a_system_only_with_an_entry(publication, cache, name_manifest):
+    """The systems to compare with have none, and there are too many of them for a list."""
+    assert "wscnet_fi8" not in {model.name for model in find_models()}
+    path = publication.weights.path
+    name_manifest(wscnet_fi8=publication.entry({"type": "file", "url": path.as_uri()}))
+    listed = {model.name: model for model in find_models()}
+    assert (listed["wscnet_fi8"].status, listed["wscnet_fi8"].weights) == ("ready", path)
+    assert "wscnet_iaps8" not in listed
+
+
 def test_the_page_lists_an_incomplete_entry_beside_the_others(entry, name_manifest):
     incomplete = {key: value for key, value in entry.items() if key != "config"}
     name_manifest(lab_likes=entry, lab_incomplete=incomplete)
