@@ -178,6 +178,41 @@ def _machine(file: str) -> str:
     )
 
 
+def architecture_cost() -> str:
+    """Size, time and memory of every architecture relative to the flat network."""
+    rows = {(row["architecture"], row["mode"]): row for row in read("architecture_cost.csv")}
+    lines = []
+    for name, mode in rows:
+        if mode == "training":
+            row, prediction = rows[name, mode], rows[name, "prediction"]
+            lines.append(
+                [
+                    f"`{name}`",
+                    f"{int(row['parameters']) / 1e6:.2f}M",
+                    f"{int(row['multiply_accumulates']) / 1e9:.3f}",
+                    *(text for r in (row, prediction) for text in (spread(r), r["memory_ratio"])),
+                ]
+            )
+    head = ["architecture", "parameters", "10^9 operations"]
+    head += [f"{mode}: {what}" for mode in ("training", "prediction") for what in ("time", "memory")]
+    return table(head, lines)
+
+
+def spread(row: dict[str, str]) -> str:
+    """Return "1.12 (1.10 to 1.15)", the median and the quartiles of a time ratio."""
+    median, q1, q3 = (float(row[f"time_ratio{end}"]) for end in ("", "_q1", "_q3"))
+    return f"{median:.2f} ({q1:.2f} to {q3:.2f})"
+
+
+def architecture_machine() -> str:
+    """The machine of the table of architectures."""
+    row = read("architecture_cost.csv")[0]
+    return (
+        f"{row['machine']}, one thread, {row['backbone']}, {row['size']} px, batch size "
+        f"{row['batch']}, {row['repeats']} turns, torch {row['torch']}, {row['date']}."
+    )
+
+
 def faithfulness() -> str:
     """Deletion and insertion curves of every map: areas and differences to the baselines."""
     lines = []
@@ -225,6 +260,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "machine": machine,
     "gpu cost": gpu_cost,
     "gpu machine": gpu_machine,
+    "architecture cost": architecture_cost,
+    "architecture machine": architecture_machine,
     "recipe fields": training_tables.recipe_fields,
     "faithfulness": faithfulness,
     "regeneration": training_tables.regeneration,
