@@ -358,9 +358,9 @@ class _StageReachedError(Exception):
 def _end_of_stage(backbone: nn.Module, stage: int) -> tuple[nn.Module, nn.Module]:
     """Return the module whose output is a map, 1 for C2 to 4 for C5, and its parent."""
     info = getattr(backbone, "feature_info", None)
-    modules = dict(backbone.named_modules())
-    for mark in (".", "_") if info else ():  # timm flattens some backbones: stages_2, not stages.2
-        name = info.module_name()[stage - 1].replace(".", mark)
+    modules, names = dict(backbone.named_modules()), info.module_name() if info is not None else []
+    for mark in (".", "_") if names else ():  # timm flattens some backbones: stages_2, not stages.2
+        name = names[stage - 1].replace(".", mark)
         if name in modules:
             return modules[name], modules[name.rpartition(".")[0]]
     raise _uncut(backbone, stage)
