@@ -111,13 +111,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train; return the exit status."""
-    needed = ("accelerate", "matplotlib", *(["tensorboard"] if options.tensorboard else []))
-    if any(importlib.util.find_spec(name) is None for name in needed):
-        raise MdanZooError("training needs more packages: pip install 'mdan-zoo[train]'")
-    if options.cache is not None and not options.cache.is_dir():
-        raise InputError(f"--cache must be a folder that exists, not {options.cache}")
-    if is_offline():  # timm's client of the Hub knows one of the two variables
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    prepare_training(options)
     given = {
         "recipe": _recipe(options),
         "hierarchy": load_hierarchy(options.hierarchy),
@@ -136,19 +130,37 @@ def run(options: argparse.Namespace) -> int:
     fields = [field.name for field in dataclasses.fields(TrainingConfig)]
     values = {name: value for name, value in vars(options).items() if name in fields}
     config = TrainingConfig(**values | given)
-    keep_freed_memory()
     try:
         path = train(config)
     except TrainingStoppedError as stopped:
-        print(f"mdan-zoo: {stopped}", file=sys.stderr)
-        disconnect()
-        return 128 + signal.SIGTERM
+        return stop_message(stopped)
     if is_main_process():
         print(path)
         print(summarise(path.parent), file=sys.stderr)
         print(f"try it: mdan-zoo predict --checkpoint {path} IMAGE", file=sys.stderr)
     disconnect()
     return 0
+
+
+def prepare_training(options: argparse.Namespace) -> None:
+    """Check that what training needs is there, and set up this process for it."""
+    needed = ("accelerate", "matplotlib", *(["tensorboard"] if options.tensorboard else []))
+    if any(importlib.util.find_spec(name) is None for name in needed):
+        raise MdanZooError("training needs more packages: pip install 'mdan-zoo[train]'")
+    if options.cache is not None and not options.cache.is_dir():
+        raise InputError(f"--cache must be a folder that exists, not {options.cache}")
+    if is_offline():  # timm's client of the Hub knows one of the two variables
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    keep_freed_memory()
+
+
+def stop_message(stopped: TrainingStoppedError) -> int:
+    """Report training that SIGTERM has stopped; return the exit status."""
+    from mdan_zoo.training.distributed import disconnect
+
+    print(f"mdan-zoo: {stopped}", file=sys.stderr)
+    disconnect()
+    return 128 + signal.SIGTERM
 
 
 def _by_dataset(option: str, values: Sequence[str]) -> Path | dict[str, Path]:
