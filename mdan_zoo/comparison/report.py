@@ -13,6 +13,8 @@ from mdan_zoo._util.files import write_atomically
 from mdan_zoo.comparison.results import collect, rows_of, summarise
 from mdan_zoo.comparison.runs import Comparison
 from mdan_zoo.errors import TrainingError
+from mdan_zoo.plots.comparison import draw_comparison
+from mdan_zoo.plots.figures import save
 from mdan_zoo.training.splitting import Source
 
 _HEADER = (
@@ -20,6 +22,7 @@ _HEADER = (
     "level",
     "accuracy, %",
     "accuracy minus the control, %",
+    "row of the paper",
     "as printed in the paper, %",
     "balanced accuracy, %",
     "macro F1, %",
@@ -54,6 +57,7 @@ def write_comparison(comparison: Comparison, source: Source) -> Path:
     write_atomically(folder / "comparison.csv", text.getvalue().encode())
     content = json.dumps(summary, indent=2, ensure_ascii=False)
     write_atomically(folder / "comparison.json", f"{content}\n".encode())
+    save(draw_comparison(summary), folder / "comparison.png")
     path = folder / "comparison.md"
     write_atomically(path, to_markdown(summary).encode())
     return path
@@ -94,7 +98,15 @@ def _rows(system: Mapping[str, Any]) -> Iterator[list[str]]:
             )
         )
         printed = scores["as_printed_in_the_paper"] or "-"
-        first = [f"`{system['system']}`", level, accuracy, difference, printed, *others]
+        first = [
+            f"`{system['system']}`",
+            level,
+            accuracy,
+            difference,
+            system["paper"] or "-",
+            printed,
+            *others,
+        ]
         yield first + (of_system if number == 0 else [""] * len(of_system))
 
 
@@ -130,13 +142,9 @@ def _notes(summary: Mapping[str, Any]) -> Iterator[str]:
         )
     else:
         yield "No system is a flat classifier, so there are no differences to a control."
-    for system in systems:
-        if system["model"] != system["system"]:
-            yield f"`{system['system']}`: `{system['model']}`."
     if any(system["paper"] for system in systems):
         yield (
-            "The numbers of the paper were printed for ResNet-101 unless the row names another "
-            "network, 448 x 448 pixels, and splits that are not published: "
-            + "; ".join(f"`{s['system']}`: {s['paper']}" for s in systems if s["paper"])
-            + ". Networks other than MDAN are re-implementations; see docs/network.md."
+            "The numbers of the paper are those of its authors, with ResNet-101 unless the row "
+            "names another network, 448 x 448 pixels, and splits that are not published. Networks "
+            "other than MDAN are re-implementations."
         )

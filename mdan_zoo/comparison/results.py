@@ -61,7 +61,7 @@ def collect(comparison: Comparison, source: Source) -> dict[str, list[RunResult]
         for seed in range(comparison.seeds):
             config = comparison.config_of(member.system, seed)
             if is_complete(config, source.split.sha256):
-                found = results.setdefault(member.system.label, [])
+                found = results.setdefault(member.system.text, [])
                 found.append(_result(member, seed, config.output))
     tested = {result.images for found in results.values() for result in found}
     if len(tested) > 1:
@@ -145,6 +145,7 @@ def summarise(
         "images": len(images),
         "input": describe_input(comparison.members[0].model),
         "recipe": ", ".join([recipe.model, *comparison.changes]),
+        "recipe_fields": dataclasses.asdict(recipe),
         "seeds": comparison.seeds,
         "control": control,
         "resamples": RESAMPLES,
@@ -164,7 +165,7 @@ def _control(members: Sequence[Member]) -> str:
     """Return the flat system, preferably one on the backbone of the comparison; "" if none."""
     flat = [m.system for m in members if m.model.architecture == "flat" and not m.system.stages]
     flat.sort(key=lambda system: bool(system.backbone) or not system.model.startswith("flat_"))
-    return flat[0].label if flat else ""
+    return flat[0].text if flat else ""
 
 
 def _intervals(
@@ -201,8 +202,8 @@ def _summary(
         return _mean_and_sd([result.metrics[level, measure] for result in found])
 
     return {
-        "system": member.system.label,
-        "model": member.system.text,
+        "system": member.system.text,
+        "model": member.system.model,
         "architecture": member.model.architecture,
         "backbone": member.model.backbone,
         "options": dataclasses.asdict(member.model.options),

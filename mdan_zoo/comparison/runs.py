@@ -79,9 +79,9 @@ class Comparison:
             raise InputError(f"seeds must be at least 1, not {self.seeds}")
         if any(change.startswith("seed=") for change in self.changes):
             raise InputError("the seeds of a comparison are 0, 1, ...; give their number as seeds")
-        labels = [system.folder for system in self.systems]
-        if len(set(labels)) < len(labels):
-            raise InputError(f"a system is given twice: {', '.join(labels)}")
+        names = [system.folder for system in self.systems]
+        if len(set(names)) < len(names):
+            raise InputError(f"a system is given twice: {', '.join(names)}")
 
     def config_of(self, system: System, seed: int) -> TrainingConfig:
         """Return the configuration of a run."""
@@ -119,10 +119,10 @@ class Comparison:
                     f"no system has an option {name!r}; {did_you_mean(name, known)}"
                 )
         members = [self._check(system) for system in self.systems]
-        _check_equal("hierarchy", {m.system.label: m.model.hierarchy for m in members})
-        inputs = {m.system.label: describe_input(m.model) for m in members}
+        _check_equal("hierarchy", {m.system.text: m.model.hierarchy for m in members})
+        inputs = {m.system.text: describe_input(m.model) for m in members}
         _check_equal("input", inputs, "give one with --size and --resize-mode")
-        usual = {m.system.label: m.model.backbone for m in members if not m.system.backbone}
+        usual = {m.system.text: m.model.backbone for m in members if not m.system.backbone}
         usual = {label: name for label, name in usual.items() if not name.endswith(":embedding")}
         _check_equal("backbone", usual, "give one with --backbone")
         return members
@@ -132,7 +132,7 @@ class Comparison:
         try:
             _, model, hierarchy, network = describe_model(config)
         except MdanZooError as error:
-            raise type(error)(f"{system.label}: {error}") from error
+            raise type(error)(f"{system.text}: {error}") from error
         images = torch.empty(1, 3, model.input.crop, model.input.crop, device="meta")
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network.eval()(images)
@@ -196,13 +196,13 @@ def train_all(comparison: Comparison) -> tuple[Source, list[str]]:
             cached_stages=_shared_stages(members, member),
         )
         number = len(runs) - len(missing) + missing.index((member, seed)) + 1
-        _report(f"run {number} of {len(runs)}: {member.system.label}, seed {seed}")
+        _report(f"run {number} of {len(runs)}: {member.system.text}, seed {seed}")
         try:
             train(run, files)
         except TrainingStoppedError:
             raise
         except TrainingError as error:
-            failed.append(f"{member.system.label}, seed {seed}: {error}")
+            failed.append(f"{member.system.text}, seed {seed}: {error}")
             _report(failed[-1])
     if config.cache is None and not failed:
         in_main_process(lambda: remove_caches(config.output))

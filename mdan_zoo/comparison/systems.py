@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,7 +65,6 @@ class System:
     """A model of the zoo with changes.
 
     Attributes:
-        label: Its name in the results.
         model: Name of the registered model.
         options: Options of its architecture that differ, by name.
         backbone: Its own backbone; "" for that of the comparison.
@@ -72,7 +72,6 @@ class System:
         row: The row of the paper that it corresponds to, if any.
     """
 
-    label: str
     model: str
     options: Mapping[str, str] = field(default_factory=dict)
     backbone: str = ""
@@ -81,15 +80,15 @@ class System:
 
     @property
     def text(self) -> str:
-        """The system in the form of `parse_systems`."""
+        """The system in the form of `parse_systems`, its name in the results."""
         own = {"backbone": self.backbone, "stages": self.stages}
         changes = {**{name: value for name, value in own.items() if value}, **self.options}
         return ":".join([self.model, *(f"{name}={value}" for name, value in changes.items())])
 
     @property
     def folder(self) -> str:
-        """The label as the name of a folder."""
-        return re.sub(r"[^\w.=+-]+", "_", self.label).strip("_")
+        """The system as the name of a folder."""
+        return re.sub(r"[^\w.=+-]+", "_", self.text)
 
     def printed(self, dataset: str) -> dict[str, str]:
         """Return the accuracies of its row of the paper in percent, as printed, by level."""
@@ -108,8 +107,8 @@ def parse_systems(text: str, dataset: str) -> list[System]:
     """
     of_paper = [system for name in PRESETS for system in preset(name, dataset)]
     rows = {system.text: system.row for system in reversed(of_paper)}
-    found = [_parse(item.strip(), item.strip()) for item in re.split(r",\s*(?=[A-Za-z])", text)]
-    return [System(**{**vars(system), "row": rows.get(system.text, "")}) for system in found]
+    found = [_parse(item.strip()) for item in re.split(r",\s*(?=[A-Za-z])", text)]
+    return [dataclasses.replace(system, row=rows.get(system.text, "")) for system in found]
 
 
 def preset(name: str, dataset: str) -> list[System]:
@@ -135,20 +134,20 @@ def preset(name: str, dataset: str) -> list[System]:
         model, colon, changes = text.partition(":")
         changes = changes.replace("LEVELS", ",".join(map(str, range(depth))))
         if f"{model}{ending}" in REGISTERED:
-            systems.append(_parse(f"{model}{ending}{colon}{changes}", row, row))
+            systems.append(_parse(f"{model}{ending}{colon}{changes}", row))
     return systems
 
 
 def merge_systems(*groups: Sequence[System]) -> list[System]:
-    """Return the systems of all groups, equal ones once: with the label of the first."""
+    """Return the systems of all groups, equal ones once: with the row of the last."""
     merged: dict[str, System] = {}
     for system in (system for group in groups for system in group):
-        first = merged.setdefault(system.text, system)
-        merged[system.text] = System(**{**vars(first), "row": system.row or first.row})
+        row = system.row or merged.get(system.text, system).row
+        merged[system.text] = dataclasses.replace(system, row=row)
     return list(merged.values())
 
 
-def _parse(text: str, label: str, row: str = "") -> System:
+def _parse(text: str, row: str = "") -> System:
     model, *changes = text.split(":")
     if model not in list_recipes():
         raise UnknownNameError(
@@ -161,4 +160,4 @@ def _parse(text: str, label: str, row: str = "") -> System:
                 f"{text}: a change has the form NAME=VALUE, such as alpha=0.5, not {change!r}"
             )
     own = {name: pairs.pop(name, "") for name in ("backbone", "stages")}
-    return System(label, model, pairs, row=row, **own)
+    return System(model, pairs, row=row, **own)

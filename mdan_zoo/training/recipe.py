@@ -52,16 +52,8 @@ LOSS_WEIGHTS = ("overall_weight", "local_weight", "global_weight")
 """The weights of the losses, which are None for the architecture's own."""
 
 _NOT_NEGATIVE = (
-    *(
-        "seed",
-        "views_seed",
-        "min_steps",
-        "backbone_lr",
-        "weight_decay",
-        "warmup_steps",
-        "max_grad_norm",
-    ),
-    *("label_std_scale", "cached_views", "dimension_weight", *LOSS_WEIGHTS),
+    *("seed", "min_steps", "backbone_lr", "weight_decay", "warmup_steps", "max_grad_norm"),
+    *("label_std_scale", "cached_views", "views_seed", "dimension_weight", *LOSS_WEIGHTS),
 )
 _LIMITS: tuple[tuple[Sequence[str], Callable[[Any], bool], str], ...] = (
     (
