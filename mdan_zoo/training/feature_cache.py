@@ -78,6 +78,13 @@ class PyramidCache(Dataset[tuple[list[Tensor], int]]):
         """Return the dataset with the random views of a recipe."""
         return replace(self, seed=recipe.seed)
 
+    def with_stages(self, stages: Sequence[int]) -> PyramidCache:
+        """Return the dataset without the maps that are not among `stages`; 0 is C2, 3 is C5."""
+        c2, c3, c4, c5 = (
+            maps if stage in stages else torch.empty(0) for stage, maps in enumerate(self.maps)
+        )
+        return replace(self, maps=(c2, c3, c4, c5))
+
 
 def compute_pyramids(
     backbone: nn.Module,
@@ -104,7 +111,7 @@ def compute_pyramids(
     """
     indices = range(len(samples)) if indices is None else indices
     backbone = backbone.eval()
-    views = (recipe.seed, recipe.cached_views, recipe.min_crop_area)
+    views = (recipe.seed_of_views, recipe.cached_views, recipe.min_crop_area)
     hashes = (files or FileIndex()).sha256s([samples[index].image for index in indices])
     images = list(zip(indices, hashes, strict=True))
     about = (hash_of_start(backbone.state_dict(), spec), tuple(stages), views, images)
@@ -211,7 +218,7 @@ def draw_views(image: Image.Image, spec: InputSpec, recipe: Recipe, seed: int) -
     plain = Preprocessing(spec).crop(image)
     crop = random_crop(spec, recipe)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed((recipe.seed << 32) + seed)
+        torch.manual_seed((recipe.seed_of_views << 32) + seed)
         crops = [tv.pil_to_tensor(crop(image)) for _ in range(recipe.cached_views - 2)]
     mirrored = [view.flip(-1) if number % 2 else view for number, view in enumerate(crops)]
     return [plain, plain.flip(-1), *mirrored]
