@@ -46,12 +46,12 @@ def test_contradictions_are_refused_before_any_work(compared, models, message):
 
 def test_other_inputs_and_backbones_are_refused_unless_they_are_given(compared):
     models = "flat_fi8,flat_fi8_lite0"
-    size = {"size": None, "backbone": None, "backbone_weights": None}
+    size = {"size": None}
     with pytest.raises(
         InputError, match=r"cropped after .*flat_fi8_lite0: 192 x 192 pixels, squashed"
     ):
         compared(models, **size).members  # noqa: B018
-    size |= {"size": 64, "resize_mode": "squash"}
+    size = {"backbone": None, "backbone_weights": None, "resize_mode": "squash"}
     with pytest.raises(
         InputError, match="same backbone, not flat_fi8: resnet101; flat_fi8_lite0: tf"
     ):
