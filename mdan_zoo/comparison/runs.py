@@ -160,6 +160,17 @@ class Comparison:
         keep_splits(sources, config.output)
         return sources[0]
 
+    def run_of(self, member: Member, seed: int, source: Source) -> TrainingConfig:
+        """Return the configuration of a run with its split and the cache of all runs."""
+        cached = self.config.output if self.config.recipe.cached_views else None
+        same = [m.stages for m in self.members if m.model.backbone == member.model.backbone]
+        return dataclasses.replace(
+            self.config_of(member.system, seed),
+            split=source.split_file,
+            cache=self.config.cache or cached,
+            cached_stages=tuple(sorted(set().union(*same))),
+        )
+
 
 def describe_input(model: ModelConfig) -> str:
     """Return size and resize mode of a model's input."""
@@ -189,16 +200,10 @@ def train_all(comparison: Comparison) -> tuple[Source, list[str]]:
     ]
     failed = []
     for member, seed in missing:
-        run = dataclasses.replace(
-            comparison.config_of(member.system, seed),
-            split=source.split_file,
-            cache=config.cache or (config.output if config.recipe.cached_views else None),
-            cached_stages=_shared_stages(members, member),
-        )
         number = len(runs) - len(missing) + missing.index((member, seed)) + 1
         _report(f"run {number} of {len(runs)}: {member.system.text}, seed {seed}")
         try:
-            train(run, files)
+            train(comparison.run_of(member, seed, source), files)
         except TrainingStoppedError:
             raise
         except TrainingError as error:
@@ -230,12 +235,6 @@ def is_complete(config: TrainingConfig, split_sha256: str) -> bool:
             f"{split_sha256}; choose another --output, or remove this folder to train it again"
         )
     return "test" in report or "cross_validation" in report
-
-
-def _shared_stages(members: Sequence[Member], member: Member) -> tuple[int, ...]:
-    """Return the maps that the systems with the backbone of a member read."""
-    same = [other for other in members if other.model.backbone == member.model.backbone]
-    return tuple(sorted({stage for other in same for stage in other.stages}))
 
 
 def _check_equal(what: str, values: Mapping[str, str], advice: str = "compare others") -> None:

@@ -124,9 +124,7 @@ def preset(name: str, dataset: str) -> list[System]:
     ]
     if not endings:
         known = sorted({config.dataset for config in REGISTERED.values()} - {"FI+OASIS"})
-        raise InputError(
-            f"no model is trained on {dataset!r} alone; {did_you_mean(dataset, known)}"
-        )
+        raise InputError(f"no MDAN is trained on {dataset!r} alone; {did_you_mean(dataset, known)}")
     ending = endings[0]
     depth = get_hierarchy(REGISTERED[f"mdan{ending}"].hierarchy).depth
     systems = []
