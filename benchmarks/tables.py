@@ -193,9 +193,8 @@ def architecture_cost() -> str:
                     *(text for r in (row, prediction) for text in (spread(r), r["memory_ratio"])),
                 ]
             )
-    head = ["architecture", "parameters", "10^9 operations"]
-    head += [f"{mode}: {what}" for mode in ("training", "prediction") for what in ("time", "memory")]
-    return table(head, lines)
+    measured = ["training: time", "training: memory", "prediction: time", "prediction: memory"]
+    return table(["architecture", "parameters", "10^9 operations", *measured], lines)
 
 
 def spread(row: dict[str, str]) -> str:

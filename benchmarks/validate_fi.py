@@ -43,7 +43,7 @@ from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.registry import read_dataset
 from mdan_zoo.datasets.split_methods import make_split
 from mdan_zoo.datasets.splits import Split, image_names, select
-from mdan_zoo.evaluation.metrics import LEVEL_MEASURES, Outcomes
+from mdan_zoo.evaluation.metrics import LEVEL_MEASURES, Outcomes, paired_intervals
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.images.load import ImageOptions, load_image
 from mdan_zoo.images.preprocessing import Preprocessing
@@ -244,10 +244,7 @@ def differences(tests: Mapping[tuple[str, int], Path], seeds: Sequence[int]) -> 
             for seed in seeds
         ]
         difference = np.mean(by_seed, axis=0)
-        draws = np.random.default_rng(0).integers(
-            len(difference), size=(RESAMPLES, len(difference))
-        )
-        low, high = np.quantile(difference[draws].mean(axis=1), (0.025, 0.975))
+        ((low, high),) = paired_intervals(difference[None], range(len(difference)), RESAMPLES)
         yield {
             "level": level,
             "seeds": len(seeds),

@@ -14,7 +14,18 @@ import warnings
 from collections.abc import Sequence
 
 from mdan_zoo._version import __version__
-from mdan_zoo.cli import dataset, demo, evaluate, explain, models, predict, publish, train, weights
+from mdan_zoo.cli import (
+    compare,
+    dataset,
+    demo,
+    evaluate,
+    explain,
+    models,
+    predict,
+    publish,
+    train,
+    weights,
+)
 from mdan_zoo.cli.options import NAME_ERRORS
 from mdan_zoo.errors import MdanZooError, mask_urls
 
@@ -52,7 +63,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mdan-zoo {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (models, predict, explain, demo, weights, publish, dataset, train, evaluate):
+    used = (models, predict, explain, demo, weights, publish, dataset, train, evaluate, compare)
+    for command in used:
         command.add_parser(subparsers)
     return parser
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mdan_zoo.errors import InputError
 from mdan_zoo.inference.prediction import VIEWS
 
 NAME_ERRORS = "mdan_zoo.names"
@@ -71,3 +72,61 @@ def add_compute_options(add: Callable[..., Any]) -> None:
         "(flip, 2 times the computing time), the image and its most confident crops (crops, 10 "
         "times), or both (flip+crops, 20 times) (default: %(default)s)",
     )
+
+
+def add_model_options(add: Callable[..., Any]) -> None:
+    """Add the options of the trained model and its recipe."""
+    add("--backbone", metavar="NAME", help="timm model to use as backbone (default: the model's)")
+    add("--size", type=int, metavar="PIXELS", help="side of the input (default: the model's)")
+    add(
+        "--resize-mode",
+        choices=("crop", "squash"),
+        help="crop: resize the shorter side, then crop; squash: resize to a square (default: the "
+        "model's)",
+    )
+    add(
+        "--option",
+        dest="options",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="value of an option of the architecture, such as alpha=0.5; can be repeated",
+    )
+    add(
+        "--backbone-weights",
+        metavar="FILE|PACKAGE",
+        help="initial weights of the backbone: a .safetensors or .pth file, or an installed "
+        "package that contains one (default: timm's pretrained weights)",
+    )
+    add(
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="value of a field of the recipe, such as epochs=3; can be repeated",
+    )
+
+
+def parse_options(given: Sequence[str]) -> dict[str, str]:
+    """Return the options of an architecture by name, given as NAME=VALUE."""
+    pairs = [text.partition("=") for text in given]
+    for text, (name, equals, _) in zip(given, pairs, strict=True):
+        if not name or not equals:
+            raise InputError(f"an option has the form NAME=VALUE, such as alpha=0.5, not {text!r}")
+    return {name: value for name, _, value in pairs}
+
+
+def add_machine_options(add: Callable[..., Any]) -> None:
+    """Add the options of training that concern speed and memory."""
+    precisions = ("no", "bf16", "fp16")
+    add("--precision", choices=precisions, default="no", help="mixed precision (default: no)")
+    accumulate = "micro-batches per step, to save memory (default: %(default)s)"
+    add("--accumulate", type=int, default=1, metavar="N", help=accumulate)
+    add("--channels-last", action="store_true", help="channels-last format, faster on GPUs")
+    add("--compile", action="store_true", help="compile the network with torch.compile")
+    workers = "data-loading processes per GPU (default: one per core, at most 8)"
+    add("--workers", type=int, metavar="N", help=workers)
+    cache = "existing folder for resized copies of the images, or for cached feature maps"
+    add("--cache", **FOLDER, help=cache)
+    add("--tensorboard", action="store_true", help="also write the log for TensorBoard")

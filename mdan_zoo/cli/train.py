@@ -8,13 +8,19 @@ import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mdan_zoo._util.allocator import keep_freed_memory
 from mdan_zoo.cli.dataset import load_hierarchy
-from mdan_zoo.cli.options import FOLDER, add_command
+from mdan_zoo.cli.options import (
+    FOLDER,
+    add_command,
+    add_machine_options,
+    add_model_options,
+    parse_options,
+)
 from mdan_zoo.datasets.registry import DATASETS
 from mdan_zoo.errors import (
     InputError,
@@ -90,27 +96,7 @@ def add_parser(subparsers: Any) -> None:
         help="distillation: predictions of a teacher for the images, written by mdan-zoo predict "
         "--format csv, to mix labels and ratings with; repeat to use the mean of several teachers",
     )
-    _add_model_options(add)
-    add(
-        "--set",
-        dest="changes",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="value of a field of the recipe, such as epochs=3; can be repeated",
-    )
-    _add_machine_options(parser.add_argument_group("speed and memory").add_argument)
-
-
-def _add_model_options(add: Callable[..., Any]) -> None:
-    add("--backbone", metavar="NAME", help="timm model to use as backbone (default: the model's)")
-    add("--size", type=int, metavar="PIXELS", help="side of the input (default: the model's)")
-    add(
-        "--resize-mode",
-        choices=("crop", "squash"),
-        help="crop: resize the shorter side, then crop; squash: resize to a square (default: the "
-        "model's)",
-    )
+    add_model_options(add)
     add(
         "--dimension",
         dest="dimensions",
@@ -120,40 +106,16 @@ def _add_model_options(add: Callable[..., Any]) -> None:
         help="also predict this rating of the dataset, with its scale, such as valence=1:7; can be "
         "repeated",
     )
-    add(
-        "--backbone-weights",
-        metavar="FILE|PACKAGE",
-        help="initial weights of the backbone: a .safetensors or .pth file, or an installed "
-        "package that contains one (default: timm's pretrained weights)",
-    )
-
-
-def _add_machine_options(add: Callable[..., Any]) -> None:
-    precisions = ("no", "bf16", "fp16")
-    add("--precision", choices=precisions, default="no", help="mixed precision (default: no)")
-    accumulate = "micro-batches per step, to save memory (default: %(default)s)"
-    add("--accumulate", type=int, default=1, metavar="N", help=accumulate)
-    add("--channels-last", action="store_true", help="channels-last format, faster on GPUs")
-    add("--compile", action="store_true", help="compile the network with torch.compile")
-    workers = "data-loading processes per GPU (default: one per core, at most 8)"
-    add("--workers", type=int, metavar="N", help=workers)
-    cache = "existing folder for resized copies of the images, or for cached feature maps"
-    add("--cache", **FOLDER, help=cache)
-    add("--tensorboard", action="store_true", help="also write the log for TensorBoard")
+    add_machine_options(parser.add_argument_group("speed and memory").add_argument)
 
 
 def run(options: argparse.Namespace) -> int:
     """Train; return the exit status."""
-    needed = ("accelerate", "matplotlib", *(["tensorboard"] if options.tensorboard else []))
-    if any(importlib.util.find_spec(name) is None for name in needed):
-        raise MdanZooError("training needs more packages: pip install 'mdan-zoo[train]'")
-    if options.cache is not None and not options.cache.is_dir():
-        raise InputError(f"--cache must be a folder that exists, not {options.cache}")
-    if is_offline():  # timm's client of the Hub knows one of the two variables
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    prepare_training(options)
     given = {
         "recipe": _recipe(options),
         "hierarchy": load_hierarchy(options.hierarchy),
+        "options": parse_options(options.options),
         "dimensions": tuple(map(Dimension.parse, options.dimensions)),
         "data": _by_dataset("--data", options.data),
         "exclude": options.exclude and _by_dataset("--exclude", options.exclude),
@@ -166,20 +128,39 @@ def run(options: argparse.Namespace) -> int:
     from mdan_zoo.training.report import summarise
 
     fields = [field.name for field in dataclasses.fields(TrainingConfig)]
-    config = TrainingConfig(**{name: getattr(options, name) for name in fields} | given)
-    keep_freed_memory()
+    values = {name: value for name, value in vars(options).items() if name in fields}
+    config = TrainingConfig(**values | given)
     try:
         path = train(config)
     except TrainingStoppedError as stopped:
-        print(f"mdan-zoo: {stopped}", file=sys.stderr)
-        disconnect()
-        return 128 + signal.SIGTERM
+        return stop_message(stopped)
     if is_main_process():
         print(path)
         print(summarise(path.parent), file=sys.stderr)
         print(f"try it: mdan-zoo predict --checkpoint {path} IMAGE", file=sys.stderr)
     disconnect()
     return 0
+
+
+def prepare_training(options: argparse.Namespace) -> None:
+    """Check that what training needs is there, and set up this process for it."""
+    needed = ("accelerate", "matplotlib", *(["tensorboard"] if options.tensorboard else []))
+    if any(importlib.util.find_spec(name) is None for name in needed):
+        raise MdanZooError("training needs more packages: pip install 'mdan-zoo[train]'")
+    if options.cache is not None and not options.cache.is_dir():
+        raise InputError(f"--cache must be a folder that exists, not {options.cache}")
+    if is_offline():  # timm's client of the Hub knows one of the two variables
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    keep_freed_memory()
+
+
+def stop_message(stopped: TrainingStoppedError) -> int:
+    """Report training that SIGTERM has stopped; return the exit status."""
+    from mdan_zoo.training.distributed import disconnect
+
+    print(f"mdan-zoo: {stopped}", file=sys.stderr)
+    disconnect()
+    return 128 + signal.SIGTERM
 
 
 def _by_dataset(option: str, values: Sequence[str]) -> Path | dict[str, Path]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -196,7 +196,7 @@ def _mean_of_ratios(numerators: Floats, denominators: Floats) -> Floats:
     return means
 
 
-def resample(groups: Sequence[str], resamples: int, seed: int) -> Iterator[Floats]:
+def resample(groups: Sequence[Any], resamples: int, seed: int) -> Iterator[Floats]:
     """Draw bootstrap resamples of whole groups, with replacement.
 
     Images of the same group are similar, so resampling single images would make the intervals too
@@ -214,6 +214,18 @@ def resample(groups: Sequence[str], resamples: int, seed: int) -> Iterator[Float
             for _ in range(min(_ROWS_AT_ONCE, resamples - start))
         ]
         yield np.stack(rows)[:, members].astype(np.float64)
+
+
+def paired_intervals(
+    differences: Floats, groups: Sequence[Any], resamples: int = 10_000, seed: int = 0
+) -> list[tuple[float, float]]:
+    """Return the percentile intervals of the means of differences by image, (M, N); NaN: missing.
+
+    The same resamples of groups are drawn for all of the M means.
+    """
+    known, values = ~np.isnan(differences).T, np.nan_to_num(differences).T
+    means = [w @ values / (w @ known) for w in resample(groups, resamples, seed)]
+    return [interval(column) for column in np.concatenate(means).T]
 
 
 def interval(values: Floats) -> tuple[float, float]:

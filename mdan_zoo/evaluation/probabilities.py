@@ -111,6 +111,31 @@ class Probabilities:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
+def load_probabilities(paths: Sequence[Path], hierarchy: Hierarchy) -> Probabilities:
+    """Read files written by `Probabilities.save`, such as those of all folds, as one."""
+    files = [dict(np.load(path)) for path in paths]
+    joined = {
+        name: np.concatenate([file[name] for file in files]) if array.ndim else array
+        for name, array in files[0].items()
+        if not name.startswith("classes_") and all(name in file for file in files)
+    }
+    names = hierarchy.level_names
+    branches: tuple[Branch, ...] = ("overall", "local", "global")
+    by_branch = {
+        branch: tuple(joined[f"{branch}_{name}"] for name in names)
+        for branch in branches
+        if f"{branch}_{names[0]}" in joined
+    }
+    labels = [joined[f"labels_{name}"] for name in names if f"labels_{name}" in joined]
+    return Probabilities(
+        hierarchy,
+        float(joined["alpha"]) if {"local", "global"} <= by_branch.keys() else None,
+        tuple(joined["images"].tolist()),
+        np.stack(labels, axis=1),
+        by_branch,
+    )
+
+
 def predict_probabilities(
     predictor: Predictor,
     samples: Sequence[Sample],

@@ -5,12 +5,14 @@ Every architecture has its own class, so that a config cannot hold an option wit
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args, get_type_hints
 
 from mdan_zoo._util.numbers import is_number
-from mdan_zoo.errors import InputError
+from mdan_zoo._util.values import convert
+from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,25 @@ class ArchitectureOptions:
 
     def check_crop(self, crop: int) -> None:
         """Raise `InputError` unless the options suit square images of `crop` pixels."""
+
+    def changed(self, changes: Mapping[str, object]) -> ArchitectureOptions:
+        """Return the options with changes by name; values may be text, such as "4,3,2".
+
+        Raises:
+            UnknownNameError: There is no such option.
+            InputError: A value has the wrong type, or contradicts another one.
+        """
+        names = [field.name for field in dataclasses.fields(self)]
+        for name in changes:
+            if name not in names:
+                raise UnknownNameError(
+                    f"the architecture has no option {name!r}; {did_you_mean(name, names)}"
+                    if names
+                    else f"the architecture has no options, so {name!r} cannot be changed"
+                )
+        types = get_type_hints(type(self))
+        values = {name: convert(name, value, types[name]) for name, value in changes.items()}
+        return dataclasses.replace(self, **values)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ArchitectureOptions:

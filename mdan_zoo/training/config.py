@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +36,7 @@ class TrainingConfig:
         backbone: A timm model to use instead of the backbone of the model.
         size: Side in pixels of the network's input, instead of that of the model.
         resize_mode: "crop" or "squash" instead of that of the model; see `InputSpec`.
+        options: Options of the architecture to change, by name; see `mdan_zoo.models.options`.
         dimensions: Continuous outputs to train in addition to the classes, instead of those of
             the model. The dataset must have ratings for them; those of the initial
             model that have none are left out.
@@ -52,6 +53,8 @@ class TrainingConfig:
         cache: Folder for resized copies of the images, see `ImageDataset`, or for cached feature
             maps, see `compute_pyramids`. None: no copies; maps are in the output folder until
             training is complete.
+        cached_stages: Feature maps to cache in addition to those that the network reads, for other
+            networks that use the same `cache`; 0 is C2, 3 is C5.
         tensorboard: Also write the log for TensorBoard.
     """
 
@@ -65,6 +68,7 @@ class TrainingConfig:
     backbone: str | None = None
     size: int | None = None
     resize_mode: Literal["crop", "squash"] | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
     dimensions: tuple[Dimension, ...] = ()
     backbone_weights: str | os.PathLike[str] | None = None
     teacher_predictions: tuple[Path, ...] = ()
@@ -74,6 +78,7 @@ class TrainingConfig:
     compile: bool = False
     workers: int | None = None
     cache: Path | None = None
+    cached_stages: tuple[int, ...] = ()
     tensorboard: bool = False
 
     def __post_init__(self) -> None:

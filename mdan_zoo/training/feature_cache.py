@@ -24,6 +24,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo._util.progress import progress_bar
+from mdan_zoo.backbones.pyramid import leading_maps
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import InputError, TrainingError
@@ -77,6 +78,13 @@ class PyramidCache(Dataset[tuple[list[Tensor], int]]):
         """Return the dataset with the random views of a recipe."""
         return replace(self, seed=recipe.seed)
 
+    def with_stages(self, stages: Sequence[int]) -> PyramidCache:
+        """Return the dataset without the maps that are not among `stages`; 0 is C2, 3 is C5."""
+        c2, c3, c4, c5 = (
+            maps if stage in stages else torch.empty(0) for stage, maps in enumerate(self.maps)
+        )
+        return replace(self, maps=(c2, c3, c4, c5))
+
 
 def compute_pyramids(
     backbone: nn.Module,
@@ -103,7 +111,7 @@ def compute_pyramids(
     """
     indices = range(len(samples)) if indices is None else indices
     backbone = backbone.eval()
-    views = (recipe.seed, recipe.cached_views, recipe.min_crop_area)
+    views = (recipe.seed_of_views, recipe.cached_views, recipe.min_crop_area)
     hashes = (files or FileIndex()).sha256s([samples[index].image for index in indices])
     images = list(zip(indices, hashes, strict=True))
     about = (hash_of_start(backbone.state_dict(), spec), tuple(stages), views, images)
@@ -111,7 +119,8 @@ def compute_pyramids(
     backbone = backbone.to(device).to(memory_format=torch.channels_last)
     preprocessing = Preprocessing(spec)
     with torch.inference_mode():
-        pyramid = backbone(torch.zeros(1, 3, spec.crop, spec.crop, device=device))
+        blank = torch.zeros(1, 3, spec.crop, spec.crop, device=device)
+        pyramid = leading_maps(backbone, blank, stages[-1] + 1)
     shapes = [tuple(pyramid[stage].shape[1:]) for stage in stages]
     names = [f"C{stage + 2}" for stage in stages]
     record = np.dtype([(name, "<f2", shape) for name, shape in zip(names, shapes, strict=True)])
@@ -122,7 +131,7 @@ def compute_pyramids(
         inputs = preprocessing.normalise(views.to(device)).to(memory_format=torch.channels_last)
         # Two views at a time: for larger tensors, the allocator requests new memory each time,
         # which on a CPU takes as long as the convolutions.
-        parts = [list(backbone(pair)) for pair in torch.split(inputs, 2)]
+        parts = [leading_maps(backbone, pair, stages[-1] + 1) for pair in torch.split(inputs, 2)]
         records = np.empty(len(views), record)
         for stage, name in zip(stages, names, strict=True):
             records[name] = torch.cat([part[stage] for part in parts]).half().cpu().numpy()
@@ -209,7 +218,7 @@ def draw_views(image: Image.Image, spec: InputSpec, recipe: Recipe, seed: int) -
     plain = Preprocessing(spec).crop(image)
     crop = random_crop(spec, recipe)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed((recipe.seed << 32) + seed)
+        torch.manual_seed((recipe.seed_of_views << 32) + seed)
         crops = [tv.pil_to_tensor(crop(image)) for _ in range(recipe.cached_views - 2)]
     mirrored = [view.flip(-1) if number % 2 else view for number, view in enumerate(crops)]
     return [plain, plain.flip(-1), *mirrored]

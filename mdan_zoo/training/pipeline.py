@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.splits import split_sha256
 from mdan_zoo.errors import InputError
 from mdan_zoo.evaluation import SampleSource, evaluate, write_report
@@ -39,17 +40,18 @@ from mdan_zoo.weights.checkpoint import save_checkpoint
 _LOGGER = logging.getLogger("mdan_zoo.training")
 
 
-def train(config: TrainingConfig) -> Path:
+def train(config: TrainingConfig, files: FileIndex | None = None) -> Path:
     """Train a model and evaluate it on the test part of the split.
 
     With folds, one network is trained and evaluated per fold, then a final one on all images.
-    Returns the path of the checkpoint. Errors are those of `prepare` and `Trainer.run`.
+    Returns the path of the checkpoint. `files` is an index of the image files that several runs
+    share. Errors are those of `prepare` and `Trainer.run`.
     """
     for path in config.data.values() if isinstance(config.data, Mapping) else (config.data,):
         check_output(config.output, path)
     check_precision(config)
     warn_slow_precision(config)
-    run = prepare(config)
+    run = prepare(config, files)
     if not config.recipe.cached_views and not has_state(config.output):
         check_images(run.samples, run.files)  # `prepare` checks those whose maps are cached
     keep_splits(run.sources, config.output)

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from mdan_zoo._util.values import convert
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
 from mdan_zoo.images.input_spec import STRIDE
 from mdan_zoo.training.system_recipes import system_values
@@ -53,7 +54,7 @@ LOSS_WEIGHTS = ("overall_weight", "local_weight", "global_weight")
 
 _NOT_NEGATIVE = (
     *("seed", "min_steps", "backbone_lr", "weight_decay", "warmup_steps", "max_grad_norm"),
-    *("label_std_scale", "cached_views", "dimension_weight", *LOSS_WEIGHTS),
+    *("label_std_scale", "cached_views", "views_seed", "dimension_weight", *LOSS_WEIGHTS),
 )
 _LIMITS: tuple[tuple[Sequence[str], Callable[[Any], bool], str], ...] = (
     (
@@ -62,7 +63,7 @@ _LIMITS: tuple[tuple[Sequence[str], Callable[[Any], bool], str], ...] = (
         "be above 0",
     ),
     (_NOT_NEGATIVE, lambda value: value >= 0, "not be negative"),
-    (("seed",), lambda value: value < 1 << 32, "be below 2**32"),
+    (("seed", "views_seed"), lambda value: value < 1 << 32, "be below 2**32"),
     (
         ("momentum", "ema_decay", "label_smoothing"),
         lambda value: 0 <= value < 1,
@@ -119,6 +120,8 @@ class Recipe:
             views of each image (the image, its mirror image and random crops) are drawn once and
             the feature maps of the frozen stages are cached on disk, which makes training on a CPU
             a matter of minutes. Needs `frozen_stages` of at least 1.
+        views_seed: Seed of the cached views, which runs with other values of `seed` can share.
+            None: that of `seed`.
         min_crop_area: With 0, a crop of the model's input size is taken from the resized image, as
             in the paper. Above 0, crops cover at least this fraction of the image and are resized.
         train_size: Side of the crops in pixels; 0 is the input size of the model. Objects look
@@ -178,6 +181,7 @@ class Recipe:
     frozen_stages: int = 0
     freeze_bn: bool = False
     cached_views: int = 0
+    views_seed: int | None = None
     min_crop_area: float = 0.0
     train_size: int = 0
     start_size: int = 0
@@ -262,6 +266,11 @@ class Recipe:
                 )
         return weights
 
+    @property
+    def seed_of_views(self) -> int:
+        """Seed of the cached views."""
+        return self.seed if self.views_seed is None else self.views_seed
+
     def for_images(self, count: int) -> Recipe:
         """Return the recipe with the epochs, and in proportion `step_epochs`, for `min_steps`."""
         per_epoch = max(1, count // self.batch_size)
@@ -309,28 +318,11 @@ def load_recipe(model: str, overrides: Sequence[str] = ()) -> Recipe:
     values |= changes
     if values.get("init") and "init_bias_from_priors" not in changes:
         values["init_bias_from_priors"] = False  # the trained classifier is kept
-    types = {field.name: str(field.type) for field in dataclasses.fields(Recipe)}
+    types = get_type_hints(Recipe)
     for name in values:
         if name not in types:
             raise UnknownNameError(f"a recipe has no field {name!r}; {did_you_mean(name, types)}")
-    return Recipe(**{name: _convert(name, value, types[name]) for name, value in values.items()})
-
-
-def _convert(name: str, value: object, kind: str) -> Any:
-    """Convert a value from TOML or the command line to the type of its field."""
-    text = str(value)
-    if kind.endswith(" | None") and text.lower() == "none":
-        return None
-    kind = kind.removesuffix(" | None")
-    try:
-        if kind == "bool":
-            return {"true": True, "false": False}[text.lower()]
-        if kind == "int":
-            return int(text)  # of the text, so that 2.5 is not truncated to 2
-        return float(text) if kind == "float" else text
-    except (ValueError, KeyError) as error:
-        words = {"int": "a whole number", "float": "a number", "bool": "true or false"}
-        raise InputError(f"{name} must be {words[kind]}, not {text!r}") from error
+    return Recipe(**{name: convert(name, value, types[name]) for name, value in values.items()})
 
 
 def fine_tuning_recipe(init: str, overrides: Sequence[str] = (), *, recipe: str = "") -> Recipe:

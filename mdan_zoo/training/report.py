@@ -75,19 +75,27 @@ def repeating_command(config: TrainingConfig) -> list[str]:
     for name in ("backbone", "size", "resize_mode"):
         value = getattr(config, name)
         command += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
+    for name, value in config.options.items():
+        command += ["--option", f"{name}={_text(value)}"]
     for dimension in config.dimensions:
         command += ["--dimension", str(dimension)]
     command += ["--teacher-predictions", "FILE"] * len(config.teacher_predictions)
     command += ["--backbone-weights", "FILE"] if config.backbone_weights is not None else []
     for name, value in dataclasses.asdict(recipe).items():
         if name != "init" and value != getattr(usual, name):
-            text = str(value).lower() if isinstance(value, bool) or value is None else str(value)
-            command += ["--set", f"{name}={text}"]
+            command += ["--set", f"{name}={_text(value)}"]
     command += ["--precision", config.precision] if config.precision != "no" else []
     command += ["--accumulate", str(config.accumulate)] if config.accumulate > 1 else []
     command += ["--channels-last"] if config.channels_last else []
     command += ["--compile"] if config.compile else []
     return command
+
+
+def _text(value: object) -> str:
+    """Return a value as it is given on the command line."""
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
 def _each(option: str, value: str, given: Path | Mapping[str, Path] | None) -> list[str]:

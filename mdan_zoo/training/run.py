@@ -17,38 +17,33 @@ from torch import Tensor, nn
 
 from mdan_zoo.backbones.pyramid import (
     build_backbone,
-    check_sizes,
     pretrained_backbone,
-    with_normalisation,
 )
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.registry import get_dataset, read_dataset
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import CheckpointError, InputError
-from mdan_zoo.hierarchy.builtin import builtin_name, get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.models.dimensions import Dimension
 from mdan_zoo.training.backbone_weights import load_backbone_weights
 from mdan_zoo.training.config import TrainingConfig
-from mdan_zoo.training.dataset import ImageDataset, check_images, training_sizes
+from mdan_zoo.training.dataset import ImageDataset, check_images
 from mdan_zoo.training.distillation import mix_teacher_predictions
 from mdan_zoo.training.distributed import is_main_process, processes
 from mdan_zoo.training.feature_cache import PyramidCache, compute_pyramids
-from mdan_zoo.training.losses import check_losses, rating_targets, sample_targets
-from mdan_zoo.training.optimizer import check_frozen_stages
-from mdan_zoo.training.recipe import is_weight_file
+from mdan_zoo.training.losses import rating_targets, sample_targets
+from mdan_zoo.training.model import describe_model, stages_to_cache
 from mdan_zoo.training.splitting import Source, find_sources, training_sets
 from mdan_zoo.training.state import has_state
 from mdan_zoo.weights.checkpoint import read_identity
 from mdan_zoo.zoo.configs import REGISTERED
-from mdan_zoo.zoo.factory import build_network, get_config, load_network, read_released
+from mdan_zoo.zoo.factory import build_network, load_network
 
 if TYPE_CHECKING:
     from mdan_zoo.models.base import EmotionModel
 
 WEIGHTS_FILE = "model.safetensors"
-_CUSTOM_DATASET = "folder"
 _LOGGER = logging.getLogger("mdan_zoo.training")
 
 
@@ -133,8 +128,10 @@ class Run:
         return digest.hexdigest()
 
 
-def prepare(config: TrainingConfig) -> Run:
+def prepare(config: TrainingConfig, files: FileIndex | None = None) -> Run:
     """Read the dataset, find its split and load the initial weights.
+
+    `files` is an index of the image files that several runs share.
 
     Raises:
         DatasetError: The folder does not have the layout of the dataset, or the split does not fit.
@@ -143,21 +140,8 @@ def prepare(config: TrainingConfig) -> Run:
         InputError: The configuration contradicts itself.
     """
     recipe = config.recipe
-    init = _find_init(config)
-    if init is not None and config.backbone_weights is not None:
-        raise InputError(
-            f"the initial weights, {recipe.init}, include the backbone; remove "
-            f"--backbone-weights {config.backbone_weights}"
-        )
-    model, hierarchy = _describe(config, init)
-    with torch.device("meta"):  # raises if the options and the hierarchy do not fit
-        network = build_network(model, hierarchy)
-    check_losses(recipe, network, model.name)
-    if recipe.start_size or recipe.train_size:
-        check_sizes(model.backbone, training_sizes(model.input, recipe))
-        for size in training_sizes(model.input, recipe):
-            model.options.check_crop(size)
-    datasets = _read_datasets(config, model, hierarchy)
+    init, model, hierarchy, network = describe_model(config)
+    datasets = read_datasets(config, model, hierarchy)
     samples = [sample for _, found in datasets.values() for sample in found]
     taught = _taught(config, samples, hierarchy, model.dimensions)
     if not config.dimensions and model.name not in REGISTERED:
@@ -165,14 +149,12 @@ def prepare(config: TrainingConfig) -> Run:
     rating_targets(taught or samples, model.dimensions)  # raises before the work begins
     # The main process decodes all images as a check, unless the run is resumed.
     resumed = has_state(config.output)
-    files = FileIndex(decode=not resumed and is_main_process())
+    files = files or FileIndex(decode=not resumed and is_main_process())
     sources = find_sources(config, datasets, hierarchy, files)
     backbone, model = _initial_backbone(config, model, hierarchy, init)
-    check_frozen_stages(type(network), backbone, recipe)
     data: ImageDataset | PyramidCache
     if recipe.cached_views:
-        first = recipe.frozen_stages  # trained stage, whose input is always kept
-        stages = sorted({first - 1, *(s for s in network.pyramid_stages() if s < first)})
+        stages = stages_to_cache(network, recipe)
         if not resumed:
             check_images(samples, files)
         trained = sorted(set().union(*training_sets(sources).values()))
@@ -182,11 +164,11 @@ def prepare(config: TrainingConfig) -> Run:
             model.input.resized(recipe.train_size) if recipe.train_size else model.input,
             recipe,
             config.cache or config.output,
-            stages=stages,
+            stages=sorted({*stages, *config.cached_stages}),
             indices=trained,
             device=processes().device,
             files=files,
-        )
+        ).with_stages(stages)
     else:
         data = ImageDataset(samples, model.input, recipe, config.cache)
     targets, state = sample_targets(taught or samples, hierarchy, recipe), backbone.state_dict()
@@ -207,7 +189,7 @@ def _taught(
     return mix_teacher_predictions(samples, tables, hierarchy, weight, dimensions)
 
 
-def _read_datasets(
+def read_datasets(
     config: TrainingConfig, model: ModelConfig, hierarchy: Hierarchy
 ) -> dict[str, tuple[Path, list[Sample]]]:
     """Return the path and the samples of every dataset by name."""
@@ -250,60 +232,6 @@ def _without_unrated_dimensions(model: ModelConfig, samples: Sequence[Sample]) -
             f"no image has a rating of {', '.join(left_out)}: the new model does not predict it"
         )
     return dataclasses.replace(model, dimensions=kept)
-
-
-def _find_init(config: TrainingConfig) -> Path | None:
-    init = config.recipe.init
-    if not init:
-        return None
-    if is_weight_file(init):
-        return Path(init)
-    hint = f"Train {init} first and pass its checkpoint with --init"
-    if config.hierarchy is None:
-        hint += ", or start from ImageNet weights with --set init="
-    return read_released(init, hint=hint).path
-
-
-def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, Hierarchy]:
-    """Return the config of the trained model, and the hierarchy of the labels."""
-    if config.hierarchy is None:
-        model = get_config(config.recipe.model)
-        hierarchy = get_hierarchy(model.hierarchy)
-    elif init is None:
-        raise InputError("a custom hierarchy needs an initial model; pass one with --init")
-    else:
-        model = dataclasses.replace(read_identity(init)[0], dataset=_CUSTOM_DATASET)
-        hierarchy = config.hierarchy
-    stages = [hierarchy.cut(level) for level in config.recipe.stage_levels()]  # raises
-    final = stages[-1] if stages else hierarchy
-    changes = (config.hierarchy, config.backbone, config.size, config.resize_mode)
-    datasets = [*config.paths(model.dataset)]
-    same = {*datasets} == {*model.dataset.split("+")} and not config.dimensions
-    if same and final == hierarchy and all(change is None for change in changes):
-        return model, hierarchy
-    name = config.output.resolve().name
-    if name in REGISTERED and not has_state(config.output):
-        raise InputError(
-            "a model with a custom hierarchy, a coarse last stage, another backbone, input or "
-            "dimensions, or other datasets is named after its output folder, but "
-            f"{name} is a registered model; choose another --output"
-        )
-    own, dataset = builtin_name(final, name), "+".join(datasets)
-    model = dataclasses.replace(model, hierarchy=own, dataset=dataset)
-    if config.backbone is not None:
-        if init is not None:
-            raise InputError(
-                f"the initial weights, {config.recipe.init}, are for the backbone "
-                f"{model.backbone}; remove --backbone {config.backbone}"
-            )
-        spec = with_normalisation(model.input, config.backbone)
-        model = dataclasses.replace(model, backbone=config.backbone, input=spec)
-    dimensions = config.dimensions or model.dimensions
-    spec = model.input
-    if config.size is not None or config.resize_mode is not None:
-        size = spec.crop if config.size is None else config.size
-        spec = spec.resized(size, config.resize_mode)
-    return dataclasses.replace(model, name=name, input=spec, dimensions=dimensions), hierarchy
 
 
 def _initial_backbone(

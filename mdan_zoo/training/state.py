@@ -93,7 +93,8 @@ def load_state(folder: Path, recipe: Recipe, identity: Mapping[str, Any]) -> dic
     except Exception as error:  # whatever damage makes torch raise
         raise CheckpointError(f"cannot resume from {path}, it is damaged: {error}") from error
     expected = _identity(recipe, identity)
-    differing = [name for name, value in expected.items() if found.get(name) != value]
+    names = [*expected, *found]
+    differing = [name for name in names if found.get(name) != expected.get(name)]
     if differing:
         raise CheckpointError(
             f"cannot resume from {path}: it was created with another {differing[0]}; choose "

@@ -298,12 +298,15 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         dimensions = [str(dimension) for dimension in self.network.dimensions]
+        options = self.training.model.options
         return {
             "data": self.training.fingerprint,
             "split": self.indices,
             "backbone to start from": self._start,
             "step size": self.steps().step_size,  # the state counts steps
-            **({"dimensions": dimensions} if dimensions else {}),  # older states lack the field
+            # Older states lack these fields.
+            **({"dimensions": dimensions} if dimensions else {}),
+            **({"options": str(options)} if self.config.options else {}),
         }
 
     def _parts(self) -> dict[str, Any]:

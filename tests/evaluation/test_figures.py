@@ -18,7 +18,7 @@ from mdan_zoo.evaluation.figures import (
     draw_reliability,
 )
 from mdan_zoo.evaluation.metrics import Outcomes
-from mdan_zoo.evaluation.probabilities import Probabilities
+from mdan_zoo.evaluation.probabilities import Probabilities, load_probabilities
 from mdan_zoo.evaluation.results import violations
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
@@ -209,6 +209,21 @@ def test_saved_probabilities_are_read_by_numpy_alone(data, tmp_path):
             np.testing.assert_array_equal(arrays[f"local_{name}"], data.by_branch["local"][level])
             np.testing.assert_array_equal(arrays[f"global_{name}"], data.by_branch["global"][level])
             assert arrays[f"local_{name}"].dtype == np.float32
+
+
+def test_saved_probabilities_of_all_folds_are_read_as_one(data, tmp_path):
+    paths = [tmp_path / "0.npz", tmp_path / "1.npz"]
+    for path in paths:
+        data.save(path)
+    found = load_probabilities(paths, TREE)
+    assert found.images == data.images * 2
+    assert (found.alpha, found.branches) == (data.alpha, data.branches)
+    np.testing.assert_array_equal(found.labels, np.concatenate([data.labels] * 2))
+    for branch in data.branches:
+        expected = np.concatenate([data.of(branch, 1)] * 2)
+        np.testing.assert_array_equal(found.of(branch, 1), expected)
+    dataclasses.replace(data, by_branch={"global": data.by_branch["global"]}).save(paths[0])
+    assert load_probabilities(paths[:1], TREE).branches == ("overall",)
 
 
 def test_figures_are_images(data, tmp_path):

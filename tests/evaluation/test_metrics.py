@@ -19,6 +19,7 @@ from mdan_zoo.evaluation.metrics import (
     interval,
     macro_f1,
     negative_log_likelihood,
+    paired_intervals,
     resample,
     roc_auc,
     weighted_mean,
@@ -205,3 +206,20 @@ def test_draws_depend_on_the_seed_alone():
     assert (first != other).any()
     np.testing.assert_array_equal(first[:, 1], first[:, 2])  # one group
     assert (first[:, [0, 1, 3, 4]].sum(axis=1) == 4).all()  # as many groups as there are
+
+
+def test_paired_intervals_are_those_of_means_over_groups():
+    generator = np.random.default_rng(3)
+    differences = generator.integers(-1, 2, (2, 300)).astype(float)
+    differences[1, 100:] = np.nan  # images without a label
+    plain, some = paired_intervals(differences, range(300), 2000)
+    for found, (low, high) in zip(differences, (plain, some), strict=True):
+        known = found[~np.isnan(found)]
+        spread = 1.96 * known.std() / np.sqrt(len(known))
+        assert (low, high) == pytest.approx(
+            (known.mean() - spread, known.mean() + spread), abs=0.02
+        )
+    repeated = np.repeat(differences[:1, :50], 6, axis=1)
+    (grouped,) = paired_intervals(repeated, np.repeat(np.arange(50), 6), 2000)
+    (single,) = paired_intervals(repeated, range(300), 2000)
+    assert grouped[1] - grouped[0] > 2 * (single[1] - single[0])

@@ -9,7 +9,7 @@ import timm
 import torch
 from oasis_folder import write_oasis
 
-from mdan_zoo.errors import InputError, UnknownNameError
+from mdan_zoo.errors import CheckpointError, InputError, UnknownNameError
 from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.training import TrainingConfig, prepare, train
@@ -94,6 +94,36 @@ def test_impossible_values_are_reported(folder, tmp_path, options, error, messag
     with pytest.raises(error, match=message):
         prepare(config(folder, tmp_path / "out", **options))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"alhpa": 0.5}, UnknownNameError, "no option 'alhpa'; did you mean 'alpha'"),
+        ({"alpha": "half"}, InputError, "alpha must be a number, not 'half'"),
+        ({"alpha": 2}, InputError, "alpha must lie within 0 and 1, not 2"),
+        ({"heads": "3,4,8"}, InputError, r"heads must divide .* not \(3, 4, 8\)"),
+        ({"fusion": "lateral", "upsample_add": "false"}, InputError, "cannot be combined with"),
+    ],
+)
+def test_impossible_options_are_reported(folder, tmp_path, options, error, message):
+    with pytest.raises(error, match=message):
+        prepare(config(folder, tmp_path / "out", model="mdan_oasis4", options=options))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_model_with_other_options_is_not_resumed_without_them(folder, weights, tmp_path):
+    given = {"backbone": NAME, "size": 64, "backbone_weights": weights, "model": "mdan_oasis4"}
+    options = {"alpha": "0.4", "heads": (1, 1, 8)}
+    path = train(config(folder, tmp_path / "run", **given, options=options))
+    predictor = Predictor(checkpoint=path)
+    assert (predictor.name, predictor.config.options.alpha) == ("run", 0.4)
+    assert predictor.config.options.heads == (1, 1, 8)
+    assert "--option alpha=0.4 --option heads=1,1,8" in read_report(tmp_path / "run")["command"]
+    for other in ({}, {"alpha": 0.5, "heads": (1, 1, 8)}):
+        with pytest.raises(CheckpointError, match="created with another options"):
+            train(config(folder, tmp_path / "run", **given, options=other))
 
 
 def test_the_name_of_a_registered_model_is_not_taken(folder, tmp_path):

@@ -23,10 +23,10 @@ from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.flat import FlatClassifier
 from mdan_zoo.training import TrainingConfig, prepare, train
+from mdan_zoo.training.model import _describe
 from mdan_zoo.training.pipeline import check_output
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.training.report import read_report
-from mdan_zoo.training.run import _describe
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
 from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import save_checkpoint

@@ -1,8 +1,9 @@
-"""Published results for comparison: `paper.csv` and `other.csv`.
+"""Published results for comparison: `paper.csv`, `ablations.csv` and `other.csv`.
 
 `paper.csv` holds Tables 1 and 3 of Xu, Wang, Wu & Lui, "MDAN: Multi-level Dependent Attention
-Network for Visual Emotion Analysis", CVPR 2022. `other.csv` holds majority-class baselines and
-results of other publications. All accuracies are in percent, on the test set.
+Network for Visual Emotion Analysis", CVPR 2022, and `ablations.csv` Tables 2, 4 and 5. `other.csv`
+holds majority-class baselines and results of other publications. All accuracies are in percent, on
+the test set.
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ class ReferenceResult:
 def paper_results(dataset: str) -> list[ReferenceResult]:
     """Return the results of the MDAN paper on a dataset, in the order of its tables."""
     return _load("paper.csv", dataset)
+
+
+def ablation_results(dataset: str) -> list[ReferenceResult]:
+    """Return the results of the ablation studies of the paper on a dataset."""
+    return _load("ablations.csv", dataset)
 
 
 def other_results(dataset: str) -> list[ReferenceResult]:

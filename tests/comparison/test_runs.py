@@ -1,0 +1,147 @@
+"""Runs: what is refused before any work, and what the runs of a comparison share."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from mdan_zoo.comparison.runs import is_complete
+from mdan_zoo.datasets.file_index import FileIndex
+from mdan_zoo.errors import InputError, MdanZooError
+from mdan_zoo.training import prepare
+from mdan_zoo.training.report import repeating_command
+
+CACHED = ("frozen_stages=3", "cached_views=3", "min_crop_area=0.6", "batch_size=4")
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (
+            "mdan_fi8:fusion=lateral:upsample_add=false",
+            "upsample_add=False cannot be combined with",
+        ),
+        ("mdan_fi8:heads=3,4,8", "which are 16, 64, 256 at 64 x 64 pixels, not (3, 4, 8)"),
+        ("flat_fi8:stages=0,2", "has no level 2: use 0 to 1, or 'polarity', 'emotion'"),
+        ("flat_fi8,flat_fi8:stages=0", "must have the same hierarchy, not flat_fi8: mikels8; "),
+        ("flat_fi8,mdan_webemo25", "not flat_fi8: mikels8; mdan_webemo25: webemo25"),
+        (
+            "flat_fi8,wscnet_fi8:dropout=0.1",
+            "wscnet_fi8:dropout=0.1: the architecture has no option",
+        ),
+        ("mdan_fi8:dim=wide", "dim must be a whole number, not 'wide'"),
+        ("mdan_fi8:semantic_levels=a", "semantic_levels must be whole numbers, such as 4,3,2, not"),
+        ("mdan_fi8:upsample_add=maybe", "upsample_add must be true or false, not 'maybe'"),
+    ],
+)
+def test_contradictions_are_refused_before_any_work(compared, models, message):
+    comparison = compared(models)
+    with pytest.raises(MdanZooError, match=re.escape(message)):
+        comparison.members  # noqa: B018 - a cached property
+    assert not comparison.config.output.exists()
+
+
+def test_other_inputs_and_backbones_are_refused_unless_they_are_given(compared):
+    models = "flat_fi8,flat_fi8_lite0"
+    size = {"size": None}
+    with pytest.raises(
+        InputError, match=r"cropped after .*flat_fi8_lite0: 192 x 192 pixels, squashed"
+    ):
+        compared(models, **size).members  # noqa: B018
+    size = {"backbone": None, "backbone_weights": None, "resize_mode": "squash"}
+    with pytest.raises(
+        InputError, match="same backbone, not flat_fi8: resnet101; flat_fi8_lite0: tf"
+    ):
+        compared(models, **size).members  # noqa: B018
+    assert len(compared(models, resize_mode="squash").members) == 2
+
+
+def test_seeds_and_repeated_systems_are_checked(compared):
+    with pytest.raises(InputError, match="seeds must be at least 1, not 0"):
+        compared("flat_fi8", seeds=0)
+    with pytest.raises(InputError, match=r"the seeds of a comparison are 0, 1, \.\.\."):
+        compared("flat_fi8", "seed=4")
+    with pytest.raises(InputError, match="a system is given twice: flat_fi8, flat_fi8"):
+        compared("flat_fi8,flat_fi8")
+
+
+def test_all_images_leave_none_to_test_on(compared):
+    comparison = compared("flat_fi8", "split=all")
+    with pytest.raises(InputError, match=r"trains on all images.*use --set split=80/20 or --split"):
+        comparison.find_split(FileIndex())
+    assert not comparison.config.output.exists()
+
+
+def test_options_of_all_systems_apply_to_those_that_have_them(compared):
+    models = "flat_fi8,mdan_fi8,mdan_fi8:dim=8"
+    flat, plain, narrow = compared(models, options={"dim": "16"}).members
+    assert (plain.model.options.dim, narrow.model.options.dim) == (16, 8)
+    assert flat.parameters < narrow.parameters < plain.parameters
+    with pytest.raises(MdanZooError, match="no system has an option 'dmi'; did you mean 'dim'"):
+        compared(models, options={"dmi": "16"}).members  # noqa: B018
+
+
+def test_all_systems_have_the_recipe_of_the_first(compared):
+    comparison = compared("flat_oasis4,mdan_oasis4", "epochs=3", seeds=2)
+    flat, mdan = (
+        dataclasses.asdict(comparison.config_of(system, 1).recipe) for system in comparison.systems
+    )
+    assert flat.pop("model") == "flat_oasis4"
+    assert mdan.pop("model") == "mdan_oasis4"
+    assert flat == mdan
+    assert (mdan["epochs"], mdan["seed"], mdan["views_seed"]) == (3, 1, 0)
+    assert mdan["overall_weight"] == 1.0, "that of the recipe of flat_oasis4"
+
+
+def test_systems_and_seeds_share_one_cache_of_maps(compared, fi, tmp_path):
+    comparison = compared("flat_fi8,mdan_fi8:dim=8", *CACHED, seeds=2, cache=tmp_path)
+    source = comparison.find_split(FileIndex())
+    runs = [
+        prepare(comparison.run_of(member, seed, source))
+        for seed in range(2)
+        for member in comparison.members
+    ]
+    assert len(list(tmp_path.glob("feature_cache-*.bin"))) == 1
+    flat, mdan = runs[0].data, runs[1].data
+    assert [bool(maps.numel()) for maps in flat.maps] == [False, False, True, True]
+    assert [bool(maps.numel()) for maps in mdan.maps] == [False, True, True, True]
+    assert flat.maps[3].equal(mdan.maps[3])
+    assert runs[2].data.maps[3].equal(flat.maps[3])
+    assert (flat.seed, runs[2].data.seed) == (0, 1)
+
+
+def test_the_views_of_a_seed_are_the_same_as_without_views_seed(compared, tmp_path):
+    comparison = compared("flat_fi8", *CACHED, cache=tmp_path)
+    source = comparison.find_split(FileIndex())
+    config = comparison.run_of(comparison.members[0], 0, source)
+    assert config.recipe.views_seed == 0
+    for views_seed, files in ((0, 1), (None, 1), (1, 2)):
+        recipe = dataclasses.replace(config.recipe, views_seed=views_seed)
+        prepare(dataclasses.replace(config, recipe=recipe))
+        assert len(list(tmp_path.glob("feature_cache-*.bin"))) == files
+
+
+def test_complete_runs_of_another_configuration_are_refused(compared):
+    comparison = compared("mdan_fi8:dim=8")
+    config = comparison.config_of(comparison.systems[0], 0)
+    assert not is_complete(config, "0" * 64)
+    command = repeating_command(dataclasses.replace(config, split=config.data))
+    assert "--option dim=8 --backbone-weights FILE" in " ".join(command)
+    config.output.mkdir(parents=True)
+    report = {"command": " ".join(command), "split_sha256": "0" * 64}
+
+    def write(**changes):
+        (config.output / "training.json").write_text(json.dumps({**report, **changes}))
+
+    write()
+    assert not is_complete(config, "0" * 64), "it has not been tested"
+    write(test={})
+    assert is_complete(config, "0" * 64)
+    with pytest.raises(InputError, match=r"was trained on the split 0+, not 1"):
+        is_complete(config, "1" * 64)
+    recipe = dataclasses.replace(config.recipe, epochs=4)
+    with pytest.raises(InputError, match=r"was trained by .*, not by '.*--set epochs=4'; choose"):
+        is_complete(dataclasses.replace(config, recipe=recipe), "0" * 64)
