@@ -35,4 +35,4 @@ def multiply_accumulates(network: nn.Module, size: int, *, batch_norm: bool = Fa
             layer.register_forward_hook(count)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         shapes(torch.zeros(1, 3, size, size, device="meta"))
-    return counter.get_total_flops() // 2 + 2 * normalised * batch_norm
+    return int(counter.get_total_flops()) // 2 + 2 * normalised * batch_norm
