@@ -112,7 +112,8 @@ def measure(steppers: dict[str, Stepper], mode: str, repeats: int) -> list[dict[
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure every architecture and write the rows."""
-    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    description = str(__doc__).partition("\n")[0]
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=description)
     parser.add_argument("--backbone", help="default: that of mdan_fi8_lite0")
     parser.add_argument("--size", type=positive, help="default: that of mdan_fi8_lite0")
     parser.add_argument("--batch", type=positive, default=16, metavar="N")

@@ -30,7 +30,6 @@ from mdan_zoo.training.report import read_report
 from mdan_zoo.training.state import LOG_FILE, STATE_FILE
 from mdan_zoo.training.trainer import Trainer
 from mdan_zoo.weights.checkpoint import save_checkpoint
-from mdan_zoo.zoo.configs import REGISTERED
 from mdan_zoo.zoo.factory import build_network
 
 ALONE = {"workers": 0}
@@ -379,20 +378,6 @@ def test_the_name_of_a_registered_model_is_not_taken(model, data, tmp_path):
     with pytest.raises(InputError, match=r"mdan_fi8 is a registered model"):
         train(plan(model, data, tmp_path / "mdan_fi8"))
     assert not (tmp_path / "mdan_fi8").exists()
-
-
-@pytest.mark.slow
-def test_a_run_is_resumed_although_a_newer_model_has_its_name(model, data, tmp_path, monkeypatch):
-    output = tmp_path / "wscnet_fi8"
-    with monkeypatch.context() as version:
-        version.delitem(REGISTERED, output.name)
-        train(plan(model, data, output))
-    expected = (output / "model.safetensors").read_bytes()
-    (output / "model.safetensors").unlink()
-    assert train(plan(model, data, output)).read_bytes() == expected
-    (output / STATE_FILE).unlink()
-    with pytest.raises(InputError, match="wscnet_fi8 is a registered model"):
-        train(plan(model, data, output))
 
 
 @pytest.mark.parametrize("label_std_scale", [0.0, 0.75])

@@ -7,10 +7,14 @@ import shlex
 
 import pytest
 from dataset_trees import write_fi, write_images
+from tiny_model import OWN_TREE
 
-from mdan_zoo.training.recipe import load_recipe
+from mdan_zoo.errors import InputError
+from mdan_zoo.training import TrainingConfig, train
+from mdan_zoo.training.recipe import Recipe, load_recipe
 from mdan_zoo.training.report import read_report
-from mdan_zoo.zoo.configs import SYSTEMS, training_command
+from mdan_zoo.training.state import STATE_FILE
+from mdan_zoo.zoo.configs import REGISTERED, SYSTEMS, training_command
 
 
 @pytest.mark.parametrize("system", ["flat", "wscnet", "alexnet"])
@@ -76,3 +80,21 @@ def test_the_commands_train_a_system_on_fi_and_then_on_a_small_dataset(run, tmp_
         assert (program, status) == ("mdan-zoo", 0), messages
         assert read_report(tmp_path / name)["model"] == name
     assert "smallcnn_fi8" in read_report(tmp_path / name)["recipe"]["init"]
+
+
+@pytest.mark.slow
+def test_a_run_is_resumed_although_a_newer_system_has_its_name(
+    tiny_model, own_images, tmp_path, monkeypatch
+):
+    output = tmp_path / "wscnet_fi8"
+    recipe = Recipe("mdan_fi8", init=str(tiny_model), epochs=1, batch_size=8, split="all")
+    config = TrainingConfig(recipe, own_images, output, hierarchy=OWN_TREE, workers=0)
+    with monkeypatch.context() as version:
+        version.delitem(REGISTERED, output.name)
+        weights = train(config)
+    expected = weights.read_bytes()
+    weights.unlink()
+    assert train(config).read_bytes() == expected
+    (output / STATE_FILE).unlink()
+    with pytest.raises(InputError, match="wscnet_fi8 is a registered model"):
+        train(config)
