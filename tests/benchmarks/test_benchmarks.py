@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,16 +23,11 @@ def case(batch: int = 1, mode: str = "forward") -> Case:
 
 
 @pytest.mark.slow
-def test_top_down_cost_writes_a_row_for_every_variant(tmp_path):
+def test_top_down_cost_writes_a_row_for_every_variant(tmp_path, capsys):
     output = tmp_path / "new folder" / "cost.csv"
     options = "--models mdan_fi8 --size 64 --batches 2 --modes training --repeats 2 --threads 1"
-    command = [sys.executable, ROOT / "benchmarks" / "top_down_cost.py", *options.split()]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(
-        [*command, "--output", output], env=environment, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
-    assert str(output) in run.stdout
+    top_down_cost.main([*options.split(), "--output", str(output)])
+    assert str(output) in capsys.readouterr().out
 
     with output.open(newline="", encoding="utf-8") as file:
         rows = {row["variant"]: row for row in csv.DictReader(file)}
