@@ -147,7 +147,8 @@ def merge_systems(*groups: Sequence[System]) -> list[System]:
 
 
 def _parse(text: str, row: str = "") -> System:
-    model, *changes = text.split(":")
+    # The name of a backbone may end in ":head" or ":embedding".
+    model, *changes = re.split(r":(?=\w*=)", text)
     if model not in list_recipes():
         raise UnknownNameError(
             f"there is no model {model!r}; {did_you_mean(model, list_recipes())}"
