@@ -29,7 +29,8 @@ Every system is trained with the recipe of the first one and tested on the same 
   mdan-zoo compare FI --data FI --preset table2 --backbone resnet50 --size 224 --output table2
 
 Run the same command again to resume an interrupted comparison: complete runs are kept. The results
-are comparison.md, comparison.csv, comparison.json and comparison.png in the output folder.
+are comparison.md, comparison.csv, comparison.json and comparison.png in the output folder. To train
+on several GPUs, replace `mdan-zoo` with `accelerate launch -m mdan_zoo`.
 """
 
 

@@ -133,7 +133,7 @@ def summarise(
     both systems have.
     """
     assert source.split is not None, "a comparison has a split"
-    control = _control([results[label][0].member for label in results])
+    control = control_of([results[label][0].member for label in results])
     by_name = {_name(sample.image, source.folder): sample.group for sample in source.samples}
     images = next(iter(results.values()))[0].images
     intervals = _intervals(results, control, [by_name[name] for name in images])
@@ -161,7 +161,7 @@ def _name(image: Path, folder: Path) -> str:
     return (image.relative_to(folder) if image.is_relative_to(folder) else image).as_posix()
 
 
-def _control(members: Sequence[Member]) -> str:
+def control_of(members: Sequence[Member]) -> str:
     """Return the flat system, preferably one on the backbone of the comparison; "" if none."""
     flat = [m.system for m in members if m.model.architecture == "flat" and not m.system.stages]
     flat.sort(key=lambda system: bool(system.backbone) or not system.model.startswith("flat_"))

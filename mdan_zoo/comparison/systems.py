@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
-from mdan_zoo.evaluation.reference import ablation_results, paper_results
 from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.training.recipe import list_recipes, load_recipe
 from mdan_zoo.zoo.configs import REGISTERED
@@ -92,6 +91,8 @@ class System:
 
     def printed(self, dataset: str) -> dict[str, str]:
         """Return the accuracies of its row of the paper in percent, as printed, by level."""
+        from mdan_zoo.evaluation.reference import ablation_results, paper_results  # loads torch
+
         results = [*paper_results(dataset), *ablation_results(dataset)]
         return {result.level: result.accuracy for result in results if result.source == self.row}
 
@@ -146,7 +147,8 @@ def merge_systems(*groups: Sequence[System]) -> list[System]:
 
 
 def _parse(text: str, row: str = "") -> System:
-    model, *changes = text.split(":")
+    # The name of a backbone may end in ":head" or ":embedding".
+    model, *changes = re.split(r":(?=\w*=)", text)
     if model not in list_recipes():
         raise UnknownNameError(
             f"there is no model {model!r}; {did_you_mean(model, list_recipes())}"

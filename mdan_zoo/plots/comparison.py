@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,6 +58,6 @@ def draw_comparison(summary: Mapping[str, Any]) -> Figure:
 
 def _in_lines(system: str) -> str:
     """Return the name of a system with line breaks between its changes."""
-    model, *changes = system.split(":")
+    model, *changes = re.split(r":(?=\w+=)", system)
     starts = range(0, len(changes), _CHANGES_PER_LINE)
     return "\n".join([model, *(":".join(changes[n : n + _CHANGES_PER_LINE]) for n in starts)])

@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -172,6 +174,20 @@ def test_a_run_that_diverges_is_left_out(command, tmp_path, capsys):
     assert message in capsys.readouterr().err
     summary = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
     assert [system["system"] for system in summary["systems"]] == ["flat_fi8"]
+
+
+@pytest.mark.slow
+def test_several_processes_compare(command, tmp_path):
+    given = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m"]
+    given += ["mdan_zoo", *command, "--set", "epochs=1", "--models", MODELS]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*given, "--output", tmp_path / "out"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("run 2 of 2") == 1
+    summary = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
+    assert [system["system"] for system in summary["systems"]] == MODELS.split(",")
 
 
 @pytest.mark.slow

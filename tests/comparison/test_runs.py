@@ -99,18 +99,14 @@ def test_all_systems_have_the_recipe_of_the_first(compared):
 def test_systems_and_seeds_share_one_cache_of_maps(compared, fi, tmp_path):
     comparison = compared("flat_fi8,mdan_fi8:dim=8", *CACHED, seeds=2, cache=tmp_path)
     source = comparison.find_split(FileIndex())
-    runs = [
-        prepare(comparison.run_of(member, seed, source))
-        for seed in range(2)
-        for member in comparison.members
-    ]
+    flat, mdan = comparison.members
+    runs = [prepare(comparison.run_of(m, seed, source)) for m, seed in ((flat, 0), (mdan, 1))]
     assert len(list(tmp_path.glob("feature_cache-*.bin"))) == 1
-    flat, mdan = runs[0].data, runs[1].data
-    assert [bool(maps.numel()) for maps in flat.maps] == [False, False, True, True]
-    assert [bool(maps.numel()) for maps in mdan.maps] == [False, True, True, True]
-    assert flat.maps[3].equal(mdan.maps[3])
-    assert runs[2].data.maps[3].equal(flat.maps[3])
-    assert (flat.seed, runs[2].data.seed) == (0, 1)
+    first, second = (run.data for run in runs)
+    assert [bool(maps.numel()) for maps in first.maps] == [False, False, True, True]
+    assert [bool(maps.numel()) for maps in second.maps] == [False, True, True, True]
+    assert first.maps[3].equal(second.maps[3])
+    assert (first.seed, second.seed) == (0, 1)
 
 
 def test_the_views_of_a_seed_are_the_same_as_without_views_seed(compared, tmp_path):

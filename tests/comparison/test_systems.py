@@ -42,6 +42,11 @@ def test_a_curriculum_has_the_stages_of_its_recipe():
     assert (changed.stages, small.stages) == ("emotion", "")
 
 
+def test_a_backbone_may_have_an_ending():
+    (system,) = parse_systems("flat_fi8:backbone=alexnet:embedding:dropout=0.1", "FI")
+    assert (system.backbone, system.options) == ("alexnet:embedding", {"dropout": "0.1"})
+
+
 def test_a_system_of_both_options_is_compared_once_with_the_row_of_the_table():
     given = parse_systems("wscnet_fi8,flat_fi8", "FI")
     merged = merge_systems(given, preset("table2", "FI"))
@@ -54,7 +59,8 @@ def test_a_system_of_both_options_is_compared_once_with_the_row_of_the_table():
     ("text", "message"),
     [
         ("flat_fi9", "there is no model 'flat_fi9'; did you mean 'flat_fi8'"),
-        ("flat_fi8:dropout", "a change has the form NAME=VALUE, such as alpha=0.5, not 'dropout'"),
+        ("flat_fi8:dropout", "there is no model 'flat_fi8:dropout'; did you mean 'flat_fi8'"),
+        ("flat_fi8:dropout=", "the form NAME=VALUE, such as alpha=0.5, not 'dropout='"),
         ("flat_fi8:=3", "not '=3'"),
     ],
 )

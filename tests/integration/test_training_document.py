@@ -22,7 +22,8 @@ TEXT = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.M | re.S)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.M | re.S)
+    return [text for kind, text in found if kind == language]
 
 
 def commands() -> list[list[str]]:
