@@ -137,9 +137,12 @@ def ridge(job: Job, training: Sequence[int], held_out: Sequence[int]) -> dict[st
     return {"overall": sum_up(torch.stack([quadrants[leaf] for leaf in leaves], dim=1))}
 
 
+@torch.inference_mode()
 def pooled_features() -> np.ndarray[Any, Any]:
     """Return the pooled C5 of the frozen backbone for the plain view of every image, (N, C)."""
-    return cached_maps().maps[3][0].float().mean(dim=(2, 3)).numpy()
+    last_stage = stages_after(PREPARED.network(seed=0).backbone.eval(), 3)
+    batches = cached_maps().maps[2][0].split(64)
+    return torch.cat([last_stage(maps.float()).mean(dim=(2, 3)) for maps in batches]).numpy()
 
 
 def cached_maps() -> PyramidCache:

@@ -300,32 +300,74 @@ def _check_size(name: str, maker: Callable[..., Any], size: int) -> None:
         )
 
 
-def stages_after(backbone: nn.Module, stages: int) -> nn.Sequential:
+def stages_after(backbone: nn.Module, stages: int, last: int = 4) -> nn.Sequential:
     """Return the part of a backbone after its first `stages` maps, sharing its parameters.
 
     Args:
         backbone: Result of `build_backbone`.
         stages: 1 cuts after C2, 2 after C3, 3 after C4.
+        last: 2 ends with C3, 3 with C4, 4 with C5.
 
     Raises:
         InputError: The backbone is not a chain of modules and cannot be cut there.
     """
     if isinstance(backbone, WithHead):
-        inside = stages_after(backbone.backbone, stages)
-        return nn.Sequential(inside, backbone.conv_head, backbone.bn2)
+        inside = stages_after(backbone.backbone, stages, last)
+        return nn.Sequential(inside, backbone.conv_head, backbone.bn2) if last == 4 else inside
+    before, parent = _end_of_stage(backbone, stages)
+    until, same = _end_of_stage(backbone, last)
+    if parent is not same:
+        raise _uncut(backbone, stages)
+    children = list(parent.children())
+    return nn.Sequential(*children[children.index(before) + 1 : children.index(until) + 1])
+
+
+def leading_maps(backbone: nn.Module, images: Tensor, count: int) -> list[Tensor]:
+    """Return the first `count` maps of images (N, 3, H, W), without computing later stages.
+
+    Raises:
+        InputError: `count` is below 4, and the backbone cannot be cut there.
+    """
+    if count == len(STRIDES):
+        return list(backbone(images))
+    if isinstance(backbone, WithHead):
+        return leading_maps(backbone.backbone, images, count)
+    maps: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        maps.append(output)
+        if len(maps) == count:
+            raise _StageReachedError
+
+    ends = [_end_of_stage(backbone, stage)[0] for stage in range(1, count + 1)]
+    hooks = [module.register_forward_hook(keep) for module in ends]
+    try:
+        backbone(images)
+    except _StageReachedError:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return maps
+
+
+class _StageReachedError(Exception):
+    """Ends a forward pass after the last map that is needed."""
+
+
+def _end_of_stage(backbone: nn.Module, stage: int) -> tuple[nn.Module, nn.Module]:
+    """Return the module whose output is a map, 1 for C2 to 4 for C5, and its parent."""
     info = getattr(backbone, "feature_info", None)
-    names = info.module_name() if info is not None else []
-    modules = dict(backbone.named_modules())
+    modules, names = dict(backbone.named_modules()), info.module_name() if info is not None else []
     for mark in (".", "_") if names else ():  # timm flattens some backbones: stages_2, not stages.2
-        before, until = (name.replace(".", mark) for name in (names[stages - 1], names[-1]))
-        parent, _, before = before.rpartition(".")
-        children = dict(modules[parent].named_children()) if parent in modules else {}
-        until = until.removeprefix(f"{parent}.")
-        if before in children and until in children:
-            order = list(children)
-            start, stop = order.index(before) + 1, order.index(until) + 1
-            return nn.Sequential(*list(children.values())[start:stop])
-    raise InputError(
-        f"{type(backbone).__name__} cannot be cut after its stage {stages}: freeze none (0) or all "
+        name = names[stage - 1].replace(".", mark)
+        if name in modules:
+            return modules[name], modules[name.rpartition(".")[0]]
+    raise _uncut(backbone, stage)
+
+
+def _uncut(backbone: nn.Module, stage: int) -> InputError:
+    return InputError(
+        f"{type(backbone).__name__} cannot be cut after its stage {stage}: freeze none (0) or all "
         "(4) of its stages"
     )

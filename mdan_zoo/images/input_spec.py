@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mdan_zoo._util.numbers import is_number
@@ -62,3 +62,12 @@ class InputSpec:
     def resize_to(self) -> int | tuple[int, int]:
         """The size argument of torchvision's `Resize`: the shorter side, or both sides."""
         return self.resize if self.resize_mode == "crop" else (self.resize, self.resize)
+
+    def resized(self, size: int, mode: Literal["crop", "squash"] | None = None) -> InputSpec:
+        """Return the input with another crop size in pixels, and resize mode if given.
+
+        Crops keep their share of the resized image; squashed images are always covered whole.
+        """
+        mode = mode or self.resize_mode
+        resize = size if mode == "squash" else round(self.resize * size / self.crop)
+        return replace(self, resize=resize, crop=size, resize_mode=mode)

@@ -24,6 +24,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from mdan_zoo._util.files import write_atomically
 from mdan_zoo._util.progress import progress_bar
+from mdan_zoo.backbones.pyramid import leading_maps
 from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.datasets.sample import Sample
 from mdan_zoo.errors import InputError, TrainingError
@@ -118,7 +119,8 @@ def compute_pyramids(
     backbone = backbone.to(device).to(memory_format=torch.channels_last)
     preprocessing = Preprocessing(spec)
     with torch.inference_mode():
-        pyramid = backbone(torch.zeros(1, 3, spec.crop, spec.crop, device=device))
+        blank = torch.zeros(1, 3, spec.crop, spec.crop, device=device)
+        pyramid = leading_maps(backbone, blank, stages[-1] + 1)
     shapes = [tuple(pyramid[stage].shape[1:]) for stage in stages]
     names = [f"C{stage + 2}" for stage in stages]
     record = np.dtype([(name, "<f2", shape) for name, shape in zip(names, shapes, strict=True)])
@@ -129,7 +131,7 @@ def compute_pyramids(
         inputs = preprocessing.normalise(views.to(device)).to(memory_format=torch.channels_last)
         # Two views at a time: for larger tensors, the allocator requests new memory each time,
         # which on a CPU takes as long as the convolutions.
-        parts = [list(backbone(pair)) for pair in torch.split(inputs, 2)]
+        parts = [leading_maps(backbone, pair, stages[-1] + 1) for pair in torch.split(inputs, 2)]
         records = np.empty(len(views), record)
         for stage, name in zip(stages, names, strict=True):
             records[name] = torch.cat([part[stage] for part in parts]).half().cpu().numpy()

@@ -22,7 +22,6 @@ from mdan_zoo.models.dimensions import Dimension
 from mdan_zoo.models.layers import cross_entropy
 from mdan_zoo.training.recipe import LOSS_WEIGHTS, Recipe
 
-_CACHED_STAGES = 3
 _LOGGER = logging.getLogger("mdan_zoo.training")
 
 
@@ -134,9 +133,10 @@ class TrainingStep(nn.Module):
         self.network = network
         self.preprocessing = preprocessing
         self.branch_weights = branch_weights(network, recipe)
-        self.last_stage: nn.Module | None = None
-        if recipe.cached_views and recipe.frozen_stages == _CACHED_STAGES:
-            self.last_stage = stages_after(network.backbone, _CACHED_STAGES)
+        self.trained_stages = [
+            (stage, stages_after(network.backbone, stage, stage + 1))
+            for stage in range(recipe.frozen_stages, 4 if recipe.cached_views else 0)
+        ]
 
     def forward(
         self,
@@ -154,8 +154,8 @@ class TrainingStep(nn.Module):
             output = self.network(self.preprocessing.normalise(inputs))
         else:
             maps = [stage.float() for stage in inputs]
-            if self.last_stage is not None:
-                maps[3] = self.last_stage(maps[2])
+            for stage, layers in self.trained_stages:
+                maps[stage] = layers(maps[stage - 1])
             output = self.network.predict_pyramid(maps)
         # Branches of weight 0 are included: on several GPUs all parameters need gradients.
         terms = [

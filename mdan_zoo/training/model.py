@@ -12,7 +12,6 @@ from mdan_zoo.backbones.pyramid import check_sizes, with_normalisation
 from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.builtin import builtin_name, get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
-from mdan_zoo.images.input_spec import InputSpec
 from mdan_zoo.models.config import ModelConfig
 from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.dataset import training_sizes
@@ -64,9 +63,8 @@ def describe_model(
 
 def stages_to_cache(network: EmotionModel, recipe: Recipe) -> list[int]:
     """Return which of the maps C2..C5 (0..3) are cached to train a network."""
-    read = network.pyramid_stages()
-    # C4 is the input of the last stage, if that is trained.
-    return sorted({2, *read} if recipe.frozen_stages == 3 else read)
+    first = recipe.frozen_stages  # trained stage, whose input is always kept
+    return sorted({first - 1, *(stage for stage in network.pyramid_stages() if stage < first)})
 
 
 def _find_init(config: TrainingConfig) -> Path | None:
@@ -117,17 +115,11 @@ def _describe(config: TrainingConfig, init: Path | None) -> tuple[ModelConfig, H
             )
         spec = with_normalisation(model.input, config.backbone)
         model = dataclasses.replace(model, backbone=config.backbone, input=spec)
-    spec, dimensions = _resized(model.input, config), config.dimensions or model.dimensions
+    dimensions, spec = config.dimensions or model.dimensions, model.input
+    if config.size is not None or config.resize_mode is not None:
+        size = spec.crop if config.size is None else config.size
+        spec = spec.resized(size, config.resize_mode)
     model = dataclasses.replace(
         model, name=name, options=options, input=spec, dimensions=dimensions
     )
     return model, hierarchy
-
-
-def _resized(spec: InputSpec, config: TrainingConfig) -> InputSpec:
-    """Return the input with the configured size and resize mode."""
-    size = spec.crop if config.size is None else config.size
-    mode = spec.resize_mode if config.resize_mode is None else config.resize_mode
-    # Squashed images are shown whole; crops keep their share of the resized image.
-    resize = size if mode == "squash" else round(spec.resize * size / spec.crop)
-    return dataclasses.replace(spec, resize=resize, crop=size, resize_mode=mode)

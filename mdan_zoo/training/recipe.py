@@ -118,14 +118,14 @@ class Recipe:
         cached_views: With 0, a new crop of every image is drawn in every epoch. Above 0, this many
             views of each image (the image, its mirror image and random crops) are drawn once and
             the feature maps of the frozen stages are cached on disk, which makes training on a CPU
-            a matter of minutes. Needs `frozen_stages` of 3 or 4.
+            a matter of minutes. Needs `frozen_stages` of at least 1.
         views_seed: Seed of the cached views, which runs with other values of `seed` can share.
             None: that of `seed`.
         min_crop_area: With 0, a crop of the model's input size is taken from the resized image, as
             in the paper. Above 0, crops cover at least this fraction of the image and are resized.
         train_size: Side of the crops in pixels; 0 is the input size of the model. Objects look
             larger in random crops than in whole images, so training can use a smaller size than
-            tests (Touvron et al., 2019). Cannot be combined with `cached_views`.
+            tests (Touvron et al., 2019). Cached views also have this size.
         start_size: With 0, the crops have the same size in all epochs. Above 0, progressive
             resizing: the crops of the first epoch have this side in pixels, and it grows linearly,
             in multiples of 32, to `train_size` in the last epoch. Cannot be combined with
@@ -212,22 +212,20 @@ class Recipe:
                     raise InputError(f"{name} must {requirement}, not {value}")
         if self.cached_views == 1:
             raise InputError("cached_views must be 0, or at least 2 (plain and mirrored), not 1")
-        if self.cached_views and self.frozen_stages < 3:
+        if self.cached_views and not self.frozen_stages:
             raise InputError(
                 f"cached_views={self.cached_views} caches the feature maps of frozen stages, so "
-                f"frozen_stages must be 3 or 4, not {self.frozen_stages}; cached_views=0 draws new "
-                "crops in every epoch"
+                "frozen_stages must be at least 1; cached_views=0 draws new crops in every epoch"
             )
         if self.cached_views and not self.min_crop_area:
             raise InputError(
                 f"cached_views={self.cached_views} needs a min_crop_area above 0, such as 0.6"
             )
-        for name in ("start_size", "train_size"):
-            if self.cached_views and getattr(self, name):
-                raise InputError(
-                    f"{name}={getattr(self, name)} cannot be combined with "
-                    f"cached_views={self.cached_views}, whose crops have the model's input size"
-                )
+        if self.cached_views and self.start_size:
+            raise InputError(
+                f"start_size={self.start_size} cannot be combined with "
+                f"cached_views={self.cached_views}, which all have the same size"
+            )
         if self.dataset_weights and self.balance == "sampling":
             raise InputError(
                 f"balance=sampling cannot be combined with dataset_weights={self.dataset_weights}"

@@ -161,7 +161,7 @@ def prepare(config: TrainingConfig, files: FileIndex | None = None) -> Run:
         data = compute_pyramids(
             backbone,
             samples,
-            model.input,
+            model.input.resized(recipe.train_size) if recipe.train_size else model.input,
             recipe,
             config.cache or config.output,
             stages=sorted({*stages, *config.cached_stages}),

@@ -13,6 +13,7 @@ from mdan_zoo.backbones.pyramid import (
     _check_size,
     backbone_state,
     build_backbone,
+    leading_maps,
     stages_after,
 )
 from mdan_zoo.errors import InputError, UnknownNameError
@@ -70,6 +71,9 @@ def test_a_head_convolution_makes_c5_the_final_features_of_the_timm_model():
         maps = backbone.eval()(images)
         torch.testing.assert_close(maps[3], model.forward_features(images))
         torch.testing.assert_close(stages_after(backbone, 2)(maps[1]), maps[3])
+        torch.testing.assert_close(stages_after(backbone, 1, last=3)(maps[0]), maps[2])
+        found = leading_maps(backbone, images, 2)
+        assert [one.equal(other) for one, other in zip(found, maps, strict=False)] == [True, True]
     assert channels[3] == maps[3].shape[1] == 1280
     assert {n: v.shape for n, v in backbone_state("tf_efficientnet_lite0:head").items()} == {
         n: v.shape for n, v in backbone.state_dict().items()
@@ -160,3 +164,20 @@ def test_another_model_under_the_same_name_is_checked_again(monkeypatch):
 def test_unknown_backbones(name):
     with pytest.raises(UnknownNameError, match="has no backbone"):
         build_backbone(name)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100", "convnext_atto", "vgg11"])
+def test_leading_maps_are_those_of_the_pyramid_without_its_later_stages(name):
+    torch.manual_seed(0)
+    backbone, _ = build_backbone(name)
+    images, computed = torch.randn(1, 3, 64, 64), []
+    with torch.inference_mode():
+        maps = list(backbone.eval()(images))
+        stages_after(backbone, 3)[-1].register_forward_hook(lambda *_: computed.append(1))
+        for count in (1, 2, 3):
+            found = leading_maps(backbone, images, count)
+            assert len(found) == count
+            assert all(one.equal(other) for one, other in zip(found, maps, strict=False))
+        assert not computed
+        assert len(leading_maps(backbone, images, 4)) == 4
+    assert computed == [1]

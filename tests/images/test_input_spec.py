@@ -36,3 +36,11 @@ def test_squash_shows_the_whole_image():
 def test_an_unknown_resize_mode_is_an_error():
     with pytest.raises(InputError, match="resize_mode must be 'crop' or 'squash', not 'stretch'"):
         InputSpec(resize_mode="stretch")
+
+
+def test_resized_keeps_the_share_of_the_crop():
+    spec = InputSpec(resize=512, crop=448)
+    assert spec.resized(224) == InputSpec(resize=256, crop=224)
+    assert spec.resized(224, "squash") == InputSpec(resize=224, crop=224, resize_mode="squash")
+    with pytest.raises(InputError, match="crop must be a multiple of 32, not 100"):
+        spec.resized(100)

@@ -14,17 +14,19 @@ import pytest
 import torch
 from tiny_model import CONFIG, OWN_TREE, write_own_data
 
+from mdan_zoo.backbones.pyramid import stages_after
 from mdan_zoo.errors import InputError, TrainingError
 from mdan_zoo.images.load import load_image
 from mdan_zoo.images.preprocessing import Preprocessing
 from mdan_zoo.training import TrainingConfig, prepare, train
+from mdan_zoo.training.losses import TrainingStep
 from mdan_zoo.training.recipe import Recipe
 from mdan_zoo.weights.checkpoint import save_checkpoint
 from mdan_zoo.zoo.factory import build_network
 
 VIEWS = {"cached_views": 2, "frozen_stages": 3, "min_crop_area": 0.6}
-BYTES = (128 * 8 * 8 + 256 * 4 * 4 + 512 * 2 * 2) * 2
-"""Size of C3, C4 and C5 of a view in float16."""
+BYTES = (128 * 8 * 8 + 256 * 4 * 4) * 2
+"""Size of C3 and C4 of a view in float16."""
 
 
 def plan(model, data, output, cache=None, **changes):
@@ -64,8 +66,34 @@ def test_the_maps_are_those_of_the_backbone(model, data, tmp_path):
     plain = preprocessing.crop(load_image(run.samples[5].image))[None]
     with torch.inference_mode():
         expected = network.backbone(preprocessing.normalise(plain))
-    for found, stage in zip(run.data.maps[1:], expected[1:], strict=True):
+    for found, stage in zip(run.data.maps[1:3], expected[1:3], strict=True):
         torch.testing.assert_close(found[0, 5].float(), stage[0], rtol=1e-3, atol=1e-3)
+    assert not run.data.maps[0].numel(), "the network does not read C2"
+    assert not run.data.maps[3].numel(), "the last stage is trained"
+
+
+def test_views_have_the_training_size(model, data, tmp_path):
+    run = prepare(plan(model, data, tmp_path / "run", train_size=32))
+    assert [maps.shape[-1] for maps in run.data.maps[1:3]] == [4, 2]
+    assert run.model.input.crop == 64
+
+
+@pytest.mark.parametrize("frozen", [1, 2, 3, 4])
+def test_the_loss_on_cached_maps_is_that_on_images(frozen, model, data, tmp_path):
+    run = prepare(plan(model, data, tmp_path / "run", frozen_stages=frozen))
+    network = run.network(0).eval()
+    preprocessing = Preprocessing(run.model.input)
+    step = TrainingStep(network, preprocessing, run.config.recipe)
+    image = preprocessing.crop(load_image(run.samples[5].image))[None]
+    targets = [level[5:6] for level in run.targets]
+    cached = step([maps[:1, 5] if maps.numel() else maps for maps in run.data.maps], targets, None)
+    expected = step(image, targets, None)
+    torch.testing.assert_close(cached, expected, rtol=1e-3, atol=1e-3)
+    network.zero_grad()
+    cached.backward()
+    trained = stages_after(network.backbone, frozen) if frozen < 4 else torch.nn.Identity()
+    reached = {id(p) for p in network.backbone.parameters() if p.grad is not None}
+    assert reached == {id(parameter) for parameter in trained.parameters()}
 
 
 CACHING = """
@@ -146,11 +174,11 @@ def test_a_disk_that_is_too_small_is_reported_before_the_work(model, data, tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize("content", ["", "[]"])
 def test_a_damaged_progress_file_starts_over(content, model, data, tmp_path):
-    expected = prepare(plan(model, data, tmp_path / "run")).data.maps[3].clone()
+    expected = prepare(plan(model, data, tmp_path / "run")).data.maps[2].clone()
     file = file_of(tmp_path / "run")
     file.write_bytes(bytes(file.stat().st_size))
     file.with_suffix(".json").write_text(content)
-    assert prepare(plan(model, data, tmp_path / "run")).data.maps[3].equal(expected)
+    assert prepare(plan(model, data, tmp_path / "run")).data.maps[2].equal(expected)
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ def test_a_recipe_is_changed_field_by_field():
         ("balance=yes", InputError, "one of none, loss, sampling"),
         ("cached_views=1", InputError, "at least 2"),
         ("frozen_stages=5", InputError, r"in 0\.\.4, not 5"),
-        ("frozen_stages=2", InputError, "frozen_stages must be 3 or 4, not 2"),
+        ("frozen_stages=0", InputError, "frozen_stages must be at least 1; cached_views=0"),
         ("min_crop_area=0", InputError, "min_crop_area above 0"),
         ("start_size=128", InputError, "start_size=128 cannot be combined with cached_views=12"),
         ("start_size=100", InputError, "start_size must be a multiple of 32, not 100"),
