@@ -43,7 +43,7 @@ class Member:
         hierarchy: Hierarchy of the labels.
         parameters: Number of parameters.
         gmacs: Billions of multiply-accumulates for one image.
-        stages: Feature maps to cache for its training.
+        stages: Feature maps to cache for its training, if the recipe caches any.
     """
 
     system: System
@@ -137,7 +137,7 @@ class Comparison:
             hierarchy,
             sum(parameter.numel() for parameter in network.parameters()),
             multiply_accumulates(network, model.input.crop) / 1e9,
-            tuple(stages_to_cache(network, config.recipe)),
+            tuple(stages_to_cache(network, config.recipe)) if config.recipe.cached_views else (),
         )
 
     def find_split(self, files: FileIndex) -> Source:
