@@ -18,12 +18,17 @@ from mdan_zoo.cli.options import (
     parse_options,
 )
 from mdan_zoo.cli.train import prepare_training, stop_message
-from mdan_zoo.comparison.systems import PRESETS, merge_systems, parse_systems, preset
+from mdan_zoo.comparison.systems import (
+    PRESETS,
+    merge_systems,
+    parse_systems,
+    preset,
+    shared_recipe,
+)
 from mdan_zoo.errors import InputError, TrainingStoppedError
-from mdan_zoo.training.recipe import load_recipe
 
 _EXAMPLES = """
-Every system is trained with the recipe of the first one and tested on the same split:
+Every system is trained with one recipe, but its own losses, and tested on the same split:
 
   mdan-zoo compare FI --data FI --models flat_fi8,mdan_fi8,wscnet_fi8 --seeds 3 --output compared
   mdan-zoo compare FI --data FI --preset table2 --backbone resnet50 --size 224 --output table2
@@ -65,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if not systems:
         raise InputError("give the systems to compare with --models or --preset")
-    recipe = load_recipe(systems[0].model, options.changes)
+    recipe = shared_recipe(systems, options.changes)
     prepare_training(options)
 
     from mdan_zoo.comparison.report import write_comparison

@@ -163,8 +163,8 @@ def _name(image: Path, folder: Path) -> str:
 
 def control_of(members: Sequence[Member]) -> str:
     """Return the flat system, preferably one on the backbone of the comparison; "" if none."""
-    flat = [m.system for m in members if m.model.architecture == "flat" and not m.system.stages]
-    flat.sort(key=lambda system: bool(system.backbone) or not system.model.startswith("flat_"))
+    flat = [m.system for m in members if m.model.architecture == "flat" and not m.recipe.stages]
+    flat.sort(key=lambda system: system.has_own_backbone)
     return flat[0].text if flat else ""
 
 

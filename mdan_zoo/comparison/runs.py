@@ -27,10 +27,11 @@ from mdan_zoo.training.distributed import in_main_process, is_main_process
 from mdan_zoo.training.feature_cache import remove_caches
 from mdan_zoo.training.model import describe_model, stages_to_cache
 from mdan_zoo.training.pipeline import check_output, train
-from mdan_zoo.training.recipe import load_recipe
-from mdan_zoo.training.report import REPORT_FILE, read_report, repeating_command
+from mdan_zoo.training.recipe import Recipe, load_recipe
+from mdan_zoo.training.report import REPORT_FILE, as_text, read_report, repeating_command
 from mdan_zoo.training.run import read_datasets
 from mdan_zoo.training.splitting import Source, find_sources, keep_splits, training_sets
+from mdan_zoo.training.system_recipes import own_fields
 from mdan_zoo.zoo.factory import get_config
 
 
@@ -39,6 +40,7 @@ class Member:
     """A system that has been checked.
 
     Attributes:
+        recipe: Its recipe with seed 0.
         model: Config of its models; each is named after the folder of its run.
         hierarchy: Hierarchy of the labels.
         parameters: Number of parameters.
@@ -47,6 +49,7 @@ class Member:
     """
 
     system: System
+    recipe: Recipe
     model: ModelConfig
     hierarchy: Hierarchy
     parameters: int
@@ -60,9 +63,9 @@ class Comparison:
 
     Attributes:
         systems: The systems.
-        config: What their runs share: data, split, backbone and so on; the recipe is that of the
-            first system, `output` the folder of the comparison, and `options` apply to all systems
-            whose architecture has them.
+        config: What their runs share: data, split, backbone and so on; the recipe is that of
+            `shared_recipe`, `output` the folder of the comparison, and `options` apply to all
+            systems whose architecture has them.
         changes: Changes to the recipe, such as "epochs=3".
         seeds: Number of runs of each system, with the seeds 0, 1, ...
     """
@@ -82,23 +85,28 @@ class Comparison:
             raise InputError(f"a system is given twice: {', '.join(names)}")
 
     def config_of(self, system: System, seed: int) -> TrainingConfig:
-        """Return the configuration of a run."""
-        shared, recipe, own = self.config, self.config.recipe, get_config(system.model)
-        own_backbone = system.backbone or own.backbone.endswith(":embedding")
-        changes = {name: v for name, v in shared.options.items() if hasattr(own.options, name)}
+        """Return the configuration of a run.
+
+        Recipe fields that belong to a model are those of its own recipe. Its temperature is fitted
+        unless it is among the changes: that of a recipe belongs to released weights.
+        """
+        shared, own = self.config, get_config(system.model).options
+        other = {"model", *own_fields(system.model)}
+        fields = dataclasses.asdict(shared.recipe).items()
+        common = [f"{name}={as_text(value)}" for name, value in fields if name not in other]
+        recipe = load_recipe(system.model, [*common, "temperature=none", *self.changes])
+        changes = {name: v for name, v in shared.options.items() if hasattr(own, name)}
         return dataclasses.replace(
             shared,
             recipe=dataclasses.replace(
                 recipe,
-                model=system.model,
-                init=load_recipe(system.model, self.changes).init,
                 seed=seed,
                 views_seed=recipe.seed_of_views if recipe.cached_views else None,
                 stages=system.stages or recipe.stages,
             ),
             output=shared.output / f"{system.folder}_seed{seed}",
-            backbone=system.backbone or None if own_backbone else shared.backbone,
-            backbone_weights=None if own_backbone else shared.backbone_weights,
+            backbone=(system.backbone or None) if system.has_own_backbone else shared.backbone,
+            backbone_weights=None if system.has_own_backbone else shared.backbone_weights,
             options={**changes, **system.options},
         )
 
@@ -120,19 +128,24 @@ class Comparison:
         _check_equal("hierarchy", {m.system.text: m.model.hierarchy for m in members})
         inputs = {m.system.text: describe_input(m.model) for m in members}
         _check_equal("input", inputs, "give one with --size and --resize-mode")
-        usual = {m.system.text: m.model.backbone for m in members if not m.system.backbone}
-        usual = {label: name for label, name in usual.items() if not name.endswith(":embedding")}
-        _check_equal("backbone", usual, "give one with --backbone")
+        usual = [member for member in members if not member.system.has_own_backbone]
+        backbones = {m.system.text: m.model.backbone for m in usual}
+        _check_equal("backbone", backbones, "give one with --backbone")
+        for name in ("backbone", "backbone_weights") if not usual else ():
+            if getattr(self.config, name) is not None:
+                option = f"--{name.replace('_', '-')} {getattr(self.config, name)}"
+                raise InputError(f"every system has a backbone of its own; remove {option}")
         return members
 
     def _check(self, system: System) -> Member:
-        config = self.config_of(system, 0)
         try:
+            config = self.config_of(system, 0)
             _, model, hierarchy, network = describe_model(config)
         except MdanZooError as error:
             raise type(error)(f"{system.text}: {error}") from error
         return Member(
             system,
+            config.recipe,
             model,
             hierarchy,
             sum(parameter.numel() for parameter in network.parameters()),
@@ -157,7 +170,7 @@ class Comparison:
 
     def run_of(self, member: Member, seed: int, source: Source) -> TrainingConfig:
         """Return the configuration of a run with its split and the cache of all runs."""
-        cached = self.config.output if self.config.recipe.cached_views else None
+        cached = self.config.output if member.recipe.cached_views else None
         same = [m.stages for m in self.members if m.model.backbone == member.model.backbone]
         return dataclasses.replace(
             self.config_of(member.system, seed),

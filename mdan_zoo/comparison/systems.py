@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from mdan_zoo.errors import InputError, UnknownNameError, did_you_mean
 from mdan_zoo.hierarchy.builtin import get_hierarchy
-from mdan_zoo.training.recipe import list_recipes, load_recipe
-from mdan_zoo.zoo.configs import REGISTERED
+from mdan_zoo.training.recipe import Recipe, list_recipes, load_recipe
+from mdan_zoo.zoo.configs import REGISTERED, SYSTEMS, compared_with
 
 _LOCAL = "lcam=off:branches=local:alpha=1"
 
@@ -67,7 +67,7 @@ class System:
         model: Name of the registered model.
         options: Options of its architecture that differ, by name.
         backbone: Its own backbone; "" for that of the comparison.
-        stages: Levels of curriculum training; see `Recipe.stages`.
+        stages: Levels of curriculum training; "" for those of its recipe, see `Recipe.stages`.
         row: The row of the paper that it corresponds to, if any.
     """
 
@@ -88,6 +88,14 @@ class System:
     def folder(self) -> str:
         """The system as the name of a folder."""
         return re.sub(r"[^\w.=+-]+", "_", self.text)
+
+    @property
+    def has_own_backbone(self) -> bool:
+        """Whether its backbone is given with it or part of its name, as in curriculum_fi8."""
+        usual = compared_with(self.model) if self.model in SYSTEMS else self.model
+        return bool(self.backbone) or (
+            REGISTERED[self.model].backbone != REGISTERED[usual].backbone
+        )
 
     def printed(self, dataset: str) -> dict[str, str]:
         """Return the accuracies of its row of the paper in percent, as printed, by level."""
@@ -137,6 +145,15 @@ def preset(name: str, dataset: str) -> list[System]:
     return systems
 
 
+def shared_recipe(systems: Sequence[System], changes: Sequence[str]) -> Recipe:
+    """Return the recipe of a comparison: that of the first system, or of its MDAN.
+
+    `changes` are fields to change, such as "epochs=3"; errors are those of `load_recipe`.
+    """
+    first = systems[0].model
+    return load_recipe(compared_with(first) if first in SYSTEMS else first, changes)
+
+
 def merge_systems(*groups: Sequence[System]) -> list[System]:
     """Return the systems of all groups, equal ones once: with the row of the last."""
     merged: dict[str, System] = {}
@@ -160,5 +177,4 @@ def _parse(text: str, row: str = "") -> System:
                 f"{text}: a change has the form NAME=VALUE, such as alpha=0.5, not {change!r}"
             )
     own = {name: pairs.pop(name, "") for name in ("backbone", "stages")}
-    own["stages"] = own["stages"] or load_recipe(model).stages  # a curriculum is trained as one
     return System(model, pairs, row=row, **own)

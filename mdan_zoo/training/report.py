@@ -76,14 +76,14 @@ def repeating_command(config: TrainingConfig) -> list[str]:
         value = getattr(config, name)
         command += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
     for name, value in config.options.items():
-        command += ["--option", f"{name}={_text(value)}"]
+        command += ["--option", f"{name}={as_text(value)}"]
     for dimension in config.dimensions:
         command += ["--dimension", str(dimension)]
     command += ["--teacher-predictions", "FILE"] * len(config.teacher_predictions)
     command += ["--backbone-weights", "FILE"] if config.backbone_weights is not None else []
     for name, value in dataclasses.asdict(recipe).items():
         if name != "init" and value != getattr(usual, name):
-            command += ["--set", f"{name}={_text(value)}"]
+            command += ["--set", f"{name}={as_text(value)}"]
     command += ["--precision", config.precision] if config.precision != "no" else []
     command += ["--accumulate", str(config.accumulate)] if config.accumulate > 1 else []
     command += ["--channels-last"] if config.channels_last else []
@@ -91,7 +91,7 @@ def repeating_command(config: TrainingConfig) -> list[str]:
     return command
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
     """Return a value as it is given on the command line."""
     if isinstance(value, (tuple, list)):
         return ",".join(map(str, value))

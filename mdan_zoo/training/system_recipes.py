@@ -9,6 +9,8 @@ from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.zoo.configs import SYSTEMS
 
 _OF_MDAN = ("overall_weight", "local_weight", "global_weight", "temperature")
+_RATE = ("backbone_lr",)
+_CACHED = ("frozen_stages", "cached_views", "min_crop_area")
 
 
 def system_values(
@@ -28,9 +30,15 @@ def system_values(
         values["init"] = model.replace(dataset, other)
     system = model.partition("_")[0]
     if system == "smallcnn":  # no layer is pretrained
-        values["backbone_lr"] = values["lr"]
+        values["backbone_lr"] = changes.get("lr", values["lr"])
     if system == "probe":
-        values |= {"frozen_stages": 4, "cached_views": 2, "min_crop_area": 1.0}
+        values |= dict(zip(_CACHED, (4, 2, 1.0), strict=True))
     if system == "curriculum" and not {**values, **changes}.get("init"):
         values["stages"] = ",".join(get_hierarchy(SYSTEMS[model].hierarchy).level_names)
     return {**values, "model": model}
+
+
+def own_fields(model: str) -> tuple[str, ...]:
+    """Return the recipe fields of a model that another model compared with it does not share."""
+    system = model.partition("_")[0] if model in SYSTEMS else ""
+    return ("init", "stages", *_OF_MDAN, *{"smallcnn": _RATE, "probe": _CACHED}.get(system, ()))

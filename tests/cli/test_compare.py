@@ -61,7 +61,7 @@ def test_every_system_and_level_has_a_row(output):
         assert row["split_sha256"] == split.sha256 == read_report(folder)["split_sha256"]
         assert (row["backbone"], row["seed"]) == ("resnet18", "0")
         assert row["input"] == "64 x 64 pixels, cropped after resizing to 73"
-        assert row["recipe"] == "flat_fi8, epochs=2, batch_size=2, lr=0.05"
+        assert row["recipe"] == "mdan_fi8, epochs=2, batch_size=2, lr=0.05"
         content = json.loads((folder / "test" / "evaluation.json").read_text(encoding="utf-8"))
         scores = {
             (score["level"], score["measure"]): score["value"]

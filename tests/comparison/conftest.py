@@ -11,8 +11,8 @@ import torch
 from dataset_trees import write_fi
 
 from mdan_zoo.comparison.runs import Comparison
-from mdan_zoo.comparison.systems import parse_systems
-from mdan_zoo.training import TrainingConfig, load_recipe
+from mdan_zoo.comparison.systems import parse_systems, shared_recipe
+from mdan_zoo.training import TrainingConfig
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def compared(fi, weights, tmp_path) -> Callable[..., Comparison]:
 
     def compared(models: str, *changes: str, seeds: int = 1, **options: object) -> Comparison:
         systems = parse_systems(models, "FI")
-        recipe = load_recipe(systems[0].model, changes)
+        recipe = shared_recipe(systems, changes)
         given = {"backbone": "resnet18", "backbone_weights": weights, "size": 64, "workers": 0}
         given |= {"dataset": "FI", **options}
         config = TrainingConfig(recipe, fi, tmp_path / "compared", **given)

@@ -89,8 +89,8 @@ def test_the_notes_name_split_input_backbone_recipe_and_seeds(summary):
 
 
 def test_the_control_is_preferably_on_the_common_backbone(compared):
-    models = "alexnet_fi8,flat_fi8:backbone=resnet34,flat_fi8:stages=0,1,mdan_fi8:dim=8,flat_fi8"
-    members = compared(models).members
+    models = "alexnet_fi8,flat_fi8:backbone=resnet34,flat_fi8:stages=0,1,curriculum_fi8"
+    members = compared(f"{models},mdan_fi8:dim=8,flat_fi8_resnet50,flat_fi8").members
     assert control_of(members) == "flat_fi8"
-    assert control_of(members[:2]) == "alexnet_fi8"
-    assert control_of(members[2:4]) == ""
+    assert control_of(members[:-1]) == "alexnet_fi8"
+    assert control_of(members[2:5]) == ""

@@ -84,16 +84,74 @@ def test_options_of_all_systems_apply_to_those_that_have_them(compared):
         compared(models, options={"dmi": "16"}).members  # noqa: B018
 
 
-def test_all_systems_have_the_recipe_of_the_first(compared):
-    comparison = compared("flat_oasis4,mdan_oasis4", "epochs=3", seeds=2)
-    flat, mdan = (
-        dataclasses.asdict(comparison.config_of(system, 1).recipe) for system in comparison.systems
-    )
-    assert flat.pop("model") == "flat_oasis4"
-    assert mdan.pop("model") == "mdan_oasis4"
+def recipes(comparison, seed=0):
+    """The recipe of every system as a dict, without its name."""
+    fields = [
+        dataclasses.asdict(comparison.config_of(system, seed).recipe)
+        for system in comparison.systems
+    ]
+    return {recipe.pop("model"): recipe for recipe in fields}
+
+
+def test_systems_share_a_recipe_but_not_what_belongs_to_their_own(compared):
+    found = recipes(compared("flat_oasis4,mdan_oasis4", "epochs=3", seeds=2), seed=1)
+    flat, mdan = found["flat_oasis4"], found["mdan_oasis4"]
+    weights = ("overall_weight", "local_weight", "global_weight")
+    assert [flat.pop(name) for name in weights] == [1, None, None]
+    assert [mdan.pop(name) for name in weights] == [0, 1, 1]
     assert flat == mdan
     assert (mdan["epochs"], mdan["seed"], mdan["views_seed"]) == (3, 1, 0)
-    assert mdan["overall_weight"] == 1.0, "that of the recipe of flat_oasis4"
+
+
+@pytest.mark.parametrize(
+    "models", [["mdan_fi8_lite0", "wscnet_fi8_lite0"], ["probe_fi8", "smallcnn_fi8", "flat_fi8"]]
+)
+def test_recipes_do_not_depend_on_the_order_of_systems(compared, models):
+    forward, backward = (
+        recipes(compared(",".join(names), "lr=0.02")) for names in (models, models[::-1])
+    )
+    assert forward == backward
+    assert all(recipe["lr"] == 0.02 for recipe in forward.values())
+
+
+def test_losses_and_temperature_are_not_those_of_another_model(compared):
+    found = recipes(compared("mdan_fi8_lite0,wscnet_fi8_lite0"))
+    assert found["mdan_fi8_lite0"]["overall_weight"] == 0.333
+    assert found["wscnet_fi8_lite0"]["overall_weight"] is None
+    assert {recipe["temperature"] for recipe in found.values()} == {None}
+    found = recipes(compared("mdan_fi8_lite0,wscnet_fi8_lite0", "temperature=1.5"))
+    assert {recipe["temperature"] for recipe in found.values()} == {1.5}
+
+
+def test_rules_of_a_system_apply_to_it_alone(compared):
+    found = recipes(compared("smallcnn_fi8,probe_fi8,flat_fi8"))
+    assert [found[name]["backbone_lr"] for name in found] == [0.01, 0.001, 0.001]
+    assert [found[name]["cached_views"] for name in found] == [0, 2, 0]
+    assert [found[name]["views_seed"] for name in found] == [None, 0, None]
+    assert [found[name]["frozen_stages"] for name in found] == [0, 4, 0]
+
+
+def test_a_curriculum_has_the_stages_of_its_recipe(compared):
+    assert recipes(compared("flat_fi8,curriculum_fi8"))["curriculum_fi8"]["stages"] == (
+        "polarity,emotion"
+    )
+    for name in ("curriculum_iaps8", "curriculum_artphoto8", "curriculum_abstract8"):
+        assert recipes(compared(name))[name]["stages"] == ""
+        assert recipes(compared(name, "init="))[name]["stages"] == "polarity,emotion"
+    changed = compared("curriculum_fi8:stages=emotion", "stages=polarity")
+    assert recipes(changed)["curriculum_fi8"]["stages"] == "emotion"
+
+
+def test_backbones_that_belong_to_a_system_are_kept(compared):
+    names = "flat_fi8,flat_fi8_resnet50,curriculum_fi8,alexnet_fi8,fpn_fi8:backbone=resnet34"
+    found = compared(names)
+    assert [member.model.backbone for member in found.members] == [
+        *("resnet18", "resnet50", "resnet50", "alexnet:embedding", "resnet34")
+    ]
+    given = [found.config_of(system, 0).backbone_weights for system in found.systems]
+    assert [bool(weights) for weights in given] == [True] + [False] * 4
+    with pytest.raises(InputError, match="a backbone of its own; remove --backbone resnet18"):
+        compared("flat_fi8_resnet50").members  # noqa: B018
 
 
 def test_systems_and_seeds_share_one_cache_of_maps(compared, fi, tmp_path):

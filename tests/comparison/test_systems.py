@@ -34,14 +34,6 @@ def test_commas_before_letters_separate_systems():
     assert staged.folder == "flat_fi8_backbone=resnet50_stages=0_1"
 
 
-def test_a_curriculum_has_the_stages_of_its_recipe():
-    named, changed, small = parse_systems(
-        "curriculum_fi8,curriculum_fi8:stages=emotion,curriculum_iaps8", "FI"
-    )
-    assert named.text == "curriculum_fi8:stages=polarity,emotion"
-    assert (changed.stages, small.stages) == ("emotion", "")
-
-
 def test_a_backbone_may_have_an_ending():
     (system,) = parse_systems("flat_fi8:backbone=alexnet:embedding:dropout=0.1", "FI")
     assert (system.backbone, system.options) == ("alexnet:embedding", {"dropout": "0.1"})

@@ -52,8 +52,9 @@ def test_a_probe_is_trained_on_the_embeddings_of_an_image_and_its_mirror_image()
 
 def test_all_layers_of_a_network_without_pretrained_weights_learn_at_one_rate():
     for name in ("smallcnn_fi8", "smallcnn_artphoto8"):
-        recipe = load_recipe(name)
-        assert recipe.backbone_lr == recipe.lr
+        for changes in ([], ["lr=0.02"]):
+            recipe = load_recipe(name, changes)
+            assert recipe.backbone_lr == recipe.lr
 
 
 def test_the_command_of_a_system_starts_from_the_model_of_its_recipe():
