@@ -25,9 +25,9 @@ from mdan_zoo.models.operations import multiply_accumulates
 from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.distributed import in_main_process, is_main_process
 from mdan_zoo.training.feature_cache import remove_caches
-from mdan_zoo.training.model import describe_model, stages_to_cache
+from mdan_zoo.training.model import describe_model, initial_weights_sha256, stages_to_cache
 from mdan_zoo.training.pipeline import check_output, train
-from mdan_zoo.training.recipe import Recipe, load_recipe
+from mdan_zoo.training.recipe import LOSS_WEIGHTS, Recipe, complete_fields, load_recipe
 from mdan_zoo.training.report import REPORT_FILE, as_text, read_report, repeating_command
 from mdan_zoo.training.run import read_datasets
 from mdan_zoo.training.splitting import Source, find_sources, keep_splits, training_sets
@@ -226,22 +226,32 @@ def is_complete(config: TrainingConfig, split_sha256: str) -> bool:
     """Return whether a run is complete.
 
     Raises:
-        InputError: Its folder has a complete run with another configuration or split.
+        InputError: Its folder has a complete run with another configuration, recipe, split or
+            initial weights.
     """
     if not (config.output / REPORT_FILE).is_file():
         return False
     report = read_report(config.output)
     command = shlex.join(repeating_command(dataclasses.replace(config, split=config.output)))
-    if report["command"] != command:
-        raise InputError(
-            f"{config.output} was trained by {report['command']!r}, not by {command!r}; choose "
-            "another --output, or remove this folder to train it again"
-        )
-    if report.get("split_sha256") != split_sha256:
-        raise InputError(
-            f"{config.output} was trained on the split {report.get('split_sha256')}, not "
-            f"{split_sha256}; choose another --output, or remove this folder to train it again"
-        )
+    stored, given = complete_fields(report["recipe"]), dataclasses.asdict(config.recipe)
+    resolved = {name for name in LOSS_WEIGHTS if given[name] is None}  # by the training
+    resolved |= {"epochs", "step_epochs"} if config.recipe.min_steps else set()
+    checks = [
+        ("by", repr(report["command"]), repr(command)),
+        ("on the split", report.get("split_sha256"), split_sha256),
+        (
+            "from initial weights with the sha256",
+            repr(report.get("initial_weights_sha256", "")),
+            repr(initial_weights_sha256(config)),
+        ),
+        *((f"with {name}", stored[name], given[name]) for name in given if name not in resolved),
+    ]
+    for how, found, expected in checks:
+        if found != expected:
+            raise InputError(
+                f"{config.output} was trained {how} {found}, not {expected}; choose another "
+                "--output, or remove this folder to train it again"
+            )
     return "test" in report or "cross_validation" in report
 
 

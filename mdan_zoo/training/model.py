@@ -13,6 +13,7 @@ from mdan_zoo.errors import InputError
 from mdan_zoo.hierarchy.builtin import builtin_name, get_hierarchy
 from mdan_zoo.hierarchy.tree import Hierarchy
 from mdan_zoo.models.config import ModelConfig
+from mdan_zoo.training.backbone_weights import find_backbone_file
 from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.dataset import training_sizes
 from mdan_zoo.training.losses import check_losses
@@ -20,6 +21,7 @@ from mdan_zoo.training.optimizer import check_frozen_stages
 from mdan_zoo.training.recipe import Recipe, is_weight_file
 from mdan_zoo.training.state import has_state
 from mdan_zoo.weights.checkpoint import read_identity
+from mdan_zoo.weights.contents import read_contents
 from mdan_zoo.zoo.configs import REGISTERED
 from mdan_zoo.zoo.factory import build_network, get_config, read_released
 
@@ -65,6 +67,14 @@ def stages_to_cache(network: EmotionModel, recipe: Recipe) -> list[int]:
     """Return which of the maps C2..C5 (0..3) are cached to train a network."""
     first = recipe.frozen_stages  # trained stage, whose input is always kept
     return sorted({first - 1, *(stage for stage in network.pyramid_stages() if stage < first)})
+
+
+def initial_weights_sha256(config: TrainingConfig) -> str:
+    """Return the hash of the file that training starts from; "" for timm's pretrained weights."""
+    path = _find_init(config)
+    if path is None and config.backbone_weights is not None:
+        path = find_backbone_file(config.backbone_weights)
+    return "" if path is None else read_contents(path).sha256
 
 
 def _find_init(config: TrainingConfig) -> Path | None:

@@ -34,6 +34,7 @@ def describe_run(trainer: Trainer, weights: Path) -> dict[str, Any]:
     """Return the part of the report on a completed training run and its checkpoint."""
     return {
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "initial_weights_sha256": trainer.training.initial_weights_sha256,
         "command": shlex.join(repeating_command(trainer.config)),
         "recipe": dataclasses.asdict(trainer.recipe),
         "history": trainer.history,

@@ -33,7 +33,7 @@ from mdan_zoo.training.distillation import mix_teacher_predictions
 from mdan_zoo.training.distributed import is_main_process, processes
 from mdan_zoo.training.feature_cache import PyramidCache, compute_pyramids
 from mdan_zoo.training.losses import rating_targets, sample_targets
-from mdan_zoo.training.model import describe_model, stages_to_cache
+from mdan_zoo.training.model import describe_model, initial_weights_sha256, stages_to_cache
 from mdan_zoo.training.splitting import Source, find_sources, training_sets
 from mdan_zoo.training.state import has_state
 from mdan_zoo.weights.checkpoint import read_identity
@@ -62,6 +62,7 @@ class Run:
         init: Checkpoint of the model to start from, if any.
         files: Index of the image files.
         taught: With teachers, the samples with labels and ratings mixed with their predictions.
+        initial_weights_sha256: See `mdan_zoo.training.model.initial_weights_sha256`.
         stage: Which stage of the recipe this is; see `mdan_zoo.training.stages`.
     """
 
@@ -76,6 +77,7 @@ class Run:
     init: Path | None = None
     files: FileIndex = field(default_factory=FileIndex)
     taught: list[Sample] = field(default_factory=list)
+    initial_weights_sha256: str = ""
     stage: int = 0
 
     @property
@@ -173,7 +175,7 @@ def prepare(config: TrainingConfig, files: FileIndex | None = None) -> Run:
         data = ImageDataset(samples, model.input, recipe, config.cache)
     targets, state = sample_targets(taught or samples, hierarchy, recipe), backbone.state_dict()
     found = (config, hierarchy, samples, sources, model, data, targets, state, init, files, taught)
-    return Run(*found)
+    return Run(*found, initial_weights_sha256=initial_weights_sha256(config))
 
 
 def _taught(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 
@@ -178,14 +179,17 @@ def test_the_views_of_a_seed_are_the_same_as_without_views_seed(compared, tmp_pa
         assert len(list(tmp_path.glob("feature_cache-*.bin"))) == files
 
 
-def test_complete_runs_of_another_configuration_are_refused(compared):
+def test_complete_runs_of_another_configuration_are_refused(compared, tmp_path):
     comparison = compared("mdan_fi8:dim=8")
     config = comparison.config_of(comparison.systems[0], 0)
     assert not is_complete(config, "0" * 64)
     command = repeating_command(dataclasses.replace(config, split=config.data))
     assert "--option dim=8 --backbone-weights FILE" in " ".join(command)
     config.output.mkdir(parents=True)
-    report = {"command": " ".join(command), "split_sha256": "0" * 64}
+    start = hashlib.sha256(config.backbone_weights.read_bytes()).hexdigest()
+    recipe = dataclasses.asdict(config.recipe)
+    report = {"command": " ".join(command), "split_sha256": "0" * 64, "recipe": recipe}
+    report |= {"initial_weights_sha256": start}
 
     def write(**changes):
         (config.output / "training.json").write_text(json.dumps({**report, **changes}))
@@ -197,5 +201,14 @@ def test_complete_runs_of_another_configuration_are_refused(compared):
     with pytest.raises(InputError, match=r"was trained on the split 0+, not 1"):
         is_complete(config, "1" * 64)
     recipe = dataclasses.replace(config.recipe, epochs=4)
-    with pytest.raises(InputError, match=r"was trained by .*, not by '.*--set epochs=4'; choose"):
+    with pytest.raises(InputError, match=r"was trained by .*, not '.*--set epochs=4'; choose"):
         is_complete(dataclasses.replace(config, recipe=recipe), "0" * 64)
+    write(test={}, recipe={**report["recipe"], "weight_decay": 0.5})
+    with pytest.raises(InputError, match=r"was trained with weight_decay 0\.5, not 0\.001; choose"):
+        is_complete(config, "0" * 64)
+    write(test={}, recipe={**report["recipe"], "overall_weight": 1.0})
+    assert is_complete(config, "0" * 64), "that of the architecture"
+    other = tmp_path / "other.pth"
+    other.write_bytes(b"other weights")
+    with pytest.raises(InputError, match=f"initial weights with the sha256 '{start}', not '"):
+        is_complete(dataclasses.replace(config, backbone_weights=other), "0" * 64)

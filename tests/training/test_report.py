@@ -54,6 +54,7 @@ def test_the_report_has_hash_and_command_of_the_weights(tmp_path):
         weights = (output / "model.safetensors").read_bytes()
         report = json.loads((output / "training.json").read_text())
         assert report["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+        assert report["initial_weights_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
         assert (report["model"], report["dataset"]) == (output.name, "folder")
         return report
 
