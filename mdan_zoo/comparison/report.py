@@ -15,6 +15,7 @@ from mdan_zoo.comparison.runs import Comparison
 from mdan_zoo.errors import TrainingError
 from mdan_zoo.plots.comparison import draw_comparison
 from mdan_zoo.plots.figures import save
+from mdan_zoo.training.report import as_text
 from mdan_zoo.training.splitting import Source
 
 _HEADER = (
@@ -32,6 +33,7 @@ _HEADER = (
     "GMACs",
     "training, images/s",
     "prediction, images/s",
+    "seeds",
 )
 
 
@@ -83,6 +85,7 @@ def _rows(system: Mapping[str, Any]) -> Iterator[list[str]]:
         f"{system['gmacs']:.2f}",
         f"{system['train_images_per_second']:.1f}",
         f"{system['predict_images_per_second']:.1f}",
+        str(len(system["seeds"])),
     ]
     for number, (level, scores) in enumerate(system["levels"].items()):
         accuracy, *others = (
@@ -115,36 +118,74 @@ def _percent(value: Mapping[str, Any]) -> str:
     return f"{100 * value['mean']:.2f}{spread}"
 
 
+def _of(systems: Sequence[Mapping[str, Any]], field: str) -> str:
+    """Return the value of a field of all systems, or every value with its systems."""
+    labels: dict[str, list[str]] = {}
+    for system in systems:
+        text = "default" if system[field] is None else as_text(system[field])
+        labels.setdefault(text, []).append(f"`{system['system']}`")
+    if len(labels) == 1:
+        return next(iter(labels))
+    return "; ".join(f"{text or 'empty'} of {', '.join(names)}" for text, names in labels.items())
+
+
 def _notes(summary: Mapping[str, Any]) -> Iterator[str]:
-    systems = summary["systems"]
     yield f"Split: {summary['split']}, sha256 `{summary['split_sha256']}`."
     yield f"Test images: {summary['images']:,}."
-    yield f"Input: {summary['input']}. Recipe: {summary['recipe']}."
-    by_backbone: dict[str, list[str]] = {}
-    for system in systems:
-        by_backbone.setdefault(system["backbone"], []).append(f"`{system['system']}`")
-    if len(by_backbone) == 1:
-        yield f"Backbone: {next(iter(by_backbone))}."
+    yield from _notes_on_training(summary)
+    yield from _notes_on_runs(summary)
+    if summary["control"] in {system["system"] for system in summary["systems"]}:
+        yield (
+            f"Control: `{summary['control']}`. Differences are paired by image and averaged over "
+            f"seeds, with 95 % bootstrap intervals over the test images "
+            f"({summary['resamples']:,} resamples)."
+        )
+    elif summary["control"]:
+        yield f"Control: `{summary['control']}`, of which no run is complete: no differences."
     else:
-        listed = (f"{name} of {', '.join(labels)}" for name, labels in by_backbone.items())
-        yield f"Backbones: {'; '.join(listed)}."
+        yield "No system is a flat classifier, so there are no differences to a control."
+    if any(system["paper"] for system in summary["systems"]):
+        yield (
+            "The numbers of the paper are those of its authors, with ResNet-101 unless the row "
+            "names another network, 448 x 448 pixels, and splits that are not published. Networks "
+            "other than MDAN are re-implementations."
+        )
+
+
+def _notes_on_training(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the systems were trained with, and in what they differ."""
+    systems = summary["systems"]
+    yield f"Input: {summary['input']}. Recipe: {summary['recipe']}."
+    recipes = [{**system["recipe"], "system": system["system"]} for system in systems]
+    for name in systems[0]["recipe"]:
+        if name != "model" and len({recipe[name] for recipe in recipes}) > 1:
+            yield f"Recipe field {name}: {_of(recipes, name)}."
+    if summary["options"]:
+        given = ", ".join(f"{name}={as_text(v)}" for name, v in summary["options"].items())
+        yield f"Options of all systems that have them: {given}."
+    yield f"Backbone: {_of(systems, 'backbone')}."
+    yield f"Initial weights: {_of(systems, 'initial_weights')}."
+    parts = f", {summary['accumulate']} micro-batches per step" * (summary["accumulate"] > 1)
+    yield f"Precision: {summary['precision']}{parts}."
+
+
+def _notes_on_runs(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how many runs there are, and what is special about any of them."""
+    systems = summary["systems"]
     seeds = {len(system["seeds"]) for system in systems}
     yield (
         "One seed, so the variation between training runs is not known."
         if seeds == {1}
         else f"Mean ± standard deviation over {' or '.join(map(str, sorted(seeds)))} seeds."
     )
-    if summary["control"]:
+    if any(system["recipe"]["cached_views"] for system in systems):
         yield (
-            f"Control: `{summary['control']}`. Differences are paired by image and averaged over "
-            f"seeds, with 95 % bootstrap intervals over the test images "
-            f"({summary['resamples']:,} resamples)."
+            "With cached_views, all seeds share the random views of seed 0, whose variation is not "
+            "in the standard deviation."
         )
-    else:
-        yield "No system is a flat classifier, so there are no differences to a control."
-    if any(system["paper"] for system in systems):
-        yield (
-            "The numbers of the paper are those of its authors, with ResNet-101 unless the row "
-            "names another network, 448 x 448 pixels, and splits that are not published. Networks "
-            "other than MDAN are re-implementations."
-        )
+    if summary["not_complete"]:
+        yield f"Not complete: {'; '.join(summary['not_complete'])}."
+    for system in systems:
+        for seed, changes in system["changes_on_resume"].items():
+            yield f"Resumed with another recipe: {system['system']}, seed {seed}: {changes}."
+    yield f"Prediction speed: {_of(systems, 'predict_machine')}."

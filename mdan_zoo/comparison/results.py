@@ -20,7 +20,9 @@ from mdan_zoo.errors import InputError
 from mdan_zoo.evaluation.metrics import LEVEL_MEASURES, Floats, paired_intervals
 from mdan_zoo.evaluation.probabilities import Probabilities, load_probabilities
 from mdan_zoo.evaluation.results import violations
+from mdan_zoo.inference.devices import find_device
 from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.training.config import TrainingConfig
 from mdan_zoo.training.report import TEST_FOLDER, read_report
 from mdan_zoo.training.run import WEIGHTS_FILE
 from mdan_zoo.training.splitting import Source
@@ -43,6 +45,8 @@ class RunResult:
         correct: 1 for images that are classified correctly, 0 for others, NaN for those without a
             label, by level; (N,) each.
         train_images_per_second: Median over the epochs.
+        initial_weights: The file or model to start from, and its hash.
+        changes: Changes of the recipe on resume; see the field of `training.json`.
     """
 
     member: Member
@@ -51,6 +55,8 @@ class RunResult:
     metrics: Mapping[tuple[str, str], float]
     correct: Mapping[str, Floats]
     train_images_per_second: float
+    initial_weights: str
+    changes: Sequence[Mapping[str, Any]]
 
 
 def collect(comparison: Comparison, source: Source) -> dict[str, list[RunResult]]:
@@ -62,17 +68,19 @@ def collect(comparison: Comparison, source: Source) -> dict[str, list[RunResult]
             config = comparison.config_of(member.system, seed)
             if is_complete(config, source.split.sha256):
                 found = results.setdefault(member.system.text, [])
-                found.append(_result(member, seed, config.output))
+                found.append(_result(member, seed, config))
     tested = {result.images for found in results.values() for result in found}
     if len(tested) > 1:
         raise InputError("the runs were tested on different images; remove those of other images")
     return results
 
 
-def _result(member: Member, seed: int, folder: Path) -> RunResult:
+def _result(member: Member, seed: int, config: TrainingConfig) -> RunResult:
+    folder, start = config.output, config.recipe.init or config.backbone_weights
     tests = sorted(folder.glob(f"fold_*/{TEST_FOLDER}")) or [folder / TEST_FOLDER]
     data = load_probabilities([test / "probabilities.npz" for test in tests], member.hierarchy)
-    rates = [row["images_per_second"] for row in read_report(folder)["history"]]
+    report = read_report(folder)
+    rates = [row["images_per_second"] for row in report["history"]]
     return RunResult(
         member,
         seed,
@@ -80,6 +88,8 @@ def _result(member: Member, seed: int, folder: Path) -> RunResult:
         dict(_metrics(data)),
         {name: _correct(data, level) for level, name in enumerate(data.labelled_levels)},
         statistics.median(rates),
+        f"{Path(start).name} (sha256 {report['initial_weights_sha256']})" if start else "default",
+        [change for test in tests for change in read_report(test.parent)["changes"]],
     )
 
 
@@ -133,20 +143,27 @@ def summarise(
     both systems have.
     """
     assert source.split is not None, "a comparison has a split"
-    control = control_of([results[label][0].member for label in results])
+    control = control_of(comparison.members)
     by_name = {_name(sample.image, source.folder): sample.group for sample in source.samples}
     images = next(iter(results.values()))[0].images
     intervals = _intervals(results, control, [by_name[name] for name in images])
-    recipe = comparison.config.recipe
+    config = comparison.config
+    complete = {(label, result.seed) for label, found in results.items() for result in found}
+    runs = [(m.system.text, n) for m in comparison.members for n in range(comparison.seeds)]
     return {
         "dataset": source.name,
         "split": source.split.method,
         "split_sha256": source.split.sha256,
         "images": len(images),
         "input": describe_input(comparison.members[0].model),
-        "recipe": ", ".join([recipe.model, *comparison.changes]),
-        "recipe_fields": dataclasses.asdict(recipe),
+        "recipe": ", ".join([config.recipe.model, *comparison.changes]),
+        "options": dict(config.options),
+        "precision": "float32" if config.precision == "no" else config.precision,
+        "accumulate": config.accumulate,
         "seeds": comparison.seeds,
+        "not_complete": [
+            f"{label}, seed {seed}" for label, seed in runs if (label, seed) not in complete
+        ],
         "control": control,
         "resamples": RESAMPLES,
         "systems": [
@@ -207,11 +224,14 @@ def _summary(
         "architecture": member.model.architecture,
         "backbone": member.model.backbone,
         "options": dataclasses.asdict(member.model.options),
+        "recipe": dataclasses.asdict(member.recipe),
+        "initial_weights": found[0].initial_weights,
+        "changes_on_resume": {str(r.seed): list(r.changes) for r in found if r.changes},
         "seeds": [result.seed for result in found],
         "parameters": member.parameters,
         "gmacs": member.gmacs,
         "train_images_per_second": statistics.mean(r.train_images_per_second for r in found),
-        "predict_images_per_second": _speed(folder, source),
+        **_speed(folder, source),
         "violation_rate": over_seeds("", "violation_rate"),
         "paper": member.system.row,
         "levels": {
@@ -230,17 +250,23 @@ def _mean_and_sd(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": statistics.mean(values), "sd": sd, "by_seed": list(values)}
 
 
-def _speed(folder: Path, source: Source) -> float:
-    """Return the predicted images per second, decoding included; measured once for a run."""
-    path = folder / _SPEED_FILE
-    if not path.is_file():
-        predictor = Predictor(checkpoint=folder / WEIGHTS_FILE)
+def _speed(folder: Path, source: Source) -> dict[str, Any]:
+    """Return the predicted images per second, decoding included, and where they were measured.
+
+    They are measured once for a run, device and number of threads.
+    """
+    path, device = folder / _SPEED_FILE, find_device(None)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
+    threads = torch.get_num_threads()
+    machine = f"{name}, {threads} thread{'s' if threads > 1 else ''}"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if found.get("predict_machine") != machine:
+        predictor = Predictor(checkpoint=folder / WEIGHTS_FILE, device=device)
         images = [sample.image for sample in source.samples[:_TIMED_IMAGES]]
-        list(predictor.stream(images[:4]))  # the first images are slower
+        list(predictor.stream(images))  # the files are in memory, and all code has run, after this
         start = time.perf_counter()
         list(predictor.stream(images))
         speed = len(images) / (time.perf_counter() - start)
-        device = {"device": predictor.device.type, "threads": torch.get_num_threads()}
-        content = json.dumps({"images_per_second": speed, **device})
-        write_atomically(path, content.encode())
-    return float(json.loads(path.read_text(encoding="utf-8"))["images_per_second"])
+        found = {"predict_images_per_second": speed, "predict_machine": machine}
+        write_atomically(path, json.dumps(found).encode())
+    return dict(found)

@@ -118,11 +118,18 @@ class Comparison:
             MdanZooError: The options of a system are invalid or contradict each other.
             InputError: The systems cannot be compared.
         """
-        known = {name for s in self.systems for name in vars(get_config(s.model).options)}
-        for name in self.config.options:
-            if name not in known:
+        options = [(s, vars(get_config(s.model).options)) for s in self.systems]
+        for name, value in self.config.options.items():
+            having = [system for system, own in options if name in own]
+            if not having:
+                known = {known for _, own in options for known in own}
                 raise UnknownNameError(
                     f"no system has an option {name!r}; {did_you_mean(name, known)}"
+                )
+            if all(name in system.options for system in having):
+                raise InputError(
+                    f"every system with an option {name!r} has a value of its own; remove "
+                    f"--option {name}={value}"
                 )
         members = [self._check(system) for system in self.systems]
         _check_equal("hierarchy", {m.system.text: m.model.hierarchy for m in members})
@@ -143,6 +150,8 @@ class Comparison:
             _, model, hierarchy, network = describe_model(config)
         except MdanZooError as error:
             raise type(error)(f"{system.text}: {error}") from error
+        if model.options != get_config(system.model).options.changed(system.options):
+            system = dataclasses.replace(system, row="")  # another network than that of the paper
         return Member(
             system,
             config.recipe,

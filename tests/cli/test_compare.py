@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -106,7 +107,8 @@ def test_the_table_and_the_figure_are_written(output):
     assert len(rows) == 4
     assert {line.count("|") for line in rows} == {header.count("|")}
     sha256 = Split.load(output / "split.tsv").sha256
-    for words in ("row of the paper", sha256, "resnet18", "64 x 64", "One seed", "66.16"):
+    start = hashlib.sha256((output.parent.parent / "resnet18.pth").read_bytes()).hexdigest()
+    for words in ("row of the paper", sha256, "resnet18", "64 x 64", "One seed", "66.16", start):
         assert words in text
     with Image.open(output / "comparison.png") as image:
         assert image.width > 800
@@ -123,6 +125,24 @@ def test_a_complete_comparison_is_not_trained_again(command, output, capsys):
     other = [*command, "--set", "epochs=3", "--models", MODELS, "--output", str(output)]
     assert main(other) == 2
     assert "flat_fi8_seed0 was trained by" in capsys.readouterr().err
+
+
+def test_the_speed_is_measured_again_with_another_number_of_threads(command, output, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(output, folder)
+    known = json.loads((folder / f"{FLAT}_seed0" / "speed.json").read_text())
+    assert known["predict_machine"].endswith((" thread", " threads"))
+    for name, machine in ((FLAT, known["predict_machine"]), (MDAN, "cpu, 99 threads")):
+        values = {"predict_images_per_second": 12345.0, "predict_machine": machine}
+        (folder / f"{name}_seed0" / "speed.json").write_text(json.dumps(values))
+    assert main([*command, "--models", MODELS, "--output", str(folder)]) == 0
+    flat, mdan = json.loads((folder / "comparison.json").read_text())["systems"]
+    assert (flat["predict_images_per_second"], flat["predict_machine"]) == (
+        12345.0,
+        known["predict_machine"],
+    )
+    assert mdan["predict_images_per_second"] != 12345.0
+    assert mdan["predict_machine"] == known["predict_machine"]
 
 
 @pytest.fixture
@@ -167,13 +187,16 @@ def test_an_interrupted_comparison_resumes_with_equal_weights(
 
 @pytest.mark.slow
 def test_a_run_that_diverges_is_left_out(command, tmp_path, capsys):
-    models = "flat_fi8,pdanet_fi8:polarity_weight=1e38"
+    models = "flat_fi8:dropout=0.1,pdanet_fi8:polarity_weight=1e38"
     given = [*command, "--set", "epochs=1", "--models", models, "--output", str(tmp_path / "out")]
     assert main(given) == 1
     message = "not in the comparison: pdanet_fi8:polarity_weight=1e38, seed 0: "
     assert message in capsys.readouterr().err
     summary = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
-    assert [system["system"] for system in summary["systems"]] == ["flat_fi8"]
+    assert [system["system"] for system in summary["systems"]] == ["flat_fi8:dropout=0.1"]
+    assert summary["not_complete"] == ["pdanet_fi8:polarity_weight=1e38, seed 0"]
+    text = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+    assert "Not complete: pdanet_fi8:polarity_weight=1e38, seed 0." in text
 
 
 @pytest.mark.slow

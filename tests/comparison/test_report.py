@@ -30,11 +30,15 @@ def summary():
     system = {
         "system": "mdan_fi8",
         "backbone": "resnet18",
+        "recipe": {"model": "mdan_fi8", "epochs": 2, "stages": "", "cached_views": 0},
+        "initial_weights": "resnet18.pth (sha256 cd)",
+        "changes_on_resume": {},
         "seeds": [0, 1],
         "parameters": 11_200_000,
         "gmacs": 0.152,
         "train_images_per_second": 14.56,
         "predict_images_per_second": 26.04,
+        "predict_machine": "cpu, 2 threads",
         "violation_rate": value(0.0625, 0.01),
         "paper": "Table 1, Ours",
         "levels": levels,
@@ -45,8 +49,12 @@ def summary():
         "split_sha256": "ab" * 32,
         "images": 3496,
         "input": "64 x 64 pixels, squashed",
-        "recipe": "flat_fi8, epochs=2",
-        "control": "flat_fi8",
+        "recipe": "mdan_fi8, epochs=2",
+        "options": {},
+        "precision": "float32",
+        "accumulate": 1,
+        "not_complete": [],
+        "control": "mdan_fi8",
         "resamples": 10_000,
         "systems": [system],
     }
@@ -63,9 +71,9 @@ def test_values_of_the_system_are_in_its_first_row(summary):
         "Table 1, Ours",
     ]
     assert first[5] == "91.08"
-    assert first[-5:] == ["6.25 ± 1.00", "11.20", "0.15", "14.6", "26.0"]
+    assert first[-6:] == ["6.25 ± 1.00", "11.20", "0.15", "14.6", "26.0", "2"]
     assert second[2:6] == ["25.00", "-", "Table 1, Ours", "-"]
-    assert second[-5:] == [""] * 5
+    assert second[-6:] == [""] * 6
 
 
 def test_the_notes_name_split_input_backbone_recipe_and_seeds(summary):
@@ -73,19 +81,47 @@ def test_the_notes_name_split_input_backbone_recipe_and_seeds(summary):
     for words in (
         f"sha256 `{'ab' * 32}`",
         "Test images: 3,496.",
-        "Input: 64 x 64 pixels, squashed. Recipe: flat_fi8, epochs=2.",
+        "Input: 64 x 64 pixels, squashed. Recipe: mdan_fi8, epochs=2.",
         "Backbone: resnet18.",
+        "Initial weights: resnet18.pth (sha256 cd).",
+        "Precision: float32.",
         "over 2 seeds",
-        "Control: `flat_fi8`.",
+        "Prediction speed: cpu, 2 threads.",
+        "Control: `mdan_fi8`. Differences",
         "10,000 resamples",
     ):
         assert words in text
+    for words in ("Recipe field", "Options", "cached_views", "Not complete", "Resumed"):
+        assert words not in text
     other = {**summary["systems"][0], "system": "alexnet_fi8", "backbone": "alexnet:embedding"}
     summary |= {"control": "", "systems": [{**summary["systems"][0], "seeds": [0]}, other]}
     text = to_markdown(summary)
-    assert "Backbones: resnet18 of `mdan_fi8`; alexnet:embedding of `alexnet_fi8`." in text
+    assert "Backbone: resnet18 of `mdan_fi8`; alexnet:embedding of `alexnet_fi8`." in text
     assert "over 1 or 2 seeds" in text
     assert "No system is a flat classifier" in text
+
+
+def test_the_notes_show_what_systems_do_not_share_and_what_is_not_complete(summary):
+    mdan = summary["systems"][0]
+    staged = {**mdan["recipe"], "stages": "0,1", "cached_views": 2, "epochs": None}
+    other = {**mdan, "system": "curriculum_fi8", "recipe": staged, "initial_weights": "default"}
+    other["changes_on_resume"] = {"1": [{"step": 3, "from": {"lr": 1}, "to": {"lr": 2}}]}
+    summary |= {"systems": [mdan, other], "options": {"alpha": "0.1", "dropout": 0.2}}
+    summary |= {"precision": "bf16", "accumulate": 4, "not_complete": ["flat_fi8, seed 0"]}
+    text = to_markdown(summary | {"control": "flat_fi8"})
+    for words in (
+        "Recipe field stages: empty of `mdan_fi8`; 0,1 of `curriculum_fi8`.",
+        "Recipe field epochs: 2 of `mdan_fi8`; default of `curriculum_fi8`.",
+        "Options of all systems that have them: alpha=0.1, dropout=0.2.",
+        "Initial weights: resnet18.pth (sha256 cd) of `mdan_fi8`; default of `curriculum_fi8`.",
+        "Precision: bf16, 4 micro-batches per step.",
+        "all seeds share the random views of seed 0",
+        "Not complete: flat_fi8, seed 0.",
+        "Resumed with another recipe: curriculum_fi8, seed 1: [{'step': 3, 'from': {'lr': 1}",
+        "Control: `flat_fi8`, of which no run is complete",
+    ):
+        assert words in text
+    assert "Recipe field model" not in text
 
 
 def test_the_control_is_preferably_on_the_common_backbone(compared):

@@ -14,6 +14,7 @@ from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.errors import InputError, MdanZooError
 from mdan_zoo.training import prepare
 from mdan_zoo.training.report import repeating_command
+from mdan_zoo.zoo.factory import get_config
 
 CACHED = ("frozen_stages=3", "cached_views=3", "min_crop_area=0.6", "batch_size=4")
 
@@ -83,6 +84,16 @@ def test_options_of_all_systems_apply_to_those_that_have_them(compared):
     assert flat.parameters < narrow.parameters < plain.parameters
     with pytest.raises(MdanZooError, match="no system has an option 'dmi'; did you mean 'dim'"):
         compared(models, options={"dmi": "16"}).members  # noqa: B018
+    with pytest.raises(InputError, match=r"has a value of its own; remove --option dim=16"):
+        compared("flat_fi8,mdan_fi8:dim=8", options={"dim": "16"}).members  # noqa: B018
+
+
+def test_a_network_with_options_of_all_systems_has_no_row_of_the_paper(compared):
+    flat, mdan = compared("flat_fi8,mdan_fi8", options={"alpha": "0.1"}).members
+    assert (flat.system.row, mdan.system.row) == ("Table 1, ResNet-101 [6]", "")
+    alpha = get_config("mdan_fi8").options.alpha
+    (usual,) = compared("mdan_fi8", options={"alpha": str(alpha)}).members
+    assert usual.system.row == "Table 1, Ours"
 
 
 def recipes(comparison, seed=0):
