@@ -79,6 +79,10 @@ class TrainingStoppedError(TrainingError):
     """Training was interrupted and can be resumed from its saved state."""
 
 
+class TrainingDivergedError(TrainingError):
+    """The loss or the weights are no longer finite, which all processes notice."""
+
+
 class DatasetError(MdanZooError, ValueError):
     """A dataset folder or its annotations do not have the expected format."""
 

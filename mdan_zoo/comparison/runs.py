@@ -14,8 +14,7 @@ from mdan_zoo.datasets.file_index import FileIndex
 from mdan_zoo.errors import (
     InputError,
     MdanZooError,
-    TrainingError,
-    TrainingStoppedError,
+    TrainingDivergedError,
     UnknownNameError,
     did_you_mean,
 )
@@ -200,8 +199,8 @@ def describe_input(model: ModelConfig) -> str:
 def train_all(comparison: Comparison) -> tuple[Source, list[str]]:
     """Train and test every run that is not complete; return the dataset and the failed runs.
 
-    A run that diverges is reported, and the others are trained. The errors are those of
-    `Comparison.members` and `train`; `TrainingStoppedError` after SIGTERM.
+    A run that diverges is reported, and the others are trained. Other errors are those of
+    `Comparison.members` and `train`.
     """
     config, members = comparison.config, comparison.members
     assert not isinstance(config.data, Mapping), "a comparison has one dataset"
@@ -221,9 +220,7 @@ def train_all(comparison: Comparison) -> tuple[Source, list[str]]:
         _report(f"run {number} of {len(runs)}: {member.system.text}, seed {seed}")
         try:
             train(comparison.run_of(member, seed, source), files)
-        except TrainingStoppedError:
-            raise
-        except TrainingError as error:
+        except TrainingDivergedError as error:  # other errors may be those of one process
             failed.append(f"{member.system.text}, seed {seed}: {error}")
             _report(failed[-1])
     if config.cache is None and not failed:

@@ -26,7 +26,7 @@ from mdan_zoo.errors import (
     CheckpointError,
     ImageError,
     InputError,
-    TrainingError,
+    TrainingDivergedError,
     TrainingStoppedError,
 )
 from mdan_zoo.images.preprocessing import Preprocessing
@@ -112,7 +112,8 @@ class Trainer:
         Return the network, or the moving average of its weights, in evaluation mode.
 
         Raises:
-            TrainingError: Loss or weights are no longer finite, or the state cannot be written.
+            TrainingDivergedError: Loss or weights are no longer finite.
+            TrainingError: The state cannot be written.
             TrainingStoppedError: SIGTERM was received; the state has been saved.
             CheckpointError: The folder's state belongs to another recipe or dataset.
         """
@@ -251,12 +252,12 @@ class Trainer:
         if not math.isfinite(mean):
             raise self._explosion(f"the update in step {self.step} ruined the weights")
 
-    def _explosion(self, what: str) -> TrainingError:
+    def _explosion(self, what: str) -> TrainingDivergedError:
         advice = "A lower learning rate may help"
         if self._kept_step is not None:
             kept = f"The state after step {self._kept_step} is kept"
             advice = f"{kept}; resume from it with a lower learning rate"
-        return TrainingError(f"{what}. {advice}")
+        return TrainingDivergedError(f"{what}. {advice}")
 
     @torch.no_grad()
     def _update_average(self) -> None:

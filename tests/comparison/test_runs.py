@@ -6,12 +6,13 @@ import dataclasses
 import hashlib
 import json
 import re
+import resource
 
 import pytest
 
-from mdan_zoo.comparison.runs import is_complete
+from mdan_zoo.comparison.runs import is_complete, train_all
 from mdan_zoo.datasets.file_index import FileIndex
-from mdan_zoo.errors import InputError, MdanZooError
+from mdan_zoo.errors import InputError, MdanZooError, TrainingError
 from mdan_zoo.training import prepare
 from mdan_zoo.training.report import repeating_command
 from mdan_zoo.zoo.factory import get_config
@@ -188,6 +189,19 @@ def test_the_views_of_a_seed_are_the_same_as_without_views_seed(compared, tmp_pa
         recipe = dataclasses.replace(config.recipe, views_seed=views_seed)
         prepare(dataclasses.replace(config, recipe=recipe))
         assert len(list(tmp_path.glob("feature_cache-*.bin"))) == files
+
+
+def test_a_full_disk_ends_the_comparison(compared):
+    """The limit of a process on file sizes stands for the disk; only a diverged run is left out."""
+    comparison = compared("flat_fi8,mdan_fi8:dim=8", "epochs=1", "batch_size=4")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with pytest.raises(TrainingError, match=r"state cannot be written .*File too large"):
+            train_all(comparison)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(comparison.config.output.glob("mdan_*"))
 
 
 def test_complete_runs_of_another_configuration_are_refused(compared, tmp_path):
