@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,8 +23,10 @@ from dataset_trees import write_fi
 from PIL import Image
 
 from mdan_zoo.cli.main import main
+from mdan_zoo.datasets.registry import read_dataset
 from mdan_zoo.datasets.splits import Split
 from mdan_zoo.evaluation.metrics import paired_intervals
+from mdan_zoo.hierarchy.builtin import get_hierarchy
 from mdan_zoo.training.report import read_report
 
 MODELS = "flat_fi8,mdan_fi8:dim=8:alpha=0.5"
@@ -74,7 +77,7 @@ def test_every_system_and_level_has_a_row(output):
         assert float(row["violation_rate"]) == pytest.approx(scores["", "violation_rate"])
 
 
-def test_the_difference_is_paired_by_image(output):
+def test_the_difference_is_paired_by_image(command, output):
     summary = json.loads((output / "comparison.json").read_text(encoding="utf-8"))
     flat, mdan = summary["systems"]
     assert (summary["control"], summary["images"], summary["seeds"]) == ("flat_fi8", 16, 1)
@@ -90,10 +93,11 @@ def test_the_difference_is_paired_by_image(output):
     found = mdan["levels"]["emotion"]["difference"]
     assert flat["levels"]["emotion"]["difference"] is None
     assert found["value"] == pytest.approx(gain.mean())
-    # Every image is a group, and the order of groups is that of their names.
-    order = np.argsort(np.argsort(stored[0]["images"]))
-    (ends,) = paired_intervals(gain[None], order)
-    assert (found["low"], found["high"]) == pytest.approx(ends, abs=0.13)
+    data = Path(command[command.index("--data") + 1])
+    samples = read_dataset("FI", data, get_hierarchy("mikels8"))
+    groups = {sample.image.relative_to(data).as_posix(): sample.group for sample in samples}
+    (ends,) = paired_intervals(gain[None], [groups[name] for name in stored[0]["images"]])
+    assert (found["low"], found["high"]) == ends
     assert flat["levels"]["emotion"]["as_printed_in_the_paper"] == "66.16"
     assert mdan["levels"]["emotion"]["as_printed_in_the_paper"] == ""
     assert mdan["options"]["alpha"] == 0.5
@@ -101,13 +105,14 @@ def test_the_difference_is_paired_by_image(output):
     assert flat["parameters"] == 11_176_512 + 513 * 8
 
 
-def test_the_table_and_the_figure_are_written(output):
+def test_the_table_and_the_figure_are_written(command, output):
     text = (output / "comparison.md").read_text(encoding="utf-8")
     header, _, *rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 4
     assert {line.count("|") for line in rows} == {header.count("|")}
     sha256 = Split.load(output / "split.tsv").sha256
-    start = hashlib.sha256((output.parent.parent / "resnet18.pth").read_bytes()).hexdigest()
+    weights = Path(command[command.index("--backbone-weights") + 1])
+    start = hashlib.sha256(weights.read_bytes()).hexdigest()
     for words in ("row of the paper", sha256, "resnet18", "64 x 64", "One seed", "66.16", start):
         assert words in text
     with Image.open(output / "comparison.png") as image:
@@ -183,6 +188,26 @@ def test_an_interrupted_comparison_resumes_with_equal_weights(
     path = f"{MDAN}_seed0/model.safetensors"
     assert (folder / path).read_bytes() == (output / path).read_bytes()
     assert (folder / "comparison.md").is_file()
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_resumes_in_another_process(command, output, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(output, folder, ignore=shutil.ignore_patterns("comparison.*", "mdan_*"))
+    given = [sys.executable, "-m", "mdan_zoo", *command, "--models", MODELS, "--output", folder]
+    state = folder / f"{MDAN}_seed0" / "training_state.pt"
+    with subprocess.Popen(given, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not state.exists():
+            time.sleep(0.01)
+        process.kill()  # after the first of two epochs
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (state.parent / "model.safetensors").exists()
+    done = subprocess.run(given, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"resuming the training in .*, after step 4, 4 steps left", done.stderr)
+    path = f"{MDAN}_seed0/model.safetensors"
+    assert (folder / path).read_bytes() == (output / path).read_bytes()
 
 
 @pytest.mark.slow
