@@ -114,7 +114,10 @@ def parse_options(given: Sequence[str]) -> dict[str, str]:
     for text, (name, equals, _) in zip(given, pairs, strict=True):
         if not name or not equals:
             raise InputError(f"an option has the form NAME=VALUE, such as alpha=0.5, not {text!r}")
-    return {name: value for name, _, value in pairs}
+    options = {name: value for name, _, value in pairs}
+    if len(options) < len(given):
+        raise InputError(f"an option is given twice: --option {' --option '.join(given)}")
+    return options
 
 
 def add_machine_options(add: Callable[..., Any]) -> None:

@@ -57,12 +57,17 @@ def write_comparison(comparison: Comparison, source: Source) -> Path:
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(folder / "comparison.csv", text.getvalue().encode())
-    content = json.dumps(summary, indent=2, ensure_ascii=False)
-    write_atomically(folder / "comparison.json", f"{content}\n".encode())
+    write_atomically(folder / "comparison.json", to_json(summary).encode())
     save(draw_comparison(summary), folder / "comparison.png")
     path = folder / "comparison.md"
     write_atomically(path, to_markdown(summary).encode())
     return path
+
+
+def to_json(summary: Mapping[str, Any]) -> str:
+    """Return a comparison as JSON, with null for values that are not defined (NaN)."""
+    values = json.loads(json.dumps(summary), parse_constant=lambda name: None)
+    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_markdown(summary: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from mdan_zoo.evaluation.results import violations
 from mdan_zoo.inference.devices import find_device
 from mdan_zoo.inference.predictor import Predictor
 from mdan_zoo.training.config import TrainingConfig
-from mdan_zoo.training.report import TEST_FOLDER, read_report
+from mdan_zoo.training.report import REPORT_FILE, TEST_FOLDER, read_report
 from mdan_zoo.training.run import WEIGHTS_FILE
 from mdan_zoo.training.splitting import Source
 
@@ -78,7 +78,14 @@ def collect(comparison: Comparison, source: Source) -> dict[str, list[RunResult]
 def _result(member: Member, seed: int, config: TrainingConfig) -> RunResult:
     folder, start = config.output, config.recipe.init or config.backbone_weights
     tests = sorted(folder.glob(f"fold_*/{TEST_FOLDER}")) or [folder / TEST_FOLDER]
-    data = load_probabilities([test / "probabilities.npz" for test in tests], member.hierarchy)
+    files = [test / "probabilities.npz" for test in tests]
+    for path in files:
+        if not path.is_file():
+            raise InputError(
+                f"{path} is missing; remove {folder / REPORT_FILE} and repeat the command to test "
+                "its model again"
+            )
+    data = load_probabilities(files, member.hierarchy)
     report = read_report(folder)
     rates = [row["images_per_second"] for row in report["history"]]
     return RunResult(

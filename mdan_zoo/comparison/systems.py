@@ -108,15 +108,22 @@ class System:
 def parse_systems(text: str, dataset: str) -> list[System]:
     """Read systems such as "flat_fi8,mdan_fi8:alpha=0.5:heads=1,1,8".
 
-    A comma before a letter separates systems.
+    A comma before a letter separates systems, unless a level of "stages=polarity,emotion" follows.
 
     Raises:
         UnknownNameError: There is no such model.
         InputError: A change does not have the form NAME=VALUE.
     """
-    of_paper = [system for name in PRESETS for system in preset(name, dataset)]
+    of_paper = [system for name in PRESETS for system in _rows(name, dataset)]
     rows = {system.text: system.row for system in reversed(of_paper)}
-    found = [_parse(item.strip()) for item in re.split(r",\s*(?=[A-Za-z])", text)]
+    items: list[str] = []
+    for item in re.split(r",\s*(?=[A-Za-z])", text):
+        of_stages = items and re.search(r":stages=[^:]*$", items[-1])
+        if of_stages and item.partition(":")[0].strip() not in list_recipes():
+            items[-1] += f",{item}"
+        else:
+            items.append(item)
+    found = [_parse(item.strip()) for item in items]
     return [dataclasses.replace(system, row=rows.get(system.text, "")) for system in found]
 
 
@@ -126,14 +133,22 @@ def preset(name: str, dataset: str) -> list[System]:
     Raises:
         InputError: The dataset has no MDAN model.
     """
+    systems = _rows(name, dataset)
+    if not systems:
+        known = sorted({config.dataset for config in REGISTERED.values()} - {"FI+OASIS"})
+        raise InputError(f"no MDAN is trained on {dataset!r} alone; {did_you_mean(dataset, known)}")
+    return systems
+
+
+def _rows(name: str, dataset: str) -> list[System]:
+    """Return the systems of a table of the paper; [] if the dataset has no MDAN."""
     endings = [
         config.name.removeprefix("mdan")
         for config in REGISTERED.values()
         if (config.dataset, config.architecture) == (dataset, "mdan")
     ]
     if not endings:
-        known = sorted({config.dataset for config in REGISTERED.values()} - {"FI+OASIS"})
-        raise InputError(f"no MDAN is trained on {dataset!r} alone; {did_you_mean(dataset, known)}")
+        return []
     ending = endings[0]
     depth = get_hierarchy(REGISTERED[f"mdan{ending}"].hierarchy).depth
     systems = []
@@ -155,10 +170,10 @@ def shared_recipe(systems: Sequence[System], changes: Sequence[str]) -> Recipe:
 
 
 def merge_systems(*groups: Sequence[System]) -> list[System]:
-    """Return the systems of all groups, equal ones once: with the row of the last."""
+    """Return the systems of all groups, equal ones once: with the first row."""
     merged: dict[str, System] = {}
     for system in (system for group in groups for system in group):
-        row = system.row or merged.get(system.text, system).row
+        row = merged.get(system.text, system).row or system.row
         merged[system.text] = dataclasses.replace(system, row=row)
     return list(merged.values())
 
@@ -176,5 +191,7 @@ def _parse(text: str, row: str = "") -> System:
             raise InputError(
                 f"{text}: a change has the form NAME=VALUE, such as alpha=0.5, not {change!r}"
             )
+    if len(pairs) < len(changes):
+        raise InputError(f"{text}: a change is given twice")
     own = {name: pairs.pop(name, "") for name in ("backbone", "stages")}
     return System(model, pairs, row=row, **own)

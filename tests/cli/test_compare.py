@@ -150,6 +150,21 @@ def test_the_speed_is_measured_again_with_another_number_of_threads(command, out
     assert mdan["predict_machine"] == known["predict_machine"]
 
 
+def test_a_missing_file_of_a_test_is_reported_and_written_again(command, output, tmp_path, capsys):
+    folder = tmp_path / "out"
+    shutil.copytree(output, folder)
+    run = folder / f"{MDAN}_seed0"
+    (run / "test" / "probabilities.npz").unlink()
+    given = [*command, "--models", MODELS, "--output", str(folder)]
+    assert main(given) == 2
+    message = f"probabilities.npz is missing; remove {run / 'training.json'} and repeat the command"
+    assert message in capsys.readouterr().err
+    (run / "training.json").unlink()
+    assert main(given) == 0
+    assert "which is complete" in capsys.readouterr().err
+    assert (folder / "comparison.csv").read_bytes() == (output / "comparison.csv").read_bytes()
+
+
 @pytest.fixture
 def stopping():
     """Return a function that sends SIGTERM to this process once a file exists."""
@@ -257,6 +272,10 @@ def test_folds_are_pooled_and_seeds_summarised(command, tmp_path):
     [
         ([], "give the systems to compare with --models or --preset"),
         (["--models", "flat_fi8", "--option", "dropout"], "an option has the form NAME=VALUE"),
+        (
+            ["--models", "mdan_fi8", "--option", "dim=8", "--option", "dim=4"],
+            "an option is given twice: --option dim=8 --option dim=4",
+        ),
         (["--models", "flat_fi8", "--set", "epoch=3"], "a recipe has no field 'epoch'"),
         (["--models", "mdan_fi8:heads=3,4,8"], "heads must divide the numbers of positions"),
         (["--models", "flat_fi8", "--seeds", "0"], "seeds must be at least 1, not 0"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import pytest
 
-from mdan_zoo.comparison.report import to_markdown
+from mdan_zoo.comparison.report import to_json, to_markdown
 from mdan_zoo.comparison.results import control_of
 
 
@@ -122,6 +125,13 @@ def test_the_notes_show_what_systems_do_not_share_and_what_is_not_complete(summa
     ):
         assert words in text
     assert "Recipe field model" not in text
+
+
+def test_values_that_are_not_defined_are_null_in_json(summary):
+    summary["systems"][0]["levels"]["emotion"]["difference"] = {"value": 0.5, "low": math.nan}
+    plain = json.loads(to_json(summary), parse_constant=lambda name: pytest.fail(name))
+    assert plain["systems"][0]["levels"]["emotion"]["difference"] == {"value": 0.5, "low": None}
+    assert plain["images"] == 3496
 
 
 def test_the_control_is_preferably_on_the_common_backbone(compared):

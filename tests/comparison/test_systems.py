@@ -34,16 +34,35 @@ def test_commas_before_letters_separate_systems():
     assert staged.folder == "flat_fi8_backbone=resnet50_stages=0_1"
 
 
+def test_levels_of_stages_may_be_names():
+    text = "flat_fi8:stages=polarity,emotion, mdan_fi8:stages=polarity:dim=8,wscnet_fi8"
+    staged, mdan, plain = parse_systems(text, "FI")
+    assert (staged.stages, mdan.stages, plain.stages) == ("polarity,emotion", "polarity", "")
+    assert (mdan.options, plain.text) == ({"dim": "8"}, "wscnet_fi8")
+    assert parse_systems(staged.text, "FI") == [staged]
+
+
+def test_a_dataset_without_an_mdan_has_systems_but_no_rows():
+    systems = parse_systems("mdan_emotion6,flat_emotion6", "UnBiasedEmo")
+    assert [(system.text, system.row) for system in systems] == [
+        ("mdan_emotion6", ""),
+        ("flat_emotion6", ""),
+    ]
+    assert systems[0].printed("UnBiasedEmo") == {}
+    with pytest.raises(InputError, match="no MDAN is trained on 'UnBiasedEmo' alone"):
+        preset("table1", "UnBiasedEmo")
+
+
 def test_a_backbone_may_have_an_ending():
     (system,) = parse_systems("flat_fi8:backbone=alexnet:embedding:dropout=0.1", "FI")
     assert (system.backbone, system.options) == ("alexnet:embedding", {"dropout": "0.1"})
 
 
-def test_a_system_of_both_options_is_compared_once_with_the_row_of_the_table():
+def test_a_system_of_both_options_is_compared_once_with_its_first_row():
     given = parse_systems("wscnet_fi8,flat_fi8", "FI")
     merged = merge_systems(given, preset("table2", "FI"))
     assert [system.text for system in merged[:2]] == ["wscnet_fi8", "flat_fi8"]
-    assert merged[1].row == "Table 2, Baseline"
+    assert merged[1].row == "Table 1, ResNet-101 [6]"
     assert len(merged) == 8
 
 
@@ -54,6 +73,7 @@ def test_a_system_of_both_options_is_compared_once_with_the_row_of_the_table():
         ("flat_fi8:dropout", "there is no model 'flat_fi8:dropout'; did you mean 'flat_fi8'"),
         ("flat_fi8:dropout=", "the form NAME=VALUE, such as alpha=0.5, not 'dropout='"),
         ("flat_fi8:=3", "not '=3'"),
+        ("mdan_fi8:dim=8:dim=4", "mdan_fi8:dim=8:dim=4: a change is given twice"),
     ],
 )
 def test_a_wrong_system_is_reported(text, message):
