@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 
-from mdan_zoo.comparison.report import to_json, to_markdown
+from mdan_zoo.comparison.report import to_json, to_markdown, write_comparison
 from mdan_zoo.comparison.results import control_of
+from mdan_zoo.datasets.file_index import FileIndex
+from mdan_zoo.training import train
+from mdan_zoo.training.report import read_report, write_report
 
 
 def value(mean, sd=None):
@@ -140,3 +144,21 @@ def test_the_control_is_preferably_on_the_common_backbone(compared):
     assert control_of(members) == "flat_fi8"
     assert control_of(members[:-1]) == "alexnet_fi8"
     assert control_of(members[2:5]) == ""
+
+
+@pytest.mark.slow
+def test_a_control_without_a_complete_run_is_not_replaced(compared):
+    models = "flat_fi8,mdan_fi8:dim=8,alexnet_fi8"
+    comparison = compared(models, "epochs=1", "batch_size=4", seeds=2)
+    source = comparison.find_split(FileIndex())
+    path = train(comparison.run_of(comparison.members[1], 0, source))
+    report = read_report(path.parent)
+    change = {"step": 1, "from": {"lr": 0.1}, "to": {"lr": 0.01}}
+    write_report(path.parent, {**report, "changes": [change]})
+    text = write_comparison(comparison, source).read_text(encoding="utf-8")
+    assert "Control: `flat_fi8`, of which no run is complete" in text
+    missing = ("flat_fi8, seed 0", "alexnet_fi8, seed 0", "flat_fi8, seed 1")
+    missing += ("mdan_fi8:dim=8, seed 1", "alexnet_fi8, seed 1")
+    (note,) = re.findall(r"Not complete: (.*)\.", text)
+    assert sorted(note.split("; ")) == sorted(missing)
+    assert f"Resumed with another recipe: mdan_fi8:dim=8, seed 0: [{change}]." in text
