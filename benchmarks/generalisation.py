@@ -1,13 +1,14 @@
 """Generalisation: every released model on images of datasets, or themes, that it has not seen.
 
-    python benchmarks/generalisation.py --fi FOLDER --oasis FOLDER --runs DIR
+    python benchmarks/generalisation.py --fi FOLDER --oasis FOLDER --runs DIR --fi-only RUN
 
 The OASIS models predict the validation images of FI, at the level polarity; the FI models, the
 networks of `validate_fi.py` in DIR that were trained without them, the validation images of FI and
-of OASIS. The models of 5-fold cross-validation on OASIS are those of `cross_validate_oasis.py`.
-Writes one row per model, dataset and metric, with a 95 % bootstrap interval over images or themes;
-for the cross-validation, the interval is the mean over seeds plus and minus two standard
-deviations over seeds.
+of OASIS. RUN is an output folder of `mdan-zoo train mdan_fi8_lite0 --data FI=FOLDER --split
+FI=DIR/FI.tsv`, or of flat_fi8_lite0: without OASIS, so it predicts all images of OASIS. The models
+of 5-fold cross-validation on OASIS are those of `cross_validate_oasis.py`. Writes one row per
+model, dataset and metric, with a 95 % bootstrap interval over images or themes; for the cross-
+validation, the interval is the mean over seeds plus and minus two standard deviations over seeds.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from validate_fi import MODELS, RESULTS, VALIDATION, check_trained_on, find_spli
 from mdan_zoo.datasets.splits import Split
 from mdan_zoo.evaluation import evaluate, find_samples
 from mdan_zoo.inference.predictor import Predictor
+from mdan_zoo.training.report import read_report
+from mdan_zoo.weights.hub_api import WEIGHTS_FILE
 
 OASIS_MODELS = ("mdan_oasis4", "flat_oasis4")
 MEASURES = (
@@ -52,6 +55,19 @@ def evaluated(model: str, trained_on: str, content: dict[str, Any]) -> Iterator[
             }
 
 
+def without_oasis(run: Path, splits: dict[str, Path], oasis: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a network that was trained on FI alone."""
+    report = read_report(run)
+    if report["split_sha256"] != Split.load(splits["FI"]).sha256:
+        raise SystemExit(f"{run} was trained on another split than {splits['FI']}")
+    model, trained_on = report["recipe"]["model"], "other images of FI, without OASIS"
+    content = json.loads((run / "test" / "evaluation.json").read_text(encoding="utf-8"))
+    yield from evaluated(model, trained_on, content)
+    predictor = Predictor(checkpoint=run / WEIGHTS_FILE, device="cpu")
+    samples, source = find_samples("OASIS", oasis, predictor.hierarchy)
+    yield from evaluated(model, trained_on, evaluate(predictor, samples, source=source).to_dict())
+
+
 def cross_validated() -> Iterator[dict[str, Any]]:
     """Yield the rows of the cross-validation on OASIS."""
     for row in read("oasis_cross_validation_summary.csv"):
@@ -78,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, required=True, help="--runs of validate_fi.py")
     parser.add_argument("--seed", type=int, default=0, help="seed of the FI models")
     parser.add_argument("--output", type=Path, default=RESULTS / "generalisation.csv")
+    parser.add_argument("--fi-only", type=Path, action="append", default=[], metavar="RUN")
     words = "that of validate_fi.py (default: %(default)s)"
     parser.add_argument("--validation", type=Path, default=VALIDATION, metavar="FILE", help=words)
     options = parser.parse_args(arguments)
@@ -93,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             path = run / "test" / dataset / "evaluation.json"
             content = json.loads(path.read_text(encoding="utf-8"))
             rows += evaluated(model, "other images of FI and themes of OASIS", content)
+    for run in options.fi_only:
+        rows += without_oasis(run, splits, options.oasis)
     for model in OASIS_MODELS:
         predictor = Predictor(model, device="cpu")
         samples, source = find_samples(

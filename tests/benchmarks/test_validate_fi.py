@@ -17,6 +17,7 @@ import timm
 import torch
 from dataset_trees import write_image
 from oasis_folder import write_oasis
+from safetensors.torch import save_file
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -36,6 +37,7 @@ from validate_fi import (
 )
 
 from mdan_zoo.datasets.splits import Split, get_split, split_hashes
+from mdan_zoo.training import TrainingConfig, train
 from mdan_zoo.training.recipe import load_recipe
 from mdan_zoo.training.report import write_report
 
@@ -338,3 +340,27 @@ def test_every_model_branch_and_seed_has_a_row(folders, tmp_path):
     main([str(option) for option in options])
     assert [path.read_bytes() for path in sorted(output.parent.iterdir())] == before
     assert [path.stat().st_mtime_ns for path in checkpoints] == written, "training was repeated"
+
+
+@pytest.mark.slow
+def test_a_network_without_oasis_is_tested_on_all_of_oasis(folders, tmp_path):
+    torch.manual_seed(0)
+    weights = tmp_path / "lite0.safetensors"
+    save_file(timm.create_model("tf_efficientnet_lite0").state_dict(), weights)
+    splits = find_splits(folders / "fi", folders / "oasis", tmp_path, folders / "validation.sha256")
+    changes = ["epochs=1", "batch_size=8", "train_size=64", "dataset_weights=", "temperature=1"]
+    recipe = load_recipe("flat_fi8_lite0", changes)
+    run, data = tmp_path / "run", {"FI": folders / "fi"}
+    train(
+        TrainingConfig(recipe, data, run, split=splits["FI"], backbone_weights=weights, workers=0)
+    )
+    rows = list(generalisation.without_oasis(run, splits, folders / "oasis"))
+    assert {row["model"] for row in rows} == {"flat_fi8_lite0"}
+    found = {(row["dataset"], row["measure"]): row["images"] for row in rows}
+    assert found["FI", "emotion_accuracy"] == 8
+    assert found["OASIS", "polarity_accuracy"] == len(
+        list((folders / "oasis" / "images").iterdir())
+    )
+    assert ("OASIS", "predicted_valence_r") not in found
+    with pytest.raises(SystemExit, match="run was trained on another split than"):
+        next(generalisation.without_oasis(run, {"FI": splits["OASIS"]}, folders / "oasis"))
