@@ -73,7 +73,7 @@ def test_results_come_as_soon_as_they_are_known(checkpoint, photos):
 def test_a_reader_that_is_gone_from_the_start_is_no_error():
     reading, writing = os.pipe()
     os.close(reading)
-    process = start("list", stdout=writing, stderr=subprocess.PIPE)
+    process = start("list", "mdan_*", stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
     assert process.communicate()[1] == ""
     assert process.returncode == 141
@@ -93,7 +93,7 @@ def test_a_reader_that_goes_away_is_no_error(checkpoint, photos):
 
 
 def test_a_closed_output_is_no_error():
-    shell = f"{shlex.quote(sys.executable)} -m mdan_zoo list >&-"
+    shell = f"{shlex.quote(sys.executable)} -m mdan_zoo list 'mdan_*' >&-"
     done = subprocess.run(["sh", "-c", shell], stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
